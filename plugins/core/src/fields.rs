@@ -1,0 +1,43 @@
+//! Header fields as a host delivers them: bytes, in order, pseudo-fields first.
+
+/// One field line. The name is lower case; the value is any bytes the codec let in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Field {
+    /// Lower-case name, or a pseudo-field such as `:path` (RFC 9113 8.3).
+    pub name: Vec<u8>,
+    /// The value, without interpretation.
+    pub value: Vec<u8>,
+}
+
+/// A header or trailer section (RFC 9110 6.3, 6.5), in order of arrival.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Fields(pub Vec<Field>);
+
+impl Fields {
+    /// Every value of `name`, in order.
+    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        self.0
+            .iter()
+            .filter(move |field| field.name.eq_ignore_ascii_case(name.as_bytes()))
+            .map(|field| field.value.as_slice())
+    }
+
+    /// The value of `name` when there is exactly one line of it.
+    pub fn only<'a>(&'a self, name: &'a str) -> Option<&'a [u8]> {
+        let mut values = self.all(name);
+        let first = values.next();
+        if values.next().is_some() { None } else { first }
+    }
+
+    /// Whether at least one line has this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.all(name).next().is_some()
+    }
+}
+
+impl<N: Into<Vec<u8>>, V: Into<Vec<u8>>> FromIterator<(N, V)> for Fields {
+    fn from_iter<I: IntoIterator<Item = (N, V)>>(lines: I) -> Self {
+        let field = |(name, value): (N, V)| Field { name: name.into(), value: value.into() };
+        Self(lines.into_iter().map(field).collect())
+    }
+}

@@ -1,0 +1,125 @@
+//! The key service as the core sees it: questions, the calls they need, answers.
+//!
+//! `postern-crp` implements these traits; the core never sees a sealed byte. An
+//! implementation keeps shared state (evidence, caches) behind `&self`, since all
+//! streams of a VM use it, one at a time.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::api_key::{KeyId, StoredKey};
+use crate::credential::Release;
+use crate::credential::Want;
+use crate::identity::DirectoryRecord;
+use crate::time::Moment;
+
+/// Names one call of one VM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CallId(pub u32);
+
+/// A request to the key service. Cluster and authority are the host's to add.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// Unique within the VM.
+    pub id: CallId,
+    /// `GET` or `POST`.
+    pub method: &'static str,
+    /// Path, such as `/crp/v1/message`.
+    pub path: &'static str,
+    /// Content type of a `POST`.
+    pub content_type: &'static str,
+    /// Content.
+    pub body: Vec<u8>,
+    /// The host gives up after this.
+    pub timeout: Duration,
+}
+
+/// A reply as the host delivers it. Not authentic until opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallAnswer {
+    /// HTTP status, where the host can read it.
+    pub status: Option<u16>,
+    /// Content, at most [`MAX_ANSWER`] bytes.
+    pub body: Vec<u8>,
+}
+
+/// Most bytes of a reply a host copies out of the proxy; a longer one is
+/// [`CallFailure::TooLarge`].
+pub const MAX_ANSWER: usize = 64 * 1024;
+
+/// Why a call has no answer at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallFailure {
+    /// The host refused to send it.
+    NotSent,
+    /// The reply is larger than [`MAX_ANSWER`].
+    TooLarge,
+    /// The host could not give us the reply.
+    Unreadable,
+}
+
+/// What comes back from a [`Call`].
+pub type CallResult = Result<CallAnswer, CallFailure>;
+
+/// What to do next about a question.
+#[must_use]
+pub enum Turn<A> {
+    /// Make this call and come back with its reply.
+    Ask(Call),
+    /// The authenticated answer.
+    Answer(A),
+    /// There is no answer.
+    Failed(KeyServiceFault),
+}
+
+/// Why the key service gave no usable answer. Each one denies with 503.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeyServiceFault {
+    /// No reply, a synthetic one, or a status other than 200.
+    #[error("key service did not answer")]
+    Unreachable,
+    /// The deadline passed.
+    #[error("key service did not answer in time")]
+    TimedOut,
+    /// A reply that does not parse, open or verify.
+    #[error("key service reply is not authentic")]
+    NotAuthentic,
+    /// Evidence that is absent, invalid, expired or of a kind not accepted.
+    #[error("key service evidence was not accepted")]
+    Evidence,
+    /// The service answered, sealed, that it cannot serve (KEK away, audit away).
+    #[error("key service cannot serve this now")]
+    NotReady,
+    /// The host gave no randomness or too many look-ups are in flight.
+    #[error("gateway cannot ask the key service now")]
+    Local,
+}
+
+/// Looks up API keys by id. The key itself never leaves the gateway.
+pub trait Directory {
+    /// Starts a look-up, or answers from the cache. `None` means unknown.
+    fn find(&self, id: &KeyId, at: Moment) -> Turn<Option<KeyEntry>>;
+    /// Takes the reply of a call that this directory asked for.
+    fn heard(&self, call: CallId, result: CallResult, at: Moment) -> Turn<Option<KeyEntry>>;
+    /// The stream is gone; forget its call.
+    fn abandon(&self, call: CallId);
+}
+
+/// A directory record with what is needed to compare the key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyEntry {
+    /// Salt and hash.
+    pub stored: StoredKey,
+    /// Whose key it is and what it may do.
+    pub record: DirectoryRecord,
+}
+
+/// Releases credential values.
+pub trait Releases {
+    /// Starts a release, or answers from the cache.
+    fn ask(&self, want: &Want, at: Moment) -> Turn<Rc<Release>>;
+    /// Takes the reply of a call that this asked for.
+    fn heard(&self, call: CallId, result: CallResult, at: Moment) -> Turn<Rc<Release>>;
+    /// The stream is gone; forget its call and wipe its keys.
+    fn abandon(&self, call: CallId);
+}

@@ -1,0 +1,33 @@
+//! The domain of Postern: who calls, what they may do, which credential goes where.
+//!
+//! Owns the two request pipelines (`gate` and [`credential`]), the values that
+//! prove a check was made ([`identity::Principal`], [`permit::Permit`]) and the audit
+//! record. Everything arrives as an [`event::Event`] and leaves as an
+//! [`effect::Effect`]: this crate knows no socket, clock, random source, log or
+//! hostcall, and every function on the request path is total.
+//!
+//! Invariant: no injection without a permit; no permit without a principal.
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
+
+pub mod api_key;
+pub mod credential;
+pub mod effect;
+pub mod event;
+pub mod fields;
+pub mod identity;
+pub mod inject;
+pub mod key_service;
+pub mod redacted;
+pub mod scrubbing;
+pub mod secret;
+pub mod time;
