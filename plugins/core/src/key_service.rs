@@ -123,3 +123,33 @@ pub trait Releases {
     /// The stream is gone; forget its call and wipe its keys.
     fn abandon(&self, call: CallId);
 }
+
+/// Records of one edge chain, in order, for the collector.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// Random id of the proxy process.
+    pub boot: [u8; 16],
+    /// Random id of the VM that owns the chain.
+    pub vm: [u8; 16],
+    /// Sequence number of the first record; a chain starts at 0.
+    pub first: u64,
+    /// Chain head before the first record.
+    pub prev: [u8; 32],
+    /// The exact bytes that were hashed.
+    pub records: Vec<Vec<u8>>,
+}
+
+/// The collector has stored every record of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Acknowledged {
+    /// Sequence number that it expects next.
+    pub next: u64,
+}
+
+/// Takes audit batches; a batch is kept until it is acknowledged.
+pub trait Collector {
+    /// Starts the delivery of a batch.
+    fn submit(&self, batch: &Batch, at: Moment) -> Turn<Acknowledged>;
+    /// Takes the reply of a call that this asked for.
+    fn heard(&self, call: CallId, result: CallResult, at: Moment) -> Turn<Acknowledged>;
+}

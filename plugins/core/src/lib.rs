@@ -30,4 +30,5 @@ pub mod key_service;
 pub mod redacted;
 pub mod scrubbing;
 pub mod secret;
+pub mod stream;
 pub mod time;
