@@ -117,11 +117,38 @@ pub struct KeyEntry {
 /// Releases credential values.
 pub trait Releases {
     /// Starts a release, or answers from the cache.
-    fn ask(&self, want: &Want, at: Moment) -> Turn<Rc<Release>>;
+    fn ask(&self, want: &Want, at: Moment) -> Turn<Released>;
     /// Takes the reply of a call that this asked for.
-    fn heard(&self, call: CallId, result: CallResult, at: Moment) -> Turn<Rc<Release>>;
+    fn heard(&self, call: CallId, result: CallResult, at: Moment) -> Turn<Released>;
     /// The stream is gone; forget its call and wipe its keys.
     fn abandon(&self, call: CallId);
+}
+
+/// The authenticated outcome of a release question.
+pub type Released = Result<Rc<Release>, ReleaseDenied>;
+
+/// The key service answered, sealed, that it does not release the value. Each one
+/// denies with 403, but [`ReleaseDenied::NeedsApproval`], which is 428.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReleaseDenied {
+    /// Not for this gateway, agent, host or binding; or a replay.
+    #[error("release denied")]
+    Denied,
+    /// No such credential in this tenant.
+    #[error("credential unknown to the key service")]
+    Unknown,
+    /// An approval has to be given first.
+    #[error("release needs an approval")]
+    NeedsApproval {
+        /// The pending approval, where the service named one.
+        approval: Option<[u8; 16]>,
+    },
+    /// The credential was revoked.
+    #[error("credential revoked")]
+    Revoked,
+    /// The credential has expired.
+    #[error("credential expired")]
+    Expired,
 }
 
 /// Records of one edge chain, in order, for the collector.
