@@ -1,2 +1,59 @@
-//! Not written yet.
-fn main() {}
+//! `cargo xtask`: sets up, builds, tests and demonstrates Postern.
+//!
+//! Owns the way from a fresh clone to a running gateway. Every command calls
+//! [`setup`] for what it needs, so a user never has to.
+#![forbid(unsafe_code)]
+
+mod demo;
+mod guests;
+mod run;
+mod setup;
+mod test;
+mod tidy;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Set up, build, test and demonstrate Postern.
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    after_help = "Examples:\n  cargo xtask demo --once\n  cargo xtask test --only core --only tidy\n  cargo xtask setup --way 3 --yes\n\nExit codes: 0 done, 1 found bad, 2 usage, 3 environment, 4 our bug."
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Install what building and testing need: the wasm target and Envoy.
+    Setup(setup::Options),
+    /// Build the three modules into target/plugins, with sizes and SHA256SUMS.
+    Build(guests::Options),
+    /// Run every test, real Envoy included.
+    Test(test::Options),
+    /// Check what the style of this project asks and a program can see.
+    Tidy,
+    /// Show the main job: no secret at the caller, the right one at the upstream.
+    Demo(demo::Options),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Setup(options) => setup::everything(&options),
+        Command::Build(options) => guests::build(&options),
+        Command::Test(options) => test::run(&options),
+        Command::Tidy => tidy::run(),
+        Command::Demo(options) => demo::run(&options),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(run::exit_code(&error))
+        }
+    }
+}

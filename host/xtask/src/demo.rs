@@ -1,0 +1,42 @@
+//! `cargo xtask demo`: builds what the demonstration needs and hands over to
+//! `postern demo`, which is what a user of a release runs.
+
+use std::process::Command;
+
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+
+use crate::run::shown;
+use crate::{guests, setup, workspace};
+
+#[derive(Args)]
+pub struct Options {
+    /// Stop after the last line; exit 1 if any line is not as it should be.
+    #[arg(long)]
+    once: bool,
+    /// Gateway to run the modules in.
+    #[arg(long, value_enum, default_value_t = Gateway::Envoy)]
+    gateway: Gateway,
+    /// Print one JSON document instead of lines.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Gateway {
+    Envoy,
+}
+
+/// `cargo xtask demo`.
+pub fn run(options: &Options) -> Result<()> {
+    let Gateway::Envoy = options.gateway;
+    let envoy = setup::envoy()?;
+    guests::modules()?;
+    let mut command = Command::new("cargo");
+    command.args(["run", "--quiet", "--package", "postern-cli", "--bin", "postern", "--", "demo"]);
+    command.current_dir(workspace::root());
+    command.args(["--gateway", "envoy", "--envoy"]).arg(envoy);
+    command.arg("--modules").arg(workspace::plugins());
+    command.args(options.once.then_some("--once")).args(options.json.then_some("--json"));
+    shown(&mut command)
+}

