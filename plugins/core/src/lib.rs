@@ -27,6 +27,7 @@ pub mod fields;
 pub mod identity;
 pub mod inject;
 pub mod key_service;
+pub mod record;
 pub mod redacted;
 pub mod scrubbing;
 pub mod secret;
