@@ -81,6 +81,8 @@ pub enum AuditState {
     Acknowledged,
     /// At least one record of this root has no receipt.
     Behind,
-    /// The logger's buffer is full.
+    /// The logger's buffer is full and writes must not pass; reads may.
+    FullForWrites,
+    /// The logger's buffer is full and nothing may pass.
     Full,
 }

@@ -20,16 +20,28 @@
 )]
 
 pub mod api_key;
+pub mod authority;
+pub mod binding;
+pub mod chain;
+pub mod config;
 pub mod credential;
+pub mod denial;
 pub mod effect;
 pub mod event;
 pub mod fields;
 pub mod identity;
 pub mod inject;
 pub mod key_service;
+pub mod keyring;
+pub mod mac;
+pub mod path;
+pub mod permit;
+pub mod placeholder;
 pub mod record;
 pub mod redacted;
+pub mod scopes;
 pub mod scrubbing;
 pub mod secret;
 pub mod stream;
 pub mod time;
+pub mod upstreams;
