@@ -24,6 +24,9 @@ pub struct Options {
     /// Print one JSON document instead of lines.
     #[arg(long)]
     json: bool,
+    /// Take this way to the wasm target: 1 installed already, 2 rustup, 3 Debian.
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=3))]
+    way: Option<u8>,
 }
 
 /// One finished module.
@@ -36,7 +39,7 @@ pub struct Module {
 
 /// `cargo xtask build`.
 pub fn build(options: &Options) -> Result<()> {
-    let modules = modules()?;
+    let modules = built_by(setup::guest_toolchain(options.way)?)?;
     if options.json {
         let rows = modules.iter().map(|m| {
             format!(r#"{{"module":"{}","bytes":{},"sha256":"{}"}}"#, m.name, m.size, m.sha256)
@@ -52,7 +55,10 @@ pub fn build(options: &Options) -> Result<()> {
 
 /// Builds all modules into `target/plugins` and writes SHA256SUMS beside them.
 pub fn modules() -> Result<Vec<Module>> {
-    let toolchain = setup::guest_toolchain()?;
+    built_by(setup::guest_toolchain(None)?)
+}
+
+fn built_by(toolchain: Toolchain) -> Result<Vec<Module>> {
     shown(&mut cargo(toolchain)?)?;
     std::fs::create_dir_all(workspace::plugins())?;
     let built = folder(toolchain).join(TARGET).join("wasm");

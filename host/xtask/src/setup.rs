@@ -50,8 +50,8 @@ pub fn everything(options: &Options) -> Result<()> {
 
 /// The toolchain for guests, for commands that set up by themselves: as root they may
 /// use apt-get.
-pub fn guest_toolchain() -> Result<Toolchain> {
-    toolchain(None, is_root())
+pub fn guest_toolchain(way: Option<u8>) -> Result<Toolchain> {
+    toolchain(way, is_root())
 }
 
 fn toolchain(forced: Option<u8>, may_install: bool) -> Result<Toolchain> {
