@@ -37,6 +37,7 @@ pub mod mac;
 pub mod path;
 pub mod permit;
 pub mod placeholder;
+pub mod receipt;
 pub mod record;
 pub mod redacted;
 pub mod scopes;

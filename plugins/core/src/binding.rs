@@ -1,0 +1,306 @@
+//! Bindings: where one credential may go, and where in the request it stands.
+//!
+//! The gate, the credential module and the key service read the same [`Wire`] form and
+//! compare [`Binding::hash`], so a difference between their configurations refuses.
+//!
+//! Invariant: a binding names one authority, at least one method and one path, and one
+//! site; nothing in it is a wildcard but the end of a path.
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::authority::Authority;
+use crate::config::{ConfigError, Problems};
+use crate::path::{PathPattern, RequestPath};
+use crate::placeholder::Name;
+
+mod site;
+
+pub use site::{Site, SiteWire, Style};
+
+/// A binding as written in every configuration and as sent to the key service.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Wire {
+    /// Credential's name. Required.
+    pub credential: Option<String>,
+    /// Tenant it belongs to. Required.
+    pub tenant: Option<String>,
+    /// The one upstream it may go to: host or host:port, port 443 if absent. Required.
+    pub authority: Option<String>,
+    /// Methods that may carry it. Required, at least one.
+    #[serde(default)]
+    pub methods: Vec<String>,
+    /// Paths: exact, or everything below a prefix that ends in `/**`. Required, at least one.
+    #[serde(default)]
+    pub paths: Vec<String>,
+    /// Where it stands in the request. Required.
+    pub site: Option<SiteWire>,
+    /// How often it may occur in one request. Default 1, limit 8.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub max_occurrences: Option<u8>,
+}
+
+/// Where one credential may go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Binding {
+    credential: Name,
+    tenant: String,
+    authority: Authority,
+    methods: Vec<String>,
+    paths: Vec<PathPattern>,
+    site: Site,
+    max_occurrences: u8,
+    hash: [u8; 32],
+}
+
+impl Binding {
+    /// Credential's name.
+    pub fn credential(&self) -> &Name {
+        &self.credential
+    }
+
+    /// Tenant of the credential.
+    pub fn tenant(&self) -> &str {
+        &self.tenant
+    }
+
+    /// The one upstream.
+    pub fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
+    /// Where it stands in the request.
+    pub fn site(&self) -> &Site {
+        &self.site
+    }
+
+    /// How often it may occur in one request.
+    pub fn max_occurrences(&self) -> u8 {
+        self.max_occurrences
+    }
+
+    /// Whether a request with this method may carry it. Methods are case-sensitive
+    /// (RFC 9110 9.1).
+    pub fn allows_method(&self, method: &str) -> bool {
+        self.methods.iter().any(|allowed| allowed == method)
+    }
+
+    /// Whether a request with this path may carry it.
+    pub fn allows_path(&self, path: &RequestPath) -> bool {
+        self.paths.iter().any(|pattern| pattern.matches(path))
+    }
+
+    /// SHA-256 of the canonical form.
+    pub fn hash(&self) -> [u8; 32] {
+        self.hash
+    }
+
+    /// The binding in RFC 8785 form: lower-case header, authority without port 443,
+    /// methods and paths sorted and once each, `template` only where there is one.
+    pub fn canonical(&self) -> Vec<u8> {
+        // Members stand in the order of RFC 8785 3.2.3 and values are strings and small
+        // integers, which serde_json writes as section 3.2.2 wants them.
+        let form = Canonical {
+            authority: self.authority.to_string(),
+            credential: self.credential.as_str(),
+            max_occurrences: self.max_occurrences,
+            methods: &self.methods,
+            paths: self.paths.iter().map(PathPattern::as_str).collect(),
+            site: CanonicalSite {
+                header: self.site.header(),
+                style: self.site.style(),
+                template: self.site.template(),
+            },
+            tenant: &self.tenant,
+        };
+        serde_json::to_vec(&form).unwrap_or_default()
+    }
+}
+
+#[derive(Serialize)]
+struct Canonical<'a> {
+    authority: String,
+    credential: &'a str,
+    max_occurrences: u8,
+    methods: &'a [String],
+    paths: Vec<&'a str>,
+    site: CanonicalSite<'a>,
+    tenant: &'a str,
+}
+
+#[derive(Serialize)]
+struct CanonicalSite<'a> {
+    header: &'a str,
+    style: Style,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    template: Option<&'a str>,
+}
+
+/// A binding has at most this many occurrences.
+const MOST_OCCURRENCES: u8 = 8;
+
+impl TryFrom<Wire> for Binding {
+    type Error = ConfigError;
+
+    fn try_from(wire: Wire) -> Result<Self, ConfigError> {
+        let mut problems = Problems::default();
+        let credential = problems.required("credential", wire.credential).and_then(|text| {
+            let expected = "expected [a-z0-9][a-z0-9_-]{0,62}";
+            problems.scalar("credential", Name::new(&text).ok_or(expected))
+        });
+        let tenant = problems.required("tenant", wire.tenant.filter(|text| !text.is_empty()));
+        let authority = problems.required("authority", wire.authority).and_then(|text| {
+            let parsed = Authority::parse(&text).ok_or("expected a host or host:port");
+            problems.scalar("authority", parsed)
+        });
+        let methods = methods(wire.methods, &mut problems);
+        let paths = paths(wire.paths, &mut problems);
+        let site = problems.required("site", wire.site);
+        let site = site.and_then(|wire| problems.part("site", Site::try_from(wire)));
+        let max_occurrences = wire.max_occurrences.unwrap_or(1);
+        if !(1..=MOST_OCCURRENCES).contains(&max_occurrences) {
+            problems.note("max_occurrences", "expected 1 to 8");
+        }
+        let read = (|| {
+            let (credential, tenant, authority, site) = (credential?, tenant?, authority?, site?);
+            let hash = [0; 32];
+            Some(Self {
+                credential,
+                tenant,
+                authority,
+                methods,
+                paths,
+                site,
+                max_occurrences,
+                hash,
+            })
+        })();
+        problems.finish(read.map(|mut binding| {
+            binding.hash = Sha256::digest(binding.canonical()).into();
+            binding
+        }))
+    }
+}
+
+impl From<&Binding> for Wire {
+    fn from(binding: &Binding) -> Self {
+        Self {
+            credential: Some(binding.credential.as_str().to_owned()),
+            tenant: Some(binding.tenant.clone()),
+            authority: Some(binding.authority.to_string()),
+            methods: binding.methods.clone(),
+            paths: binding.paths.iter().map(|path| path.as_str().to_owned()).collect(),
+            site: Some(SiteWire::from(&binding.site)),
+            max_occurrences: Some(binding.max_occurrences),
+        }
+    }
+}
+
+fn methods(written: Vec<String>, problems: &mut Problems) -> Vec<String> {
+    if written.is_empty() {
+        problems.note("methods", "expected at least one");
+    }
+    let mut methods = problems.list("methods", written, |method| {
+        if is_method(&method) {
+            return Ok(method);
+        }
+        Err(ConfigError::one("", "expected an upper-case method, not TRACE, TRACK or CONNECT"))
+    });
+    methods.sort_unstable();
+    methods.dedup();
+    methods
+}
+
+/// Methods that configuration may name: never those that echo the request or leave HTTP.
+pub(crate) fn is_method(method: &str) -> bool {
+    let letters = method.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'-');
+    letters && !method.is_empty() && !is_refused_method(method)
+}
+
+/// Methods that are never forwarded: they echo the request or make a tunnel.
+pub fn is_refused_method(method: &str) -> bool {
+    ["TRACE", "TRACK", "CONNECT"].iter().any(|refused| refused.eq_ignore_ascii_case(method))
+}
+
+fn paths(written: Vec<String>, problems: &mut Problems) -> Vec<PathPattern> {
+    if written.is_empty() {
+        problems.note("paths", "expected at least one");
+    }
+    let mut paths = problems.list("paths", written, |path| {
+        PathPattern::exact_or_prefix(&path).map_err(|expected| ConfigError::one("", expected))
+    });
+    paths.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
+    paths.dedup();
+    paths
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wire() -> Wire {
+        serde_json::from_value(serde_json::json!({
+            "credential": "slack", "tenant": "acme", "authority": "Slack.com:443",
+            "methods": ["POST", "GET", "POST"], "paths": ["/api/**", "/api/\u{7f}".trim_end_matches('\u{7f}')],
+            "site": {"header": "Authorization", "style": "bearer"},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn the_hash_is_over_the_canonical_form() {
+        let binding = Binding::try_from(wire()).unwrap();
+        let expected = r#"{"authority":"slack.com","credential":"slack","max_occurrences":1,"methods":["GET","POST"],"paths":["/api/","/api/**"],"site":{"header":"authorization","style":"bearer"},"tenant":"acme"}"#;
+        assert_eq!(String::from_utf8(binding.canonical()).unwrap(), expected);
+        assert_eq!(binding.hash(), <[u8; 32]>::from(Sha256::digest(expected)));
+    }
+
+    #[test]
+    fn the_wire_form_survives_a_round_trip_with_the_same_hash() {
+        let binding = Binding::try_from(wire()).unwrap();
+        let json = serde_json::to_vec(&Wire::from(&binding)).unwrap();
+        let again = Binding::try_from(serde_json::from_slice::<Wire>(&json).unwrap());
+        assert_eq!(again, Ok(binding));
+    }
+
+    #[test]
+    fn a_request_is_bound_by_method_and_path() {
+        let binding = Binding::try_from(wire()).unwrap();
+        assert!(binding.allows_method("GET"));
+        for method in ["get", "DELETE", "OPTIONS", ""] {
+            assert!(!binding.allows_method(method), "{method}");
+        }
+        let path = |text: &str| RequestPath::parse(text.as_bytes()).unwrap();
+        assert!(binding.allows_path(&path("/api/chat.postMessage?channel=C1")));
+        assert!(!binding.allows_path(&path("/apis")));
+    }
+
+    #[test]
+    fn every_problem_of_a_binding_is_reported() {
+        let wire = Wire {
+            credential: Some("Slack".into()),
+            authority: Some("*.slack.com".into()),
+            methods: vec!["GET".into(), "TRACE".into()],
+            paths: vec!["/a/../b".into()],
+            site: Some(SiteWire { header: Some("Host".into()), ..SiteWire::default() }),
+            max_occurrences: Some(0),
+            ..Wire::default()
+        };
+        let problems = Binding::try_from(wire).unwrap_err().problems;
+        let paths: Vec<&str> = problems.iter().map(|problem| problem.path.as_str()).collect();
+        assert_eq!(
+            paths,
+            [
+                "credential",
+                "tenant",
+                "authority",
+                "methods[1]",
+                "paths[0]",
+                "site.header",
+                "site.style",
+                "max_occurrences"
+            ]
+        );
+    }
+}

@@ -1,0 +1,257 @@
+//! Why a request is refused, sorted by whose fault it is, and the one mapping from
+//! that to what a client, a counter and the audit record learn.
+//!
+//! Invariant: a client learns the class ([`Code`]), the audit record the reason
+//! ([`Denial::reason`]); neither holds a key, a token, a secret or a caller's bytes.
+
+use std::fmt::Write;
+
+use crate::effect::{Metric, Reply};
+use crate::key_service::KeyServiceFault;
+
+mod code;
+mod reason;
+
+pub use code::{Code, Module};
+pub use reason::{Ambiguity, NotAllowed, Ours, Place, PolicyReason, TokenReason, Unscannable};
+
+/// A refusal. The variants say whose fault it is: the client's first, then policy, the
+/// upstream, the key service, and us.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Denial {
+    /// Client: a placeholder outside its declared site, in any encoding.
+    #[error("placeholder outside its declared site")]
+    PlaceholderMisplaced(Place),
+    /// Client: in a declared site, but not exactly one well-formed placeholder.
+    #[error("placeholder is not well formed")]
+    PlaceholderMalformed,
+    /// Client: two parsers could read this request differently.
+    #[error("request could be read in more than one way")]
+    RequestAmbiguous(Ambiguity),
+    /// Client: no credentials of ours were presented.
+    #[error("no API key was presented")]
+    CredentialsMissing,
+    /// Client: what was presented authenticates nobody.
+    #[error("the API key authenticates nobody")]
+    InvalidToken(TokenReason),
+    /// Client: a method that never carries a credential.
+    #[error("method is never forwarded")]
+    MethodRefused,
+    /// Client: content above the cap for inspection.
+    #[error("content is larger than the limit")]
+    BodyTooLarge,
+    /// Client: content in a coding that is not decoded here.
+    #[error("content coding is not supported")]
+    EncodingUnsupported,
+    /// Policy: the caller lacks a scope that the route needs. Space-separated, from the
+    /// configuration (RFC 6749 3.3).
+    #[error("scope {scope} is needed")]
+    InsufficientScope {
+        /// Every scope that the rule requires.
+        scope: String,
+    },
+    /// Policy: unknown, another tenant's or not bound here; all alike to the client.
+    #[error("credential is not allowed here")]
+    CredentialNotAllowed(NotAllowed),
+    /// Policy: a rule refuses, or no rule allows.
+    #[error("policy does not allow this request")]
+    PolicyDenied(PolicyReason),
+    /// Policy: a person has to approve this first.
+    #[error("an approval is needed")]
+    ApprovalRequired,
+    /// Upstream: its answer cannot be scrubbed.
+    #[error("the answer cannot be inspected")]
+    UpstreamUnscannable(Unscannable),
+    /// Key service: no usable answer.
+    #[error(transparent)]
+    KeyService(#[from] KeyServiceFault),
+    /// Us: the audit logger does not acknowledge, or its buffer is full.
+    #[error("audit is not available")]
+    AuditUnavailable(AuditReason),
+    /// Us: a bug or a broken host.
+    #[error("gateway failed")]
+    Internal(Ours),
+}
+
+/// What is wrong with the audit logger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuditReason {
+    /// A record of this root has no receipt.
+    Behind,
+    /// The logger's buffer is full.
+    Full,
+}
+
+/// Names one decision: in the refusal, the permit and the audit record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct DecisionId(pub [u8; 16]);
+
+impl DecisionId {
+    /// 32 lower-case hex digits.
+    pub fn hex(&self) -> String {
+        self.0.iter().fold(String::with_capacity(32), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+    }
+}
+
+/// The realm of every challenge (RFC 9110 11.5).
+const REALM: &str = "postern";
+
+impl Denial {
+    /// The refusal code: all that a client learns beside the status.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::PlaceholderMisplaced(_) => Code::PlaceholderMisplaced,
+            Self::PlaceholderMalformed => Code::PlaceholderMalformed,
+            Self::RequestAmbiguous(_) => Code::RequestAmbiguous,
+            Self::CredentialsMissing => Code::CredentialsMissing,
+            Self::InvalidToken(_) => Code::InvalidToken,
+            Self::MethodRefused => Code::MethodRefused,
+            Self::BodyTooLarge => Code::BodyTooLarge,
+            Self::EncodingUnsupported => Code::EncodingUnsupported,
+            Self::InsufficientScope { .. } => Code::InsufficientScope,
+            Self::CredentialNotAllowed(_) => Code::CredentialNotAllowed,
+            Self::PolicyDenied(_) => Code::PolicyDenied,
+            Self::ApprovalRequired => Code::ApprovalRequired,
+            Self::UpstreamUnscannable(_) => Code::UpstreamUnscannable,
+            Self::KeyService(KeyServiceFault::Evidence) => Code::AttestationUnavailable,
+            Self::KeyService(_) => Code::KeyServiceUnavailable,
+            Self::AuditUnavailable(_) => Code::AuditUnavailable,
+            Self::Internal(_) => Code::Internal,
+        }
+    }
+
+    /// The one mapping to the wire: status, challenge (RFC 6750 3) and problem document
+    /// (RFC 9457).
+    pub fn reply(&self, decision: &DecisionId) -> Reply {
+        let code = self.code();
+        let mut fields = vec![
+            ("content-type".to_owned(), "application/problem+json".to_owned()),
+            ("cache-control".to_owned(), "no-store".to_owned()),
+        ];
+        if let Some(challenge) = self.challenge() {
+            fields.push(("www-authenticate".to_owned(), challenge));
+        }
+        if code == Code::MethodRefused {
+            // RFC 9110 15.5.6 wants the field; which methods a resource takes is the
+            // upstream's to say, so the list is empty.
+            fields.push(("allow".to_owned(), String::new()));
+        }
+        let content = self.problem(decision).into_bytes();
+        Reply { status: code.status(), fields, content, details: code.as_str() }
+    }
+
+    /// `deny:<code>`, the value of filter state `postern.decision`.
+    pub fn decision(&self) -> String {
+        format!("deny:{}", self.code().as_str())
+    }
+
+    /// The counter of this refusal in `module`.
+    pub fn metric(&self, module: Module) -> Metric {
+        self.code().metric(module)
+    }
+
+    fn challenge(&self) -> Option<String> {
+        match self {
+            Self::CredentialsMissing => Some(format!("Bearer realm=\"{REALM}\"")),
+            Self::InvalidToken(_) => {
+                Some(format!("Bearer realm=\"{REALM}\", error=\"invalid_token\""))
+            }
+            Self::InsufficientScope { scope } => Some(format!(
+                "Bearer realm=\"{REALM}\", error=\"insufficient_scope\", scope=\"{scope}\""
+            )),
+            _ => None,
+        }
+    }
+
+    /// Everything in it is ours or, for the scope, checked configuration (no quote, no
+    /// backslash), so it needs no escaping.
+    fn problem(&self, decision: &DecisionId) -> String {
+        let code = self.code();
+        let (name, title, status) = (code.as_str(), code.title(), code.status());
+        let scope = match self {
+            Self::InsufficientScope { scope } => format!(",\"scope\":\"{scope}\""),
+            _ => String::new(),
+        };
+        format!(
+            "{{\"type\":\"urn:postern:problem:{name}\",\"title\":\"{title}\",\"status\":{status},\
+             \"code\":\"{name}\",\"decision\":\"{}\"{scope}}}",
+            decision.hex()
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: DecisionId = DecisionId([0xab; 16]);
+
+    fn body(denial: &Denial) -> serde_json::Value {
+        serde_json::from_slice(&denial.reply(&ID).content).unwrap()
+    }
+
+    fn challenge(denial: &Denial) -> Option<String> {
+        let fields = denial.reply(&ID).fields;
+        fields.into_iter().find(|(name, _)| name == "www-authenticate").map(|(_, value)| value)
+    }
+
+    #[test]
+    fn unknown_expired_and_revoked_keys_get_the_same_reply() {
+        let unknown = Denial::InvalidToken(TokenReason::Unknown).reply(&ID);
+        for reason in [TokenReason::Expired, TokenReason::Revoked, TokenReason::Mismatch] {
+            assert_eq!(Denial::InvalidToken(reason).reply(&ID), unknown, "{reason:?}");
+        }
+    }
+
+    #[test]
+    fn insufficient_scope_names_the_scope_in_challenge_and_body() {
+        let denial = Denial::InsufficientScope { scope: "tap:write".into() };
+        assert_eq!(
+            challenge(&denial).as_deref(),
+            Some("Bearer realm=\"postern\", error=\"insufficient_scope\", scope=\"tap:write\"")
+        );
+        assert_eq!(
+            body(&denial),
+            serde_json::json!({
+                "type": "urn:postern:problem:insufficient_scope",
+                "title": "Scope missing",
+                "status": 403,
+                "code": "insufficient_scope",
+                "decision": "ab".repeat(16),
+                "scope": "tap:write",
+            })
+        );
+    }
+
+    #[test]
+    fn missing_credentials_are_challenged_without_an_error_code() {
+        assert_eq!(
+            challenge(&Denial::CredentialsMissing).as_deref(),
+            Some("Bearer realm=\"postern\"")
+        );
+    }
+
+    #[test]
+    fn evidence_that_is_not_accepted_is_attestation_unavailable() {
+        let denial = Denial::from(KeyServiceFault::Evidence);
+        assert_eq!((denial.code(), denial.code().status()), (Code::AttestationUnavailable, 503));
+        let denial = Denial::from(KeyServiceFault::TimedOut);
+        assert_eq!(denial.code(), Code::KeyServiceUnavailable);
+    }
+
+    #[test]
+    fn every_code_has_a_status_of_its_class_and_a_metric_for_each_module() {
+        for code in Code::ALL {
+            assert!((400..=503).contains(&code.status()), "{code:?}");
+            let metric = code.metric(Module::Gate).0;
+            assert_eq!(
+                metric,
+                format!("postern.gate.denied.reason={}.total", code.as_str()),
+                "{code:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! Reasons for the audit record: what exactly was wrong, never shown to a client.
+//!
+//! Invariant: every reason is a fixed word of ours; none carries a caller's bytes.
+
+use crate::denial::{AuditReason, Denial};
+use crate::key_service::{KeyServiceFault, ReleaseDenied};
+
+macro_rules! reasons {
+    ($(#[$doc:meta])* $name:ident { $($variant:ident $text:literal $why:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $name {
+            $(#[doc = $why] $variant,)+
+        }
+
+        impl $name {
+            /// The word in the audit record.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text,)+ }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Where a placeholder was seen.
+    Place {
+        FieldName "in_field_name" "In the name of a field.",
+        FieldValue "in_field_value" "In a field that is not its site.",
+        Target "in_target" "In the path, the query or the authority.",
+        Content "in_content" "In the content.",
+        Trailer "in_trailer" "In the trailer section.",
+        Twice "twice" "More often than `max_occurrences` in one request.",
+    }
+}
+
+reasons! {
+    /// Why a request could be read in two ways.
+    Ambiguity {
+        PseudoFields "pseudo_fields" "A pseudo-field is missing or there is more than one.",
+        Authority "authority" "`Host` and `:authority` disagree, or one is repeated.",
+        Framing "framing" "Content-length is repeated, no number, or beside transfer-encoding.",
+        Path "path" "Dot segments, encoded separators, backslash or control bytes in the path.",
+        FieldBytes "field_bytes" "A field name or value with bytes that no field may have.",
+        Upgrade "upgrade" "The request asks to leave HTTP.",
+        Keys "several_keys" "Keys in more than one field.",
+        CredentialField "credential_field" "More than one credential field.",
+        TrailerField "trailer_field" "A trailer with a name that only a header may have.",
+    }
+}
+
+reasons! {
+    /// Why a presented key authenticates nobody. Alike to the client.
+    TokenReason {
+        Repeated "repeated" "More than one line of the key's field.",
+        Joined "joined" "Values joined by a comma.",
+        NotUtf8 "not_utf8" "Bytes that are not UTF-8.",
+        Scheme "scheme" "Not the Bearer scheme (RFC 6750 2.1).",
+        Syntax "syntax" "Wrong prefix, length, alphabet or checksum.",
+        Unknown "unknown" "No such key id.",
+        Mismatch "mismatch" "The id is known, the secret is wrong.",
+        Expired "expired" "The key's time is over.",
+        Revoked "revoked" "The key was revoked.",
+        Tenant "tenant" "The key belongs to a tenant that this gate does not serve.",
+    }
+}
+
+reasons! {
+    /// Why a credential may not be used here. Alike to the client.
+    NotAllowed {
+        Unknown "credential_unknown" "No binding of the caller's tenant has this name.",
+        Site "credential_site" "Bound, but not at this site.",
+        Method "credential_method" "Bound, but not for this method.",
+        Path "credential_path" "Bound, but not for this path.",
+        Authority "credential_authority" "Bound, but not to this upstream.",
+        KeyService "release_denied" "The key service refuses the release.",
+        KeyServiceUnknown "release_unknown" "The key service has no such credential.",
+        KeyServiceRevoked "release_revoked" "The credential was revoked.",
+        KeyServiceExpired "release_expired" "The credential has expired.",
+    }
+}
+
+reasons! {
+    /// Which policy refuses.
+    PolicyReason {
+        NoScopeRule "no_scope_rule" "No scope rule covers the method and path.",
+        PermitMissing "permit_missing" "No permit reached the credential module.",
+        PermitInvalid "permit_invalid" "The permit does not verify.",
+        PermitExpired "permit_expired" "The permit's time is over.",
+        ClusterUnknown "cluster_unknown" "The cluster is not in the upstreams table.",
+        RequestChanged "request_changed" "What leaves is not what was decided.",
+    }
+}
+
+reasons! {
+    /// Why an answer cannot be scrubbed.
+    Unscannable {
+        Encoded "encoded" "A content coding that was not asked for.",
+        Partial "partial" "Part of a representation (206).",
+        Upgraded "upgraded" "The upstream left HTTP.",
+        Undeliverable "undeliverable" "Held bytes that can no longer be delivered.",
+    }
+}
+
+reasons! {
+    /// What failed on our side.
+    Ours {
+        EffectFailed "effect_failed" "The host could not perform an effect.",
+        Unexpected "unexpected_event" "An event in a state that cannot have it.",
+        ContentNotDelivered "content_not_delivered" "The host does not deliver content to inspect.",
+        EndedByHost "ended_by_host" "The host answered before a decision.",
+        Unreachable "unreachable" "A bug.",
+    }
+}
+
+impl Denial {
+    /// The reason for the audit record.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::PlaceholderMisplaced(place) => place.as_str(),
+            Self::RequestAmbiguous(what) => what.as_str(),
+            Self::InvalidToken(reason) => reason.as_str(),
+            Self::CredentialNotAllowed(reason) => reason.as_str(),
+            Self::PolicyDenied(reason) => reason.as_str(),
+            Self::UpstreamUnscannable(reason) => reason.as_str(),
+            Self::KeyService(fault) => key_service(*fault),
+            Self::AuditUnavailable(AuditReason::Behind) => "receipt_missing",
+            Self::AuditUnavailable(AuditReason::Full) => "buffer_full",
+            Self::Internal(reason) => reason.as_str(),
+            Self::PlaceholderMalformed
+            | Self::CredentialsMissing
+            | Self::MethodRefused
+            | Self::BodyTooLarge
+            | Self::EncodingUnsupported
+            | Self::InsufficientScope { .. }
+            | Self::ApprovalRequired => self.code().as_str(),
+        }
+    }
+}
+
+impl From<ReleaseDenied> for Denial {
+    fn from(denied: ReleaseDenied) -> Self {
+        match denied {
+            ReleaseDenied::Denied => Self::CredentialNotAllowed(NotAllowed::KeyService),
+            ReleaseDenied::Unknown => Self::CredentialNotAllowed(NotAllowed::KeyServiceUnknown),
+            ReleaseDenied::Revoked => Self::CredentialNotAllowed(NotAllowed::KeyServiceRevoked),
+            ReleaseDenied::Expired => Self::CredentialNotAllowed(NotAllowed::KeyServiceExpired),
+            ReleaseDenied::NeedsApproval { .. } => Self::ApprovalRequired,
+        }
+    }
+}
+
+fn key_service(fault: KeyServiceFault) -> &'static str {
+    match fault {
+        KeyServiceFault::Unreachable => "unreachable",
+        KeyServiceFault::TimedOut => "timed_out",
+        KeyServiceFault::NotAuthentic => "not_authentic",
+        KeyServiceFault::Evidence => "evidence",
+        KeyServiceFault::NotReady => "not_ready",
+        KeyServiceFault::Local => "local",
+    }
+}
