@@ -1,0 +1,299 @@
+//! Evidence: which key to seal to, and who vouches for it (RFC 9334: the Evidence, and
+//! its appraisal by a Relying Party).
+//!
+//! Owns the evidence document, runtime data R and the appraisal of kind `sim`. Knows
+//! no transport. Invariant: an [`Evidence`] comes only from [`appraise`], so a key that
+//! was not vouched for cannot be sealed to.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ed25519_dalek::{Signer, SigningKey};
+use postern_core::time::UnixMillis;
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
+
+use crate::identity;
+use crate::json::{self, Unexpected};
+
+/// Largest evidence document.
+pub const MAX_DOCUMENT: usize = 32 * 1024;
+const SIM_LABEL: &[u8] = b"crp/1 sim\0";
+/// Seconds by which evidence may seem to start in the future.
+const SKEW_S: u64 = 60;
+
+/// Whose word is taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Trust {
+    /// The development key of kind `sim`; `None` refuses that kind.
+    pub simulated: Option<[u8; 32]>,
+}
+
+/// A key to seal to that was vouched for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Evidence {
+    kex: [u8; 32],
+    runtime_hash: [u8; 32],
+    epoch: u64,
+    not_after: u64,
+    signing_key: [u8; 32],
+    challenge: Option<[u8; 32]>,
+}
+
+/// Why evidence is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Larger than [`MAX_DOCUMENT`].
+    #[error("evidence is larger than 32 KiB")]
+    TooLarge,
+    /// Not the strict JSON that is specified, or no version and suite spoken here.
+    #[error("evidence is malformed")]
+    Malformed,
+    /// Of a kind that the configuration does not accept.
+    #[error("evidence is of a kind that is not accepted")]
+    Kind,
+    /// The signature does not verify.
+    #[error("evidence is not signed by the configured key")]
+    Signature,
+    /// Not valid now.
+    #[error("evidence is not valid at this time")]
+    Time,
+    /// From an epoch that is over.
+    #[error("evidence is of an epoch that is over")]
+    Epoch,
+    /// Does not answer our challenge.
+    #[error("evidence does not answer the challenge")]
+    Challenge,
+}
+
+impl Evidence {
+    /// The X25519 key to seal to.
+    pub fn kex(&self) -> &[u8; 32] {
+        &self.kex
+    }
+
+    /// SHA-256 of the exact bytes of R.
+    pub fn runtime_hash(&self) -> &[u8; 32] {
+        &self.runtime_hash
+    }
+
+    /// Number of the epoch.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// The service's Ed25519 key of this epoch.
+    pub fn signing_key(&self) -> &[u8; 32] {
+        &self.signing_key
+    }
+
+    /// Whether it may be sealed to at `now`.
+    pub fn is_valid(&self, now: UnixMillis) -> bool {
+        now.seconds() < self.not_after
+    }
+
+    /// Whether it was made for `nonce`.
+    pub fn answers(&self, nonce: &[u8]) -> Result<(), Refusal> {
+        let expected: [u8; 32] = Sha256::digest(nonce).into();
+        if self.challenge == Some(expected) { Ok(()) } else { Err(Refusal::Challenge) }
+    }
+
+    /// Whether both speak for the same keys and epoch.
+    pub fn same_keys(&self, other: &Self) -> bool {
+        (self.kex, self.signing_key, self.epoch) == (other.kex, other.signing_key, other.epoch)
+    }
+}
+
+/// Appraises an evidence document. `last_epoch` is the newest epoch seen so far.
+pub fn appraise(
+    document: &[u8],
+    trust: &Trust,
+    last_epoch: u64,
+    now: UnixMillis,
+) -> Result<Evidence, Refusal> {
+    if document.len() > MAX_DOCUMENT {
+        return Err(Refusal::TooLarge);
+    }
+    let document = Document::parse(document).map_err(|Unexpected| Refusal::Malformed)?;
+    let key = trust.simulated.filter(|_| document.kind == "sim").ok_or(Refusal::Kind)?;
+    let signature = document.signature.ok_or(Refusal::Malformed)?;
+    let runtime_hash: [u8; 32] = Sha256::digest(&document.runtime).into();
+    if !identity::verify(&key, &simulated_statement(&runtime_hash), &signature) {
+        return Err(Refusal::Signature);
+    }
+    let runtime = Runtime::parse(&document.runtime).map_err(|Unexpected| Refusal::Malformed)?;
+    runtime.acceptable(last_epoch, now)?;
+    Ok(Evidence {
+        kex: runtime.kex,
+        runtime_hash,
+        epoch: runtime.epoch,
+        not_after: runtime.not_after,
+        signing_key: runtime.signing_key,
+        challenge: runtime.challenge,
+    })
+}
+
+fn simulated_statement(runtime_hash: &[u8; 32]) -> Vec<u8> {
+    [SIM_LABEL, runtime_hash].concat()
+}
+
+/// `{"v":1,"kind":…,"runtime":…,"sim":…}`.
+struct Document<'a> {
+    kind: &'a str,
+    runtime: Vec<u8>,
+    signature: Option<[u8; 64]>,
+}
+
+impl<'a> Document<'a> {
+    fn parse(text: &'a [u8]) -> Result<Self, Unexpected> {
+        let (mut version, mut kind, mut runtime, mut signature) = (None, None, None, None);
+        let mut reader = json::Reader::new(text);
+        reader.object(|name, value| {
+            match name {
+                "v" => version = Some(value.number()?),
+                "kind" => kind = Some(value.string()?),
+                "runtime" => runtime = Some(bytes(value.string()?)?),
+                "sim" => signature = Some(exactly(value.string()?)?),
+                _ => return Err(Unexpected),
+            }
+            Ok(())
+        })?;
+        reader.end()?;
+        if version != Some(1) {
+            return Err(Unexpected);
+        }
+        Ok(Self { kind: kind.ok_or(Unexpected)?, runtime: runtime.ok_or(Unexpected)?, signature })
+    }
+}
+
+fn bytes(text: &str) -> Result<Vec<u8>, Unexpected> {
+    URL_SAFE_NO_PAD.decode(text).map_err(|_| Unexpected)
+}
+
+fn exactly<const N: usize>(text: &str) -> Result<[u8; N], Unexpected> {
+    bytes(text)?.try_into().map_err(|_| Unexpected)
+}
+
+/// Runtime data: what the evidence speaks for. Seconds since the epoch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Runtime {
+    /// X25519 public key of the epoch.
+    pub kex: [u8; 32],
+    /// Ed25519 public key of the epoch.
+    pub signing_key: [u8; 32],
+    /// Number of the epoch.
+    pub epoch: u64,
+    /// Not before this second.
+    pub not_before: u64,
+    /// Not at or after this second.
+    pub not_after: u64,
+    /// SHA-256 of the nonce of a challenge.
+    pub challenge: Option<[u8; 32]>,
+}
+
+impl Runtime {
+    /// R: RFC 8785 JSON of `{"crp":{…}}`.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let challenge = self.challenge.map_or_else(String::new, |hash| {
+            format!("\"challenge\":\"{}\",", URL_SAFE_NO_PAD.encode(hash))
+        });
+        format!(
+            concat!(
+                "{{\"crp\":{{{}\"epoch\":\"{}\",\"exp\":\"{}\",\"kex\":\"{}\",\"nbf\":\"{}\",",
+                "\"sig\":\"{}\",\"suites\":[\"0001\"],\"v\":[1]}}}}"
+            ),
+            challenge,
+            self.epoch,
+            self.not_after,
+            URL_SAFE_NO_PAD.encode(self.kex),
+            self.not_before,
+            URL_SAFE_NO_PAD.encode(self.signing_key),
+        )
+        .into_bytes()
+    }
+
+    fn acceptable(&self, last_epoch: u64, now: UnixMillis) -> Result<(), Refusal> {
+        let now = now.seconds();
+        if self.not_before > now.saturating_add(SKEW_S) || now >= self.not_after {
+            return Err(Refusal::Time);
+        }
+        // One epoch back is still served while the next one starts.
+        if self.epoch < last_epoch.saturating_sub(1) {
+            return Err(Refusal::Epoch);
+        }
+        Ok(())
+    }
+
+    fn parse(text: &[u8]) -> Result<Self, Unexpected> {
+        let mut parts = Parts::default();
+        let mut reader = json::Reader::new(text);
+        reader.object(|name, value| {
+            if name != "crp" {
+                return Err(Unexpected);
+            }
+            value.object(|name, value| parts.member(name, value))
+        })?;
+        reader.end()?;
+        parts.whole()
+    }
+}
+
+#[derive(Default)]
+struct Parts {
+    kex: Option<[u8; 32]>,
+    signing_key: Option<[u8; 32]>,
+    epoch: Option<u64>,
+    not_before: Option<u64>,
+    not_after: Option<u64>,
+    challenge: Option<[u8; 32]>,
+    suite: bool,
+    version: bool,
+}
+
+impl Parts {
+    fn member(&mut self, name: &str, value: &mut json::Reader<'_>) -> Result<(), Unexpected> {
+        match name {
+            "kex" => self.kex = Some(exactly(value.string()?)?),
+            "sig" => self.signing_key = Some(exactly(value.string()?)?),
+            "challenge" => self.challenge = Some(exactly(value.string()?)?),
+            "epoch" => self.epoch = json::decimal(value.string()?),
+            "nbf" => self.not_before = json::decimal(value.string()?),
+            "exp" => self.not_after = json::decimal(value.string()?),
+            "suites" => value.array(|item| {
+                self.suite |= item.string()? == "0001";
+                Ok(())
+            })?,
+            "v" => value.array(|item| {
+                self.version |= item.number()? == 1;
+                Ok(())
+            })?,
+            _ => return Err(Unexpected),
+        }
+        Ok(())
+    }
+
+    fn whole(self) -> Result<Runtime, Unexpected> {
+        if !(self.suite && self.version) {
+            return Err(Unexpected);
+        }
+        Ok(Runtime {
+            kex: self.kex.ok_or(Unexpected)?,
+            signing_key: self.signing_key.ok_or(Unexpected)?,
+            epoch: self.epoch.ok_or(Unexpected)?,
+            not_before: self.not_before.ok_or(Unexpected)?,
+            not_after: self.not_after.ok_or(Unexpected)?,
+            challenge: self.challenge,
+        })
+    }
+}
+
+/// Makes an evidence document of kind `sim`, signed by the development key of `seed`.
+pub fn simulate(runtime: &[u8], seed: &Zeroizing<[u8; 32]>) -> Vec<u8> {
+    let runtime_hash: [u8; 32] = Sha256::digest(runtime).into();
+    let signature = SigningKey::from_bytes(seed).sign(&simulated_statement(&runtime_hash));
+    format!(
+        "{{\"v\":1,\"kind\":\"sim\",\"runtime\":\"{}\",\"sim\":\"{}\"}}",
+        URL_SAFE_NO_PAD.encode(runtime),
+        URL_SAFE_NO_PAD.encode(signature.to_bytes()),
+    )
+    .into_bytes()
+}

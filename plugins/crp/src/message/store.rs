@@ -1,0 +1,153 @@
+//! Type 4: a credential value, sealed by whoever has it to the attested key.
+
+use postern_core::secret::Secret;
+use postern_core::time::UnixMillis;
+use sha2::{Digest, Sha256};
+
+use super::Receipt;
+use super::release::{decode_fields, encode_fields};
+use crate::wire::{Malformed, Reader, TooLong, Writer};
+
+/// Most bindings of one credential.
+pub const MAX_BINDINGS: usize = 16;
+
+/// The question.
+pub struct Request {
+    /// Credential name.
+    pub credential: String,
+    /// For people.
+    pub description: String,
+    /// What the caller believes is stored.
+    pub expected: Expected,
+    /// The value is no good after this; `None` = no end.
+    pub not_after: Option<UnixMillis>,
+    /// Name (empty for the only value) and value; at least one, names unique.
+    pub fields: Vec<(String, Secret)>,
+    /// Where the value may go; at least one, each once.
+    pub bindings: Vec<Binding>,
+}
+
+/// The version that the caller expects to replace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// There is none yet.
+    Absent,
+    /// This one (1 or more, and not the largest number).
+    Version(u32),
+    /// Whatever there is.
+    Any,
+}
+
+impl Expected {
+    const ANY: u32 = u32::MAX;
+
+    fn code(self) -> u32 {
+        match self {
+            Self::Absent => 0,
+            Self::Version(version) => version,
+            Self::Any => Self::ANY,
+        }
+    }
+
+    fn from_code(code: u32) -> Self {
+        match code {
+            0 => Self::Absent,
+            Self::ANY => Self::Any,
+            version => Self::Version(version),
+        }
+    }
+}
+
+/// One binding, as the bytes that are hashed.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Binding {
+    hash: [u8; 32],
+    json: Vec<u8>,
+}
+
+impl Binding {
+    /// The binding of these bytes (RFC 8785 form).
+    pub fn new(json: Vec<u8>) -> Self {
+        Self { hash: Sha256::digest(&json).into(), json }
+    }
+
+    /// SHA-256 of the bytes.
+    pub fn hash(&self) -> &[u8; 32] {
+        &self.hash
+    }
+
+    /// RFC 8785 JSON.
+    pub fn json(&self) -> &[u8] {
+        &self.json
+    }
+}
+
+impl Request {
+    pub(crate) fn encode(&self, writer: &mut Writer) -> Result<(), TooLong> {
+        writer.lp8(self.credential.as_bytes())?;
+        writer.lp8(self.description.as_bytes())?;
+        writer.u32(self.expected.code());
+        writer.u64(self.not_after.map_or(0, |end| end.0));
+        encode_fields(writer, &self.fields)?;
+        writer.count8(self.bindings.len(), MAX_BINDINGS)?;
+        let mut sorted: Vec<&Binding> = self.bindings.iter().collect();
+        sorted.sort();
+        sorted.into_iter().try_for_each(|binding| {
+            writer.put(&binding.hash);
+            writer.lp16(&binding.json)
+        })
+    }
+
+    pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let (credential, description) = (reader.text8()?, reader.text8()?);
+        let expected = Expected::from_code(reader.u32()?);
+        let not_after = Some(reader.u64()?).filter(|end| *end != 0).map(UnixMillis);
+        let fields = decode_fields(reader)?;
+        let bindings = decode_bindings(reader)?;
+        if fields.is_empty() || bindings.is_empty() {
+            return Err(Malformed);
+        }
+        Ok(Self { credential, description, expected, not_after, fields, bindings })
+    }
+}
+
+fn decode_bindings(reader: &mut Reader<'_>) -> Result<Vec<Binding>, Malformed> {
+    let count = usize::from(reader.u8()?);
+    if count > MAX_BINDINGS {
+        return Err(Malformed);
+    }
+    let bindings: Vec<Binding> =
+        (0..count).map(|_| decode_binding(reader)).collect::<Result<_, _>>()?;
+    if bindings.is_sorted_by(|left, right| left.hash < right.hash) {
+        Ok(bindings)
+    } else {
+        Err(Malformed)
+    }
+}
+
+fn decode_binding(reader: &mut Reader<'_>) -> Result<Binding, Malformed> {
+    let hash: [u8; 32] = reader.array()?;
+    let binding = Binding::new(reader.lp16()?.to_vec());
+    if binding.hash == hash { Ok(binding) } else { Err(Malformed) }
+}
+
+/// The answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The version that was stored.
+    pub version: u32,
+    /// Where the service recorded it.
+    pub receipt: Receipt,
+}
+
+impl Answer {
+    pub(crate) fn encode(&self, writer: &mut Writer) -> Result<(), TooLong> {
+        writer.u32(self.version);
+        self.receipt.encode(writer);
+        Ok(())
+    }
+
+    pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { version: reader.u32()?, receipt: Receipt::decode(reader)? })
+    }
+}
