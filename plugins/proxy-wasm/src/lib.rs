@@ -1,1 +1,24 @@
-//! Not written yet.
+//! The Proxy-Wasm side of Postern that all three modules share, and the access logger.
+//!
+//! Owns the ABI ([`abi`], the project's only `unsafe` file), the wire form of header maps
+//! ([`pairs`]), how much content the host keeps back ([`held`]), the host's clock,
+//! randomness, environment, counters and shared data ([`host`]), and the adapter of the
+//! audit module ([`logger`]). The HTTP filters stand on `postern-proxy-wasm-filter`.
+//!
+//! Invariant: no hostcall's failure is lost: it is a value that the caller turns into a
+//! denial, and nothing here panics.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
+
+pub mod abi;
+pub mod held;
+pub mod host;
+pub mod pairs;

@@ -1,0 +1,127 @@
+//! Effects to hostcalls, literally. Decides nothing.
+//!
+//! Invariant: an `Err` leaves the effect undone, and the stream that gets it denies.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use postern_core::effect::{Effect, Part, Publication, Reply};
+use postern_core::key_service::{Call, CallId};
+use postern_proxy_wasm::abi::{self, Answer, Buffer, Direction, Map, Status};
+use postern_proxy_wasm::held::Held;
+use proxy_wasm::hostcalls::dispatch_http_call;
+
+use crate::root::Ready;
+
+/// The part of a stream that effects change.
+#[derive(Default)]
+pub(crate) struct Standing {
+    /// Request content at the host.
+    pub(crate) request: Held,
+    /// Response content at the host.
+    pub(crate) response: Held,
+    /// Calls that are out, by the host's token.
+    pub(crate) calls: BTreeMap<u32, CallId>,
+    /// Whether anything can still be forwarded.
+    pub(crate) end: End,
+}
+
+/// How far a stream has come to its end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum End {
+    /// It is open.
+    #[default]
+    Open,
+    /// It was answered here.
+    Replied,
+    /// It was cut.
+    Cut,
+}
+
+/// What a performed effect leads to.
+pub(crate) enum Done {
+    /// Nothing more.
+    Quiet,
+    /// The host did not send this call.
+    NotSent(CallId),
+}
+
+/// Performs one effect.
+pub(crate) fn perform(effect: Effect, ready: &Ready, standing: &mut Standing) -> Answer<Done> {
+    match effect {
+        Effect::Call(asked) => return Ok(call(&asked, ready, standing)),
+        Effect::SetField { part, name, value } => abi::replace_header(map(part), &name, &value)?,
+        Effect::RemoveField { part, name } => abi::remove_header(map(part), &name)?,
+        Effect::Inject(injection) => injection
+            .perform(|name, value| abi::replace_header(Map::RequestHeaders, name, value))?,
+        Effect::ReplaceBody { part, content } => replace(part, &content, standing)?,
+        Effect::Publish(publication) => publish(&publication)?,
+        Effect::Reply(answer) => reply(&answer, standing)?,
+        Effect::Reset => reset(standing)?,
+        Effect::Record(draft) => abi::set_filter_state("postern.record", &draft)?,
+        Effect::Count(metric) => ready.counters.count(metric),
+    }
+    Ok(Done::Quiet)
+}
+
+fn map(part: Part) -> Map {
+    match part {
+        Part::Request => Map::RequestHeaders,
+        Part::Response => Map::ResponseHeaders,
+        Part::RequestTrailers => Map::RequestTrailers,
+        Part::ResponseTrailers => Map::ResponseTrailers,
+    }
+}
+
+fn call(call: &Call, ready: &Ready, standing: &mut Standing) -> Done {
+    let to = &ready.module.key_service;
+    let mut fields =
+        vec![(":method", call.method), (":path", call.path), (":authority", &to.authority)];
+    if !call.body.is_empty() {
+        fields.push(("content-type", call.content_type));
+    }
+    let body = (!call.body.is_empty()).then_some(call.body.as_slice());
+    // A timeout of 0 would mean none.
+    let timeout = call.timeout.max(Duration::from_millis(1));
+    match dispatch_http_call(&to.cluster, fields, body, vec![], timeout) {
+        Ok(token) => {
+            standing.calls.insert(token, call.id);
+            Done::Quiet
+        }
+        Err(_) => Done::NotSent(call.id),
+    }
+}
+
+fn replace(part: Part, content: &[u8], standing: &mut Standing) -> Answer<()> {
+    let (buffer, held) = match part {
+        Part::Request => (Buffer::RequestBody, &mut standing.request),
+        Part::Response => (Buffer::ResponseBody, &mut standing.response),
+        Part::RequestTrailers | Part::ResponseTrailers => return Err(Status::BadArgument),
+    };
+    let length = held.replaced(content.len());
+    abi::replace_buffer(buffer, length, content)
+}
+
+fn publish(publication: &Publication) -> Answer<()> {
+    if let Some(permit) = &publication.permit {
+        abi::set_filter_state("postern.permit", permit)?;
+    }
+    if let Some(identity) = &publication.identity {
+        abi::set_filter_state("postern.identity", identity.as_bytes())?;
+    }
+    abi::set_filter_state("postern.decision", publication.decision.as_bytes())
+}
+
+fn reply(reply: &Reply, standing: &mut Standing) -> Answer<()> {
+    let fields: Vec<(&str, &str)> =
+        reply.fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    abi::send_local_response(reply.status, reply.details, &fields, &reply.content)?;
+    standing.end = End::Replied;
+    Ok(())
+}
+
+/// Cuts both directions: either half of a reset ends the stream.
+pub(crate) fn reset(standing: &mut Standing) -> Answer<()> {
+    standing.end = End::Cut;
+    abi::close_stream(Direction::Request).or_else(|_| abi::close_stream(Direction::Response))
+}

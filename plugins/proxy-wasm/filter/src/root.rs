@@ -1,0 +1,139 @@
+//! The root context: configuration, and the streams that it starts.
+//!
+//! Invariant: without a configuration that was accepted, every request is refused.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use postern_core::config::ConfigError;
+use postern_core::event::AuditState;
+use postern_core::mac::MacKeys;
+use postern_core::receipt::Sequence;
+use postern_core::time::UnixMillis;
+use postern_proxy_wasm::abi::{self, Direction};
+use postern_proxy_wasm::host::{self, Counters, Shared};
+use proxy_wasm::traits::{Context, HttpContext, RootContext};
+use proxy_wasm::types::{Action, ContextType};
+
+use crate::module::{Module, Place};
+use crate::stream::Filter;
+
+/// Arguments of the proxy's function `declare_property`: name, then read-only and bytes
+/// for the permit, so that no later filter replaces it; type String for the identity, so
+/// that CEL can compare it.
+const DECLARATIONS: [&[u8]; 2] =
+    [b"\x0a\x0epostern.permit\x10\x01", b"\x0a\x10postern.identity\x18\x01"];
+
+/// Turns a configuration document into a module.
+pub type Configure = fn(&[u8]) -> Result<Module, ConfigError>;
+
+/// The root context of a filter module.
+pub struct Root {
+    name: &'static str,
+    configure: Configure,
+    ready: Option<Rc<Ready>>,
+}
+
+/// What all streams of a root share.
+pub(crate) struct Ready {
+    pub(crate) module: Module,
+    pub(crate) counters: Counters,
+    sequence: RefCell<Sequence>,
+}
+
+impl Root {
+    /// A root that has no configuration yet.
+    pub fn new(name: &'static str, configure: Configure) -> Self {
+        Self { name, configure, ready: None }
+    }
+
+    fn configured(&self, size: usize) -> Result<Ready, ConfigError> {
+        let module = (self.configure)(&host::configuration(size)?)?;
+        if let Place::Listener { .. } = module.place {
+            declare()?;
+        }
+        let id = host::random().ok_or_else(|| ConfigError::one("", "no randomness"))?;
+        let sequence = RefCell::new(Sequence::new(id));
+        Ok(Ready { module, counters: Counters::default(), sequence })
+    }
+}
+
+fn declare() -> Result<(), ConfigError> {
+    for declaration in DECLARATIONS {
+        abi::foreign_function("declare_property", declaration).map_err(|status| {
+            ConfigError::one("", format!("the host does not declare filter state: {status}"))
+        })?;
+    }
+    Ok(())
+}
+
+impl Context for Root {}
+
+impl RootContext for Root {
+    fn on_configure(&mut self, size: usize) -> bool {
+        match self.configured(size) {
+            Ok(ready) => self.ready = Some(Rc::new(ready)),
+            Err(error) => host::report(self.name, &error),
+        }
+        self.ready.is_some()
+    }
+
+    fn get_type(&self) -> Option<ContextType> {
+        Some(ContextType::HttpContext)
+    }
+
+    fn create_http_context(&self, _: u32) -> Option<Box<dyn HttpContext>> {
+        Some(match &self.ready {
+            Some(ready) => Box::new(Filter::new(Rc::clone(ready))),
+            None => Box::new(Refusal),
+        })
+    }
+}
+
+impl Ready {
+    /// Whether the audit logger has this root's last record. Always, where no receipts are
+    /// read: there the gate has looked.
+    pub(crate) fn audit(&self, now: UnixMillis) -> AuditState {
+        let Some(keys) = self.receipts() else { return AuditState::Acknowledged };
+        match self.sequence.try_borrow_mut() {
+            Ok(mut sequence) => sequence.state(keys, &mut Shared, now),
+            Err(_) => AuditState::Behind,
+        }
+    }
+
+    /// A request ended: what the audit logger has to acknowledge.
+    pub(crate) fn seq(&self) -> Option<Vec<u8>> {
+        self.receipts()?;
+        self.sequence.try_borrow_mut().ok()?.next()
+    }
+
+    fn receipts(&self) -> Option<&MacKeys> {
+        match &self.module.place {
+            Place::Listener { shared } => Some(shared),
+            Place::Cluster => None,
+        }
+    }
+}
+
+/// The stream of a root without configuration: a missing capability can leave a module
+/// running so.
+struct Refusal;
+
+impl Context for Refusal {}
+
+impl HttpContext for Refusal {
+    fn on_http_request_headers(&mut self, _: usize, _: bool) -> Action {
+        if abi::send_local_response(500, "internal", &[], b"").is_err() {
+            let _ = abi::close_stream(Direction::Request);
+        }
+        Action::Pause
+    }
+
+    fn on_http_request_body(&mut self, _: usize, _: bool) -> Action {
+        Action::Pause
+    }
+
+    fn on_http_request_trailers(&mut self, _: usize) -> Action {
+        Action::Pause
+    }
+}
