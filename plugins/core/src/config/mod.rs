@@ -9,6 +9,9 @@
 
 use std::fmt;
 
+pub mod audit;
+pub mod credential;
+pub mod gate;
 mod read;
 pub mod key_service;
 pub mod units;
@@ -136,4 +139,12 @@ impl Problem {
         };
         self
     }
+}
+
+/// `tenant`, which every module's document has.
+fn tenant(text: Option<String>, problems: &mut Problems) -> Option<String> {
+    let text = problems.required("tenant", text)?;
+    let fits = (1..=128).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
+    let checked = if fits { Ok(text) } else { Err("expected 1 to 128 printable characters") };
+    problems.scalar("tenant", checked)
 }

@@ -1,0 +1,186 @@
+//! The gate's configuration.
+//!
+//! Safe by default: a request needs a key, a scope rule that covers its method and path,
+//! and for a credential a binding; content is held and read before anything leaves.
+//!
+//! Invariant: every binding names an authority that the `upstreams` table leads to, and no
+//! field has two meanings.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+
+use super::key_service::{self, KeyService};
+use super::{ConfigError, Problems, units};
+use crate::binding::{self, Binding};
+use crate::path::RequestPath;
+use crate::upstreams::{self, Upstreams};
+
+mod parts;
+
+pub use parts::{ApiKeyField, ScopeRule};
+use parts::{AuthenticatorWire, ScopeRuleWire};
+
+/// The whole document as written.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Wire {
+    /// Tenant that this gate serves; keys of another one authenticate nobody. Required.
+    pub tenant: Option<String>,
+    /// Where the key service is. Required.
+    pub key_service: Option<key_service::Wire>,
+    /// Accept simulated evidence under this key. Default: none, which is refused as long
+    /// as no other kind of evidence is supported.
+    pub danger_allow_simulated: Option<key_service::AllowSimulated>,
+    /// How callers authenticate. Required, at least one; at most 8.
+    #[serde(default)]
+    pub authenticators: Vec<AuthenticatorWire>,
+    /// Which scopes a request needs: the first rule that matches decides, and a request
+    /// that no rule matches is denied. Required, at least one.
+    #[serde(default)]
+    pub scopes: Vec<ScopeRuleWire>,
+    /// Where each credential may go. Default: none, so that no credential goes anywhere.
+    #[serde(default)]
+    pub bindings: Vec<binding::Wire>,
+    /// Cluster name to what is behind it. Default: none; every binding needs one.
+    #[serde(default)]
+    pub upstreams: BTreeMap<String, upstreams::Wire>,
+    /// `hold`: content is read before anything leaves (default). `stream`: it is read as it
+    /// passes, and a placeholder in it cuts the request. `off`: it is not read.
+    pub body: Option<BodyMode>,
+    /// Most content of one request with `hold`. Default `256KiB`, limit `8MiB`; keep it
+    /// below the proxy's buffer limit.
+    pub body_limit: Option<String>,
+    /// More header fields that the request digest covers. Default: none; at most 32.
+    #[serde(default)]
+    pub bind_headers: Vec<String>,
+    /// Field that names a credential. Default `x-tap-credential`.
+    pub credential_header: Option<String>,
+}
+
+/// What happens to content before a decision.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BodyMode {
+    /// Held back and read whole.
+    #[default]
+    Hold,
+    /// Read as it passes.
+    Stream,
+    /// Not read.
+    Off,
+}
+
+/// The gate's configuration, checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Tenant that this gate serves.
+    pub tenant: String,
+    /// Where the key service is and what it must prove.
+    pub key_service: KeyService,
+    /// Fields that may hold an API key.
+    pub keys: Vec<ApiKeyField>,
+    /// Scope rules; the first match decides.
+    pub scopes: Vec<ScopeRule>,
+    /// Where each credential may go.
+    pub bindings: Vec<Binding>,
+    /// What is behind each cluster.
+    pub upstreams: Upstreams,
+    /// What happens to content.
+    pub body: BodyMode,
+    /// Most content with [`BodyMode::Hold`], in bytes.
+    pub body_limit: usize,
+    /// More fields that the request digest covers, lower case.
+    pub bind_headers: Vec<String>,
+    /// Field that names a credential, lower case.
+    pub credential_header: String,
+    /// SHA-256 of the document: which configuration decided.
+    pub revision: [u8; 32],
+}
+
+impl Config {
+    /// Reads a module's document; every problem at once.
+    pub fn parse(json: &[u8]) -> Result<Self, ConfigError> {
+        let config: Self = super::read::<Wire, Self>(json)?;
+        Ok(Self { revision: Sha256::digest(json).into(), ..config })
+    }
+}
+
+const DEFAULT_LIMIT: usize = 256 * 1024;
+const LARGEST_LIMIT: usize = 8 * 1024 * 1024;
+const DEFAULT_CREDENTIAL_HEADER: &str = "x-tap-credential";
+
+impl TryFrom<Wire> for Config {
+    type Error = ConfigError;
+
+    fn try_from(wire: Wire) -> Result<Self, ConfigError> {
+        let mut problems = Problems::default();
+        let tenant = problems.required("tenant", wire.tenant.filter(|text| !text.is_empty()));
+        let key_service =
+            key_service::read(wire.key_service, wire.danger_allow_simulated, &mut problems);
+        let keys = parts::keys(wire.authenticators, &mut problems);
+        let scopes = parts::scopes(wire.scopes, &mut problems);
+        let upstreams = problems.part("upstreams", Upstreams::try_from(wire.upstreams));
+        let bindings = bindings(wire.bindings, upstreams.as_ref(), &mut problems);
+        let body_limit = body_limit(wire.body_limit, &mut problems);
+        let bind_headers = parts::bind_headers(wire.bind_headers, &mut problems);
+        let header = wire.credential_header.unwrap_or_else(|| DEFAULT_CREDENTIAL_HEADER.into());
+        let credential_header = header.to_ascii_lowercase();
+        parts::check_fields(&credential_header, &keys, &bindings, &mut problems);
+        let read = (|| {
+            Some(Self {
+                tenant: tenant?,
+                key_service: key_service?,
+                keys,
+                scopes,
+                bindings,
+                upstreams: upstreams?,
+                body: wire.body.unwrap_or_default(),
+                body_limit,
+                bind_headers,
+                credential_header,
+                revision: [0; 32],
+            })
+        })();
+        problems.finish(read)
+    }
+}
+
+/// Reads every binding, and that its authority is one that a cluster leads to.
+pub(super) fn bindings(
+    wire: Vec<binding::Wire>,
+    upstreams: Option<&Upstreams>,
+    problems: &mut Problems,
+) -> Vec<Binding> {
+    problems.list("bindings", wire, |wire| {
+        let binding = Binding::try_from(wire)?;
+        let reached = upstreams.is_none_or(|table| table.has_authority(binding.authority()));
+        let unreached = || ConfigError::one("authority", "no cluster in upstreams leads to it");
+        reached.then_some(binding).ok_or_else(unreached)
+    })
+}
+
+fn body_limit(written: Option<String>, problems: &mut Problems) -> usize {
+    let Some(text) = written else { return DEFAULT_LIMIT };
+    let limit = units::size(&text).and_then(|limit| {
+        let fits = (1..=LARGEST_LIMIT).contains(&limit);
+        fits.then_some(limit).ok_or("expected 1B to 8MiB")
+    });
+    problems.scalar("body_limit", limit).unwrap_or(DEFAULT_LIMIT)
+}
+
+impl Config {
+    /// The rule that decides about a request.
+    pub fn rule(&self, method: &str, path: &RequestPath) -> Option<&ScopeRule> {
+        self.scopes.iter().find(|rule| rule.covers(method, path))
+    }
+
+    /// Whether a binding declares this field as a site.
+    pub fn is_site(&self, name: &str) -> bool {
+        self.bindings.iter().any(|binding| binding.site().header() == name)
+    }
+}
+
+#[cfg(test)]
+mod tests;

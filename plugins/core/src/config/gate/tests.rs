@@ -1,0 +1,169 @@
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Value, json};
+
+use super::*;
+
+fn good() -> Value {
+    json!({
+        "tenant": "acme",
+        "key_service": {
+            "cluster": "keys",
+            "authority": "keys.internal",
+            "gateway_id": "000102030405060708090a0b0c0d0e0f",
+        },
+        "danger_allow_simulated": {"key": URL_SAFE_NO_PAD.encode([7; 32])},
+        "authenticators": [
+            {"api_key": {}},
+            {"api_key": {"header": "X-TAP-Key", "prefixes": ["tp_", "tailor_sk_"]}},
+        ],
+        "scopes": [
+            {"methods": ["GET"], "path": "/documents/{id}/**", "require": ["documents:read"]},
+        ],
+        "bindings": [{
+            "credential": "slack", "tenant": "acme", "authority": "slack.com",
+            "methods": ["POST"], "paths": ["/api/**"],
+            "site": {"header": "Authorization", "style": "bearer"},
+        }],
+        "upstreams": {"slack": {"authority": "slack.com:443"}},
+    })
+}
+
+fn parse(document: &Value) -> Result<Config, ConfigError> {
+    Config::parse(document.to_string().as_bytes())
+}
+
+fn problems(document: &Value) -> Vec<String> {
+    parse(document).unwrap_err().problems.iter().map(ToString::to_string).collect()
+}
+
+fn with(path: &str, value: Value) -> Value {
+    let mut document = good();
+    match document.pointer_mut(path) {
+        Some(place) => *place = value,
+        None => document[path.trim_start_matches('/')] = value,
+    }
+    document
+}
+
+#[test]
+fn defaults_are_the_safe_ones() {
+    let config = parse(&good()).unwrap();
+    assert_eq!((config.body, config.body_limit), (BodyMode::Hold, 262_144));
+    assert_eq!(config.credential_header, "x-tap-credential");
+    assert_eq!(
+        config.keys,
+        [
+            ApiKeyField { header: "authorization".into(), prefixes: vec!["pk_".into()] },
+            ApiKeyField {
+                header: "x-tap-key".into(),
+                prefixes: vec!["tp_".into(), "tailor_sk_".into()],
+            },
+        ]
+    );
+    assert_eq!(config.revision, <[u8; 32]>::from(Sha256::digest(good().to_string())));
+}
+
+#[test]
+fn what_no_rule_covers_has_no_rule() {
+    let config = parse(&good()).unwrap();
+    let path = |text: &str| RequestPath::parse(text.as_bytes()).unwrap();
+    assert!(config.rule("GET", &path("/documents/7/x")).is_some());
+    assert!(config.rule("POST", &path("/documents/7/x")).is_none());
+    assert!(config.rule("GET", &path("/other")).is_none());
+}
+
+#[test]
+fn every_problem_is_reported_at_once_with_its_path() {
+    let document = json!({
+        "tenant": 7,
+        "policy": {},
+        "key_service": {"cluster": "keys", "authority": "a", "gateway_id": "x", "extra": 1},
+        "danger_allow_simulated": {"key": URL_SAFE_NO_PAD.encode([7; 32])},
+        "authenticators": [{"api_key": {"prefixes": [3, "a b"]}}, {"jwt": {}}, {"api_key": {}}],
+        "scopes": [{"methods": ["get"], "path": "/a/../b", "require": ["a\"b"]}, {}],
+        "bindings": [{
+            "credential": "slack", "tenant": "acme", "authority": "evil.com",
+            "methods": ["POST"], "paths": ["/api/**"],
+            "site": {"header": "Authorization", "style": "digest"},
+        }],
+        "upstreams": {"slack": {"authority": "slack.com"}},
+        "body": "maybe",
+        "body_limit": "1GiB",
+        "credential_header": "Host",
+    });
+    let paths: Vec<String> =
+        parse(&document).unwrap_err().problems.into_iter().map(|problem| problem.path).collect();
+    let mut sorted = paths.clone();
+    sorted.sort();
+    assert_eq!(
+        sorted,
+        [
+            "authenticators[0].api_key.prefixes[0]",
+            "authenticators[0].api_key.prefixes[1]",
+            "authenticators[1].jwt",
+            "bindings[0].site.style",
+            "body",
+            "body_limit",
+            "credential_header",
+            "key_service.extra",
+            "key_service.gateway_id",
+            "policy",
+            "scopes[0].methods[0]",
+            "scopes[0].path",
+            "scopes[0].require[0]",
+            "scopes[1].methods",
+            "scopes[1].path",
+            "scopes[1].require",
+            "tenant",
+        ]
+    );
+}
+
+#[test]
+fn an_empty_document_lists_what_is_required() {
+    assert_eq!(
+        problems(&json!({})),
+        [
+            "tenant: missing",
+            "danger_allow_simulated: missing: simulated evidence is the only kind configured, \
+             and it needs the key",
+            "key_service: missing",
+            "authenticators: expected 1 to 8",
+            "scopes: expected at least one: what no rule covers is denied",
+        ]
+    );
+}
+
+#[test]
+fn a_binding_to_an_authority_that_no_cluster_leads_to_is_refused() {
+    assert_eq!(
+        problems(&with("/bindings/0/authority", json!("slack.com.evil"))),
+        ["bindings[0].authority: no cluster in upstreams leads to it"]
+    );
+}
+
+#[test]
+fn a_field_with_two_meanings_is_refused() {
+    assert_eq!(
+        problems(&with("/authenticators/1/api_key/header", json!("Authorization"))),
+        ["authenticators[1].api_key.header: expected a field that nothing else uses"]
+    );
+    assert_eq!(
+        problems(&with("/credential_header", json!("x-tap-key"))),
+        ["authenticators[1].api_key.header: expected a field that nothing else uses"]
+    );
+}
+
+#[test]
+fn what_is_no_document_is_refused_without_repeating_it() {
+    for (json, expected) in [
+        (&b"[]"[..], "expected an object"),
+        (b"{\"tenant\":\"a\",\"tenant\":\"b\"}", "key given twice in one object"),
+        (b"{", "EOF"),
+        (b"\xff", "expected value"),
+    ] {
+        let error = Config::parse(json).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}
