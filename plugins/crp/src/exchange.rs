@@ -110,7 +110,7 @@ pub fn ask(
 ) -> Result<(Vec<u8>, Awaiting), AskError> {
     let mut random = Randomness::new(seed);
     let nonce = *random.draw::<16>();
-    let reply_keys = KeyPair::derive(&*random.draw::<32>());
+    let reply_keys = KeyPair::derive(&random.draw::<32>());
     let head = Head {
         gateway_id: asker.gateway_id,
         at: asker.now,
@@ -157,7 +157,7 @@ impl Awaiting {
         Answer::decode(self.kind, &plain).map_err(|_| NotAuthentic)
     }
 
-    fn open_bytes(&self, body: &[u8]) -> Result<Zeroizing<Vec<u8>>, NotAuthentic> {
+    pub(crate) fn open_bytes(&self, body: &[u8]) -> Result<Zeroizing<Vec<u8>>, NotAuthentic> {
         let reply = envelope::Reply::parse(body).map_err(|_| NotAuthentic)?;
         if reply.kind != self.kind || reply.nonce != self.nonce {
             return Err(NotAuthentic);

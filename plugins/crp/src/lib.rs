@@ -3,7 +3,7 @@
 //!
 //! Owns the bytes: [`wire`] and [`message`] say what is written, [`envelope`] and
 //! [`suite`] how it is sealed, [`evidence`] whose key it is sealed to. [`exchange`] is
-//! the asking half, [`service`] the answering half.
+//! the asking half, [`service`] the answering half, [`client`] what the modules use.
 //! Everything is sans I/O: time and randomness are arguments.
 //!
 //! Invariant: a reply is returned only if it opened under the request it answers; a
@@ -20,15 +20,22 @@
     )
 )]
 
+pub mod client;
 pub mod envelope;
 pub mod evidence;
 pub mod exchange;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 pub mod identity;
 mod json;
 pub mod message;
 pub mod padding;
 pub mod service;
 pub mod suite;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod vectors;
 pub mod wire;
 
 pub use identity::{Identity, Role};

@@ -68,6 +68,13 @@ impl KeyPair {
 /// The pre-shared key that binds a reply to its request.
 pub struct Psk(Zeroizing<[u8; 32]>);
 
+#[cfg(test)]
+impl Psk {
+    pub(crate) fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
 type SenderContext = hpke::aead::AeadCtxS<AesGcm256, HkdfSha256, X25519HkdfSha256>;
 
 /// A request that is being sealed: `enc` is known before the plaintext is complete,

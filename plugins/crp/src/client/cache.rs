@@ -1,0 +1,127 @@
+//! What is remembered for seconds, bounded, least recently used out first.
+//!
+//! Knows no protocol. Invariant: [`Cache::get`] never gives a value past its end, and
+//! never holds more than its limit; what leaves is dropped, and secrets wipe on drop.
+
+use std::collections::BTreeMap;
+
+use postern_core::time::UnixMillis;
+
+pub(super) struct Cache<K, V> {
+    slots: BTreeMap<K, Slot<V>>,
+    limit: usize,
+    uses: u64,
+}
+
+struct Slot<V> {
+    value: V,
+    until: UnixMillis,
+    used: u64,
+}
+
+impl<K: Ord + Clone, V> Cache<K, V> {
+    pub(super) fn new(limit: usize) -> Self {
+        Self { slots: BTreeMap::new(), limit, uses: 0 }
+    }
+
+    pub(super) fn get(&mut self, key: &K, now: UnixMillis) -> Option<&mut V> {
+        self.uses = self.uses.wrapping_add(1);
+        let slot = self.slots.get_mut(key).filter(|slot| now < slot.until)?;
+        slot.used = self.uses;
+        Some(&mut slot.value)
+    }
+
+    /// Whether the key is remembered at all, past its end or not.
+    pub(super) fn knows(&self, key: &K) -> bool {
+        self.slots.contains_key(key)
+    }
+
+    pub(super) fn put(&mut self, key: K, value: V, until: UnixMillis) {
+        if self.limit == 0 {
+            return;
+        }
+        if !self.knows(&key) && self.slots.len() >= self.limit {
+            self.drop_least_used();
+        }
+        self.uses = self.uses.wrapping_add(1);
+        self.slots.insert(key, Slot { value, until, used: self.uses });
+    }
+
+    pub(super) fn remove(&mut self, key: &K) {
+        self.slots.remove(key);
+    }
+
+    /// Drops everything past its end.
+    pub(super) fn sweep(&mut self, now: UnixMillis) {
+        self.slots.retain(|_, slot| now < slot.until);
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.slots.clear();
+    }
+
+    fn drop_least_used(&mut self) {
+        let oldest = self.slots.iter().min_by_key(|(_, slot)| slot.used);
+        if let Some(key) = oldest.map(|(key, _)| key.clone()) {
+            self.slots.remove(&key);
+        }
+    }
+}
+
+/// Limits how many unknown key ids are asked for: [`Bucket::BURST`] at once, then one
+/// each [`Bucket::INTERVAL`] milliseconds.
+pub(super) struct Bucket {
+    level: u64,
+    at: UnixMillis,
+}
+
+impl Bucket {
+    const INTERVAL: u64 = 50;
+    const BURST: u64 = 64;
+    const FULL: u64 = Self::INTERVAL * Self::BURST;
+
+    pub(super) fn full(now: UnixMillis) -> Self {
+        Self { level: Self::FULL, at: now }
+    }
+
+    pub(super) fn is_empty(&mut self, now: UnixMillis) -> bool {
+        let gained = now.0.saturating_sub(self.at.0);
+        self.level = self.level.saturating_add(gained).min(Self::FULL);
+        self.at = now;
+        self.level < Self::INTERVAL
+    }
+
+    pub(super) fn spend(&mut self) {
+        self.level = self.level.saturating_sub(Self::INTERVAL);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_ends_with_its_time_and_the_least_used_leaves_first() {
+        let mut cache = Cache::new(2);
+        cache.put(1, 'a', UnixMillis(10));
+        cache.put(2, 'b', UnixMillis(20));
+        assert_eq!(cache.get(&1, UnixMillis(9)), Some(&mut 'a'));
+        cache.put(3, 'c', UnixMillis(20));
+        assert_eq!(cache.get(&2, UnixMillis(9)), None);
+        assert_eq!(cache.get(&1, UnixMillis(10)), None);
+        assert!(cache.knows(&1));
+        cache.sweep(UnixMillis(10));
+        assert!(!cache.knows(&1));
+    }
+
+    #[test]
+    fn the_bucket_allows_a_burst_and_then_one_each_interval() {
+        let mut bucket = Bucket::full(UnixMillis(0));
+        for _ in 0..Bucket::BURST {
+            assert!(!bucket.is_empty(UnixMillis(0)));
+            bucket.spend();
+        }
+        assert!(bucket.is_empty(UnixMillis(49)));
+        assert!(!bucket.is_empty(UnixMillis(50)));
+    }
+}

@@ -1,0 +1,247 @@
+//! The published vectors: `vectors/*.json` is what this code makes from the inputs
+//! written there. `POSTERN_WRITE_VECTORS=1 cargo test -p postern-crp` writes them anew.
+
+use hpke::{Kem, Serializable, kem::X25519HkdfSha256};
+use postern_core::secret::Secret;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::envelope::{self, Reply, Request};
+use crate::message::{Answer, Message};
+use crate::service;
+use crate::suite::{self, Randomness};
+use crate::testing::{self, NOW};
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn private(ikm: &[u8]) -> String {
+    hex(&X25519HkdfSha256::derive_keypair(ikm).0.to_bytes())
+}
+
+fn parties() -> Value {
+    json!({
+        "epoch_ikm": hex(&testing::EPOCH_IKM),
+        "epoch_private": private(&testing::EPOCH_IKM),
+        "kex": hex(testing::epoch_keys().public()),
+        "kex_id": hex(&envelope::kex_id(testing::epoch_keys().public())),
+        "identity_seed": hex(&testing::IDENTITY_SEED),
+        "identity_public": hex(&testing::identity().public_key()),
+        "R": String::from_utf8(testing::runtime().to_bytes()).unwrap(),
+        "R_sha256": hex(&Sha256::digest(testing::runtime().to_bytes())),
+    })
+}
+
+fn request_vector(message: &Message, body: &[u8]) -> (Value, suite::Psk) {
+    let mut random = Randomness::new(&testing::ASK_SEED);
+    let nonce = random.draw::<16>();
+    let reply_ikm = random.draw::<32>();
+    let ephemeral_ikm = random.draw::<32>();
+    let request = Request::parse(body).unwrap();
+    let hash = Sha256::digest(testing::runtime().to_bytes()).into();
+    let info = envelope::request_info(&hash);
+    let header = request.header.bytes();
+    let (plain, psk) =
+        suite::open_base(&testing::epoch_keys(), &request.enc, &info, &header, request.sealed)
+            .unwrap();
+    let (unsigned, signature) = plain.split_at(plain.len() - envelope::SIGNATURE);
+    let signed = envelope::signed(&request.header, &request.enc, &hash, unsigned);
+    let value = json!({
+        "seed": hex(&testing::ASK_SEED),
+        "nonce": hex(&*nonce),
+        "reply_ikm": hex(&*reply_ikm),
+        "reply_private": private(&*reply_ikm),
+        "rk": hex(&X25519HkdfSha256::derive_keypair(&*reply_ikm).1.to_bytes()),
+        "ephemeral_ikm": hex(&*ephemeral_ikm),
+        "ephemeral_private": private(&*ephemeral_ikm),
+        "ts_ms": NOW.0.to_string(),
+        "type": message.kind().name(),
+        "HDR": hex(&header),
+        "info": hex(&info),
+        "enc": hex(&request.enc),
+        "P_unsigned": hex(unsigned),
+        "signed": hex(&signed),
+        "signature": hex(signature),
+        "ct": hex(request.sealed),
+        "body": hex(body),
+        "body_sha256": hex(&Sha256::digest(body)),
+    });
+    (value, psk)
+}
+
+fn reply_vector(message: &Message, body: &[u8], request: &[u8], psk: &suite::Psk) -> Value {
+    let mut random = Randomness::new(&testing::REPLY_SEED);
+    let ephemeral_ikm = random.draw::<32>();
+    let reply = Reply::parse(body).unwrap();
+    let awaiting = testing::ask(message).1;
+    let tenant = if matches!(message, Message::Enrol(_)) { "" } else { testing::TENANT };
+    let aad = envelope::reply_aad(tenant, &message.subject(), &reply.nonce).unwrap();
+    json!({
+        "seed": hex(&testing::REPLY_SEED),
+        "ephemeral_ikm": hex(&*ephemeral_ikm),
+        "ephemeral_private": private(&*ephemeral_ikm),
+        "psk": hex(psk.bytes()),
+        "psk_id": hex(&reply.nonce),
+        "info": hex(&envelope::reply_info(&Sha256::digest(request).into())),
+        "aad": hex(&aad),
+        "P2": hex(&awaiting.open_bytes(body).unwrap()),
+        "enc2": hex(&reply.enc),
+        "ct2": hex(reply.sealed),
+        "body": hex(body),
+    })
+}
+
+fn exchange_vector(message: &Message, answer: &Answer) -> Value {
+    let (body, _) = testing::ask(message);
+    let key = testing::epoch_key();
+    let verified = service::open(&body, &[&key])
+        .unwrap()
+        .verify(&testing::identity().public_key(), NOW)
+        .unwrap_or_else(|_| panic!("verifies"));
+    let reply = verified.seal(answer, &testing::reply_entropy()).unwrap();
+    let (request, psk) = request_vector(message, &body);
+    let reply = reply_vector(message, &reply, &body, &psk);
+    json!({
+        "question": question(message),
+        "parties": parties(),
+        "request": request,
+        "answer": reading(answer),
+        "reply": reply,
+    })
+}
+
+/// The inputs, for a reader that builds `P` from them.
+fn question(message: &Message) -> Value {
+    match message {
+        Message::Release(request) => json!({
+            "agent": request.agent, "credential": request.credential, "host": request.host,
+            "method": request.method, "caller_hash": hex(&request.caller_hash),
+            "capability": hex(&request.capability),
+            "request_digest": hex(&request.request_digest),
+            "approval": request.approval.map(|id| hex(&id)), "path": request.path,
+            "binding_hash": hex(&request.binding_hash),
+        }),
+        Message::Enrol(request) => json!({
+            "join_token": text(&request.join_token), "role": request.role.code(),
+            "public_key": hex(&request.public_key), "label": request.label,
+        }),
+        Message::Directory(request) => {
+            json!({ "ids": request.ids.iter().map(|id| id.as_str()).collect::<Vec<_>>() })
+        }
+        Message::Store(request) => json!({
+            "credential": request.credential, "description": request.description,
+            "expected": 2, "not_after_ms": "0", "fields": fields(&request.fields),
+            "bindings": request.bindings.iter().map(|binding| json!({
+                "sha256": hex(binding.hash()), "json": String::from_utf8_lossy(binding.json()),
+            })).collect::<Vec<_>>(),
+        }),
+        Message::Audit(request) => json!({
+            "boot": hex(&request.batch.boot), "vm": hex(&request.batch.vm),
+            "first": request.batch.first.to_string(), "prev": hex(&request.batch.prev),
+            "records": request.batch.records.iter().map(|record| hex(record)).collect::<Vec<_>>(),
+        }),
+    }
+}
+
+fn reading(answer: &Answer) -> Value {
+    match answer {
+        Answer::Release(answer) => json!({
+            "status": answer.status.code(), "version": answer.version,
+            "not_after_ms": answer.not_after.0.to_string(), "ttl_s": answer.ttl_s,
+            "max_uses": answer.max_uses, "rev_epoch": "0", "fields": fields(&answer.fields),
+            "binding_hash": hex(&answer.binding_hash),
+            "audit_seq": answer.receipt.seq.to_string(), "audit_hash": hex(&answer.receipt.hash),
+        }),
+        Answer::Enrol(answer) => json!({
+            "status": 0, "gateway_id": hex(&answer.gateway_id), "tenant": answer.tenant,
+            "not_after_ms": answer.not_after.0.to_string(),
+        }),
+        Answer::Directory(answer) => json!({
+            "status": 0,
+            "entries": answer.entries.iter().map(|(id, entry)| json!({
+                "id": id.as_str(), "found": entry.is_some(),
+            })).collect::<Vec<_>>(),
+        }),
+        Answer::Store(answer) => json!({
+            "status": 0, "version": answer.version,
+            "audit_seq": answer.receipt.seq.to_string(), "audit_hash": hex(&answer.receipt.hash),
+        }),
+        Answer::Audit(answer) => json!({ "status": 0, "next": answer.next.to_string() }),
+        Answer::Denied(status) => json!({ "status": status.code() }),
+    }
+}
+
+fn fields(fields: &[(String, Secret)]) -> Value {
+    fields.iter().map(|(name, value)| json!([name, text(value)])).collect()
+}
+
+fn text(value: &Secret) -> String {
+    String::from_utf8(value.expose().to_vec()).unwrap()
+}
+
+fn check(name: &str, made: &Value) {
+    let path = format!("{}/vectors/{name}.json", env!("CARGO_MANIFEST_DIR"));
+    let made = serde_json::to_string_pretty(made).unwrap() + "\n";
+    if std::env::var_os("POSTERN_WRITE_VECTORS").is_some() {
+        use std::io::Write;
+        std::fs::File::create(&path).unwrap().write_all(made.as_bytes()).unwrap();
+    }
+    let published = std::fs::read_to_string(&path).unwrap();
+    assert!(published == made, "{path} is not what the code makes");
+}
+
+#[test]
+fn each_type_of_message_makes_its_published_bytes() {
+    for (message, answer) in testing::exchanges() {
+        check(message.kind().name(), &exchange_vector(&message, &answer));
+    }
+}
+
+#[test]
+fn refusals_make_their_published_bytes() {
+    use crate::message::{Receipt, Status, release};
+    let (message, _) = testing::exchanges().swap_remove(0);
+    let refused = release::Answer::refused(Status::Denied, [0xb1; 32], Receipt::default());
+    check("release-denied", &exchange_vector(&message, &Answer::Release(refused)));
+    let (message, _) = testing::exchanges().swap_remove(2);
+    check("directory-denied", &exchange_vector(&message, &Answer::Denied(Status::Denied)));
+}
+
+#[test]
+fn evidence_makes_its_published_bytes() {
+    let runtime_hash: [u8; 32] = Sha256::digest(testing::runtime().to_bytes()).into();
+    check(
+        "evidence",
+        &json!({
+            "parties": parties(),
+            "development_seed": hex(&testing::DEV_SEED),
+            "development_public": hex(&testing::identity_of(testing::DEV_SEED).public_key()),
+            "signed": hex(&[b"crp/1 sim\0".as_slice(), &runtime_hash].concat()),
+            "document": String::from_utf8(testing::document()).unwrap(),
+        }),
+    );
+}
+
+/// RFC 9180, A.1.1: the KEM is the one of suite 0x0001.
+#[test]
+fn key_pairs_are_derived_as_in_rfc_9180() {
+    for (ikm, private_key, public_key) in [
+        (
+            "7268600d403fce431561aef583ee1613527cff655c1343f29812e66706df3234",
+            "52c4a758a802cd8b936eceea314432798d5baf2d7e9235dc084ab1b9cfa2f736",
+            "37fda3567bdbd628e88668c3c8d7e97d1d1253b6d4ea6d44c150f741f1bf4431",
+        ),
+        (
+            "6db9df30aa07dd42ee5e8181afdb977e538f5e1fec8a06223f33f7013e525037",
+            "4612c550263fc8ad58375df3f557aac531d26850903e55a9f23f21d8534e8ac8",
+            "3948cfe0ad1ddb695d780e59077195da6c56506b027329794ab02bca80815c4d",
+        ),
+    ] {
+        let ikm: Vec<u8> =
+            (0..32).map(|at| u8::from_str_radix(&ikm[at * 2..at * 2 + 2], 16).unwrap()).collect();
+        assert_eq!(private(&ikm), private_key);
+        let pair = suite::KeyPair::derive(&ikm.try_into().unwrap());
+        assert_eq!(hex(pair.public()), public_key);
+    }
+}
