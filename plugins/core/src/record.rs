@@ -232,6 +232,12 @@ pub enum Entry {
         /// The root that counted them.
         root: [u8; 16],
     },
+    /// A receipt's slot did not hold what the logger wrote: records of this root may be
+    /// missing.
+    ReceiptForged {
+        /// Whose slot it was.
+        root: [u8; 16],
+    },
     /// Records were dropped because the buffer was full.
     Dropped {
         /// How many.

@@ -87,6 +87,10 @@ pub(super) fn render(record: &AuditRecord) -> Vec<u8> {
             line.count = Some(count.to_string());
             line.root = Some(hex(root));
         }
+        Entry::ReceiptForged { root } => {
+            line.kind = "receipt_forged";
+            line.root = Some(hex(root));
+        }
         Entry::Dropped { count } => {
             line.kind = "dropped";
             line.count = Some(count.to_string());

@@ -1,0 +1,265 @@
+//! The audit module: records onto the chain, receipts to the gate, batches to the
+//! collector.
+//!
+//! Owns the edge chain of one VM and what of it is not acknowledged yet. A record is
+//! appended and receipted in the log callback; a batch leaves when enough records wait or
+//! have waited long enough, and is kept until the collector has acknowledged it.
+//!
+//! Invariant: at most one batch is in flight, the buffer never holds more than its bound,
+//! and what does not fit is counted and the count itself recorded.
+
+mod boot;
+mod buffer;
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::config::audit::{Config, WhenFull};
+use crate::effect::Metric;
+use crate::key_service::{Acknowledged, Call, CallId, CallResult, Collector, Turn};
+use crate::mac::MacKeys;
+use crate::receipt::{Given, Level, Receipts, SharedData};
+use crate::record::{AuditRecord, Draft, Entry, NoDraft, ResponseFacts};
+use crate::time::{Moment, UnixMillis};
+
+pub use boot::boot_id;
+use buffer::{Buffer, MAX_RECORD};
+
+/// Longest pause between two attempts to deliver.
+pub const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
+/// A call that did not come back in this time never will; the batch is sent again.
+const LOST_AFTER: Duration = Duration::from_secs(15);
+
+/// What the host has to do.
+#[must_use]
+#[derive(Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Send this to the key service; answer with [`Ledger::heard`].
+    Call(Call),
+    /// Count one occurrence.
+    Count(Metric),
+}
+
+/// What the log callback knows about one request.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Logged<'a> {
+    /// Filter state `postern.record`.
+    pub draft: Option<&'a [u8]>,
+    /// Filter state `postern.seq`.
+    pub seq: Option<&'a [u8]>,
+    /// The answer.
+    pub facts: ResponseFacts,
+}
+
+/// The chain of one VM and its delivery.
+pub struct Ledger {
+    config: Config,
+    collector: Rc<dyn Collector>,
+    keys: MacKeys,
+    buffer: Buffer,
+    dropped: u64,
+    delivery: Delivery,
+    outputs: VecDeque<Output>,
+}
+
+/// Where the oldest batch is.
+enum Delivery {
+    /// Nothing is under way and nothing may be before `not_before`.
+    Idle { not_before: UnixMillis, backoff: Duration },
+    /// A call is out.
+    AwaitAcknowledgement { call: CallId, since: UnixMillis, batch_end: u64, backoff: Duration },
+}
+
+const AT_ONCE: Delivery = Delivery::Idle { not_before: UnixMillis(0), backoff: Duration::ZERO };
+
+const UNLOGGED: Metric = Metric("postern.audit.gap.reason=unlogged.total");
+const FORGED: Metric = Metric("postern.audit.gap.reason=receipt_forged.total");
+const DROPPED: Metric = Metric("postern.audit.gap.reason=dropped.total");
+const NO_DRAFT: Metric = Metric("postern.audit.gap.reason=no_draft.total");
+const DELIVERED: Metric = Metric("postern.audit.batch.reason=acknowledged.total");
+const FAILED: Metric = Metric("postern.audit.batch.reason=failed.total");
+
+impl Ledger {
+    /// Starts the chain of this VM. `boot` names the proxy process, `vm` is random.
+    pub fn new(
+        config: Config,
+        keys: MacKeys,
+        collector: Rc<dyn Collector>,
+        boot: [u8; 16],
+        vm: [u8; 16],
+        now: UnixMillis,
+    ) -> Self {
+        let buffer = Buffer::new(boot, vm, config.buffer);
+        let outputs = VecDeque::new();
+        let delivery = AT_ONCE;
+        let mut ledger = Self { config, collector, keys, buffer, dropped: 0, delivery, outputs };
+        ledger.append(Entry::ChainStarted, now);
+        ledger
+    }
+
+    /// Records one request and, where `postern.seq` is good, gives its receipt.
+    pub fn log(&mut self, logged: Logged<'_>, shared: &mut dyn SharedData, now: UnixMillis) {
+        let read = Receipts::new(&self.keys).read(logged.seq, shared);
+        match read.as_ref().map(crate::receipt::Read::given) {
+            Some(Given::Unlogged { count, root }) => {
+                self.count(UNLOGGED);
+                self.append(Entry::Unlogged { count, root }, now);
+            }
+            Some(Given::Forged { root }) => {
+                self.count(FORGED);
+                self.append(Entry::ReceiptForged { root }, now);
+            }
+            Some(Given::InOrder) | None => {}
+        }
+        self.append_request(logged, now);
+        let level = self.level();
+        if let Some(read) = read {
+            // When this fails the slot keeps the old count and the gate denies.
+            let _ = read.give(&Receipts::new(&self.keys), shared, level, now);
+        }
+    }
+
+    /// Whether [`Ledger::submit`] has something to do.
+    pub fn due(&self, now: UnixMillis) -> bool {
+        match self.delivery {
+            Delivery::AwaitAcknowledgement { since, .. } => now.since(since) >= LOST_AFTER,
+            Delivery::Idle { not_before, .. } => now >= not_before && self.waited_enough(now),
+        }
+    }
+
+    /// Sends the oldest batch, if one is due.
+    pub fn submit(&mut self, at: Moment) {
+        if self.due(at.now) {
+            self.send(at);
+        }
+    }
+
+    /// Sends what waits, however little: the VM is about to go.
+    pub fn flush(&mut self, at: Moment) {
+        if matches!(self.delivery, Delivery::Idle { .. }) {
+            self.send(at);
+        }
+    }
+
+    /// Takes the reply of a call. One that was given up on is ignored: the collector knows
+    /// a batch that comes twice by its sequence numbers.
+    pub fn heard(&mut self, id: CallId, result: CallResult, at: Moment) {
+        let Delivery::AwaitAcknowledgement { call, batch_end, backoff, .. } = self.delivery else {
+            return;
+        };
+        if call == id {
+            let now = at.now;
+            let turn = self.collector.heard(id, result, at);
+            self.take(turn, batch_end, backoff, now);
+        }
+    }
+
+    /// The next thing to do; poll until `None` after every call.
+    pub fn poll(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    fn waited_enough(&self, now: UnixMillis) -> bool {
+        self.buffer.len() >= self.config.records
+            || self.buffer.oldest().is_some_and(|oldest| now.since(oldest) >= self.config.every)
+    }
+
+    fn send(&mut self, at: Moment) {
+        let Some(batch) = self.buffer.batch(self.config.records) else { return };
+        let count = u64::try_from(batch.records.len()).unwrap_or(u64::MAX);
+        let batch_end = batch.first.saturating_add(count);
+        let backoff = match self.delivery {
+            Delivery::Idle { backoff, .. } | Delivery::AwaitAcknowledgement { backoff, .. } => {
+                backoff
+            }
+        };
+        let now = at.now;
+        let turn = self.collector.submit(&batch, at);
+        self.take(turn, batch_end, backoff, now);
+    }
+
+    fn take(
+        &mut self,
+        turn: Turn<Acknowledged>,
+        batch_end: u64,
+        backoff: Duration,
+        now: UnixMillis,
+    ) {
+        self.delivery = match turn {
+            Turn::Ask(call) => {
+                let id = call.id;
+                self.outputs.push_back(Output::Call(call));
+                Delivery::AwaitAcknowledgement { call: id, since: now, batch_end, backoff }
+            }
+            // More than was sent, or nothing new: the collector is not following this
+            // chain. What is not acknowledged stays.
+            Turn::Answer(Acknowledged { next })
+                if next <= batch_end && self.buffer.acknowledged(next) =>
+            {
+                self.count(DELIVERED);
+                self.record_dropped(now);
+                AT_ONCE
+            }
+            Turn::Answer(_) | Turn::Failed(_) => {
+                self.count(FAILED);
+                let doubled = backoff.saturating_mul(2);
+                let backoff = doubled.clamp(self.config.every, LONGEST_BACKOFF);
+                Delivery::Idle { not_before: now.after(backoff), backoff }
+            }
+        };
+    }
+
+    fn append_request(&mut self, logged: Logged<'_>, now: UnixMillis) {
+        let draft = match logged.draft.map(Draft::decode) {
+            None => Err(NoDraft::Absent),
+            Some(Err(_)) => Err(NoDraft::Unreadable),
+            Some(Ok(draft)) => Ok(Box::new(draft)),
+        };
+        if draft.is_err() {
+            self.count(NO_DRAFT);
+        }
+        self.append(Entry::Request { draft, facts: logged.facts }, now);
+    }
+
+    fn append(&mut self, entry: Entry, time: UnixMillis) {
+        let mut bytes = self.render(entry, time);
+        if bytes.len() > MAX_RECORD {
+            // No draft of ours is this long; a batch could not carry it.
+            let facts = ResponseFacts::default();
+            bytes = self.render(Entry::Request { draft: Err(NoDraft::Unreadable), facts }, time);
+        }
+        if !self.buffer.push(bytes, time) {
+            self.dropped = self.dropped.saturating_add(1);
+            self.count(DROPPED);
+        }
+    }
+
+    fn render(&self, entry: Entry, time: UnixMillis) -> Vec<u8> {
+        let gateway = self.config.key_service.gateway_id;
+        AuditRecord { gateway, seq: self.buffer.next(), time, entry }.render()
+    }
+
+    /// Once there is room again, the chain says how much it does not hold.
+    fn record_dropped(&mut self, now: UnixMillis) {
+        if self.dropped > 0 && !self.buffer.nearly_full() {
+            let count = std::mem::take(&mut self.dropped);
+            self.append(Entry::Dropped { count }, now);
+        }
+    }
+
+    fn level(&self) -> Level {
+        match (self.buffer.nearly_full(), self.config.when_full) {
+            (false, _) => Level::Room,
+            (true, WhenFull::Writes) => Level::FullForWrites,
+            (true, WhenFull::All) => Level::Full,
+        }
+    }
+
+    fn count(&mut self, metric: Metric) {
+        self.outputs.push_back(Output::Count(metric));
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,110 @@
+//! Records that are on the chain and not acknowledged.
+//!
+//! Invariant: what is held is one unbroken run of the chain up to its head, and never
+//! more bytes than the bound.
+
+use std::collections::VecDeque;
+
+use crate::chain::{Chain, Hash, START};
+use crate::key_service::Batch;
+use crate::time::UnixMillis;
+
+/// Largest record. Drafts are bounded far below, unless every character needs an escape.
+pub(super) const MAX_RECORD: usize = 16 * 1024;
+/// Most bytes of one batch: a sealed message holds 64 KiB with its head and padding.
+const MAX_BATCH: usize = 48 * 1024;
+/// What one record costs beside its bytes: hash, time, length, allocation.
+const OVERHEAD: usize = 96;
+
+pub(super) struct Buffer {
+    boot: [u8; 16],
+    vm: [u8; 16],
+    chain: Chain,
+    held: VecDeque<Held>,
+    /// Sequence number of the first record held, and the head before it.
+    first: u64,
+    prev: Hash,
+    bytes: usize,
+    bound: usize,
+}
+
+struct Held {
+    bytes: Vec<u8>,
+    head: Hash,
+    time: UnixMillis,
+}
+
+impl Held {
+    fn cost(&self) -> usize {
+        cost(&self.bytes)
+    }
+}
+
+fn cost(bytes: &[u8]) -> usize {
+    bytes.len().saturating_add(OVERHEAD)
+}
+
+impl Buffer {
+    pub(super) fn new(boot: [u8; 16], vm: [u8; 16], bound: usize) -> Self {
+        let (chain, held) = (Chain::default(), VecDeque::new());
+        Self { boot, vm, chain, held, first: 0, prev: START, bytes: 0, bound }
+    }
+
+    /// Sequence number of the next record.
+    pub(super) fn next(&self) -> u64 {
+        self.chain.next()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.held.len()
+    }
+
+    /// When the oldest record was appended.
+    pub(super) fn oldest(&self) -> Option<UnixMillis> {
+        self.held.front().map(|held| held.time)
+    }
+
+    /// Three quarters of the bound: requests that are under way still find room.
+    pub(super) fn nearly_full(&self) -> bool {
+        self.bytes >= (self.bound / 4).saturating_mul(3)
+    }
+
+    /// Appends to the chain. False, and nothing happened, when there is no room.
+    pub(super) fn push(&mut self, bytes: Vec<u8>, time: UnixMillis) -> bool {
+        let grown = self.bytes.saturating_add(cost(&bytes));
+        if grown > self.bound {
+            return false;
+        }
+        self.bytes = grown;
+        self.chain.append(&bytes);
+        self.held.push_back(Held { bytes, head: self.chain.head(), time });
+        true
+    }
+
+    /// The oldest records, at most `records` of them.
+    pub(super) fn batch(&self, records: usize) -> Option<Batch> {
+        let mut bytes = 0_usize;
+        let fits = |held: &&Held| {
+            bytes = bytes.saturating_add(held.bytes.len());
+            bytes <= MAX_BATCH
+        };
+        let records: Vec<_> = self.held.iter().take(records).take_while(fits).collect();
+        let records: Vec<_> = records.into_iter().map(|held| held.bytes.clone()).collect();
+        let (boot, vm, first, prev) = (self.boot, self.vm, self.first, self.prev);
+        (!records.is_empty()).then_some(Batch { boot, vm, first, prev, records })
+    }
+
+    /// Forgets everything before `next`. False when that is nothing or not ours to forget.
+    pub(super) fn acknowledged(&mut self, next: u64) -> bool {
+        if next <= self.first || next > self.chain.next() {
+            return false;
+        }
+        while self.first < next {
+            let Some(held) = self.held.pop_front() else { return false };
+            self.bytes = self.bytes.saturating_sub(held.cost());
+            self.prev = held.head;
+            self.first = self.first.saturating_add(1);
+        }
+        true
+    }
+}
