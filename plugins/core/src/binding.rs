@@ -17,6 +17,7 @@ use crate::placeholder::Name;
 mod site;
 
 pub use site::{Site, SiteWire, Style};
+pub(crate) use site::{is_field_name, is_reserved};
 
 /// A binding as written in every configuration and as sent to the key service.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
