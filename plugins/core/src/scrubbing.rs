@@ -22,6 +22,10 @@ pub trait Scrubber {
     /// can no longer be delivered: the stream must be cut.
     fn end_by_trailers(&mut self) -> Result<Option<Vec<u8>>, Undeliverable>;
 
+    /// Trailers may come: from now on keep nothing inside that trailers would lose.
+    /// Call it at the response's head when it names trailers, is HTTP/2 or gRPC.
+    fn expect_trailers(&mut self) {}
+
     /// The scrubbed form of a field value, or `None` when it is clean.
     fn field(&mut self, value: &[u8]) -> Option<Vec<u8>>;
 
