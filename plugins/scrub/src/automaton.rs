@@ -1,0 +1,170 @@
+//! The compiled pattern set, and the cache that spares a stream the building of it.
+//!
+//! Contiguous Aho-Corasick automaton with every match reported, not only the leftmost
+//! longest: the scrubber covers the union of all matches, so that of two overlapping
+//! secrets no end sticks out.
+//!
+//! Invariant: at most [`CACHED`] automata live here. Their memory holds spellings of
+//! secrets and is not wiped when freed (the crate gives no access to it); the cache
+//! is bounded instead, and lives in the one VM that holds secrets anyway.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+
+use aho_corasick::automaton::{Automaton as _, StateID};
+use aho_corasick::nfa::contiguous::NFA;
+use aho_corasick::{Anchored, MatchKind};
+use postern_core::inject::InPlay;
+use postern_core::scrubbing::{Scrubber, Scrubbing};
+
+use crate::forms::{self, Pattern};
+use crate::window::{Window, Withheld};
+
+/// How many automata are kept. One is needed per set of credentials in use.
+pub const CACHED: usize = 64;
+
+/// Finds every pattern; knows at each position how much of one may still be open.
+pub struct Automaton {
+    nfa: NFA,
+    start: StateID,
+    /// For each state but the start, how many bytes of a pattern are open there.
+    open: BTreeMap<StateID, usize>,
+    first: [bool; 256],
+}
+
+impl Automaton {
+    /// Compiles `patterns`; `None` when they are too many or too long.
+    pub fn new(patterns: &[Pattern]) -> Option<Self> {
+        let nfa = NFA::builder()
+            .match_kind(MatchKind::Standard)
+            .prefilter(false)
+            .build(patterns.iter().map(|p| p.as_slice()))
+            .ok()?;
+        let start = nfa.start_state(Anchored::No).ok()?;
+        let mut made = Self { nfa, start, open: BTreeMap::new(), first: [false; 256] };
+        for pattern in patterns {
+            if let Some(slot) = pattern.first().and_then(|b| made.first.get_mut(usize::from(*b))) {
+                *slot = true;
+            }
+            made.note_prefixes(pattern);
+        }
+        let mut shortest_first: Vec<&[u8]> = patterns.iter().map(|p| p.as_slice()).collect();
+        shortest_first.sort_unstable_by_key(|pattern| pattern.len());
+        for pattern in shortest_first {
+            made.note_end(pattern);
+        }
+        Some(made)
+    }
+
+    /// Following a pattern from the start, each state is the one whose longest live
+    /// prefix is exactly what was read.
+    fn note_prefixes(&mut self, pattern: &[u8]) {
+        let mut state = self.start;
+        for (at, &byte) in (0_usize..).zip(pattern) {
+            if at > 0 {
+                self.open.insert(state, at);
+            }
+            state = self.nfa.next_state(Anchored::No, state, byte);
+        }
+    }
+
+    /// Behind a whole pattern that no other continues, what is open is what is open
+    /// behind the pattern less its first byte; shorter patterns are noted already.
+    fn note_end(&mut self, pattern: &[u8]) {
+        let state = self.follow(pattern);
+        let shorter = self.follow(pattern.get(1..).unwrap_or_default());
+        if !self.open.contains_key(&state)
+            && let Some(&live) = self.open.get(&shorter)
+        {
+            self.open.insert(state, live);
+        }
+    }
+
+    fn follow(&self, bytes: &[u8]) -> StateID {
+        bytes.iter().fold(self.start, |state, &b| self.nfa.next_state(Anchored::No, state, b))
+    }
+
+    /// The state in which nothing is open.
+    pub fn start(&self) -> StateID {
+        self.start
+    }
+
+    /// Reads `chunk` on from `state`; for each position where patterns end, calls
+    /// `hit` with the end (relative to the chunk) and the longest length.
+    pub fn read(
+        &self,
+        mut state: StateID,
+        chunk: &[u8],
+        mut hit: impl FnMut(usize, usize),
+    ) -> StateID {
+        let mut at = 0_usize;
+        while let Some(rest) = chunk.get(at..).filter(|rest| !rest.is_empty()) {
+            if state == self.start {
+                let Some(skip) = rest.iter().position(|b| self.begins(*b)) else { break };
+                at = at.saturating_add(skip);
+            }
+            let Some(&byte) = chunk.get(at) else { break };
+            state = self.nfa.next_state(Anchored::No, state, byte);
+            at = at.saturating_add(1);
+            if self.nfa.is_match(state) {
+                hit(at, self.longest(state));
+            }
+        }
+        state
+    }
+
+    /// Length of the longest suffix read that is a proper prefix of some pattern.
+    pub fn live(&self, state: StateID) -> usize {
+        self.open.get(&state).copied().unwrap_or(0)
+    }
+
+    fn begins(&self, byte: u8) -> bool {
+        self.first.get(usize::from(byte)).copied().unwrap_or(true)
+    }
+
+    fn longest(&self, state: StateID) -> usize {
+        (0..self.nfa.match_len(state))
+            .map(|i| self.nfa.pattern_len(self.nfa.match_pattern(state, i)))
+            .max()
+            .unwrap_or(0)
+    }
+}
+
+/// Makes scrubbers; keeps the automata of the last [`CACHED`] sets of secrets.
+#[derive(Default)]
+pub struct PatternScrubbing {
+    cache: RefCell<VecDeque<([u8; 32], Rc<Automaton>)>>,
+}
+
+impl PatternScrubbing {
+    /// With an empty cache.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The automaton for these secrets, compiled at most once while it is cached.
+    fn automaton(&self, secrets: &[InPlay]) -> Option<Rc<Automaton>> {
+        let key = forms::digest(secrets);
+        let mut cache = self.cache.try_borrow_mut().ok()?;
+        if let Some((_, found)) = cache.iter().find(|(k, _)| *k == key) {
+            return Some(Rc::clone(found));
+        }
+        let made = Rc::new(Automaton::new(&forms::patterns(secrets))?);
+        if cache.len() >= CACHED {
+            cache.pop_front();
+        }
+        cache.push_back((key, Rc::clone(&made)));
+        Some(made)
+    }
+}
+
+impl Scrubbing for PatternScrubbing {
+    fn scrubber(&self, secrets: &[InPlay]) -> Box<dyn Scrubber> {
+        match self.automaton(secrets) {
+            Some(automaton) => Box::new(Window::new(automaton)),
+            // What cannot be looked for cannot be told from the rest.
+            None => Box::new(Withheld::default()),
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! Percent, backslash and character-reference escapes, decoded in one pass.
+//!
+//! They may share a pass since each begins with a byte of its own that occurs in no
+//! other's body, so none swallows another's beginning.
+//!
+//! Invariant: what is no escape passes unchanged.
+
+use super::fold::utf8;
+
+/// The longest escape kept; `&#x0010ffff;` has 12 bytes.
+const LONGEST: usize = 16;
+
+/// A decoder of `%3C`, `%u003c`, `\u003c`, `\x3c`, `\74`, `\/`, `&lt;`, `&#60;`, `&#x3c;`.
+#[derive(Default)]
+pub(super) struct Escape {
+    held: [u8; LONGEST],
+    len: usize,
+    decoded: bool,
+}
+
+/// What the bytes held so far are.
+enum Reading {
+    /// The beginning of an escape.
+    Open,
+    /// A byte, and how many of the held bytes it took.
+    Byte(u8, usize),
+    /// A code point, and how many of the held bytes it took.
+    Point(u32, usize),
+    /// No escape.
+    Plain,
+}
+
+use Reading::{Byte, Open, Plain, Point};
+
+impl Escape {
+    /// Whether no escape is half read.
+    pub(super) fn idle(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Whether anything was decoded since this was last asked.
+    pub(super) fn decoded(&mut self) -> bool {
+        std::mem::take(&mut self.decoded)
+    }
+
+    /// Takes one byte, puts out what is decided.
+    pub(super) fn push(&mut self, byte: u8, mut out: impl FnMut(u8)) {
+        self.push_one(byte, &mut out);
+    }
+
+    fn push_one(&mut self, byte: u8, out: &mut impl FnMut(u8)) {
+        if self.len == 0 && !matches!(byte, b'%' | b'\\' | b'&') {
+            return out(byte);
+        }
+        let held = self.held.get(..self.len).unwrap_or_default();
+        if byte == b'0' && leading_zero(held) {
+            return;
+        }
+        let Some(slot) = self.held.get_mut(self.len) else {
+            self.settle(&Plain, out);
+            return self.push_one(byte, out);
+        };
+        *slot = byte;
+        self.len = self.len.saturating_add(1);
+        match read(self.held.get(..self.len).unwrap_or_default()) {
+            Open => {}
+            reading => self.settle(&reading, out),
+        }
+    }
+
+    /// Puts out the escape and reads again what it did not take. Only the last byte
+    /// can begin another escape, so this goes at most one level deep per byte.
+    fn settle(&mut self, reading: &Reading, out: &mut impl FnMut(u8)) {
+        let held = self.held;
+        let len = std::mem::take(&mut self.len);
+        self.decoded |= matches!(reading, Byte(..) | Point(..));
+        let used = match *reading {
+            Byte(byte, used) => {
+                out(byte);
+                used
+            }
+            Point(point, used) => {
+                utf8(point, &mut *out);
+                used
+            }
+            Open | Plain => {
+                out(held.first().copied().unwrap_or_default());
+                1
+            }
+        };
+        for &byte in held.get(used..len).unwrap_or_default() {
+            self.push_one(byte, out);
+        }
+    }
+}
+
+/// Zeros in front of a number change nothing and may be without end.
+fn leading_zero(held: &[u8]) -> bool {
+    matches!(
+        held,
+        [b'&', b'#', b'0'] | [b'&', b'#', b'x' | b'X', b'0'] | [b'\\', b'u' | b'U', b'{', b'0']
+    )
+}
+
+fn read(held: &[u8]) -> Reading {
+    match held {
+        [b'%', rest @ ..] => percent(rest),
+        [b'\\', rest @ ..] => backslash(rest),
+        [b'&', b'#', b'x' | b'X', digits @ ..] => numeric(digits, 16, 3),
+        [b'&', b'#', digits @ ..] => numeric(digits, 10, 2),
+        [b'&', name @ ..] => named(name),
+        _ => Plain,
+    }
+}
+
+fn percent(rest: &[u8]) -> Reading {
+    match rest {
+        [] => Open,
+        [b'u' | b'U', digits @ ..] => fixed(digits, 4),
+        digits => byte(digits, 1),
+    }
+}
+
+fn backslash(rest: &[u8]) -> Reading {
+    match rest {
+        [] => Open,
+        [b'u' | b'U', b'{', digits @ ..] => braced(digits),
+        [b'u'] | [b'U'] => Open,
+        [b'u', digits @ ..] => fixed(digits, 4),
+        [b'U', digits @ ..] => fixed(digits, if digits.starts_with(b"0000") { 8 } else { 4 }),
+        [b'x' | b'X', digits @ ..] => byte(digits, 2),
+        [b'0'..=b'7', ..] => octal(rest),
+        [b'n' | b'r' | b't' | b'f' | b'v' | b'b'] => Byte(b'\n', 2),
+        // A percent sign or ampersand begins an escape of its own.
+        [c] if c.is_ascii() && !matches!(c, b'%' | b'&') => Byte(*c, 2),
+        _ => Plain,
+    }
+}
+
+/// Exactly two hex digits behind `lead` bytes.
+fn byte(digits: &[u8], lead: usize) -> Reading {
+    match (digits, number(digits, 16)) {
+        ([], _) => Open,
+        (_, None) => Plain,
+        ([_], _) => Open,
+        (_, Some(n)) => u8::try_from(n).map_or(Plain, |b| Byte(b, lead.saturating_add(2))),
+    }
+}
+
+/// Exactly `count` hex digits behind two bytes.
+fn fixed(digits: &[u8], count: usize) -> Reading {
+    match number(digits, 16) {
+        _ if digits.is_empty() => Open,
+        None => Plain,
+        Some(n) if digits.len() == count => Point(n, count.saturating_add(2)),
+        Some(_) => Open,
+    }
+}
+
+/// Hex digits up to a closing brace behind three bytes.
+fn braced(digits: &[u8]) -> Reading {
+    match digits {
+        [] => Open,
+        [inner @ .., b'}'] => {
+            number(inner, 16).map_or(Plain, |n| Point(n, inner.len().saturating_add(4)))
+        }
+        _ => number(digits, 16).map_or(Plain, |_| Open),
+    }
+}
+
+/// One to three octal digits behind a backslash.
+fn octal(rest: &[u8]) -> Reading {
+    let (digits, more) = match rest.split_last() {
+        Some((last, init)) if !matches!(last, b'0'..=b'7') => (init, false),
+        _ => (rest, rest.len() < 3),
+    };
+    match number(digits, 8) {
+        Some(_) if more => Open,
+        Some(n) => {
+            Byte(n.to_le_bytes().first().copied().unwrap_or(0), digits.len().saturating_add(1))
+        }
+        None => Plain,
+    }
+}
+
+/// A numeric character reference behind `lead` bytes; the semicolon may be missing.
+fn numeric(digits: &[u8], radix: u32, lead: usize) -> Reading {
+    let Some((last, inner)) = digits.split_last() else { return Open };
+    if char::from(*last).is_digit(radix) {
+        return number(digits, radix).map_or(Plain, |_| Open);
+    }
+    if another(*last) {
+        return Plain;
+    }
+    let semicolon = usize::from(*last == b';');
+    let used = lead.saturating_add(inner.len()).saturating_add(semicolon);
+    number(inner, radix).map_or(Plain, |n| Point(n, used))
+}
+
+/// A named character reference; the oldest names do without the semicolon.
+fn named(name: &[u8]) -> Reading {
+    let (body, closed) = match name {
+        [body @ .., b';'] => (body, true),
+        body => (body, false),
+    };
+    let is = |known: &str| body.eq_ignore_ascii_case(known.as_bytes());
+    if closed {
+        let found = NAMES.iter().find(|(known, _)| is(known));
+        return found.map_or(Plain, |(_, c)| Byte(*c, name.len().saturating_add(1)));
+    }
+    let opens = |known: &&(&str, u8)| {
+        known.0.as_bytes().get(..body.len()).is_some_and(|head| head.eq_ignore_ascii_case(body))
+    };
+    if NAMES.iter().any(|known| opens(&known)) {
+        return Open;
+    }
+    if body.last().is_some_and(|b| another(*b)) {
+        return Plain;
+    }
+    let bare = NAMES.iter().take(BARE).find(|(known, _)| {
+        body.get(..known.len()).is_some_and(|head| head.eq_ignore_ascii_case(known.as_bytes()))
+    });
+    bare.map_or(Plain, |(known, c)| Byte(*c, known.len().saturating_add(1)))
+}
+
+/// Begins an escape of another family, which may spell the missing semicolon or
+/// digits: the next view down reads on.
+fn another(b: u8) -> bool {
+    matches!(b, b'%' | b'\\')
+}
+
+/// How many of [`NAMES`] are read without a semicolon (HTML, 13.2.5.73).
+const BARE: usize = 4;
+
+/// Names of the characters that the marker or another escape is made of.
+const NAMES: [(&str, u8); 14] = [
+    ("lt", b'<'),
+    ("gt", b'>'),
+    ("amp", b'&'),
+    ("quot", b'"'),
+    ("colon", b':'),
+    ("percnt", b'%'),
+    ("bsol", b'\\'),
+    ("plus", b'+'),
+    ("equals", b'='),
+    ("num", b'#'),
+    ("semi", b';'),
+    ("sol", b'/'),
+    ("lowbar", b'_'),
+    ("newline", b'\n'),
+];
+
+/// The number that all of `digits` spell.
+fn number(digits: &[u8], radix: u32) -> Option<u32> {
+    let mut value = 0_u32;
+    for &digit in digits {
+        value = value.checked_mul(radix)?.checked_add(char::from(digit).to_digit(radix)?)?;
+    }
+    (!digits.is_empty()).then_some(value)
+}

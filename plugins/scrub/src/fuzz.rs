@@ -1,0 +1,87 @@
+//! Fuzz targets: any bytes in, an invariant checked. A target panics on a violation
+//! and on nothing else; the tests run them over a corpus.
+
+use postern_core::effect::Flow;
+use postern_core::inject::InPlay;
+use postern_core::scrubbing::{Detector, Scrubber, Scrubbing};
+use postern_core::secret::Secret;
+
+use crate::{MarkerDetector, PatternScrubbing};
+
+/// The detector sees the same whether bytes come one by one or at once.
+pub fn fuzz_detector(data: &[u8]) {
+    let mut scan = MarkerDetector.scan();
+    for byte in data {
+        scan.feed(std::slice::from_ref(byte));
+    }
+    assert_eq!(scan.finish(), MarkerDetector.sees(data), "chunking changed the answer");
+}
+
+/// A raw marker behind any bytes is seen.
+pub fn fuzz_marker_behind(data: &[u8]) {
+    let mut scan = MarkerDetector.scan();
+    scan.feed(data);
+    scan.feed(b"<Credential:a>");
+    assert!(scan.finish(), "a marker was not seen");
+}
+
+/// The first byte gives the length of a secret that follows; the rest is content,
+/// cut into chunks by its own bytes. Output is that of the uncut content.
+pub fn fuzz_scrubber(data: &[u8]) {
+    let Some((&len, rest)) = data.split_first() else { return };
+    let (value, content) = rest.split_at(usize::from(len).min(rest.len()));
+    let secrets = [InPlay {
+        value: Secret::new(value.to_vec()),
+        rendered: Secret::new([b"Bearer ", value].concat()),
+    }];
+    let scrubbing = PatternScrubbing::new();
+    let whole = run(&mut *scrubbing.scrubber(&secrets), content, |_| usize::MAX);
+    let cut = run(&mut *scrubbing.scrubber(&secrets), content, |b| usize::from(b & 7));
+    assert_eq!(whole, cut, "chunking changed the output");
+}
+
+/// Plays a host that honours `Pause`, and returns what left it.
+fn run(scrubber: &mut dyn Scrubber, content: &[u8], size: impl Fn(u8) -> usize) -> Vec<u8> {
+    let (mut held, mut out, mut rest) = (Vec::new(), Vec::new(), content);
+    while let Some(&first) = rest.first() {
+        let (chunk, more) = rest.split_at(size(first).clamp(1, rest.len()));
+        rest = more;
+        held.extend_from_slice(chunk);
+        let scrubbed = scrubber.chunk(chunk, rest.is_empty());
+        held = scrubbed.replace.unwrap_or(held);
+        if scrubbed.flow == Flow::Continue {
+            out.append(&mut held);
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CORPUS: [&[u8]; 10] = [
+        b"",
+        b"<CREDENTIAL:slack>",
+        b"%253cCREDENTIAL%3A %u003c &#x3c; \\u{3c} \\74 =3C +ADw- &lt",
+        b"PENSRURFTlRJQUw6c2xhY2s+",
+        b"\xc0\xbc\xe0\x80\xbc\xff\xfe<\0C\0",
+        b"\x05ababcxabababcabab ababc",
+        b"\x01aaaaaaaaaaaa",
+        b"\x00Bearer Bearer ",
+        b"\x04abcdYWJjZA==61626364%61%62%63%64abc",
+        b"&#0000000000000000000000000000000000000000000060;CREDENTIAL:",
+    ];
+
+    #[test]
+    fn corpus_and_every_prefix_of_it_hold() {
+        for data in CORPUS {
+            for end in 0..=data.len() {
+                let prefix = data.get(..end).unwrap_or_default();
+                fuzz_detector(prefix);
+                fuzz_marker_behind(prefix);
+                fuzz_scrubber(prefix);
+            }
+        }
+    }
+}
