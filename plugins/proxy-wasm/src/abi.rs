@@ -95,6 +95,7 @@ macro_rules! hostcalls {
         }
         $(
             #[cfg(not(target_arch = "wasm32"))]
+            #[allow(clippy::too_many_arguments, reason = "the ABI counts them, not we")]
             unsafe fn $name($(_: $kind),*) -> u32 {
                 10
             }
@@ -343,4 +344,93 @@ pub fn foreign_function(name: &str, argument: &[u8]) -> Answer<Vec<u8>> {
             size,
         )
     })
+}
+
+/// Memory for what the host returns. Null when there is none: the hostcall then fails,
+/// which its caller handles, and nothing traps.
+pub fn allocate(size: usize) -> *mut u8 {
+    let mut block = Vec::new();
+    if block.try_reserve_exact(size).is_err() {
+        return null_mut();
+    }
+    block.resize(size, 0_u8);
+    Box::into_raw(block.into_boxed_slice()).cast()
+}
+
+/// Runs the start-up code of the C library; the first thing in `_initialize`.
+pub fn construct() {
+    #[cfg(target_os = "wasi")]
+    {
+        unsafe extern "C" {
+            fn __wasm_call_ctors();
+        }
+        // SAFETY: the linker makes this function, and the host calls `_initialize` once.
+        unsafe { __wasm_call_ctors() };
+    }
+}
+
+/// The exports of an access logger that does not link the SDK: its name and the function
+/// that turns a configuration document into a [`Logger`](crate::logger::Logger).
+#[macro_export]
+macro_rules! access_logger {
+    ($name:literal, $configure:path) => {
+        #[unsafe(no_mangle)]
+        extern "C" fn proxy_abi_version_0_2_1() {}
+
+        #[unsafe(no_mangle)]
+        extern "C" fn _initialize() {
+            $crate::abi::construct();
+            $crate::host::quiet_panics();
+        }
+
+        #[unsafe(no_mangle)]
+        extern "C" fn proxy_on_memory_allocate(size: usize) -> *mut u8 {
+            $crate::abi::allocate(size)
+        }
+
+        #[unsafe(no_mangle)]
+        extern "C" fn proxy_on_context_create(_: u32, _: u32) {}
+
+        #[unsafe(no_mangle)]
+        extern "C" fn proxy_on_vm_start(_: u32, _: usize) -> bool {
+            true
+        }
+
+        #[unsafe(no_mangle)]
+        extern "C" fn proxy_on_configure(root: u32, size: usize) -> bool {
+            $crate::logger::on_configure(root, size, $name, $configure)
+        }
+
+        #[unsafe(no_mangle)]
+        extern "C" fn proxy_on_log(root: u32) {
+            $crate::logger::on_log(root);
+        }
+
+        #[unsafe(no_mangle)]
+        extern "C" fn proxy_on_tick(root: u32) {
+            $crate::logger::on_tick(root);
+        }
+
+        #[unsafe(no_mangle)]
+        extern "C" fn proxy_on_http_call_response(
+            root: u32,
+            token: u32,
+            _: u32,
+            size: usize,
+            _: u32,
+        ) {
+            $crate::logger::on_http_call_response(root, token, size);
+        }
+
+        #[unsafe(no_mangle)]
+        extern "C" fn proxy_on_done(root: u32) -> bool {
+            $crate::logger::on_done(root);
+            true
+        }
+
+        #[unsafe(no_mangle)]
+        extern "C" fn proxy_on_delete(root: u32) {
+            $crate::logger::on_delete(root);
+        }
+    };
 }

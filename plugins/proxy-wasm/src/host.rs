@@ -17,6 +17,7 @@ use postern_core::time::{Entropy, UnixMillis};
 use crate::abi::{self, Buffer, Level};
 
 /// The host's clock. A clock before 1970 reads 0, at which every permit has expired.
+#[expect(clippy::disallowed_methods, reason = "this is where time comes from")]
 pub fn now() -> UnixMillis {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     UnixMillis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
@@ -28,6 +29,7 @@ pub fn entropy() -> Option<Entropy> {
 }
 
 /// Random bytes; WASI gives at most 65536 in one call.
+#[expect(clippy::disallowed_methods, reason = "this is where randomness comes from")]
 pub fn random<const N: usize>() -> Option<[u8; N]> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).ok()?;
@@ -35,6 +37,7 @@ pub fn random<const N: usize>() -> Option<[u8; N]> {
 }
 
 /// An environment variable that the host passes to this VM (`host_env_keys`).
+#[expect(clippy::disallowed_methods, reason = "this is where the keys come from")]
 pub fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }

@@ -21,4 +21,5 @@
 pub mod abi;
 pub mod held;
 pub mod host;
+pub mod logger;
 pub mod pairs;

@@ -3,11 +3,14 @@
 use postern_core::config::key_service::KeyService;
 use postern_core::mac::MacKeys;
 use postern_core::stream::Stream;
+use postern_core::time::UnixMillis;
 
 /// A module whose configuration was accepted.
 pub struct Module {
     /// Starts the stream of one request.
     pub streams: Box<dyn Fn() -> Box<dyn Stream>>,
+    /// Wipes what has expired; called every second.
+    pub tick: Box<dyn Fn(UnixMillis)>,
     /// Where its calls go.
     pub key_service: KeyService,
     /// Where in the proxy it runs.

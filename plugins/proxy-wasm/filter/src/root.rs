@@ -4,6 +4,7 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::time::Duration;
 
 use postern_core::config::ConfigError;
 use postern_core::event::AuditState;
@@ -23,6 +24,8 @@ use crate::stream::Filter;
 /// that CEL can compare it.
 const DECLARATIONS: [&[u8]; 2] =
     [b"\x0a\x0epostern.permit\x10\x01", b"\x0a\x10postern.identity\x18\x01"];
+
+const TICK: Duration = Duration::from_secs(1);
 
 /// Turns a configuration document into a module.
 pub type Configure = fn(&[u8]) -> Result<Module, ConfigError>;
@@ -52,6 +55,8 @@ impl Root {
         if let Place::Listener { .. } = module.place {
             declare()?;
         }
+        abi::set_tick_period(TICK)
+            .map_err(|status| ConfigError::one("", format!("the host does not tick: {status}")))?;
         let id = host::random().ok_or_else(|| ConfigError::one("", "no randomness"))?;
         let sequence = RefCell::new(Sequence::new(id));
         Ok(Ready { module, counters: Counters::default(), sequence })
@@ -76,6 +81,12 @@ impl RootContext for Root {
             Err(error) => host::report(self.name, &error),
         }
         self.ready.is_some()
+    }
+
+    fn on_tick(&mut self) {
+        if let Some(ready) = &self.ready {
+            (ready.module.tick)(host::now());
+        }
     }
 
     fn get_type(&self) -> Option<ContextType> {
