@@ -1,1 +1,26 @@
-//! Not written yet.
+//! The attested key service: credentials, the API-key directory and the audit chain.
+//!
+//! Owns the database, the envelope encryption of what is in it, the answering side of
+//! CRP/1 and the interface for operators. [`Service`] is the whole logic; [`http`] is a
+//! thin shell round it. Every function takes `now`, so that tests run in virtual time.
+//!
+//! Invariant: a credential value arrives sealed (CRP type 4), is stored encrypted, and
+//! leaves sealed to one gateway's request (CRP type 1), after the event that says so was
+//! written. No other function gives one out.
+#![forbid(unsafe_code)]
+
+pub mod audit;
+pub mod config;
+mod crp;
+pub mod envelope;
+mod epoch;
+pub mod fault;
+mod files;
+pub mod join;
+mod random;
+mod service;
+pub mod store;
+
+pub use config::{Config, ConfigError};
+pub use fault::Fault;
+pub use service::{HttpAnswer, Service};

@@ -1,0 +1,158 @@
+//! Signed checkpoints: what shows that the end of the chain was cut off.
+//!
+//! A checkpoint is a C2SP signed note:
+//! ```text
+//! postern-audit-checkpoint/v1
+//! count 300
+//! head <base64 of the 32-byte hash of event 300>
+//! time 1795332000000
+//!
+//! — postern-audit <base64(key id(4) || Ed25519 signature(64))>
+//! ```
+//! Owns that text and its signature. Invariant: [`Checkpoint::open`] returns only what the
+//! key signed.
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD as B64;
+use ed25519_dalek::{Signature, VerifyingKey};
+use postern_core::time::UnixMillis;
+use sha2::{Digest, Sha256};
+
+use crate::audit::{AuditLog, Link};
+
+/// Name of the key in the note.
+const NAME: &str = "postern-audit";
+const HEADING: &str = "postern-audit-checkpoint/v1";
+/// A checkpoint is due after this many events.
+pub const EVERY_EVENTS: u64 = 100;
+/// Or, when there is any new event, after this long.
+pub const EVERY_MILLIS: u64 = 60_000;
+
+/// The head of the chain at a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// Number and hash of the last event.
+    pub head: Link,
+    /// When it was signed.
+    pub at: UnixMillis,
+}
+
+/// The note is not a checkpoint that this key signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("checkpoint is not signed by this key")]
+pub struct NotSigned;
+
+impl Checkpoint {
+    /// Whether a new one is due after `last`, with the chain at `head`.
+    pub fn due(last: Option<(u64, UnixMillis)>, head: Link, now: UnixMillis) -> bool {
+        let (count, at) = last.unwrap_or((0, UnixMillis(0)));
+        let new = head.n.saturating_sub(count);
+        new >= EVERY_EVENTS || (new > 0 && now.0.saturating_sub(at.0) >= EVERY_MILLIS)
+    }
+
+    /// The signed note.
+    pub fn sign(&self, log: &AuditLog) -> String {
+        let text = self.text();
+        let mut signature = key_id(&log.public_key()).to_vec();
+        signature.extend_from_slice(&log.sign(text.as_bytes()));
+        format!("{text}\n\u{2014} {NAME} {}\n", B64.encode(signature))
+    }
+
+    fn text(&self) -> String {
+        let (n, head) = (self.head.n, B64.encode(self.head.hash));
+        format!("{HEADING}\ncount {n}\nhead {head}\ntime {}\n", self.at.0)
+    }
+
+    /// Reads a note. Signatures of other keys are ignored, as the note format asks; a bad
+    /// one in this key's name refuses the note.
+    ///
+    /// # Errors
+    /// [`NotSigned`] for any other text.
+    pub fn open(note: &str, key: &VerifyingKey) -> Result<Self, NotSigned> {
+        let (text, signatures) = note.split_once("\n\n").ok_or(NotSigned)?;
+        let text = format!("{text}\n");
+        let mut signed = false;
+        for line in signatures.lines() {
+            let Some(signature) = ours(line, key)? else { continue };
+            key.verify_strict(text.as_bytes(), &signature).map_err(|_| NotSigned)?;
+            signed = true;
+        }
+        let checkpoint = parse(&text).filter(|checkpoint| checkpoint.text() == text);
+        checkpoint.filter(|_| signed).ok_or(NotSigned)
+    }
+}
+
+fn ours(line: &str, key: &VerifyingKey) -> Result<Option<Signature>, NotSigned> {
+    let Some(rest) = line.strip_prefix("\u{2014} ") else { return Err(NotSigned) };
+    let Some((name, value)) = rest.split_once(' ') else { return Err(NotSigned) };
+    let value = B64.decode(value).map_err(|_| NotSigned)?;
+    let (id, signature) = value.split_first_chunk::<4>().ok_or(NotSigned)?;
+    if name != NAME || *id != key_id(key) {
+        return Ok(None);
+    }
+    Signature::from_slice(signature).map(Some).map_err(|_| NotSigned)
+}
+
+fn parse(text: &str) -> Option<Checkpoint> {
+    let mut lines = text.lines();
+    lines.next().filter(|line| *line == HEADING)?;
+    let n = lines.next()?.strip_prefix("count ")?.parse().ok()?;
+    let hash = B64.decode(lines.next()?.strip_prefix("head ")?).ok()?.try_into().ok()?;
+    let at = UnixMillis(lines.next()?.strip_prefix("time ")?.parse().ok()?);
+    Some(Checkpoint { head: Link { n, hash }, at })
+}
+
+/// `SHA-256(name || 0x0A || 0x01 || public key)[..4]`: 0x01 means Ed25519.
+fn key_id(key: &VerifyingKey) -> [u8; 4] {
+    let hash = Sha256::new()
+        .chain_update(NAME)
+        .chain_update([0x0A, 0x01])
+        .chain_update(key.as_bytes())
+        .finalize();
+    [hash[0], hash[1], hash[2], hash[3]]
+}
+
+#[cfg(test)]
+mod tests {
+    use postern_core::secret::Secret;
+
+    use super::*;
+
+    fn log(seed: u8) -> AuditLog {
+        AuditLog::new(&Secret::new(vec![seed; 32]), "simulated").unwrap()
+    }
+
+    const POINT: Checkpoint =
+        Checkpoint { head: Link { n: 300, hash: [7; 32] }, at: UnixMillis(1000) };
+
+    #[test]
+    fn a_signed_note_opens_under_its_key_alone() {
+        let note = POINT.sign(&log(1));
+        assert_eq!(Checkpoint::open(&note, &log(1).public_key()), Ok(POINT));
+        assert_eq!(Checkpoint::open(&note, &log(2).public_key()), Err(NotSigned));
+    }
+
+    #[test]
+    fn any_changed_character_of_the_text_refuses_the_note() {
+        let note = POINT.sign(&log(1));
+        let key = log(1).public_key();
+        for (from, to) in
+            [("300", "200"), ("time 1000", "time 1001"), ("/v1", "/v2"), ("\n\n", "\n")]
+        {
+            assert_eq!(
+                Checkpoint::open(&note.replacen(from, to, 1), &key),
+                Err(NotSigned),
+                "{from}"
+            );
+        }
+    }
+
+    #[test]
+    fn due_after_a_hundred_events_or_a_minute_with_any() {
+        let head = |n| Link { n, hash: [0; 32] };
+        let last = Some((100, UnixMillis(1_000_000)));
+        let due = |n, now| Checkpoint::due(last, head(n), UnixMillis(now));
+        assert_eq!((due(199, 1_000_001), due(200, 1_000_001)), (false, true));
+        assert_eq!((due(101, 1_060_000), due(100, 1_060_000)), (true, false));
+    }
+}

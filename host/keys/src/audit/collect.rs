@@ -1,0 +1,127 @@
+//! The collector: takes batches of edge records onto the service chain.
+//!
+//! Invariant: a record is appended at most once for (gateway, boot, vm, seq), and nothing
+//! is refused for being out of order: a gap, a break or a second version of a chain is
+//! named by an event of its own, and the records that came are kept.
+
+use postern_core::chain::{START, edge_link};
+use postern_core::key_service::Batch;
+use postern_core::time::UnixMillis;
+use sqlx::SqliteConnection;
+
+use crate::audit::event::hex;
+use crate::audit::{AuditLog, Event};
+use crate::fault::Fault;
+use crate::store::exact;
+
+/// Whose batch it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Sender<'a> {
+    /// Gateway.
+    pub gateway: &'a [u8; 16],
+    /// Its tenant.
+    pub tenant: &'a str,
+}
+
+/// What is known of one edge chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Known {
+    next: u64,
+    head: [u8; 32],
+}
+
+/// Appends what is new in `batch`; gives the number expected next.
+pub async fn collect(
+    db: &mut SqliteConnection,
+    audit: &AuditLog,
+    sender: Sender<'_>,
+    batch: &Batch,
+    now: UnixMillis,
+) -> Result<u64, Fault> {
+    let known = known(&mut *db, sender, batch).await?;
+    if let Some(event) = oddity(&known, sender, batch) {
+        audit.append(&mut *db, event, now).await?;
+    }
+    let mut head = batch.prev;
+    let mut next = batch.first;
+    for record in &batch.records {
+        head = edge_link(&head, record);
+        if next >= known.next {
+            audit.append(&mut *db, event(sender, batch, next, record), now).await?;
+        }
+        next = next.saturating_add(1);
+    }
+    if next <= known.next {
+        return Ok(known.next);
+    }
+    remember(db, sender, batch, Known { next, head }).await?;
+    Ok(next)
+}
+
+/// What is wrong with where the batch stands, as an event.
+fn oddity(known: &Known, sender: Sender<'_>, batch: &Batch) -> Option<Event> {
+    let seen = |kind| about(kind, sender, batch).with("expected", known.next.to_string());
+    if batch.first > known.next {
+        return Some(seen("edge_gap").with("first", batch.first.to_string()));
+    }
+    // The head after the records that are already known must be the known head.
+    let skip = usize::try_from(known.next.saturating_sub(batch.first)).unwrap_or(usize::MAX);
+    if skip > batch.records.len() {
+        return None;
+    }
+    let head = batch.records.iter().take(skip).fold(batch.prev, |head, r| edge_link(&head, r));
+    (head != known.head).then(|| seen("edge_break").with("seq", known.next.to_string()))
+}
+
+fn event(sender: Sender<'_>, batch: &Batch, seq: u64, record: &[u8]) -> Event {
+    let event = about("request", sender, batch).with("seq", seq.to_string());
+    match str::from_utf8(record) {
+        Ok(text) => event.with("record", text),
+        Err(_) => event.with_hex("record_hex", record),
+    }
+}
+
+fn about(kind: &'static str, sender: Sender<'_>, batch: &Batch) -> Event {
+    Event::new(kind, sender.tenant)
+        .with("gateway", hex(sender.gateway))
+        .with("boot", hex(&batch.boot))
+        .with("vm", hex(&batch.vm))
+}
+
+async fn known(
+    db: &mut SqliteConnection,
+    sender: Sender<'_>,
+    batch: &Batch,
+) -> Result<Known, Fault> {
+    let row: Option<(i64, Vec<u8>)> = sqlx::query_as(
+        "SELECT next, head FROM edge_chains WHERE gateway = ? AND boot = ? AND vm = ?",
+    )
+    .bind(sender.gateway.as_slice())
+    .bind(batch.boot.as_slice())
+    .bind(batch.vm.as_slice())
+    .fetch_optional(db)
+    .await?;
+    let Some((next, head)) = row else { return Ok(Known { next: 0, head: START }) };
+    let next = u64::try_from(next).map_err(|_| Fault::Malformed("edge chain"))?;
+    Ok(Known { next, head: exact(&head, "edge chain")? })
+}
+
+async fn remember(
+    db: &mut SqliteConnection,
+    sender: Sender<'_>,
+    batch: &Batch,
+    known: Known,
+) -> Result<(), Fault> {
+    sqlx::query(
+        "INSERT INTO edge_chains (gateway, boot, vm, next, head) VALUES (?, ?, ?, ?, ?)
+         ON CONFLICT (gateway, boot, vm) DO UPDATE SET next = excluded.next, head = excluded.head",
+    )
+    .bind(sender.gateway.as_slice())
+    .bind(batch.boot.as_slice())
+    .bind(batch.vm.as_slice())
+    .bind(i64::try_from(known.next).map_err(|_| Fault::Malformed("edge chain"))?)
+    .bind(known.head.as_slice())
+    .execute(db)
+    .await?;
+    Ok(())
+}

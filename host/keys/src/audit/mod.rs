@@ -1,0 +1,18 @@
+//! The service chain: every event hashed onto the last one, signed, and checkpointed.
+//!
+//! Owns the signing key `A_sig`, the event bytes, the checkpoints and the offline
+//! verifier. Knows no sealed message and no HTTP. Invariant: an event is appended in the
+//! transaction of what it reports, so there is neither an unrecorded release nor a record
+//! of one that did not happen.
+
+pub mod checkpoint;
+pub mod collect;
+mod event;
+pub mod export;
+pub mod integrity;
+mod log;
+pub mod verify;
+
+pub use event::{Event, hex as event_hex};
+pub use log::{AuditLog, Link, head};
+pub use verify::{Break, Report, verify_export};

@@ -1,0 +1,133 @@
+use postern_core::secret::Secret;
+use postern_core::time::UnixMillis;
+
+use super::*;
+use crate::audit::{AuditLog, Event};
+
+fn log() -> AuditLog {
+    AuditLog::new(&Secret::new(vec![1; 32]), "simulated").unwrap()
+}
+
+/// `count` genuine lines and the header.
+fn lines(log: &AuditLog, count: u64) -> Vec<String> {
+    let mut prev = START;
+    let mut lines = vec![String::new()];
+    for n in 1..=count {
+        let bytes = Event::new("test", "acme").bytes(n, UnixMillis(n), "simulated");
+        let hash = service_link(&prev, &bytes);
+        let line = Line {
+            n: n.to_string(),
+            prev: B64.encode(prev),
+            hash: B64.encode(hash),
+            sig: B64.encode(log.sign(&hash)),
+            bytes: Some(B64.encode(bytes)),
+        };
+        lines.push(serde_json::to_string(&line).unwrap());
+        prev = hash;
+    }
+    let header = Header {
+        postern_audit: 1,
+        key: B64.encode(log.public_key().as_bytes()),
+        count: count.to_string(),
+        head: B64.encode(prev),
+    };
+    lines[0] = serde_json::to_string(&header).unwrap();
+    lines
+}
+
+fn note(log: &AuditLog, lines: &[String], n: u64) -> String {
+    let line: Line = serde_json::from_str(&lines[n as usize]).unwrap();
+    let hash = B64.decode(line.hash).unwrap().try_into().unwrap();
+    Checkpoint { head: Link { n, hash }, at: UnixMillis(1) }.sign(log)
+}
+
+fn verify(lines: &[String], note: Option<&str>) -> Report {
+    verify_export(lines.join("\n").as_bytes(), &log().public_key(), note)
+}
+
+fn header_for(lines: &mut [String], count: u64) {
+    lines[0] = lines[0].replace("\"count\":\"5\"", &format!("\"count\":\"{count}\""));
+}
+
+#[test]
+fn an_untouched_chain_is_good_to_its_last_event() {
+    let lines = lines(&log(), 5);
+    let report = verify(&lines, Some(&note(&log(), &lines, 5)));
+    assert_eq!((report.good, report.broken), (5, None));
+}
+
+#[test]
+fn a_changed_event_is_named_whatever_part_of_it_changed() {
+    let whole = lines(&log(), 5);
+    for member in ["n", "prev", "hash", "sig", "bytes"] {
+        let mut value: serde_json::Value = serde_json::from_str(&whole[3]).unwrap();
+        let text = value[member].as_str().unwrap();
+        let first = if text.starts_with('B') { "C" } else { "B" };
+        let changed = if member == "n" { "4".to_owned() } else { format!("{first}{}", &text[1..]) };
+        value[member] = changed.into();
+        let mut lines = whole.clone();
+        lines[3] = value.to_string();
+        let report = verify(&lines, None);
+        assert_eq!((report.good, report.broken), (2, Some(Break::Changed { n: 3 })), "{member}");
+    }
+    let mut lines = whole;
+    lines[3].truncate(20);
+    assert_eq!(verify(&lines, None).broken, Some(Break::Changed { n: 3 }));
+}
+
+#[test]
+fn a_deleted_event_is_named() {
+    let mut lines = lines(&log(), 5);
+    lines.drain(2..4);
+    assert_eq!(verify(&lines, None).broken, Some(Break::Deleted { first: 2, last: 3 }));
+}
+
+#[test]
+fn an_inserted_event_is_named_forged_or_repeated() {
+    let whole = lines(&log(), 5);
+    let mut forged = whole.clone();
+    let other = AuditLog::new(&Secret::new(vec![2; 32]), "simulated").unwrap();
+    forged.insert(3, self::lines(&other, 5)[3].clone());
+    assert_eq!(verify(&forged, None).broken, Some(Break::Inserted { n: 3 }));
+    let mut repeated = whole.clone();
+    repeated.insert(3, whole[1].clone());
+    assert_eq!(verify(&repeated, None).broken, Some(Break::Inserted { n: 3 }));
+}
+
+#[test]
+fn a_cut_off_end_is_named_by_the_header_or_by_the_checkpoint() {
+    let mut lines = lines(&log(), 5);
+    let point = note(&log(), &lines, 5);
+    lines.truncate(4);
+    assert_eq!(verify(&lines, None).broken, Some(Break::Truncated { first: 4, last: 5 }));
+    header_for(&mut lines, 3);
+    assert_eq!(verify(&lines, None).broken, None);
+    assert_eq!(verify(&lines, Some(&point)).broken, Some(Break::Truncated { first: 4, last: 5 }));
+}
+
+#[test]
+fn a_chain_written_anew_by_the_key_holder_is_not_the_checkpointed_one() {
+    let lines = lines(&log(), 5);
+    let point = Checkpoint { head: Link { n: 4, hash: [9; 32] }, at: UnixMillis(1) }.sign(&log());
+    assert_eq!(verify(&lines, Some(&point)).broken, Some(Break::Forked { n: 4 }));
+}
+
+#[test]
+fn withheld_bytes_keep_the_chain_whole() {
+    let mut lines = lines(&log(), 5);
+    let mut line: Line = serde_json::from_str(&lines[3]).unwrap();
+    line.bytes = None;
+    lines[3] = serde_json::to_string(&line).unwrap();
+    let report = verify(&lines, None);
+    assert_eq!((report.good, report.withheld, report.broken), (5, 1, None));
+}
+
+#[test]
+fn no_header_another_key_or_a_false_checkpoint_is_said() {
+    let lines = lines(&log(), 5);
+    assert_eq!(verify(&lines[1..], None).broken, Some(Break::Header));
+    let other = AuditLog::new(&Secret::new(vec![2; 32]), "simulated").unwrap();
+    assert_eq!(verify(&self::lines(&other, 5), None).broken, Some(Break::OtherKey));
+    let point = note(&other, &lines, 5);
+    assert_eq!(verify(&lines, Some(&point)).broken, Some(Break::Checkpoint));
+}

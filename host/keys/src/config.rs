@@ -1,0 +1,283 @@
+//! `keys.yaml`: what the key service listens on, keeps and allows.
+//!
+//! Owns the wire form and its check. Invariant: a [`Config`] is complete and was checked;
+//! an unknown key, a public address without the `danger_` key and a limit out of range
+//! are refused before anything is opened.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+/// Most bytes of a `keys.yaml`.
+const MAX_FILE: usize = 64 * 1024;
+
+/// A `keys.yaml` that is not acceptable, with the key at fault.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{path}: {message}")]
+pub struct ConfigError {
+    /// Key, such as `tls.key`, or the file.
+    pub path: String,
+    /// What was expected.
+    pub message: String,
+}
+
+/// The file as written. Every key but `data_dir` has a default.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wire {
+    /// Address and port; only loopback unless `danger_listen_public`. Default
+    /// `127.0.0.1:8843`; port 0 takes a free one.
+    #[serde(default = "default_listen")]
+    listen: SocketAddr,
+    /// Lets `listen` be an address that other machines reach. Default `false`.
+    #[serde(default)]
+    danger_listen_public: bool,
+    /// Folder for keys, certificates, checkpoints and the default database. Relative
+    /// paths start at the folder of the file.
+    data_dir: PathBuf,
+    /// `sqlite:FILE` or `sqlite::memory:` (gone when the process ends). Default
+    /// `sqlite:keys.sqlite` in `data_dir`.
+    database: Option<String>,
+    /// Certificate and key in PEM. Default: an authority and a certificate for `localhost`
+    /// and 127.0.0.1, made on first start in `data_dir`.
+    tls: Option<WireTls>,
+    /// `sim`: signed by a development key, proves nothing about hardware. The only kind
+    /// for now, and so the default; said loudly each minute.
+    #[serde(default)]
+    evidence: Evidence,
+    /// Limits.
+    #[serde(default)]
+    limits: WireLimits,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WireTls {
+    /// PEM chain, leaf first.
+    certificate: PathBuf,
+    /// PEM key of mode 0600.
+    key: PathBuf,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct WireLimits {
+    /// Requests served at a time, 1 to 4096. Default 128; beyond it 503.
+    in_flight: usize,
+    /// Seconds for one request from its first byte, 1 to 60. Default 5.
+    request_seconds: u64,
+    /// Seconds a gateway may keep a released value, 0 to 300. Default 60.
+    release_seconds: u16,
+}
+
+impl Default for WireLimits {
+    fn default() -> Self {
+        Self { in_flight: 128, request_seconds: 5, release_seconds: 60 }
+    }
+}
+
+fn default_listen() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 8843))
+}
+
+/// How the service proves what it runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Evidence {
+    /// A development key.
+    #[default]
+    Sim,
+}
+
+/// Where rows are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Database {
+    /// A SQLite file.
+    File(PathBuf),
+    /// In memory, for tests.
+    Memory,
+}
+
+/// Certificate and key files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Tls {
+    /// Made on first start in the data directory.
+    Own,
+    /// Given.
+    Files {
+        /// PEM chain.
+        certificate: PathBuf,
+        /// PEM key.
+        key: PathBuf,
+    },
+}
+
+/// Limits of the HTTP shell and of released values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Requests at a time.
+    pub in_flight: usize,
+    /// Time for one request.
+    pub request: Duration,
+    /// How long a gateway may keep a value.
+    pub release_ttl: Duration,
+}
+
+/// A checked configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Address to listen on.
+    pub listen: SocketAddr,
+    /// Folder for what is kept beside the database.
+    pub data_dir: PathBuf,
+    /// Database.
+    pub database: Database,
+    /// TLS.
+    pub tls: Tls,
+    /// Evidence kind.
+    pub evidence: Evidence,
+    /// Limits.
+    pub limits: Limits,
+}
+
+impl Config {
+    /// Reads and checks `path`.
+    ///
+    /// # Errors
+    /// The first problem, with the key at fault.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = postern_files::read_bounded(path, MAX_FILE)
+            .map_err(|e| problem("keys.yaml", e.to_string()))?;
+        Self::parse(&text, path.parent().unwrap_or(Path::new(".")))
+    }
+
+    /// Checks `yaml`; relative paths start at `base`.
+    ///
+    /// # Errors
+    /// The first problem, with the key at fault.
+    pub fn parse(yaml: &[u8], base: &Path) -> Result<Self, ConfigError> {
+        let text = str::from_utf8(yaml).map_err(|_| problem("keys.yaml", "expected UTF-8"))?;
+        let wire: Wire = serde_saphyr::from_str(text)
+            .map_err(|e| problem("keys.yaml", first_line(&e.to_string())))?;
+        let data_dir = base.join(&wire.data_dir);
+        Ok(Self {
+            listen: listen(&wire)?,
+            database: database(wire.database.as_deref(), &data_dir)?,
+            tls: match wire.tls {
+                None => Tls::Own,
+                Some(files) => Tls::Files {
+                    certificate: base.join(files.certificate),
+                    key: base.join(files.key),
+                },
+            },
+            evidence: wire.evidence,
+            limits: limits(&wire.limits)?,
+            data_dir,
+        })
+    }
+
+    /// Defaults around `data_dir`, on a free port of 127.0.0.1.
+    #[must_use]
+    pub fn local(data_dir: &Path) -> Self {
+        let defaults = WireLimits::default();
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            data_dir: data_dir.to_owned(),
+            database: Database::File(data_dir.join("keys.sqlite")),
+            tls: Tls::Own,
+            evidence: Evidence::Sim,
+            limits: Limits {
+                in_flight: defaults.in_flight,
+                request: Duration::from_secs(defaults.request_seconds),
+                release_ttl: Duration::from_secs(defaults.release_seconds.into()),
+            },
+        }
+    }
+}
+
+fn listen(wire: &Wire) -> Result<SocketAddr, ConfigError> {
+    if wire.listen.ip().is_loopback() || wire.danger_listen_public {
+        return Ok(wire.listen);
+    }
+    Err(problem("listen", "expected a loopback address; danger_listen_public: true allows others"))
+}
+
+fn database(url: Option<&str>, data_dir: &Path) -> Result<Database, ConfigError> {
+    match url {
+        None => Ok(Database::File(data_dir.join("keys.sqlite"))),
+        Some("sqlite::memory:") => Ok(Database::Memory),
+        Some(url) => match url.strip_prefix("sqlite:") {
+            Some(file) if !file.is_empty() => {
+                Ok(Database::File(data_dir.join(file.trim_start_matches("//"))))
+            }
+            _ => Err(problem("database", "expected sqlite:FILE or sqlite::memory:")),
+        },
+    }
+}
+
+fn limits(wire: &WireLimits) -> Result<Limits, ConfigError> {
+    if !(1..=4096).contains(&wire.in_flight) {
+        return Err(problem("limits.in_flight", "expected 1 to 4096"));
+    }
+    if !(1..=60).contains(&wire.request_seconds) {
+        return Err(problem("limits.request_seconds", "expected 1 to 60"));
+    }
+    if wire.release_seconds > 300 {
+        return Err(problem("limits.release_seconds", "expected 0 to 300"));
+    }
+    Ok(Limits {
+        in_flight: wire.in_flight,
+        request: Duration::from_secs(wire.request_seconds),
+        release_ttl: Duration::from_secs(wire.release_seconds.into()),
+    })
+}
+
+fn problem(path: &str, message: impl Into<String>) -> ConfigError {
+    ConfigError { path: path.to_owned(), message: message.into() }
+}
+
+fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(yaml: &str) -> Result<Config, String> {
+        Config::parse(yaml.as_bytes(), Path::new("/srv")).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn a_folder_is_all_that_is_needed() {
+        let config = parse("data_dir: data\n").unwrap();
+        assert_eq!(config.listen.to_string(), "127.0.0.1:8843");
+        assert_eq!(config.database, Database::File("/srv/data/keys.sqlite".into()));
+        assert_eq!((config.tls, config.evidence), (Tls::Own, Evidence::Sim));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (yaml, part) in [
+            ("data_dir: d\nlisten: 0.0.0.0:1\n", "listen: expected a loopback address"),
+            ("data_dir: d\ndatabase: mysql://x\n", "database: expected sqlite"),
+            ("data_dir: d\nlimits: {in_flight: 0}\n", "limits.in_flight"),
+            ("data_dir: d\nlimits: {request_seconds: 61}\n", "limits.request_seconds"),
+            ("data_dir: d\nlimits: {release_seconds: 301}\n", "limits.release_seconds"),
+            ("data_dir: d\ncolour: red\n", "colour"),
+            ("data_dir: d\nevidence: trust_me\n", "trust_me"),
+            ("listen: 127.0.0.1:1\n", "data_dir"),
+        ] {
+            let problem = parse(yaml).unwrap_err();
+            assert!(problem.contains(part), "{yaml}: {problem}");
+        }
+    }
+
+    #[test]
+    fn a_public_address_needs_the_danger_key() {
+        let config = parse("data_dir: d\nlisten: 0.0.0.0:1\ndanger_listen_public: true\n").unwrap();
+        assert_eq!(config.listen.to_string(), "0.0.0.0:1");
+    }
+}

@@ -1,0 +1,210 @@
+//! `POST /crp/v1/message`: a sealed question in, a sealed answer out.
+//!
+//! The checks stand in the order of the protocol: decrypt, identity active and tenant
+//! equal, signature, time, nonce, then what the message type asks. Everything from the
+//! nonce on is one transaction with the audit event; only when it is committed is the
+//! answer sealed.
+//!
+//! Invariant: no answer but a refusal without a [`Verified`]; no value before its event is
+//! stored. A sender that proves no identity leaves no row, so nobody outside can fill the
+//! disk; it leaves a log line.
+
+mod directory;
+mod enrol;
+mod release;
+mod store;
+
+use postern_core::time::{Entropy, UnixMillis};
+use postern_crp::message::{Answer, Kind, Message, Receipt, Status};
+use postern_crp::service::{self as protocol, ClearError, Opened, SealError, Verified};
+use sqlx::SqliteConnection;
+
+use crate::audit::collect::{self, Sender};
+use crate::audit::{Event, Link};
+use crate::epoch;
+use crate::fault::Fault;
+use crate::random;
+use crate::service::{HttpAnswer, Inner, Service, unavailable};
+use crate::store::identities::{self, Identity};
+use crate::store::{self as db, nonces};
+
+/// Who sent a verified message.
+struct Asker<'a> {
+    gateway: &'a [u8; 16],
+    tenant: &'a str,
+}
+
+impl Asker<'_> {
+    /// An event of this sender.
+    fn event(&self, kind: &'static str) -> Event {
+        Event::new(kind, self.tenant).with_hex("gateway", self.gateway)
+    }
+}
+
+/// Why there is no sealed answer.
+enum Failure {
+    Clear(ClearError),
+    Seal(SealError),
+    Fault(Fault),
+}
+
+impl From<Fault> for Failure {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+impl From<sqlx::Error> for Failure {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Fault(error.into())
+    }
+}
+
+impl From<SealError> for Failure {
+    fn from(error: SealError) -> Self {
+        Self::Seal(error)
+    }
+}
+
+impl Service {
+    /// Answers one message.
+    pub async fn message(&self, body: &[u8], now: UnixMillis) -> HttpAnswer {
+        let answer = match self.inner.answer(body, now).await {
+            Ok(body) => HttpAnswer { status: 200, content_type: "application/crp", body },
+            Err(Failure::Clear(error)) => return HttpAnswer::empty(error.status()),
+            Err(Failure::Seal(SealError::ReplyKey)) => return HttpAnswer::empty(400),
+            Err(Failure::Seal(error)) => {
+                tracing::error!(%error, "answer cannot be sealed");
+                return HttpAnswer::empty(503);
+            }
+            Err(Failure::Fault(fault)) => {
+                unavailable(&fault);
+                return HttpAnswer::empty(503);
+            }
+        };
+        if let Err(fault) = self.checkpoint_if_due(now).await {
+            tracing::error!(%fault, "no checkpoint");
+        }
+        answer
+    }
+}
+
+impl Inner {
+    async fn answer(&self, body: &[u8], now: UnixMillis) -> Result<Vec<u8>, Failure> {
+        let epochs = self.epochs.in_force(&self.pool, now).await?;
+        let opened = protocol::open(body, &epoch::keys(&epochs, now)).map_err(Failure::Clear)?;
+        let entropy = Entropy(random::bytes()?);
+        let Some(sender) = self.sender(&opened, now).await? else {
+            return refuse(&opened, "no active identity of this tenant may send it", &entropy);
+        };
+        let verified = match opened.verify(&sender.public_key, now) {
+            Ok(verified) => verified,
+            Err(refused) => {
+                let why = format!("{:?}", refused.reason);
+                return refuse(&refused.opened, &why, &entropy);
+            }
+        };
+        let answer = self.transact(&verified, &sender, now).await?;
+        Ok(verified.seal(&answer, &entropy)?)
+    }
+
+    /// The identity that must have signed. An enrolment is signed by the key it brings.
+    async fn sender(&self, opened: &Opened, now: UnixMillis) -> Result<Option<Identity>, Fault> {
+        if let Some(public_key) = opened.enrolling_key() {
+            let role = postern_crp::Role::Operator;
+            return Ok(Some(Identity { tenant: String::new(), public_key, role }));
+        }
+        let mut db = self.pool.acquire().await?;
+        let identities = identities::active(&mut db, opened.gateway_id(), now).await?;
+        Ok(identities.into_iter().find(|identity| {
+            identity.tenant == opened.tenant() && may_send(opened.kind(), identity)
+        }))
+    }
+
+    /// Nonce, question and audit event, all or nothing.
+    async fn transact(
+        &self,
+        verified: &Verified,
+        sender: &Identity,
+        now: UnixMillis,
+    ) -> Result<Answer, Failure> {
+        let mut tx = db::write(&self.pool).await?;
+        let asker = Asker { gateway: verified.gateway_id(), tenant: &sender.tenant };
+        let answer = match self.replayed(&mut tx, verified, &asker, now).await? {
+            Some(receipt) => refusal(verified.message(), Status::Denied, receipt),
+            None => self.serve(&mut tx, verified, &asker, now).await?,
+        };
+        tx.commit().await?;
+        Ok(answer)
+    }
+
+    /// Whether this nonce was seen. An enrolment needs no nonce: its token is used up.
+    async fn replayed(
+        &self,
+        db: &mut SqliteConnection,
+        verified: &Verified,
+        asker: &Asker<'_>,
+        now: UnixMillis,
+    ) -> Result<Option<Receipt>, Fault> {
+        let (nonce, until) = (verified.nonce(), verified.nonce_until());
+        if verified.kind() == Kind::Enrol
+            || nonces::fresh(&mut *db, asker.gateway, nonce, until).await?
+        {
+            return Ok(None);
+        }
+        if !nonces::first_replay(&mut *db, asker.gateway, nonce).await? {
+            return Ok(Some(Receipt::default()));
+        }
+        let event = asker.event("message_replayed").with("type", verified.kind().name());
+        let link = self.audit.append(db, event.with_hex("nonce", nonce), now).await?;
+        Ok(Some(receipt(link)))
+    }
+
+    async fn serve(
+        &self,
+        db: &mut SqliteConnection,
+        verified: &Verified,
+        asker: &Asker<'_>,
+        now: UnixMillis,
+    ) -> Result<Answer, Fault> {
+        match verified.message() {
+            Message::Release(request) => {
+                let least = verified.min_version();
+                release::release(self, db, asker, request, least, now).await.map(Answer::Release)
+            }
+            Message::Enrol(request) => enrol::enrol(self, db, request, now).await,
+            Message::Directory(request) => directory::look_up(db, asker, request, now).await,
+            Message::Store(request) => store::store(self, db, asker, request, now).await,
+            Message::Audit(request) => {
+                let sender = Sender { gateway: asker.gateway, tenant: asker.tenant };
+                let next = collect::collect(db, &self.audit, sender, &request.batch, now).await?;
+                Ok(Answer::Audit(postern_crp::message::audit::Answer { next }))
+            }
+        }
+    }
+}
+
+/// The protocol lets a gateway's `credential` identity store minted tokens; nothing grants
+/// that yet, so only operators store.
+fn may_send(kind: Kind, identity: &Identity) -> bool {
+    kind.allows(identity.role)
+        && (kind != Kind::Store || identity.role == postern_crp::Role::Operator)
+}
+
+fn refuse(opened: &Opened, why: &str, entropy: &Entropy) -> Result<Vec<u8>, Failure> {
+    tracing::warn!(kind = opened.kind().name(), why, "message refused");
+    Ok(opened.deny(Status::Denied, Receipt::default(), entropy)?)
+}
+
+fn refusal(message: &Message, status: Status, receipt: Receipt) -> Answer {
+    match message {
+        Message::Release(request) => Answer::Release(
+            postern_crp::message::release::Answer::refused(status, request.binding_hash, receipt),
+        ),
+        _ => Answer::Denied(status),
+    }
+}
+
+fn receipt(link: Link) -> Receipt {
+    Receipt { seq: link.n, hash: link.hash }
+}

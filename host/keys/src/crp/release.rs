@@ -1,0 +1,169 @@
+//! Type 1: may this agent have this credential for this host, and what is it.
+//!
+//! Grants, for now: a credential belongs to a tenant, and every agent of that tenant may
+//! use it at the hosts, methods and paths of its bindings. Approvals and capability tokens
+//! are not known yet, so a request that brings one is refused, not served without it.
+//!
+//! Invariant: the value is opened only after every check, and its event is appended before
+//! it is returned; both are in the caller's transaction.
+
+use postern_core::authority::Authority;
+use postern_core::binding::Binding;
+use postern_core::path::RequestPath;
+use postern_core::time::UnixMillis;
+use postern_crp::message::Status;
+use postern_crp::message::release::{Answer, Request};
+use sha2::{Digest, Sha256};
+use sqlx::SqliteConnection;
+
+use super::{Asker, receipt};
+use crate::audit::Event;
+use crate::crp::store::{bindings_of, decode_fields};
+use crate::envelope::{RecordName, Scope, open_value};
+use crate::fault::Fault;
+use crate::service::Inner;
+use crate::store::credentials::{self, Credential};
+use crate::store::deks;
+
+/// A released value is no good a day later, even without an end of its own.
+const LONGEST_MS: u64 = 24 * 3600 * 1000;
+
+/// A refusal: what the gateway learns and what the audit chain says.
+struct Refusal(Status, &'static str);
+
+/// Answers a release; a refusal is recorded too.
+pub(super) async fn release(
+    service: &Inner,
+    db: &mut SqliteConnection,
+    asker: &Asker<'_>,
+    request: &Request,
+    least: u32,
+    now: UnixMillis,
+) -> Result<Answer, Fault> {
+    let found = credentials::find(&mut *db, asker.tenant, &request.credential).await?;
+    let checked = check(request, asker, found, least, now);
+    let opened = match checked {
+        Ok(credential) => {
+            open(service, db, asker, &credential).await?.map(|fields| (credential, fields))
+        }
+        Err(refusal) => Err(refusal),
+    };
+    let event = event(asker, request);
+    match opened {
+        Ok((credential, fields)) => {
+            let event = event.with("version", credential.version.to_string());
+            let link = service.audit.append(db, event.with("decision", "released"), now).await?;
+            Ok(Answer {
+                status: Status::Ok,
+                version: credential.version,
+                not_after: ends(&credential, now),
+                ttl_s: u16::try_from(service.limits.release_ttl.as_secs()).unwrap_or(0),
+                max_uses: u16::MAX,
+                rev_epoch: 0,
+                fields,
+                binding_hash: request.binding_hash,
+                receipt: receipt(link),
+            })
+        }
+        Err(Refusal(status, reason)) => {
+            let event = event.with("decision", "refused").with("reason", reason);
+            let link = service.audit.append(db, event, now).await?;
+            Ok(Answer::refused(status, request.binding_hash, receipt(link)))
+        }
+    }
+}
+
+fn event(asker: &Asker<'_>, request: &Request) -> Event {
+    asker
+        .event("credential_release")
+        .with("credential", request.credential.as_str())
+        .with("agent", request.agent.as_str())
+        .with("host", request.host.as_str())
+        .with("method", request.method.as_str())
+        .with_hex("caller", &request.caller_hash)
+        .with_hex("request", &request.request_digest)
+}
+
+fn ends(credential: &Credential, now: UnixMillis) -> UnixMillis {
+    let longest = UnixMillis(now.0.saturating_add(LONGEST_MS));
+    credential.not_after.map_or(longest, |end| end.min(longest))
+}
+
+fn check(
+    request: &Request,
+    asker: &Asker<'_>,
+    found: Option<Credential>,
+    least: u32,
+    now: UnixMillis,
+) -> Result<Credential, Refusal> {
+    if request.approval.is_some() {
+        return Err(Refusal(Status::Denied, "approval_unknown"));
+    }
+    if !request.capability.is_empty() {
+        return Err(Refusal(Status::Denied, "capability_unsupported"));
+    }
+    let credential = found.ok_or(Refusal(Status::UnknownCredential, "credential_unknown"))?;
+    if credential.not_after.is_some_and(|end| end <= now) {
+        return Err(Refusal(Status::Expired, "credential_expired"));
+    }
+    if credential.version < least {
+        return Err(Refusal(Status::Denied, "version_too_old"));
+    }
+    let bindings = bindings_of(&credential.policy);
+    let binding = bindings.iter().find(|binding| binding.hash() == request.binding_hash);
+    let binding = binding.ok_or(Refusal(Status::Denied, "binding_unknown"))?;
+    bound(binding, request, asker)?;
+    Ok(credential)
+}
+
+/// The hash already says which binding; the request must be one that it allows.
+fn bound(binding: &Binding, request: &Request, asker: &Asker<'_>) -> Result<(), Refusal> {
+    let named =
+        binding.tenant() == asker.tenant && binding.credential().as_str() == request.credential;
+    if !named {
+        return Err(Refusal(Status::Denied, "binding_of_another"));
+    }
+    if Authority::parse(&request.host).as_ref() != Some(binding.authority()) {
+        return Err(Refusal(Status::Denied, "host_not_bound"));
+    }
+    if !binding.allows_method(&request.method) {
+        return Err(Refusal(Status::Denied, "method_not_bound"));
+    }
+    let path = RequestPath::parse(request.path.as_bytes());
+    if !path.is_some_and(|path| binding.allows_path(&path)) {
+        return Err(Refusal(Status::Denied, "path_not_bound"));
+    }
+    Ok(())
+}
+
+type Fields = Vec<(String, postern_core::secret::Secret)>;
+
+/// Opens the value. A row that does not open is refused and recorded: that is tampering
+/// or the wrong key, and retrying does not help.
+async fn open(
+    service: &Inner,
+    db: &mut SqliteConnection,
+    asker: &Asker<'_>,
+    credential: &Credential,
+) -> Result<Result<Fields, Refusal>, Fault> {
+    let scope = Scope::Tenant(asker.tenant.to_owned());
+    let dek = match deks::find(&mut *db, &scope, service.kek.as_ref()).await {
+        Ok(Some(dek)) => dek,
+        Ok(None) | Err(Fault::OtherKek | Fault::Sealed(_)) => {
+            return Ok(Err(Refusal(Status::KekUnavailable, "data_key_unavailable")));
+        }
+        Err(fault) => return Err(fault),
+    };
+    let Some(value_ct) = credentials::sealed(db, credential).await? else {
+        return Ok(Err(Refusal(Status::Denied, "value_missing")));
+    };
+    let name = RecordName {
+        tenant: asker.tenant,
+        cred_id: &credential.id,
+        version: credential.version,
+        policy_hash: &Sha256::digest(&credential.policy).into(),
+    };
+    let value = open_value(&dek, &name, &value_ct);
+    let fields = value.ok().and_then(|value| decode_fields(&value));
+    Ok(fields.ok_or(Refusal(Status::Denied, "value_does_not_open")))
+}

@@ -1,0 +1,164 @@
+//! Type 4: a value that an operator sealed to this service's attested key.
+//!
+//! Invariant: the value is encrypted before anything is written, and from then on only a
+//! release opens it; no answer, list or event repeats it.
+
+use postern_core::binding::{Binding, Wire};
+use postern_core::placeholder::Name;
+use postern_core::secret::Secret;
+use postern_core::time::UnixMillis;
+use postern_crp::message::store::{Answer as Stored, Expected, Request};
+use postern_crp::message::{Answer, Status};
+use postern_crp::wire::{Reader, Writer};
+use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
+use sqlx::SqliteConnection;
+
+use super::{Asker, receipt};
+use crate::audit::event_hex;
+use crate::envelope::{RecordName, Scope, seal_value};
+use crate::fault::Fault;
+use crate::random;
+use crate::service::Inner;
+use crate::store::credentials::{self, Credential, New};
+use crate::store::deks;
+
+/// Longest value of one field.
+const MAX_VALUE: usize = 16 * 1024;
+
+/// Stores a new version of a credential.
+pub(super) async fn store(
+    service: &Inner,
+    db: &mut SqliteConnection,
+    asker: &Asker<'_>,
+    request: &Request,
+    now: UnixMillis,
+) -> Result<Answer, Fault> {
+    let event = asker.event("credential_stored").with("credential", request.credential.as_str());
+    let Some(policy) = acceptable(request, asker.tenant, now) else {
+        let event = event.with("decision", "refused").with("reason", "not_acceptable");
+        service.audit.append(db, event, now).await?;
+        return Ok(Answer::Denied(Status::Denied));
+    };
+    let found = credentials::find(&mut *db, asker.tenant, &request.credential).await?;
+    let Some((id, version)) = next(request.expected, found.as_ref())? else {
+        let event = event.with("decision", "refused").with("reason", "version_conflict");
+        service.audit.append(db, event, now).await?;
+        return Ok(Answer::Denied(Status::VersionConflict));
+    };
+    let credential = Credential { id, version, policy, not_after: request.not_after };
+    write(service, db, asker.tenant, request, &credential, now).await?;
+    let hashes: Vec<String> =
+        request.bindings.iter().map(|binding| event_hex(binding.hash())).collect();
+    let event = event.with("version", version.to_string()).with_list("bindings", &hashes);
+    let link = service.audit.append(db, event.with("decision", "stored"), now).await?;
+    Ok(Answer::Store(Stored { version, receipt: receipt(link) }))
+}
+
+/// Id and number of the version to write; `None` when the expected one is not there.
+fn next(expected: Expected, found: Option<&Credential>) -> Result<Option<([u8; 16], u32)>, Fault> {
+    let as_expected = match (expected, found) {
+        (Expected::Any, _) | (Expected::Absent, None) => true,
+        (Expected::Version(version), Some(found)) => found.version == version,
+        (Expected::Absent, Some(_)) | (Expected::Version(_), None) => false,
+    };
+    let next = match found {
+        _ if !as_expected => None,
+        Some(found) => found.version.checked_add(1).map(|version| (found.id, version)),
+        None => Some((random::bytes()?, 1)),
+    };
+    Ok(next)
+}
+
+async fn write(
+    service: &Inner,
+    db: &mut SqliteConnection,
+    tenant: &str,
+    request: &Request,
+    credential: &Credential,
+    now: UnixMillis,
+) -> Result<(), Fault> {
+    let scope = Scope::Tenant(tenant.to_owned());
+    let dek = deks::dek(&mut *db, &scope, service.kek.as_ref(), now).await?;
+    let policy_hash = Sha256::digest(&credential.policy).into();
+    let name = RecordName {
+        tenant,
+        cred_id: &credential.id,
+        version: credential.version,
+        policy_hash: &policy_hash,
+    };
+    let value_ct = seal_value(&dek, &name, &encode_fields(&request.fields)?)?;
+    let new = New {
+        tenant,
+        name: &request.credential,
+        description: &request.description,
+        credential,
+        dek_id: dek.id(),
+        policy_hash: &policy_hash,
+        value_ct: &value_ct,
+    };
+    credentials::put(db, new, now).await
+}
+
+/// The policy to store, when names, values and bindings are as they must be.
+fn acceptable(request: &Request, tenant: &str, now: UnixMillis) -> Option<Vec<u8>> {
+    Name::new(&request.credential)?;
+    let fields = request.fields.iter().all(|(name, value)| {
+        (name.is_empty() || Name::new(name).is_some()) && acceptable_value(value)
+    });
+    if !fields || request.not_after.is_some_and(|end| end <= now) {
+        return None;
+    }
+    let ours = |json: &[u8]| {
+        let binding = binding(json)?;
+        let named =
+            binding.tenant() == tenant && binding.credential().as_str() == request.credential;
+        (named && binding.canonical() == json).then_some(())
+    };
+    request.bindings.iter().try_for_each(|binding| ours(binding.json()))?;
+    let bindings: Vec<&[u8]> = request.bindings.iter().map(|binding| binding.json()).collect();
+    Some([b"[".as_slice(), &bindings.join(b",".as_slice()), b"]"].concat())
+}
+
+/// What may stand in a header field: no CR, LF or NUL, 1 byte to 16 KiB.
+fn acceptable_value(value: &Secret) -> bool {
+    let bytes = value.expose();
+    (1..=MAX_VALUE).contains(&bytes.len())
+        && !bytes.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0))
+}
+
+fn binding(json: &[u8]) -> Option<Binding> {
+    Binding::try_from(serde_json::from_slice::<Wire>(json).ok()?).ok()
+}
+
+/// The bindings of a stored policy; one that does not read binds nothing.
+pub(super) fn bindings_of(policy: &[u8]) -> Vec<Binding> {
+    let written: Vec<&RawValue> = serde_json::from_slice(policy).unwrap_or_default();
+    written.iter().filter_map(|json| binding(json.get().as_bytes())).collect()
+}
+
+/// The fields as the one value that is sealed: `n × (lp8 name | lp16 value)`.
+fn encode_fields(fields: &[(String, Secret)]) -> Result<Secret, Fault> {
+    let capacity = fields.iter().fold(0, |sum: usize, (name, value)| {
+        sum.saturating_add(name.len()).saturating_add(value.len()).saturating_add(3)
+    });
+    let mut writer = Writer::new(capacity);
+    for (name, value) in fields {
+        writer.lp8(name.as_bytes()).map_err(|_| Fault::Malformed("credential"))?;
+        writer.lp16(value.expose()).map_err(|_| Fault::Malformed("credential"))?;
+    }
+    Ok(Secret::new(writer.finish().to_vec()))
+}
+
+/// The fields of a value that opened.
+pub(super) fn decode_fields(value: &Secret) -> Option<Vec<(String, Secret)>> {
+    let mut bytes = value.expose();
+    let mut fields = Vec::new();
+    while !bytes.is_empty() {
+        let mut reader = Reader::new(bytes);
+        let name = reader.text8().ok()?;
+        fields.push((name, Secret::new(reader.lp16().ok()?.to_vec())));
+        bytes = reader.rest();
+    }
+    (!fields.is_empty()).then_some(fields)
+}

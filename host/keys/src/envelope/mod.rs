@@ -1,0 +1,24 @@
+//! Envelope encryption: KEK wraps DEKs, a DEK gives every record version its own key.
+//!
+//! Owns the labels and associated data of the stored ciphertexts. Knows no SQL and no
+//! network. Invariant: what is sealed for one tenant, credential, version or policy does
+//! not open as any other, because each of them is in the associated data.
+//!
+//! Associated data is written with length prefixes, so that no two different tuples give
+//! the same bytes.
+
+mod aead;
+mod dek;
+mod kek;
+mod record;
+
+pub use dek::{Dek, Scope};
+pub use kek::{KekProvider, LocalKek};
+pub use record::{RecordName, open_value, seal_value};
+
+/// Appends `part` with its 16-bit length. Names here are far shorter than that; a longer
+/// one saturates and so never opens again, which fails closed.
+fn put(aad: &mut Vec<u8>, part: &[u8]) {
+    aad.extend_from_slice(&u16::try_from(part.len()).unwrap_or(u16::MAX).to_be_bytes());
+    aad.extend_from_slice(part);
+}

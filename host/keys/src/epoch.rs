@@ -1,0 +1,145 @@
+//! Epoch keys and the evidence that speaks for them.
+//!
+//! An epoch is one hour; its keys serve ten minutes longer, so that a gateway that still
+//! holds the old evidence is answered while it fetches the new one. Then the seed is
+//! deleted, and what was sealed to it can be opened by nobody.
+//!
+//! Owns derivation of `S_kex` and `S_sig` from the seed. Invariant: private keys exist in
+//! memory and, sealed by the system data key, in one row.
+
+use std::sync::Arc;
+
+use ed25519_dalek::SigningKey;
+use hkdf::Hkdf;
+use postern_core::secret::Secret;
+use postern_core::time::UnixMillis;
+use postern_crp::evidence::{Runtime, simulate};
+use postern_crp::service::EpochKey;
+use postern_crp::suite::KeyPair;
+use sha2::{Digest, Sha256};
+use sqlx::sqlite::SqlitePool;
+use tokio::sync::Mutex;
+use zeroize::Zeroizing;
+
+use crate::envelope::Dek;
+use crate::fault::Fault;
+use crate::store::{self, epochs, exact};
+
+const LENGTH_S: u64 = 3600;
+const OVERLAP_S: u64 = 600;
+
+/// The keys of one epoch.
+pub struct Epoch {
+    number: u64,
+    signing_key: [u8; 32],
+    key: EpochKey,
+}
+
+impl Epoch {
+    fn new(number: u64, seed: &Secret) -> Result<Self, Fault> {
+        let keys = KeyPair::derive(&*derive(seed, b"crp/1 S_kex")?);
+        let signing = SigningKey::from_bytes(&*derive(seed, b"crp/1 S_sig")?);
+        let signing_key = signing.verifying_key().to_bytes();
+        let runtime = runtime(number, *keys.public(), signing_key, None).to_bytes();
+        Ok(Self { number, signing_key, key: EpochKey::new(keys, runtime) })
+    }
+
+    fn in_force(&self, now: UnixMillis) -> bool {
+        now.seconds() < not_after(self.number)
+    }
+}
+
+fn derive(seed: &Secret, label: &[u8]) -> Result<Zeroizing<[u8; 32]>, Fault> {
+    let mut key = Zeroizing::new([0; 32]);
+    let hkdf = Hkdf::<Sha256>::new(None, seed.expose());
+    hkdf.expand(label, key.as_mut_slice()).map_err(|_| Fault::Malformed("key length"))?;
+    Ok(key)
+}
+
+fn runtime(
+    epoch: u64,
+    kex: [u8; 32],
+    signing_key: [u8; 32],
+    challenge: Option<[u8; 32]>,
+) -> Runtime {
+    let not_before = epoch.saturating_mul(LENGTH_S);
+    Runtime { kex, signing_key, epoch, not_before, not_after: not_after(epoch), challenge }
+}
+
+fn not_after(epoch: u64) -> u64 {
+    epoch.saturating_add(1).saturating_mul(LENGTH_S).saturating_add(OVERLAP_S)
+}
+
+/// The epochs in force, newest first.
+pub type InForce = Arc<Vec<Epoch>>;
+
+/// The keys to open a message with at `now`.
+pub fn keys(epochs: &InForce, now: UnixMillis) -> Vec<&EpochKey> {
+    epochs.iter().filter(|epoch| epoch.in_force(now)).map(|epoch| &epoch.key).collect()
+}
+
+/// Keeps the keys of the epochs in force.
+pub struct Epochs {
+    dek: Dek,
+    sim: Zeroizing<[u8; 32]>,
+    loaded: Mutex<InForce>,
+}
+
+impl Epochs {
+    /// Seeds are sealed by `dek`; evidence of kind `sim` is signed by `sim`.
+    pub fn new(dek: Dek, sim: &Secret) -> Result<Self, Fault> {
+        let sim = Zeroizing::new(exact(sim.expose(), "sim key")?);
+        Ok(Self { dek, sim, loaded: Mutex::new(Arc::new(Vec::new())) })
+    }
+
+    /// Public key of the development key that signs evidence of kind `sim`.
+    pub fn sim_key(&self) -> [u8; 32] {
+        SigningKey::from_bytes(&self.sim).verifying_key().to_bytes()
+    }
+
+    /// The epochs in force; starts the one of `now` when it is new.
+    pub async fn in_force(&self, pool: &SqlitePool, now: UnixMillis) -> Result<InForce, Fault> {
+        let number = now.seconds() / LENGTH_S;
+        let mut loaded = self.loaded.lock().await;
+        if loaded.first().is_none_or(|epoch| epoch.number != number) {
+            *loaded = Arc::new(self.load(pool, number, now).await?);
+        }
+        Ok(Arc::clone(&loaded))
+    }
+
+    async fn load(
+        &self,
+        pool: &SqlitePool,
+        number: u64,
+        now: UnixMillis,
+    ) -> Result<Vec<Epoch>, Fault> {
+        let mut db = store::write(pool).await?;
+        epochs::prune(&mut db, now).await?;
+        let exp = UnixMillis(not_after(number).saturating_mul(1000));
+        epochs::add(&mut db, &self.dek, number, exp).await?;
+        let seeds = epochs::all(&mut db, &self.dek, now).await?;
+        db.commit().await?;
+        seeds
+            .into_iter()
+            .filter(|(epoch, _)| *epoch <= number)
+            .map(|(epoch, seed)| Epoch::new(epoch, &seed))
+            .collect()
+    }
+
+    /// The evidence document for the newest epoch; `challenge` is a nonce to answer.
+    pub async fn evidence(
+        &self,
+        pool: &SqlitePool,
+        challenge: Option<&[u8]>,
+        now: UnixMillis,
+    ) -> Result<Vec<u8>, Fault> {
+        let epochs = self.in_force(pool, now).await?;
+        let epoch = epochs.first().ok_or(Fault::Malformed("epoch"))?;
+        let Some(nonce) = challenge else {
+            return Ok(simulate(epoch.key.runtime(), &self.sim));
+        };
+        let challenge = Some(Sha256::digest(nonce).into());
+        let runtime = runtime(epoch.number, *epoch.key.public(), epoch.signing_key, challenge);
+        Ok(simulate(&runtime.to_bytes(), &self.sim))
+    }
+}

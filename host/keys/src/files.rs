@@ -1,0 +1,73 @@
+//! Key files of the data directory.
+//!
+//! Invariant: a key file is made with mode 0600 and refused when group or others may
+//! read it.
+
+use std::path::Path;
+
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD as B64;
+use postern_core::secret::Secret;
+
+use crate::fault::Fault;
+
+const MAX_KEY_FILE: usize = 4096;
+
+/// Reads 32 bytes of base64url from `path`; makes the file with `draw` when there is none.
+///
+/// # Errors
+/// When the file cannot be read or written, is open to others, or holds something else.
+pub fn key_or_new(
+    path: &Path,
+    draw: impl FnOnce() -> Result<Secret, Fault>,
+) -> Result<Secret, Fault> {
+    if !path.exists() {
+        let key = draw()?;
+        let text = Secret::new(B64.encode(key.expose()).into_bytes());
+        postern_files::write_private(path, text.expose()).map_err(|e| Fault::file(path, &e))?;
+        return Ok(key);
+    }
+    let text = postern_files::read_private(path, MAX_KEY_FILE);
+    let text = text.map(Secret::new).map_err(|e| Fault::file(path, &e))?;
+    let line = text.expose().trim_ascii();
+    let key = B64.decode(line).map(Secret::new);
+    key.ok()
+        .filter(|key| key.len() == 32)
+        .ok_or_else(|| Fault::file(path, &"expected 32 bytes in base64url"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::random;
+
+    #[test]
+    fn a_key_is_made_once_and_read_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("kek.key");
+        let made = key_or_new(&path, random::key).unwrap();
+        let read = key_or_new(&path, || panic!("drawn twice")).unwrap();
+        assert_eq!(made.expose(), read.expose());
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_key_that_others_can_read_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("kek.key");
+        key_or_new(&path, random::key).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
+        let refused = key_or_new(&path, random::key).err().unwrap().to_string();
+        assert!(refused.contains("expected 600"), "{refused}");
+    }
+
+    #[test]
+    fn a_key_of_another_length_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("kek.key");
+        postern_files::write_private(&path, b"AAAA").unwrap();
+        assert!(key_or_new(&path, random::key).is_err());
+    }
+}

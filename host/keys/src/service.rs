@@ -1,0 +1,214 @@
+//! The service as one value: what is open, and what it answers.
+//!
+//! Knows no socket. Invariant: whatever fails becomes an answer here, and none of them
+//! says more than its class.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use ed25519_dalek::VerifyingKey;
+use postern_core::secret::Secret;
+use postern_core::time::UnixMillis;
+use sqlx::sqlite::SqlitePool;
+use tokio::sync::Mutex;
+
+use crate::audit::checkpoint::Checkpoint;
+use crate::audit::{AuditLog, integrity};
+use crate::config::{Config, Limits};
+use crate::envelope::{KekProvider, LocalKek, Scope};
+use crate::epoch::Epochs;
+use crate::fault::Fault;
+use crate::store::{self, deks, identities, millis, nonces};
+use crate::{files, random};
+
+/// An answer of the service, to be sent as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpAnswer {
+    /// Status.
+    pub status: u16,
+    /// Media type; empty where there is no content.
+    pub content_type: &'static str,
+    /// Content.
+    pub body: Vec<u8>,
+}
+
+impl HttpAnswer {
+    /// A status without content.
+    pub fn empty(status: u16) -> Self {
+        Self { status, content_type: "", body: Vec::new() }
+    }
+
+    /// JSON with status 200.
+    pub fn json(value: &impl serde::Serialize) -> Self {
+        Self::json_as(200, "application/json", value)
+    }
+
+    /// A problem document (RFC 9457).
+    pub fn problem(status: u16, code: &str, title: &str) -> Self {
+        let problem = serde_json::json!({
+            "type": format!("urn:postern:problem:{code}"),
+            "title": title, "status": status, "code": code,
+        });
+        Self::json_as(status, "application/problem+json", &problem)
+    }
+
+    fn json_as(status: u16, content_type: &'static str, value: &impl serde::Serialize) -> Self {
+        serde_json::to_vec(value)
+            .map_or_else(|_| Self::empty(500), |body| Self { status, content_type, body })
+    }
+}
+
+/// The open service. Clones share everything.
+#[derive(Clone)]
+pub struct Service {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) pool: SqlitePool,
+    pub(crate) kek: Box<dyn KekProvider>,
+    pub(crate) audit: AuditLog,
+    pub(crate) epochs: Epochs,
+    pub(crate) limits: Limits,
+    data_dir: PathBuf,
+    checkpointing: Mutex<()>,
+}
+
+impl Service {
+    /// Opens the database, the key-encryption key and the service's own keys, making on
+    /// first start what is not there.
+    ///
+    /// # Errors
+    /// When a file or the database cannot be opened, or the key-encryption key is not the
+    /// one the database was written under.
+    pub async fn open(config: &Config, now: UnixMillis) -> Result<Self, Fault> {
+        let dir = &config.data_dir;
+        postern_files::create_private_dir(dir).map_err(|e| Fault::file(dir, &e))?;
+        let kek: Box<dyn KekProvider> = Box::new(LocalKek::release(&dir.join("kek.key"))?);
+        let sim = files::key_or_new(&dir.join("sim.key"), random::key)?;
+        let pool = store::open(&config.database).await?;
+        let (dek, seed) = own_keys(&pool, kek.as_ref(), now).await?;
+        let inner = Inner {
+            kek,
+            audit: AuditLog::new(&seed, "simulated")?,
+            epochs: Epochs::new(dek, &sim)?,
+            limits: config.limits,
+            data_dir: dir.clone(),
+            checkpointing: Mutex::new(()),
+            pool,
+        };
+        let service = Self { inner: Arc::new(inner) };
+        service.inner.epochs.in_force(&service.inner.pool, now).await?;
+        Ok(service)
+    }
+
+    /// Public key of the development key behind evidence of kind `sim`: what modules put
+    /// into `danger_allow_simulated`.
+    pub fn sim_key(&self) -> [u8; 32] {
+        self.inner.epochs.sim_key()
+    }
+
+    /// The key that signs audit events and checkpoints.
+    pub fn audit_key(&self) -> VerifyingKey {
+        self.inner.audit.public_key()
+    }
+
+    /// The evidence document, for `challenge` where one is given.
+    pub async fn evidence(&self, challenge: Option<&[u8]>, now: UnixMillis) -> HttpAnswer {
+        match self.inner.epochs.evidence(&self.inner.pool, challenge, now).await {
+            Ok(body) => HttpAnswer { status: 200, content_type: "application/json", body },
+            Err(fault) => unavailable(&fault),
+        }
+    }
+
+    /// Whether messages can be served now.
+    pub async fn ready(&self, now: UnixMillis) -> bool {
+        self.inner.epochs.in_force(&self.inner.pool, now).await.is_ok()
+    }
+
+    /// What needs doing now and then: a checkpoint when one is due, and forgetting what
+    /// has expired. Called each second by the shell and by tests as they like.
+    ///
+    /// # Errors
+    /// When the database or the checkpoint's file fails.
+    pub async fn maintain(&self, now: UnixMillis) -> Result<(), Fault> {
+        self.checkpoint_if_due(now).await?;
+        let mut db = store::write(&self.inner.pool).await?;
+        nonces::prune(&mut db, now).await?;
+        identities::prune_tokens(&mut db, now).await?;
+        Ok(db.commit().await?)
+    }
+
+    /// Signs the head of the chain when [`Checkpoint::due`].
+    pub(crate) async fn checkpoint_if_due(&self, now: UnixMillis) -> Result<(), Fault> {
+        let _one_at_a_time = self.inner.checkpointing.lock().await;
+        let mut db = self.inner.pool.acquire().await?;
+        let head = crate::audit::head(&mut db).await?;
+        let note = integrity::last_note(&mut db).await?;
+        let last = note.and_then(|note| Checkpoint::open(&note, &self.audit_key()).ok());
+        if !Checkpoint::due(last.map(|point| (point.head.n, point.at)), head, now) {
+            return Ok(());
+        }
+        let note = Checkpoint { head, at: now }.sign(&self.inner.audit);
+        self.keep_apart(head.n, &note)?;
+        sqlx::query("INSERT OR REPLACE INTO checkpoints (count, at_ms, note) VALUES (?, ?, ?)")
+            .bind(i64::try_from(head.n).map_err(|_| Fault::Malformed("event number"))?)
+            .bind(millis(now))
+            .bind(note)
+            .execute(&mut *db)
+            .await?;
+        Ok(())
+    }
+
+    /// The file beside the database: whoever can cut the table does not reach a copy of it.
+    fn keep_apart(&self, count: u64, note: &str) -> Result<(), Fault> {
+        let dir = self.inner.data_dir.join("checkpoints");
+        postern_files::create_private_dir(&dir).map_err(|e| Fault::file(&dir, &e))?;
+        let path = dir.join(format!("{count:012}.note"));
+        postern_files::write_atomic(&path, note.as_bytes()).map_err(|e| Fault::file(&path, &e))
+    }
+
+    /// The chain's state, checked now. For the operator's `/audit/integrity`.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn integrity(&self) -> Result<crate::audit::Report, Fault> {
+        let mut db = self.inner.pool.acquire().await?;
+        integrity::check(&mut db, &self.inner.audit).await
+    }
+
+    /// The newest checkpoint note.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn last_checkpoint(&self) -> Result<Option<String>, Fault> {
+        let mut db = self.inner.pool.acquire().await?;
+        integrity::last_note(&mut db).await
+    }
+
+    /// Ends cleanly: a last checkpoint, then the database is closed.
+    pub async fn close(&self, now: UnixMillis) {
+        if let Err(fault) = self.checkpoint_if_due(now).await {
+            tracing::warn!(%fault, "no checkpoint at shutdown");
+        }
+        self.inner.pool.close().await;
+    }
+}
+
+async fn own_keys(
+    pool: &SqlitePool,
+    kek: &dyn KekProvider,
+    now: UnixMillis,
+) -> Result<(crate::envelope::Dek, Secret), Fault> {
+    let mut db = store::write(pool).await?;
+    let dek = deks::dek(&mut db, &Scope::System, kek, now).await?;
+    let seed = deks::seed(&mut db, &dek, "audit", now).await?;
+    db.commit().await?;
+    Ok((dek, seed))
+}
+
+/// What a client is told about a fault: not now. The log gets the redacted reason.
+pub(crate) fn unavailable(fault: &Fault) -> HttpAnswer {
+    tracing::error!(%fault, "cannot serve");
+    HttpAnswer::problem(503, "keys_unavailable", "Key service cannot serve this now")
+}

@@ -1,0 +1,297 @@
+//! API keys: metadata, salt and hash. The key itself is never here.
+//!
+//! Invariant: every read and write names the tenant; another tenant's key is unknown.
+
+use postern_core::api_key::{KeyId, StoredKey};
+use postern_core::identity::{DirectoryRecord, KeyState};
+use postern_core::key_service::KeyEntry;
+use postern_core::time::UnixMillis;
+use serde::{Deserialize, Serialize};
+use sqlx::{FromRow, SqliteConnection};
+
+use crate::fault::Fault;
+use crate::store::{at, exact, millis};
+
+/// Most keys of one user that are neither revoked nor expired.
+pub const MAX_ACTIVE: i64 = 10;
+/// How old `last used` may be before a look-up writes it again.
+const LAST_USED_GRAIN_MS: u64 = 60_000;
+
+/// What a new key may do and whose it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Grant {
+    /// User the key belongs to.
+    pub user: String,
+    /// Organisation in which the roles hold.
+    pub organisation: String,
+    /// Agent that will present it.
+    pub agent: String,
+    /// Scopes.
+    pub scopes: Vec<String>,
+    /// Roles.
+    #[serde(default)]
+    pub roles: Vec<String>,
+    /// Trust level.
+    pub trust: String,
+    /// Clearance level.
+    #[serde(default)]
+    pub clearance: Option<String>,
+    /// Connector platform.
+    #[serde(default)]
+    pub platform: Option<String>,
+    /// Milliseconds since 1970 from which the key is no good.
+    #[serde(default)]
+    pub not_after: Option<u64>,
+}
+
+/// What a list shows of a key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Metadata {
+    /// Key id.
+    pub id: String,
+    /// `active`, `expired` or `revoked`.
+    pub state: String,
+    /// Whose it is and what it may do.
+    #[serde(flatten)]
+    pub grant: Grant,
+    /// When it was made.
+    pub created: u64,
+    /// When it was last looked up, to the minute.
+    pub last_used: Option<u64>,
+    /// The key that takes its place, after a rotation.
+    pub replaced_by: Option<String>,
+}
+
+#[derive(FromRow)]
+struct Row {
+    key_id: String,
+    tenant: String,
+    user: String,
+    organisation: String,
+    agent: String,
+    scopes: String,
+    roles: String,
+    trust: String,
+    clearance: Option<String>,
+    platform: Option<String>,
+    not_after_ms: Option<i64>,
+    revoked_ms: Option<i64>,
+    salt: Vec<u8>,
+    hash: Vec<u8>,
+    created_ms: i64,
+    last_used_ms: Option<i64>,
+    replaced_by: Option<String>,
+}
+
+/// Looks a key up for a gateway of `tenant`.
+pub async fn find(
+    db: &mut SqliteConnection,
+    tenant: &str,
+    id: &KeyId,
+) -> Result<Option<KeyEntry>, Fault> {
+    row(db, tenant, id.as_str()).await?.map(entry).transpose()
+}
+
+/// Metadata of one key.
+pub async fn metadata(
+    db: &mut SqliteConnection,
+    tenant: &str,
+    id: &str,
+    now: UnixMillis,
+) -> Result<Option<Metadata>, Fault> {
+    row(db, tenant, id).await?.map(|row| row.metadata(now)).transpose()
+}
+
+async fn row(db: &mut SqliteConnection, tenant: &str, id: &str) -> Result<Option<Row>, Fault> {
+    Ok(sqlx::query_as("SELECT * FROM api_keys WHERE tenant = ? AND key_id = ?")
+        .bind(tenant)
+        .bind(id)
+        .fetch_optional(db)
+        .await?)
+}
+
+fn entry(row: Row) -> Result<KeyEntry, Fault> {
+    let stored =
+        StoredKey { salt: exact(&row.salt, "key salt")?, hash: exact(&row.hash, "key hash")? };
+    let state = if row.revoked_ms.is_some() { KeyState::Revoked } else { KeyState::Active };
+    let record = DirectoryRecord {
+        scopes: list(&row.scopes)?,
+        roles: list(&row.roles)?,
+        tenant: row.tenant,
+        user: row.user,
+        organisation: row.organisation,
+        agent: row.agent,
+        trust: row.trust,
+        clearance: row.clearance,
+        platform: row.platform,
+        not_after: row.not_after_ms.map(at),
+        state,
+    };
+    Ok(KeyEntry { stored, record })
+}
+
+fn list(json: &str) -> Result<Vec<String>, Fault> {
+    serde_json::from_str(json).map_err(|_| Fault::Malformed("key record"))
+}
+
+fn json(list: &[String]) -> Result<String, Fault> {
+    serde_json::to_string(list).map_err(|_| Fault::Malformed("key record"))
+}
+
+impl Row {
+    fn metadata(self, now: UnixMillis) -> Result<Metadata, Fault> {
+        let state = match (self.revoked_ms, self.not_after_ms.map(at)) {
+            (Some(_), _) => "revoked",
+            (None, Some(end)) if end <= now => "expired",
+            _ => "active",
+        };
+        Ok(Metadata {
+            id: self.key_id,
+            state: state.to_owned(),
+            grant: Grant {
+                scopes: list(&self.scopes)?,
+                roles: list(&self.roles)?,
+                user: self.user,
+                organisation: self.organisation,
+                agent: self.agent,
+                trust: self.trust,
+                clearance: self.clearance,
+                platform: self.platform,
+                not_after: self.not_after_ms.map(|end| at(end).0),
+            },
+            created: at(self.created_ms).0,
+            last_used: self.last_used_ms.map(|used| at(used).0),
+            replaced_by: self.replaced_by,
+        })
+    }
+}
+
+/// Writes that a key was looked up, at most once a minute.
+pub async fn touch(db: &mut SqliteConnection, id: &KeyId, now: UnixMillis) -> Result<bool, Fault> {
+    let before = UnixMillis(now.0.saturating_sub(LAST_USED_GRAIN_MS));
+    let done = sqlx::query(
+        "UPDATE api_keys SET last_used_ms = ? WHERE key_id = ? AND (last_used_ms IS NULL OR last_used_ms < ?)",
+    )
+    .bind(millis(now))
+    .bind(id.as_str())
+    .bind(millis(before))
+    .execute(db)
+    .await?;
+    Ok(done.rows_affected() > 0)
+}
+
+/// Active keys of `user`.
+pub async fn active(
+    db: &mut SqliteConnection,
+    tenant: &str,
+    user: &str,
+    now: UnixMillis,
+) -> Result<i64, Fault> {
+    let (count,): (i64,) = sqlx::query_as(
+        "SELECT COUNT(*) FROM api_keys WHERE tenant = ? AND user = ? AND revoked_ms IS NULL
+         AND (not_after_ms IS NULL OR not_after_ms > ?)",
+    )
+    .bind(tenant)
+    .bind(user)
+    .bind(millis(now))
+    .fetch_one(db)
+    .await?;
+    Ok(count)
+}
+
+/// Adds a key; `false` when the id is taken, by whatever tenant.
+pub async fn add(
+    db: &mut SqliteConnection,
+    tenant: &str,
+    id: &KeyId,
+    stored: &StoredKey,
+    grant: &Grant,
+    now: UnixMillis,
+) -> Result<bool, Fault> {
+    sqlx::query(
+        "INSERT INTO users (tenant, user, organisation, created_ms) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+    )
+    .bind(tenant)
+    .bind(&grant.user)
+    .bind(&grant.organisation)
+    .bind(millis(now))
+    .execute(&mut *db)
+    .await?;
+    let done = sqlx::query(
+        "INSERT INTO api_keys (key_id, tenant, user, organisation, agent, scopes, roles, trust,
+         clearance, platform, not_after_ms, salt, hash, created_ms)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+    )
+    .bind(id.as_str())
+    .bind(tenant)
+    .bind(&grant.user)
+    .bind(&grant.organisation)
+    .bind(&grant.agent)
+    .bind(json(&grant.scopes)?)
+    .bind(json(&grant.roles)?)
+    .bind(&grant.trust)
+    .bind(&grant.clearance)
+    .bind(&grant.platform)
+    .bind(grant.not_after.map(|end| millis(UnixMillis(end))))
+    .bind(stored.salt.as_slice())
+    .bind(stored.hash.as_slice())
+    .bind(millis(now))
+    .execute(db)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// All keys of a tenant, oldest first.
+pub async fn all(
+    db: &mut SqliteConnection,
+    tenant: &str,
+    now: UnixMillis,
+) -> Result<Vec<Metadata>, Fault> {
+    let rows: Vec<Row> =
+        sqlx::query_as("SELECT * FROM api_keys WHERE tenant = ? ORDER BY created_ms, key_id")
+            .bind(tenant)
+            .fetch_all(db)
+            .await?;
+    rows.into_iter().map(|row| row.metadata(now)).collect()
+}
+
+/// Revokes a key; `false` when there is none that is not revoked.
+pub async fn revoke(
+    db: &mut SqliteConnection,
+    tenant: &str,
+    id: &str,
+    now: UnixMillis,
+) -> Result<bool, Fault> {
+    let done = sqlx::query(
+        "UPDATE api_keys SET revoked_ms = ? WHERE tenant = ? AND key_id = ? AND revoked_ms IS NULL",
+    )
+    .bind(millis(now))
+    .bind(tenant)
+    .bind(id)
+    .execute(db)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Gives a key an end, no later than it had, and names its successor.
+pub async fn supersede(
+    db: &mut SqliteConnection,
+    tenant: &str,
+    id: &str,
+    by: &KeyId,
+    end: UnixMillis,
+) -> Result<(), Fault> {
+    sqlx::query(
+        "UPDATE api_keys SET not_after_ms = MIN(COALESCE(not_after_ms, ?), ?), replaced_by = ?
+         WHERE tenant = ? AND key_id = ?",
+    )
+    .bind(millis(end))
+    .bind(millis(end))
+    .bind(by.as_str())
+    .bind(tenant)
+    .bind(id)
+    .execute(db)
+    .await?;
+    Ok(())
+}

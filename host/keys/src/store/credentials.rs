@@ -1,0 +1,187 @@
+//! Credentials: names, policies and sealed values.
+//!
+//! Invariant: the only function that gives a sealed value is [`sealed`], which the release
+//! alone calls; what lists and the interface see is [`Metadata`].
+
+use postern_core::time::UnixMillis;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use sqlx::{FromRow, SqliteConnection};
+
+use crate::fault::Fault;
+use crate::store::{at, exact, millis};
+
+/// A credential without its value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credential {
+    /// Random id.
+    pub id: [u8; 16],
+    /// Newest version, from 1.
+    pub version: u32,
+    /// Where it may go: an array of bindings in canonical form.
+    pub policy: Vec<u8>,
+    /// When it ends.
+    pub not_after: Option<UnixMillis>,
+}
+
+/// What a list shows.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Metadata {
+    /// Name.
+    pub name: String,
+    /// For people.
+    pub description: String,
+    /// Newest version.
+    pub version: u32,
+    /// Where it may go.
+    pub bindings: Box<RawValue>,
+    /// When it ends.
+    pub not_after: Option<u64>,
+    /// When it was first stored.
+    pub created: u64,
+    /// When its value was last replaced.
+    pub updated: u64,
+}
+
+#[derive(FromRow)]
+struct Row {
+    cred_id: Vec<u8>,
+    name: String,
+    description: String,
+    policy: Vec<u8>,
+    version: i64,
+    not_after_ms: Option<i64>,
+    created_ms: i64,
+    updated_ms: i64,
+}
+
+/// The credential `name` of `tenant`.
+pub async fn find(
+    db: &mut SqliteConnection,
+    tenant: &str,
+    name: &str,
+) -> Result<Option<Credential>, Fault> {
+    let row: Option<Row> =
+        sqlx::query_as("SELECT * FROM credentials WHERE tenant = ? AND name = ?")
+            .bind(tenant)
+            .bind(name)
+            .fetch_optional(db)
+            .await?;
+    let read = |row: Row| {
+        Ok(Credential {
+            id: exact(&row.cred_id, "credential")?,
+            version: version(row.version)?,
+            policy: row.policy,
+            not_after: row.not_after_ms.map(at),
+        })
+    };
+    row.map(read).transpose()
+}
+
+fn version(stored: i64) -> Result<u32, Fault> {
+    u32::try_from(stored).map_err(|_| Fault::Malformed("credential"))
+}
+
+/// Metadata of every credential of `tenant`.
+pub async fn all(db: &mut SqliteConnection, tenant: &str) -> Result<Vec<Metadata>, Fault> {
+    let rows: Vec<Row> = sqlx::query_as("SELECT * FROM credentials WHERE tenant = ? ORDER BY name")
+        .bind(tenant)
+        .fetch_all(db)
+        .await?;
+    rows.into_iter().map(metadata).collect()
+}
+
+fn metadata(row: Row) -> Result<Metadata, Fault> {
+    let policy = String::from_utf8(row.policy).map_err(|_| Fault::Malformed("credential"))?;
+    Ok(Metadata {
+        name: row.name,
+        description: row.description,
+        version: version(row.version)?,
+        bindings: RawValue::from_string(policy).map_err(|_| Fault::Malformed("credential"))?,
+        not_after: row.not_after_ms.map(|end| at(end).0),
+        created: at(row.created_ms).0,
+        updated: at(row.updated_ms).0,
+    })
+}
+
+/// What is written when a value is stored.
+pub struct New<'a> {
+    /// Owner.
+    pub tenant: &'a str,
+    /// Name.
+    pub name: &'a str,
+    /// For people.
+    pub description: &'a str,
+    /// The credential with its new version and policy.
+    pub credential: &'a Credential,
+    /// Data key the value is sealed under.
+    pub dek_id: &'a [u8; 16],
+    /// SHA-256 of the policy.
+    pub policy_hash: &'a [u8; 32],
+    /// The sealed value.
+    pub value_ct: &'a [u8],
+}
+
+/// Writes a credential with its newest value; older values go.
+pub async fn put(db: &mut SqliteConnection, new: New<'_>, now: UnixMillis) -> Result<(), Fault> {
+    let Credential { id, version, policy, not_after } = new.credential;
+    sqlx::query(
+        "INSERT INTO credentials (cred_id, tenant, name, description, policy, version, not_after_ms, created_ms, updated_ms)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+         ON CONFLICT (cred_id) DO UPDATE SET description = excluded.description, policy = excluded.policy,
+         version = excluded.version, not_after_ms = excluded.not_after_ms, updated_ms = excluded.updated_ms",
+    )
+    .bind(id.as_slice())
+    .bind(new.tenant)
+    .bind(new.name)
+    .bind(new.description)
+    .bind(policy.as_slice())
+    .bind(i64::from(*version))
+    .bind(not_after.map(millis))
+    .bind(millis(now))
+    .bind(millis(now))
+    .execute(&mut *db)
+    .await?;
+    sqlx::query("DELETE FROM credential_versions WHERE cred_id = ?")
+        .bind(id.as_slice())
+        .execute(&mut *db)
+        .await?;
+    sqlx::query(
+        "INSERT INTO credential_versions (cred_id, version, dek_id, policy_hash, value_ct, created_ms)
+         VALUES (?, ?, ?, ?, ?, ?)",
+    )
+    .bind(id.as_slice())
+    .bind(i64::from(*version))
+    .bind(new.dek_id.as_slice())
+    .bind(new.policy_hash.as_slice())
+    .bind(new.value_ct)
+    .bind(millis(now))
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// The sealed value of the newest version.
+pub async fn sealed(
+    db: &mut SqliteConnection,
+    credential: &Credential,
+) -> Result<Option<Vec<u8>>, Fault> {
+    let row: Option<(Vec<u8>,)> = sqlx::query_as(
+        "SELECT value_ct FROM credential_versions WHERE cred_id = ? AND version = ?",
+    )
+    .bind(credential.id.as_slice())
+    .bind(i64::from(credential.version))
+    .fetch_optional(db)
+    .await?;
+    Ok(row.map(|(value,)| value))
+}
+
+/// Deletes a credential and its value; `false` when there is none.
+pub async fn delete(db: &mut SqliteConnection, tenant: &str, name: &str) -> Result<bool, Fault> {
+    let done = sqlx::query("DELETE FROM credentials WHERE tenant = ? AND name = ?")
+        .bind(tenant)
+        .bind(name)
+        .execute(db)
+        .await?;
+    Ok(done.rows_affected() == 1)
+}

@@ -1,0 +1,57 @@
+//! Sealed seeds of the epochs that are in force.
+
+use postern_core::secret::Secret;
+use postern_core::time::UnixMillis;
+use sqlx::SqliteConnection;
+
+use crate::envelope::Dek;
+use crate::fault::Fault;
+use crate::random;
+use crate::store::millis;
+
+/// Deletes the seeds of epochs that are over: what was sealed to them stays sealed.
+pub async fn prune(db: &mut SqliteConnection, now: UnixMillis) -> Result<(), Fault> {
+    sqlx::query("DELETE FROM epochs WHERE exp_ms <= ?").bind(millis(now)).execute(db).await?;
+    Ok(())
+}
+
+/// Every seed in force, newest epoch first.
+pub async fn all(
+    db: &mut SqliteConnection,
+    dek: &Dek,
+    now: UnixMillis,
+) -> Result<Vec<(u64, Secret)>, Fault> {
+    let rows: Vec<(i64, Vec<u8>)> =
+        sqlx::query_as("SELECT epoch, sealed FROM epochs WHERE exp_ms > ? ORDER BY epoch DESC")
+            .bind(millis(now))
+            .fetch_all(db)
+            .await?;
+    let seed = |(epoch, sealed): (i64, Vec<u8>)| {
+        let epoch = u64::try_from(epoch).map_err(|_| Fault::Malformed("epoch"))?;
+        Ok((epoch, dek.open_seed(&name(epoch), &sealed)?))
+    };
+    rows.into_iter().map(seed).collect()
+}
+
+/// Draws the seed of `epoch` unless another process has.
+pub async fn add(
+    db: &mut SqliteConnection,
+    dek: &Dek,
+    epoch: u64,
+    exp: UnixMillis,
+) -> Result<(), Fault> {
+    let sealed = dek.seal_seed(&name(epoch), &random::key()?)?;
+    sqlx::query(
+        "INSERT INTO epochs (epoch, sealed, exp_ms) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+    )
+    .bind(i64::try_from(epoch).map_err(|_| Fault::Malformed("epoch"))?)
+    .bind(sealed)
+    .bind(millis(exp))
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+fn name(epoch: u64) -> String {
+    format!("epoch/{epoch}")
+}
