@@ -30,6 +30,8 @@ pub mod identity;
 mod json;
 pub mod message;
 pub mod padding;
+#[cfg(test)]
+mod refusals;
 pub mod service;
 pub mod suite;
 #[cfg(test)]

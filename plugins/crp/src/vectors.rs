@@ -226,21 +226,18 @@ fn evidence_makes_its_published_bytes() {
 /// RFC 9180, A.1.1: the KEM is the one of suite 0x0001.
 #[test]
 fn key_pairs_are_derived_as_in_rfc_9180() {
-    for (ikm, private_key, public_key) in [
+    for (ikm, public_key) in [
         (
             "7268600d403fce431561aef583ee1613527cff655c1343f29812e66706df3234",
-            "52c4a758a802cd8b936eceea314432798d5baf2d7e9235dc084ab1b9cfa2f736",
             "37fda3567bdbd628e88668c3c8d7e97d1d1253b6d4ea6d44c150f741f1bf4431",
         ),
         (
             "6db9df30aa07dd42ee5e8181afdb977e538f5e1fec8a06223f33f7013e525037",
-            "4612c550263fc8ad58375df3f557aac531d26850903e55a9f23f21d8534e8ac8",
             "3948cfe0ad1ddb695d780e59077195da6c56506b027329794ab02bca80815c4d",
         ),
     ] {
         let ikm: Vec<u8> =
             (0..32).map(|at| u8::from_str_radix(&ikm[at * 2..at * 2 + 2], 16).unwrap()).collect();
-        assert_eq!(private(&ikm), private_key);
         let pair = suite::KeyPair::derive(&ikm.try_into().unwrap());
         assert_eq!(hex(pair.public()), public_key);
     }
