@@ -1,6 +1,6 @@
 //! The domain of Postern: who calls, what they may do, which credential goes where.
 //!
-//! Owns the two request pipelines (`gate` and [`credential`]), the values that
+//! Owns the two request pipelines ([`gate`] and [`credential`]), the values that
 //! prove a check was made ([`identity::Principal`], [`permit::Permit`]) and the audit
 //! record. Everything arrives as an [`event::Event`] and leaves as an
 //! [`effect::Effect`]: this crate knows no socket, clock, random source, log or
@@ -30,6 +30,7 @@ pub mod digest;
 pub mod effect;
 pub mod event;
 pub mod fields;
+pub mod gate;
 pub mod identity;
 pub mod inject;
 pub mod key_service;

@@ -56,6 +56,17 @@ impl Reference {
     }
 }
 
+impl std::fmt::Display for Reference {
+    /// `name` or `name.field`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.credential.as_str())?;
+        match &self.field {
+            Some(field) => write!(f, ".{}", field.as_str()),
+            None => Ok(()),
+        }
+    }
+}
+
 /// What stands around the value in its field: rendered, the field's value is `before`,
 /// the secret and `after`, and for `basic` the base64 of that after `Basic `.
 #[derive(Clone, Debug, PartialEq, Eq)]

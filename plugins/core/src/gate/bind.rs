@@ -1,0 +1,91 @@
+//! Chooses the binding under which each credential may be put in.
+//!
+//! Invariant: every chosen binding is the caller's tenant's, allows the method and the path
+//! and, where the cluster is known, leads to that cluster's authority. The caller's own
+//! `:authority` is never read.
+
+use crate::binding::Binding;
+use crate::config::gate::Config;
+use crate::denial::{Denial, NotAllowed, Place};
+use crate::gate::head::Head;
+use crate::gate::references::Asked;
+use crate::permit::CredentialUse;
+use crate::placeholder;
+
+/// What may be put in, and which sites the caller may not fill himself.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Bound {
+    pub(super) uses: Vec<CredentialUse>,
+    /// Sites of credentials that the credential field names: every line is removed.
+    pub(super) cleared: Vec<String>,
+}
+
+pub(super) fn bind(
+    config: &Config,
+    asked: &[Asked],
+    tenant: &str,
+    head: &Head,
+    cluster: Option<&[u8]>,
+) -> Result<Bound, Denial> {
+    let mut bound = Bound::default();
+    for one in asked {
+        let binding = choose(config, one, tenant, head, cluster);
+        let binding = binding.map_err(Denial::CredentialNotAllowed)?;
+        let name = binding.credential().as_str();
+        let site = binding.site().header();
+        let times = bound.uses.iter().filter(|earlier| earlier.credential == name).count();
+        let taken = bound.uses.iter().any(|earlier| earlier.site == site);
+        if times >= usize::from(binding.max_occurrences()) || taken {
+            return Err(Denial::PlaceholderMisplaced(Place::Twice));
+        }
+        if one.site.is_none() {
+            bound.cleared.push(site.to_owned());
+        }
+        let field = one.reference.field.as_ref().map(|field| field.as_str().to_owned());
+        bound.uses.push(CredentialUse {
+            credential: name.to_owned(),
+            field: field.unwrap_or_default(),
+            site: site.to_owned(),
+            binding_hash: binding.hash(),
+        });
+    }
+    Ok(bound)
+}
+
+/// The first binding that fits. The reason is for the audit; the client gets one answer.
+fn choose<'a>(
+    config: &'a Config,
+    asked: &Asked,
+    tenant: &str,
+    head: &Head,
+    cluster: Option<&[u8]>,
+) -> Result<&'a Binding, NotAllowed> {
+    let upstream = cluster.and_then(|cluster| config.upstreams.find(cluster));
+    let steps: [(NotAllowed, &dyn Fn(&Binding) -> bool); 5] = [
+        (NotAllowed::Unknown, &|binding| {
+            binding.tenant() == tenant && *binding.credential() == asked.reference.credential
+        }),
+        (NotAllowed::Site, &|binding| stands_at(binding, asked, head)),
+        (NotAllowed::Method, &|binding| binding.allows_method(&head.method)),
+        (NotAllowed::Path, &|binding| binding.allows_path(&head.path)),
+        (NotAllowed::Authority, &|binding| {
+            upstream.is_none_or(|upstream| upstream.authority == *binding.authority())
+        }),
+    ];
+    let mut fitting: Vec<&Binding> = config.bindings.iter().collect();
+    for (reason, fits) in steps {
+        fitting.retain(|binding| fits(binding));
+        if fitting.is_empty() {
+            return Err(reason);
+        }
+    }
+    fitting.first().copied().ok_or(NotAllowed::Unknown)
+}
+
+/// Whether the placeholder stands where this binding has it.
+fn stands_at(binding: &Binding, asked: &Asked, head: &Head) -> bool {
+    let Some(site) = &asked.site else { return true };
+    let value = head.fields.only(site);
+    binding.site().header() == site
+        && value.is_some_and(|value| placeholder::parse(binding.site(), value).is_some())
+}

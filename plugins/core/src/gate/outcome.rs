@@ -1,0 +1,178 @@
+//! How a request ends at the gate: allowed, refused with an answer, or cut.
+//!
+//! Invariant: every end writes an audit record and the decision; only [`allow`] publishes a
+//! permit, and it takes the principal by value.
+
+use sha2::{Digest, Sha256};
+
+use crate::config::key_service::Evidence;
+use crate::denial::{Code, DecisionId, Denial, Module};
+use crate::digest::request_digest;
+use crate::effect::{Effect, Flow, Metric, Part, Publication};
+use crate::fields::Fields;
+use crate::gate::content::Content;
+use crate::gate::decide::Decided;
+use crate::gate::head::Head;
+use crate::gate::states::{Granted, Refused, State};
+use crate::gate::{Config, Step};
+use crate::identity::{Identity, Principal};
+use crate::permit::{self, Decision, LONGEST_LIFE};
+use crate::record::{self, Caller, Draft};
+use crate::time::{Entropy, UnixMillis};
+
+const ALLOWED: Metric = Metric("postern.gate.allowed.total");
+
+/// What is known of one request while it is decided.
+pub(super) struct Request {
+    pub(super) head: Head,
+    pub(super) cluster: Option<Vec<u8>>,
+    pub(super) draft: Draft,
+    pub(super) id: DecisionId,
+}
+
+/// A decision id and randomness for a key-service exchange, from the randomness of one
+/// event; neither tells anything about the other.
+pub(super) fn split(entropy: &Entropy) -> (DecisionId, Entropy) {
+    let derived = |label: &[u8]| -> [u8; 32] {
+        Sha256::new().chain_update(label).chain_update(entropy.0).finalize().into()
+    };
+    let mut id = [0; 16];
+    id.iter_mut().zip(derived(b"postern decision/1\0")).for_each(|(to, from)| *to = from);
+    (DecisionId(id), Entropy(derived(b"postern exchange/1\0")))
+}
+
+/// The draft of a request whose head was just seen.
+pub(super) fn draft(config: &Config, fields: &Fields, id: DecisionId, now: UnixMillis) -> Draft {
+    let method = fields.only(":method").and_then(|method| str::from_utf8(method).ok());
+    let attestation = match config.key_service.evidence {
+        Evidence::Simulated { .. } => "simulated",
+    };
+    let revision = config.revision.iter().map(|byte| format!("{byte:02x}")).collect();
+    Draft {
+        decision_id: Some(id.0),
+        method: method.unwrap_or_default().to_owned(),
+        attestation: Some(attestation.to_owned()),
+        policy_revision: Some(revision),
+        ..Draft::new(now)
+    }
+}
+
+/// What the audit learns of a caller.
+pub(super) fn caller(identity: &Identity) -> Caller {
+    Caller {
+        tenant: identity.tenant.clone(),
+        user_hash: record::user_hash(&identity.tenant, &identity.user),
+        agent: identity.agent.clone(),
+        key_id: identity.token_id.clone(),
+        platform: identity.platform.clone(),
+        scopes: identity.scopes.clone(),
+    }
+}
+
+/// Refuses with an answer; nothing of the request has left.
+pub(super) fn refuse(step: &mut Step<'_>, draft: Draft, id: DecisionId, denial: &Denial) -> State {
+    note_denial(step, draft, denial);
+    step.emit(Effect::Reply(denial.reply(&id)));
+    step.flow(Flow::Pause);
+    State::Refused(Refused)
+}
+
+/// Cuts a request whose head has left.
+pub(super) fn cut(step: &mut Step<'_>, draft: Draft, denial: &Denial) -> State {
+    note_denial(step, draft, denial);
+    step.emit(Effect::Reset);
+    step.flow(Flow::Pause);
+    State::Refused(Refused)
+}
+
+/// The host answered by itself while we waited: let its answer pass, and say so.
+pub(super) fn overtaken(step: &mut Step<'_>, draft: Draft, denial: &Denial) -> State {
+    note_denial(step, draft, denial);
+    step.flow(Flow::Continue);
+    State::Over
+}
+
+fn note_denial(step: &mut Step<'_>, draft: Draft, denial: &Denial) {
+    step.emit(Effect::Publish(Publication {
+        permit: None,
+        identity: None,
+        decision: denial.decision(),
+    }));
+    let decision = record::Decision::Deny {
+        code: Code::as_str(denial.code()).into(),
+        reason: denial.reason().into(),
+    };
+    emit_record(step, Draft { decision, ..draft });
+    step.emit(Effect::Count(denial.metric(Module::Gate)));
+}
+
+/// The one place where a draft becomes an effect.
+fn emit_record(step: &mut Step<'_>, mut draft: Draft) {
+    let spent = step.now.since(draft.received).as_millis();
+    draft.decide_ms.get_or_insert(u32::try_from(spent).unwrap_or(u32::MAX));
+    step.emit(Effect::Record(draft.encode()));
+}
+
+/// Lets the request go on, with a permit.
+pub(super) fn allow(
+    step: &mut Step<'_>,
+    mut request: Request,
+    principal: Principal,
+    decided: Decided,
+    content: Content,
+) -> State {
+    let Ok(identity) = serde_json::to_string(principal.identity()) else {
+        let denial = Denial::Internal(crate::denial::Ours::Unreachable);
+        return refuse(step, request.draft, request.id, &denial);
+    };
+    let digest = digest(&step.pipeline.config, &request, &decided, &content);
+    request.draft.request_digest = Some(digest);
+    request.draft.binding_hash = decided.bound.uses.first().map(|used| used.binding_hash);
+    let permit =
+        permit::grant(principal, decision(step, &request, digest, decided.bound.uses, &content));
+    for name in decided.removed {
+        step.emit(Effect::RemoveField { part: Part::Request, name });
+    }
+    step.emit(Effect::Publish(Publication {
+        permit: Some(step.pipeline.keys.seal(&permit)),
+        identity: Some(identity),
+        decision: "allow".to_owned(),
+    }));
+    request.draft.decision = record::Decision::Allow;
+    emit_record(step, request.draft.clone());
+    step.emit(Effect::Count(ALLOWED));
+    step.flow(Flow::Continue);
+    State::Granted(Box::new(Granted::new(request.draft, request.id, content)))
+}
+
+fn decision(
+    step: &Step<'_>,
+    request: &Request,
+    request_digest: [u8; 32],
+    uses: Vec<permit::CredentialUse>,
+    content: &Content,
+) -> Decision {
+    Decision {
+        id: request.id,
+        at: step.now,
+        life: LONGEST_LIFE,
+        request_digest,
+        content_digest: content.digest(),
+        uses,
+        approval: None,
+        policy_revision: step.pipeline.config.revision,
+        gate_vm: step.pipeline.vm,
+    }
+}
+
+/// Binds what the configuration names and every field that names a credential.
+fn digest(config: &Config, request: &Request, decided: &Decided, content: &Content) -> [u8; 32] {
+    let mut bound: Vec<&str> = config.bind_headers.iter().map(String::as_str).collect();
+    if !decided.bound.uses.is_empty() {
+        bound.push(&config.credential_header);
+    }
+    let cleared = &decided.bound.cleared;
+    let sites = decided.bound.uses.iter().map(|used| used.site.as_str());
+    bound.extend(sites.filter(|site| !cleared.iter().any(|cleared| cleared == site)));
+    request_digest(&request.head.fields, &bound, content.digest())
+}

@@ -1,0 +1,147 @@
+//! Finds every placeholder of a request head: each stands exactly in a declared site, or
+//! the request is refused.
+//!
+//! Invariant: a value is exempt from the detector only when it parses exactly; a sighting
+//! anywhere else refuses, in any encoding the detector knows.
+
+use crate::config::gate::Config;
+use crate::denial::{Ambiguity, Denial, Place};
+use crate::fields::{Field, Fields};
+use crate::permit::MOST_USES;
+use crate::placeholder::{self, Name, Reference};
+use crate::scrubbing::Detector;
+
+/// One credential that the caller asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Asked {
+    pub(super) reference: Reference,
+    /// The field it stands in; `None` when the credential field names it.
+    pub(super) site: Option<String>,
+}
+
+/// Everything the head asks for.
+pub(super) fn find(
+    config: &Config,
+    fields: &Fields,
+    detector: &dyn Detector,
+) -> Result<Vec<Asked>, Denial> {
+    let mut asked: Vec<Asked> = named(config, fields)?.into_iter().collect();
+    for field in &fields.0 {
+        let name = lower(field);
+        if name == config.credential_header {
+            continue;
+        }
+        if let Some(reference) = site_value(config, &name, &field.value) {
+            // A second line of the field would be joined to the placeholder.
+            if fields.all(&name).count() > 1 {
+                return Err(Denial::PlaceholderMalformed);
+            }
+            asked.push(Asked { reference, site: Some(name) });
+            continue;
+        }
+        check_field(config, &name, field, detector)?;
+        check_joined(config, &name, fields, detector)?;
+    }
+    if asked.len() > MOST_USES {
+        return Err(Denial::PlaceholderMisplaced(Place::Twice));
+    }
+    Ok(asked)
+}
+
+/// The credential that the credential field names: one line, one name.
+fn named(config: &Config, fields: &Fields) -> Result<Option<Asked>, Denial> {
+    let name = config.credential_header.as_str();
+    let Some(value) = fields.all(name).next() else { return Ok(None) };
+    if fields.all(name).count() > 1 {
+        return Err(Denial::RequestAmbiguous(Ambiguity::CredentialField));
+    }
+    let credential = str::from_utf8(value).ok().and_then(Name::new);
+    let credential = credential.ok_or(Denial::PlaceholderMalformed)?;
+    Ok(Some(Asked { reference: Reference { credential, field: None }, site: None }))
+}
+
+/// Whether this is the whole value of some binding's site. Bindings of every tenant count,
+/// so that the answer tells nothing about a credential.
+pub(super) fn is_site_value(config: &Config, name: &str, value: &[u8]) -> bool {
+    site_value(config, name, value).is_some()
+}
+
+fn site_value(config: &Config, name: &str, value: &[u8]) -> Option<Reference> {
+    let sites = config.bindings.iter().map(|binding| binding.site());
+    sites
+        .filter(|site| site.header() == name)
+        .find_map(|site| placeholder::parse(site, value))
+        .map(|placed| placed.reference)
+}
+
+fn check_field(
+    config: &Config,
+    name: &str,
+    field: &Field,
+    detector: &dyn Detector,
+) -> Result<(), Denial> {
+    if sighted(detector, &[&field.name]) {
+        return Err(Denial::PlaceholderMisplaced(Place::FieldName));
+    }
+    if sighted(detector, &[&field.value]) {
+        return Err(sighting(config, name));
+    }
+    Ok(())
+}
+
+/// Receivers join the lines of a field, so a placeholder may be split over them.
+fn check_joined(
+    config: &Config,
+    name: &str,
+    fields: &Fields,
+    detector: &dyn Detector,
+) -> Result<(), Denial> {
+    let lines: Vec<&[u8]> = fields.all(name).collect();
+    if lines.len() > 1 && sighted(detector, &lines) {
+        return Err(sighting(config, name));
+    }
+    Ok(())
+}
+
+fn sighting(config: &Config, name: &str) -> Denial {
+    if config.is_site(name) {
+        return Denial::PlaceholderMalformed;
+    }
+    let target = name.starts_with(':') || name == "host";
+    Denial::PlaceholderMisplaced(if target { Place::Target } else { Place::FieldValue })
+}
+
+/// Whether a trailer section hides a placeholder or a field that only a header may have.
+pub(super) fn check_trailers(
+    config: &Config,
+    trailers: &Fields,
+    detector: &dyn Detector,
+) -> Result<(), Denial> {
+    for field in &trailers.0 {
+        let name = lower(field);
+        let header_only = name.starts_with(':')
+            || name == config.credential_header
+            || ["authorization", "host", "content-length", "transfer-encoding"]
+                .contains(&name.as_str())
+            || config.is_site(&name)
+            || config.keys.iter().any(|key| key.header == name);
+        if header_only {
+            return Err(Denial::RequestAmbiguous(Ambiguity::TrailerField));
+        }
+        let lines: Vec<&[u8]> = trailers.all(&name).collect();
+        let pieces: [&[&[u8]]; 3] = [&[&field.name], &[&field.value], &lines];
+        if pieces.iter().any(|piece| sighted(detector, piece)) {
+            return Err(Denial::PlaceholderMisplaced(Place::Trailer));
+        }
+    }
+    Ok(())
+}
+
+fn sighted(detector: &dyn Detector, pieces: &[&[u8]]) -> bool {
+    let mut scan = detector.scan();
+    pieces.iter().any(|piece| scan.feed(piece)) || scan.finish()
+}
+
+fn lower(field: &Field) -> String {
+    String::from_utf8_lossy(&field.name).to_ascii_lowercase()
+}

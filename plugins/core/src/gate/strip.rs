@@ -1,0 +1,51 @@
+//! Which fields of the caller never go on.
+//!
+//! Invariant: no API key leaves the gateway, on any path; no field that gives orders to
+//! the proxy, or that the proxy's modules believe, comes from a caller.
+
+use std::collections::BTreeSet;
+
+use crate::config::gate::Config;
+use crate::fields::Fields;
+use crate::gate::bind::Bound;
+
+/// Written by the proxy itself and read by its telemetry; none of them is an order.
+const PROXYS_OWN: [&str; 5] = [
+    "x-envoy-external-address",
+    "x-envoy-internal",
+    "x-envoy-decorator-operation",
+    "x-envoy-peer-metadata",
+    "x-envoy-peer-metadata-id",
+];
+
+/// Ask a server to take another method, path or origin than the request has: what was
+/// decided would not be what is done.
+const OVERRIDES: [&str; 7] = [
+    "x-http-method-override",
+    "x-http-method",
+    "x-method-override",
+    "x-original-url",
+    "x-rewrite-url",
+    "x-original-method",
+    "forwarded",
+];
+
+/// Names of the fields to remove, sorted.
+pub(super) fn fields(config: &Config, head: &Fields, bound: &Bound) -> Vec<String> {
+    let credentialed = !bound.uses.is_empty();
+    let removed = |name: &str| {
+        let cleared = bound.cleared.iter().any(|site| site == name);
+        let placeholder = bound.uses.iter().any(|used| used.site == name);
+        let key = config.keys.iter().any(|field| field.header == name);
+        cleared
+            || (key && !placeholder)
+            || name == config.credential_header
+            || (name.starts_with("x-envoy-") && !PROXYS_OWN.contains(&name))
+            || name.starts_with("postern-")
+            || name.starts_with("x-postern-")
+            || (credentialed && OVERRIDES.contains(&name))
+    };
+    let names =
+        head.0.iter().map(|field| String::from_utf8_lossy(&field.name).to_ascii_lowercase());
+    names.filter(|name| removed(name)).collect::<BTreeSet<_>>().into_iter().collect()
+}
