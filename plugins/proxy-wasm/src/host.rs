@@ -15,6 +15,7 @@ use postern_core::redacted::Redacted;
 use postern_core::time::{Entropy, UnixMillis};
 
 use crate::abi::{self, Buffer, Level};
+use crate::document;
 
 /// The host's clock. A clock before 1970 reads 0, at which every permit has expired.
 #[expect(clippy::disallowed_methods, reason = "this is where time comes from")]
@@ -42,12 +43,14 @@ pub fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-/// The module's configuration document, in `on_configure`.
+/// The module's configuration document as JSON text, in `on_configure`.
 pub fn configuration(size: usize) -> Result<Vec<u8>, ConfigError> {
     if size > MAX_DOCUMENT {
         return Err(ConfigError::one("", format!("larger than {MAX_DOCUMENT} bytes")));
     }
-    abi::buffer(Buffer::Configuration, 0, size)
+    let bytes = abi::buffer(Buffer::Configuration, 0, size);
+    bytes
+        .map(document::text)
         .map_err(|status| ConfigError::one("", format!("the host does not give it: {status}")))
 }
 

@@ -19,6 +19,7 @@
 )]
 
 pub mod abi;
+mod document;
 pub mod held;
 pub mod host;
 pub mod logger;
