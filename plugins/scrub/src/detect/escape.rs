@@ -6,6 +6,7 @@
 //! Invariant: what is no escape passes unchanged.
 
 use super::fold::utf8;
+use super::view::Decoder;
 
 /// The longest escape kept; `&#x0010ffff;` has 12 bytes.
 const LONGEST: usize = 16;
@@ -15,7 +16,6 @@ const LONGEST: usize = 16;
 pub(super) struct Escape {
     held: [u8; LONGEST],
     len: usize,
-    decoded: bool,
 }
 
 /// What the bytes held so far are.
@@ -32,25 +32,20 @@ enum Reading {
 
 use Reading::{Byte, Open, Plain, Point};
 
-impl Escape {
-    /// Whether no escape is half read.
-    pub(super) fn idle(&self) -> bool {
+impl Decoder for Escape {
+    fn idle(&self) -> bool {
         self.len == 0
     }
 
-    /// Whether anything was decoded since this was last asked.
-    pub(super) fn decoded(&mut self) -> bool {
-        std::mem::take(&mut self.decoded)
-    }
-
-    /// Takes one byte, puts out what is decided.
-    pub(super) fn push(&mut self, byte: u8, mut out: impl FnMut(u8)) {
+    fn push(&mut self, byte: u8, mut out: impl FnMut(u8, bool)) {
         self.push_one(byte, &mut out);
     }
+}
 
-    fn push_one(&mut self, byte: u8, out: &mut impl FnMut(u8)) {
+impl Escape {
+    fn push_one(&mut self, byte: u8, out: &mut impl FnMut(u8, bool)) {
         if self.len == 0 && !matches!(byte, b'%' | b'\\' | b'&') {
-            return out(byte);
+            return out(byte, false);
         }
         let held = self.held.get(..self.len).unwrap_or_default();
         if byte == b'0' && leading_zero(held) {
@@ -70,21 +65,20 @@ impl Escape {
 
     /// Puts out the escape and reads again what it did not take. Only the last byte
     /// can begin another escape, so this goes at most one level deep per byte.
-    fn settle(&mut self, reading: &Reading, out: &mut impl FnMut(u8)) {
+    fn settle(&mut self, reading: &Reading, out: &mut impl FnMut(u8, bool)) {
         let held = self.held;
         let len = std::mem::take(&mut self.len);
-        self.decoded |= matches!(reading, Byte(..) | Point(..));
         let used = match *reading {
             Byte(byte, used) => {
-                out(byte);
+                out(byte, true);
                 used
             }
             Point(point, used) => {
-                utf8(point, &mut *out);
+                utf8(point, |b| out(b, true));
                 used
             }
             Open | Plain => {
-                out(held.first().copied().unwrap_or_default());
+                out(held.first().copied().unwrap_or_default(), false);
                 1
             }
         };

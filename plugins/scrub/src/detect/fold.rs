@@ -75,6 +75,11 @@ impl Fold {
     }
 }
 
+/// Whether a code point is read as something else than itself, or is ASCII.
+pub(super) fn folds(point: u32) -> bool {
+    !matches!(folded(point), Folded::Other)
+}
+
 /// What a code point is read as.
 enum Folded {
     /// This ASCII character.

@@ -2,11 +2,14 @@
 //!
 //! Invariant: what is no escape passes unchanged.
 
-/// A decoder of quoted-printable.
+use super::view::Decoder;
+
+/// A decoder of quoted-printable. What follows a soft line break counts as decoded.
 #[derive(Default)]
 pub(super) struct Quoted {
     state: State,
-    decoded: bool,
+    /// Two lines were joined and nothing has come since.
+    joined: bool,
 }
 
 #[derive(Clone, Copy, Default, PartialEq)]
@@ -22,35 +25,27 @@ enum State {
     Return,
 }
 
-impl Quoted {
-    /// Whether no escape is half read.
-    pub(super) fn idle(&self) -> bool {
-        self.state == State::Text
+impl Decoder for Quoted {
+    fn idle(&self) -> bool {
+        self.state == State::Text && !self.joined
     }
 
-    /// Whether anything was decoded since this was last asked.
-    pub(super) fn decoded(&mut self) -> bool {
-        std::mem::take(&mut self.decoded)
-    }
-
-    /// Takes one byte, puts out what is decided.
-    pub(super) fn push(&mut self, byte: u8, mut out: impl FnMut(u8)) {
+    fn push(&mut self, byte: u8, mut out: impl FnMut(u8, bool)) {
         let digit = char::from(byte).to_digit(16).and_then(|d| u8::try_from(d).ok());
         self.state = match (self.state, byte, digit) {
             (State::Equals, _, Some(_)) => State::Digit(byte),
             (State::Equals | State::Blank, b' ' | b'\t', _) => State::Blank,
             (State::Equals | State::Blank, b'\r', _) => {
-                self.decoded = true;
+                self.joined = true;
                 State::Return
             }
             (State::Equals | State::Blank | State::Return, b'\n', _) => {
-                self.decoded = true;
+                self.joined = true;
                 State::Text
             }
             (State::Digit(first), _, Some(low)) => {
-                self.decoded = true;
                 let high = char::from(first).to_digit(16).and_then(|d| u8::try_from(d).ok());
-                out(high.unwrap_or(0) << 4 | low);
+                out(high.unwrap_or(0) << 4 | low, true);
                 State::Text
             }
             (state, _, _) => {
@@ -58,7 +53,7 @@ impl Quoted {
                 if byte == b'=' {
                     State::Equals
                 } else {
-                    out(byte);
+                    out(byte, std::mem::take(&mut self.joined));
                     State::Text
                 }
             }
@@ -67,17 +62,17 @@ impl Quoted {
 }
 
 /// Puts out what turned out to be no escape.
-fn plain(state: State, out: &mut impl FnMut(u8)) {
+fn plain(state: State, out: &mut impl FnMut(u8, bool)) {
     match state {
         State::Text | State::Return => {}
-        State::Equals => out(b'='),
+        State::Equals => out(b'=', false),
         State::Digit(first) => {
-            out(b'=');
-            out(first);
+            out(b'=', false);
+            out(first, false);
         }
         State::Blank => {
-            out(b'=');
-            out(b' ');
+            out(b'=', false);
+            out(b' ', false);
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use postern_core::placeholder::Reference;
 use proptest::prelude::*;
 
 use super::*;
@@ -247,7 +248,7 @@ fn innocent_text_is_not_seen() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(400) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_placeholder_is_seen_in_any_place(
@@ -266,6 +267,24 @@ proptest! {
         }
         let body = [before.as_bytes(), gap.as_bytes(), &text, after.as_bytes()].concat();
         prop_assert!(sees_in_chunks(&body, size));
+    }
+
+    #[test]
+    fn whatever_the_core_reads_as_a_placeholder_is_seen(
+        text in "(<|<CREDENTIAL:|<credential:|[a-z0-9_.-]{1,8}|>| ){0,8}",
+        before in proptest::collection::vec(any::<u8>(), 0..40),
+        size in 1_usize..30,
+    ) {
+        for from in 0..text.len() {
+            for to in from..=text.len() {
+                if Reference::parse(&text[from..to]).is_some() {
+                    let body = [&before[..], text.as_bytes()].concat();
+                    prop_assert!(sees_in_chunks(&body, size));
+                    let pair = STANDARD.encode(format!("user:{text}"));
+                    prop_assert!(sees_in_chunks(format!("Basic {pair}").as_bytes(), size));
+                }
+            }
+        }
     }
 
     #[test]

@@ -12,9 +12,19 @@ use super::utf7::Utf7;
 /// What is looked for, in lower case.
 const MARKER: &[u8; 12] = b"<credential:";
 
-/// How far plain bytes on either side of an escape may belong to one marker: base64
-/// or hex of it, wrapped after every digit, is shorter.
-const LAG: usize = 96;
+/// How far plain bytes on either side of an escape may belong to one marker: the
+/// marker with every character escaped is shorter, and so is base64 or hex of it.
+const LAG: usize = 192;
+
+/// Turns one reading into another.
+pub(super) trait Decoder: Default {
+    /// Whether no escape is half read.
+    fn idle(&self) -> bool;
+
+    /// Takes one byte; puts out what is decided, and whether it was decoded rather
+    /// than passed.
+    fn push(&mut self, byte: u8, out: impl FnMut(u8, bool));
+}
 
 /// A reading of the bytes.
 pub(super) struct View {
@@ -53,10 +63,8 @@ struct Rest {
     depth: u8,
     base64: Base64,
     hex: Hex,
-    /// No escape is open or near.
+    /// No escape is open or near: plain bytes only go to `lag`.
     quiet: bool,
-    /// Plain bytes since an escape was decoded.
-    since: usize,
     lag: Vec<u8>,
     escapes: Option<Box<Escapes>>,
 }
@@ -69,7 +77,6 @@ impl Rest {
             base64: Base64::default(),
             hex: Hex::default(),
             quiet: true,
-            since: LAG,
             lag: Vec::new(),
             escapes: None,
         }
@@ -95,80 +102,104 @@ impl Rest {
         self.matched == MARKER.len()
     }
 
-    /// Plain bytes go to the escape decoders only when an escape follows soon: until
-    /// then each of those would read what this view reads.
+    /// Plain bytes reach the escape decoders only when an escape may follow.
     fn escapes(&mut self, c: u8, below: u8) -> bool {
         if self.quiet && !leads(c) {
-            self.keep(c);
+            keep(&mut self.lag, &[c]);
             return false;
         }
-        let escapes = self.escapes.get_or_insert_with(|| Box::new(Escapes::new(below)));
-        let mut seen = false;
-        for plain in self.lag.drain(..) {
-            seen |= escapes.feed(plain);
-        }
-        seen |= escapes.feed(c);
-        self.since = if escapes.decoded() { 0 } else { self.since.saturating_add(1) };
-        self.quiet = self.since >= LAG && escapes.quiet();
+        let escapes = self.escapes.get_or_insert_default();
+        escapes.recall(&self.lag);
+        self.lag.clear();
+        let seen = escapes.feed(c, below);
+        self.quiet = escapes.quiet();
         seen
     }
+}
 
-    fn keep(&mut self, c: u8) {
-        if self.lag.len() >= LAG.saturating_mul(2) {
-            self.lag.drain(..LAG);
-        }
-        self.lag.push(c);
+/// Adds to the plain bytes that are remembered, of which the last [`LAG`] count.
+fn keep(lag: &mut Vec<u8>, plain: &[u8]) {
+    lag.extend_from_slice(plain);
+    if lag.len() > LAG.saturating_mul(2) {
+        lag.drain(..lag.len().saturating_sub(LAG));
     }
 }
 
-/// Bytes that can begin the marker or an escape.
+/// Bytes that can begin an escape.
 fn leads(c: u8) -> bool {
-    matches!(c, b'<' | b'%' | b'\\' | b'&' | b'=' | b'+')
+    matches!(c, b'%' | b'\\' | b'&' | b'=' | b'+')
 }
 
-/// The decoders of escapes, each with the view it makes. Three, because one may
-/// swallow what means something to another: `=3c43…` is hex to a form parser.
+/// The decoders of escapes. Three, because one may swallow what means something to
+/// another: `=3c43…` is hex to a form parser.
+#[derive(Default)]
 struct Escapes {
-    escape: Escape,
-    escaped: View,
-    quoted: Quoted,
-    unquoted: View,
-    utf7: Utf7,
-    widened: View,
+    escape: Below<Escape>,
+    quoted: Below<Quoted>,
+    utf7: Below<Utf7>,
 }
 
 impl Escapes {
-    fn new(depth: u8) -> Self {
-        Self {
-            escape: Escape::default(),
-            escaped: View::new(depth),
-            quoted: Quoted::default(),
-            unquoted: View::new(depth),
-            utf7: Utf7::default(),
-            widened: View::new(depth),
-        }
+    fn recall(&mut self, plain: &[u8]) {
+        keep(&mut self.escape.view.lag, plain);
+        keep(&mut self.quoted.view.lag, plain);
+        keep(&mut self.utf7.view.lag, plain);
     }
 
-    fn feed(&mut self, c: u8) -> bool {
-        let mut seen = false;
-        self.escape.push(c, |b| seen |= self.escaped.feed(b));
-        self.quoted.push(c, |b| seen |= self.unquoted.feed(b));
-        self.utf7.push(c, |b| seen |= self.widened.feed(b));
-        seen
-    }
-
-    /// Whether a reading below differs from this one since last asked.
-    fn decoded(&mut self) -> bool {
-        // All three are asked, as asking resets.
-        self.escape.decoded() | self.quoted.decoded() | self.utf7.decoded()
+    fn feed(&mut self, c: u8, depth: u8) -> bool {
+        self.escape.push(c, depth) | self.quoted.push(c, depth) | self.utf7.push(c, depth)
     }
 
     fn quiet(&self) -> bool {
-        self.escape.idle()
-            && self.quoted.idle()
-            && self.utf7.idle()
-            && self.escaped.quiet()
-            && self.unquoted.quiet()
-            && self.widened.quiet()
+        self.escape.quiet() && self.quoted.quiet() && self.utf7.quiet()
+    }
+}
+
+/// A decoder and the view it makes.
+#[derive(Default)]
+struct Below<D> {
+    decoder: D,
+    view: Lazy,
+}
+
+impl<D: Decoder> Below<D> {
+    fn push(&mut self, c: u8, depth: u8) -> bool {
+        let Self { decoder, view } = self;
+        let mut seen = false;
+        decoder.push(c, |b, decoded| seen |= view.take(b, decoded, depth));
+        seen
+    }
+
+    fn quiet(&self) -> bool {
+        self.decoder.idle() && !self.view.awake
+    }
+}
+
+/// A view that sleeps while it would read what the view above reads anyway.
+#[derive(Default)]
+struct Lazy {
+    awake: bool,
+    /// Plain bytes since something was decoded.
+    since: usize,
+    /// Plain bytes not fed, while asleep.
+    lag: Vec<u8>,
+    view: Option<Box<View>>,
+}
+
+impl Lazy {
+    fn take(&mut self, b: u8, decoded: bool, depth: u8) -> bool {
+        if !self.awake && !decoded {
+            keep(&mut self.lag, &[b]);
+            return false;
+        }
+        let view = self.view.get_or_insert_with(|| Box::new(View::new(depth)));
+        let mut seen = false;
+        for plain in self.lag.drain(..) {
+            seen |= view.feed(plain);
+        }
+        seen |= view.feed(b);
+        self.since = if decoded { 0 } else { self.since.saturating_add(1) };
+        self.awake = self.since < LAG || !view.quiet();
+        seen
     }
 }

@@ -276,7 +276,7 @@ fn without_a_pattern_set_nothing_passes() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(500) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn output_does_not_depend_on_chunks(
