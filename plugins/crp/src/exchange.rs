@@ -119,20 +119,31 @@ pub fn ask(
         tenant: asker.tenant.to_owned(),
         min_version: 0,
     };
-    let header = Header::new(message.kind(), evidence.kex());
-    let info = envelope::request_info(evidence.runtime_hash());
-    let sender = Sender::base(evidence.kex(), &info, &mut random).map_err(|_| AskError::Key)?;
-    let mut plain = Writer::new(MAX_BODY);
-    head.encode(message, &mut plain)?;
-    let signed = envelope::signed(&header, sender.enc(), evidence.runtime_hash(), plain.bytes());
-    plain.put(&asker.identity.sign(&signed));
-    let enc = *sender.enc();
-    let (sealed, psk) = sender.seal(&header.bytes(), plain.bytes()).map_err(|_| AskError::Key)?;
-    let body = envelope::Request { header, enc, sealed: &sealed }.bytes()?;
+    let (body, psk) = seal(evidence, asker.identity, &head, message, &mut random)?;
     let aad = envelope::reply_aad(asker.tenant, &message.subject(), &nonce)?;
     let request_hash = Sha256::digest(&body).into();
     let kind = message.kind();
     Ok((body, Awaiting { kind, nonce, request_hash, reply_keys, psk, aad }))
+}
+
+/// `HDR | enc | lp16 ct`, the signature inside.
+fn seal(
+    evidence: &Evidence,
+    identity: &Identity,
+    head: &Head,
+    message: &Message,
+    random: &mut Randomness,
+) -> Result<(Vec<u8>, Psk), AskError> {
+    let header = Header::new(message.kind(), evidence.kex());
+    let info = envelope::request_info(evidence.runtime_hash());
+    let sender = Sender::base(evidence.kex(), &info, random).map_err(|_| AskError::Key)?;
+    let enc = *sender.enc();
+    let mut plain = Writer::new(MAX_BODY);
+    head.encode(message, &mut plain)?;
+    let signed = envelope::signed(&header, &enc, evidence.runtime_hash(), plain.bytes());
+    plain.put(&identity.sign(&signed));
+    let (sealed, psk) = sender.seal(&header.bytes(), plain.bytes()).map_err(|_| AskError::Key)?;
+    Ok((envelope::Request { header, enc, sealed: &sealed }.bytes()?, psk))
 }
 
 /// What opens the reply to one request.

@@ -2,6 +2,7 @@
 //! written there. `POSTERN_WRITE_VECTORS=1 cargo test -p postern-crp` writes them anew.
 
 use hpke::{Kem, Serializable, kem::X25519HkdfSha256};
+use postern_core::key_service::KeyEntry;
 use postern_core::secret::Secret;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -56,6 +57,8 @@ fn request_vector(message: &Message, body: &[u8]) -> (Value, suite::Psk) {
         "ephemeral_ikm": hex(&*ephemeral_ikm),
         "ephemeral_private": private(&*ephemeral_ikm),
         "ts_ms": NOW.0.to_string(),
+        "gateway_id": hex(&unsigned[..16]),
+        "tenant": if matches!(message, Message::Enrol(_)) { "" } else { testing::TENANT },
         "type": message.kind().name(),
         "HDR": hex(&header),
         "info": hex(&info),
@@ -160,7 +163,7 @@ fn reading(answer: &Answer) -> Value {
         Answer::Directory(answer) => json!({
             "status": 0,
             "entries": answer.entries.iter().map(|(id, entry)| json!({
-                "id": id.as_str(), "found": entry.is_some(),
+                "id": id.as_str(), "entry": entry.as_ref().map(entry_reading),
             })).collect::<Vec<_>>(),
         }),
         Answer::Store(answer) => json!({
@@ -172,6 +175,17 @@ fn reading(answer: &Answer) -> Value {
     }
 }
 
+fn entry_reading(entry: &KeyEntry) -> Value {
+    let KeyEntry { stored, record } = entry;
+    json!({
+        "state": 1, "salt": hex(&stored.salt), "hash": hex(&stored.hash),
+        "not_after_ms": record.not_after.map_or(0, |end| end.0).to_string(),
+        "tenant": record.tenant, "user": record.user, "organisation": record.organisation,
+        "agent": record.agent, "trust": record.trust, "clearance": record.clearance,
+        "platform": record.platform, "scopes": record.scopes, "roles": record.roles,
+    })
+}
+
 fn fields(fields: &[(String, Secret)]) -> Value {
     fields.iter().map(|(name, value)| json!([name, text(value)])).collect()
 }
@@ -180,6 +194,7 @@ fn text(value: &Secret) -> String {
     String::from_utf8(value.expose().to_vec()).unwrap()
 }
 
+#[allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "a test of files")]
 fn check(name: &str, made: &Value) {
     let path = format!("{}/vectors/{name}.json", env!("CARGO_MANIFEST_DIR"));
     let made = serde_json::to_string_pretty(made).unwrap() + "\n";
