@@ -5,6 +5,7 @@
 //!
 //! Invariant: every byte costs a bounded amount of work, and state is bounded.
 
+mod class;
 mod escape;
 mod fold;
 mod quoted;

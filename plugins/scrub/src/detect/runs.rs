@@ -5,6 +5,7 @@
 //!
 //! Invariant: a run shorter than the encoded marker cannot contain it.
 
+use super::class::Class;
 use super::fold::OTHER;
 use super::view::View;
 
@@ -22,9 +23,9 @@ pub(super) struct Base64 {
 
 impl Base64 {
     /// Takes one byte of a view; the views it makes have `depth` more below them.
-    pub(super) fn push(&mut self, c: u8, depth: u8) -> bool {
-        let Some(six) = sextet(c) else {
-            return !line_break(c) && end(&mut self.len, BASE64_RUN, self.views.as_deref_mut());
+    pub(super) fn push(&mut self, c: Class, depth: u8) -> bool {
+        let Some(six) = c.sextet() else {
+            return !c.line_break() && end(&mut self.len, BASE64_RUN, self.views.as_deref_mut());
         };
         self.recent = self.recent << 6 | u128::from(six);
         self.len = self.len.saturating_add(1);
@@ -81,10 +82,9 @@ pub(super) struct Hex {
 
 impl Hex {
     /// Takes one byte of a view; the views it makes have `depth` more below them.
-    pub(super) fn push(&mut self, c: u8, depth: u8) -> bool {
-        let Some(four) = char::from(c).to_digit(16) else {
-            let between = line_break(c) || matches!(c, b' ' | b':' | b'-' | b',');
-            return !between && end(&mut self.len, HEX_RUN, self.views.as_deref_mut());
+    pub(super) fn push(&mut self, c: Class, depth: u8) -> bool {
+        let Some(four) = c.nibble() else {
+            return !c.separates() && end(&mut self.len, HEX_RUN, self.views.as_deref_mut());
         };
         self.recent = self.recent << 4 | u128::from(four);
         self.len = self.len.saturating_add(1);
@@ -121,22 +121,5 @@ fn end<const N: usize>(len: &mut u32, live: u32, views: Option<&mut [View; N]>) 
     match views {
         Some(views) if was >= live => views.iter_mut().fold(false, |seen, v| seen | v.feed(OTHER)),
         _ => false,
-    }
-}
-
-/// Encoded text may be wrapped (RFC 2045, section 6.8).
-fn line_break(c: u8) -> bool {
-    matches!(c, b'\r' | b'\n')
-}
-
-/// The value of a base64 digit of either alphabet.
-pub(super) fn sextet(c: u8) -> Option<u8> {
-    match c {
-        b'A'..=b'Z' => Some(c.wrapping_sub(b'A')),
-        b'a'..=b'z' => Some(c.wrapping_sub(b'a').wrapping_add(26)),
-        b'0'..=b'9' => Some(c.wrapping_sub(b'0').wrapping_add(52)),
-        b'+' | b'-' => Some(62),
-        b'/' | b'_' => Some(63),
-        _ => None,
     }
 }

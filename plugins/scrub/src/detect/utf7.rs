@@ -2,8 +2,9 @@
 //!
 //! Invariant: bytes outside a shifted run pass unchanged.
 
+use super::class::Class;
 use super::fold::{folds, utf8};
-use super::runs::sextet;
+
 use super::view::Decoder;
 
 /// A decoder of UTF-7.
@@ -32,7 +33,7 @@ impl Decoder for Utf7 {
         if run.empty && byte == run.lead {
             return out(byte, false);
         }
-        if let Some(six) = sextet(byte).filter(|_| byte != b'-' && byte != b'_') {
+        if let Some(six) = Class::of(byte).sextet().filter(|_| byte != b'-' && byte != b'_') {
             run.empty = false;
             run.bits = run.bits << 6 | u32::from(six);
             run.count = run.count.saturating_add(6);

@@ -3,6 +3,7 @@
 //! Invariant: a view at depth 0 only compares; a deeper one feeds every byte to each
 //! decoder exactly once, except plain bytes too far from any escape to matter.
 
+use super::class::Class;
 use super::escape::Escape;
 use super::fold::{Fold, OTHER};
 use super::quoted::Quoted;
@@ -85,9 +86,10 @@ impl Rest {
     fn take(&mut self, c: u8) -> bool {
         let mut seen = self.compare(c);
         if let Some(below) = self.depth.checked_sub(1) {
-            seen |= self.base64.push(c, below);
-            seen |= self.hex.push(c, below);
-            seen |= self.escapes(c, below);
+            let class = Class::of(c);
+            seen |= self.base64.push(class, below);
+            seen |= self.hex.push(class, below);
+            seen |= self.escapes(c, class, below);
         }
         seen
     }
@@ -103,9 +105,9 @@ impl Rest {
     }
 
     /// Plain bytes reach the escape decoders only when an escape may follow.
-    fn escapes(&mut self, c: u8, below: u8) -> bool {
-        if self.quiet && !leads(c) {
-            keep(&mut self.lag, &[c]);
+    fn escapes(&mut self, c: u8, class: Class, below: u8) -> bool {
+        if self.quiet && !class.leads() {
+            keep_one(&mut self.lag, c);
             return false;
         }
         let escapes = self.escapes.get_or_insert_default();
@@ -120,14 +122,18 @@ impl Rest {
 /// Adds to the plain bytes that are remembered, of which the last [`LAG`] count.
 fn keep(lag: &mut Vec<u8>, plain: &[u8]) {
     lag.extend_from_slice(plain);
+    trim(lag);
+}
+
+fn keep_one(lag: &mut Vec<u8>, plain: u8) {
+    lag.push(plain);
+    trim(lag);
+}
+
+fn trim(lag: &mut Vec<u8>) {
     if lag.len() > LAG.saturating_mul(2) {
         lag.drain(..lag.len().saturating_sub(LAG));
     }
-}
-
-/// Bytes that can begin an escape.
-fn leads(c: u8) -> bool {
-    matches!(c, b'%' | b'\\' | b'&' | b'=' | b'+')
 }
 
 /// The decoders of escapes. Three, because one may swallow what means something to
@@ -189,7 +195,7 @@ struct Lazy {
 impl Lazy {
     fn take(&mut self, b: u8, decoded: bool, depth: u8) -> bool {
         if !self.awake && !decoded {
-            keep(&mut self.lag, &[b]);
+            keep_one(&mut self.lag, b);
             return false;
         }
         let view = self.view.get_or_insert_with(|| Box::new(View::new(depth)));
