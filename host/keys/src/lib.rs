@@ -9,6 +9,7 @@
 //! written. No other function gives one out.
 #![forbid(unsafe_code)]
 
+pub mod admin;
 pub mod audit;
 pub mod config;
 mod crp;
@@ -16,10 +17,13 @@ pub mod envelope;
 mod epoch;
 pub mod fault;
 mod files;
+pub mod http;
 pub mod join;
+pub mod operator_auth;
 mod random;
 mod service;
 pub mod store;
+pub mod tls;
 
 pub use config::{Config, ConfigError};
 pub use fault::Fault;

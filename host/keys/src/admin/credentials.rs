@@ -1,0 +1,35 @@
+//! Credentials as operators see them: names and bindings. Values come by CRP type 4.
+
+use postern_core::time::UnixMillis;
+
+use super::{Operator, not_found};
+use crate::fault::Fault;
+use crate::service::{HttpAnswer, Service};
+use crate::store::{self, credentials};
+
+impl Service {
+    pub(super) async fn list_credentials(&self, operator: &Operator) -> Result<HttpAnswer, Fault> {
+        let mut db = self.inner.pool.acquire().await?;
+        let credentials = credentials::all(&mut db, &operator.tenant).await?;
+        #[derive(serde::Serialize)]
+        struct List {
+            credentials: Vec<credentials::Metadata>,
+        }
+        Ok(HttpAnswer::json(&List { credentials }))
+    }
+
+    pub(super) async fn delete_credential(
+        &self,
+        operator: &Operator,
+        name: &str,
+        now: UnixMillis,
+    ) -> Result<HttpAnswer, Fault> {
+        let mut db = store::write(&self.inner.pool).await?;
+        if !credentials::delete(&mut db, &operator.tenant, name).await? {
+            return Ok(not_found());
+        }
+        let event = operator.event("credential_deleted").with("credential", name);
+        self.recorded(db, event, now).await?;
+        Ok(HttpAnswer::empty(204))
+    }
+}

@@ -1,0 +1,62 @@
+//! Gateways: list, make join tokens for a new one, revoke.
+
+use postern_core::secret::Secret;
+use postern_core::time::UnixMillis;
+
+use super::{Operator, bad_request, not_found};
+use crate::audit::event_hex;
+use crate::fault::Fault;
+use crate::operator_auth::unhex;
+use crate::service::{HttpAnswer, Service};
+use crate::store::{self, identities};
+
+impl Service {
+    pub(super) async fn list_gateways(&self, operator: &Operator) -> Result<HttpAnswer, Fault> {
+        let mut db = self.inner.pool.acquire().await?;
+        let identities = identities::all(&mut db, &operator.tenant).await?;
+        Ok(HttpAnswer::json(&serde_json::json!({ "identities": identities })))
+    }
+
+    /// Three join tokens, shown this once.
+    pub(super) async fn create_gateway(
+        &self,
+        operator: &Operator,
+        now: UnixMillis,
+    ) -> Result<HttpAnswer, Fault> {
+        let mut db = store::write(&self.inner.pool).await?;
+        let tokens = self.inner.mint_gateway(&mut db, &operator.tenant, now).await?;
+        let event = operator.event("gateway_created").with_hex("gateway", &tokens.gateway_id);
+        self.recorded(db, event, now).await?;
+        Ok(HttpAnswer::json(&serde_json::json!({
+            "gateway_id": event_hex(&tokens.gateway_id),
+            "tokens": {
+                "gate": text(&tokens.gate),
+                "credential": text(&tokens.credential),
+                "audit": text(&tokens.audit),
+            },
+        })))
+    }
+
+    /// Revokes the identities of a gateway, or of an operator.
+    pub(super) async fn revoke_gateway(
+        &self,
+        operator: &Operator,
+        id: &str,
+        now: UnixMillis,
+    ) -> Result<HttpAnswer, Fault> {
+        let Some(gateway) = unhex(id) else {
+            return Ok(bad_request("Expected 32 hexadecimal digits"));
+        };
+        let mut db = store::write(&self.inner.pool).await?;
+        if identities::revoke(&mut db, &operator.tenant, &gateway, now).await? == 0 {
+            return Ok(not_found());
+        }
+        self.recorded(db, operator.event("gateway_revoked").with("gateway", id), now).await?;
+        Ok(HttpAnswer::empty(204))
+    }
+}
+
+/// A join token is handed out once, over TLS, to whoever will enrol with it.
+fn text(token: &Secret) -> String {
+    String::from_utf8_lossy(token.expose()).into_owned()
+}

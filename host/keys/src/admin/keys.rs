@@ -1,0 +1,170 @@
+//! API keys: create, list, rotate with overlap, revoke.
+//!
+//! Invariant: only id, salt and hash arrive, and none of them but the id leaves.
+
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD as B64;
+use postern_core::api_key::{KeyId, StoredKey};
+use postern_core::time::UnixMillis;
+use serde::{Deserialize, Serialize};
+
+use super::{Operator, bad_request, conflict, has_room, not_found};
+use crate::fault::Fault;
+use crate::service::{HttpAnswer, Service};
+use crate::store::api_keys::{self, Grant};
+use crate::store::{self};
+
+/// Longest overlap of a rotation: 30 days.
+const MAX_OVERLAP_S: u64 = 30 * 24 * 3600;
+/// Longest text and most entries of a grant, as the directory's message has room for.
+const MAX_TEXT: usize = 128;
+const MAX_LIST: usize = 32;
+
+/// `POST /api/v1/keys`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewKey {
+    /// Eight base62 characters.
+    pub id: String,
+    /// 16 bytes, base64url.
+    pub salt: String,
+    /// `SHA-256("postern key/1\0" || salt || key)`, base64url.
+    pub hash: String,
+    /// Whose it is and what it may do.
+    pub grant: Grant,
+}
+
+/// `POST /api/v1/keys/{id}/rotate`: the new key takes over the grant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rotation {
+    /// Eight base62 characters.
+    pub id: String,
+    /// 16 bytes, base64url.
+    pub salt: String,
+    /// The new key's hash, base64url.
+    pub hash: String,
+    /// Seconds for which the old key stays good, at most 30 days.
+    pub overlap_seconds: u64,
+}
+
+fn stored(id: &str, salt: &str, hash: &str) -> Option<(KeyId, StoredKey)> {
+    let salt = B64.decode(salt).ok()?.try_into().ok()?;
+    let hash = B64.decode(hash).ok()?.try_into().ok()?;
+    Some((KeyId::new(id.as_bytes())?, StoredKey { salt, hash }))
+}
+
+fn acceptable(grant: &Grant, now: UnixMillis) -> bool {
+    let text =
+        |text: &String| (1..=MAX_TEXT).contains(&text.len()) && !text.chars().any(char::is_control);
+    let list = |list: &Vec<String>| list.len() <= MAX_LIST && list.iter().all(text);
+    [&grant.user, &grant.organisation, &grant.agent, &grant.trust].into_iter().all(text)
+        && [&grant.clearance, &grant.platform].into_iter().flatten().all(text)
+        && list(&grant.scopes)
+        && list(&grant.roles)
+        && ["observer", "suggester", "collaborator", "autonomous"].contains(&grant.trust.as_str())
+        && grant.not_after.is_none_or(|end| end > now.0)
+}
+
+impl Service {
+    pub(super) async fn list_keys(
+        &self,
+        operator: &Operator,
+        now: UnixMillis,
+    ) -> Result<HttpAnswer, Fault> {
+        let mut db = self.inner.pool.acquire().await?;
+        let keys = api_keys::all(&mut db, &operator.tenant, now).await?;
+        Ok(HttpAnswer::json(&serde_json::json!({ "keys": keys })))
+    }
+
+    pub(super) async fn create_key(
+        &self,
+        operator: &Operator,
+        body: &[u8],
+        now: UnixMillis,
+    ) -> Result<HttpAnswer, Fault> {
+        let Ok(new) = serde_json::from_slice::<NewKey>(body) else {
+            return Ok(bad_request("Expected id, salt, hash and grant"));
+        };
+        let Some((id, key)) = stored(&new.id, &new.salt, &new.hash) else {
+            return Ok(bad_request("Expected id, salt and hash of their lengths"));
+        };
+        if !acceptable(&new.grant, now) {
+            return Ok(bad_request("Expected a grant of short texts, a known trust, a later end"));
+        }
+        let mut db = store::write(&self.inner.pool).await?;
+        if !has_room(&mut db, &operator.tenant, &new.grant.user, now).await? {
+            return Ok(conflict("This user has 10 active keys; revoke one first"));
+        }
+        if !api_keys::add(&mut db, &operator.tenant, &id, &key, &new.grant, now).await? {
+            return Ok(conflict("This key id is taken"));
+        }
+        let event = operator
+            .event("key_created")
+            .with("key", new.id.as_str())
+            .with("user", new.grant.user.as_str())
+            .with("agent", new.grant.agent.as_str())
+            .with_list("scopes", &new.grant.scopes);
+        self.recorded(db, event, now).await?;
+        self.show_key(operator, &new.id, now).await
+    }
+
+    pub(super) async fn rotate_key(
+        &self,
+        operator: &Operator,
+        old: &str,
+        body: &[u8],
+        now: UnixMillis,
+    ) -> Result<HttpAnswer, Fault> {
+        let Ok(new) = serde_json::from_slice::<Rotation>(body) else {
+            return Ok(bad_request("Expected id, salt, hash and overlap_seconds"));
+        };
+        let Some((id, key)) = stored(&new.id, &new.salt, &new.hash) else {
+            return Ok(bad_request("Expected id, salt and hash of their lengths"));
+        };
+        if new.overlap_seconds > MAX_OVERLAP_S {
+            return Ok(bad_request("Expected an overlap of at most 30 days"));
+        }
+        let mut db = store::write(&self.inner.pool).await?;
+        let found = api_keys::metadata(&mut db, &operator.tenant, old, now).await?;
+        let Some(found) = found.filter(|found| found.state == "active") else {
+            return Ok(not_found());
+        };
+        let end = UnixMillis(now.0.saturating_add(new.overlap_seconds.saturating_mul(1000)));
+        api_keys::supersede(&mut db, &operator.tenant, old, &id, end).await?;
+        if !has_room(&mut db, &operator.tenant, &found.grant.user, now).await? {
+            return Ok(conflict("This user has 10 active keys; revoke one first"));
+        }
+        if !api_keys::add(&mut db, &operator.tenant, &id, &key, &found.grant, now).await? {
+            return Ok(conflict("This key id is taken"));
+        }
+        let event = operator.event("key_rotated").with("key", old).with("by", new.id.as_str());
+        self.recorded(db, event.with("until", end.0.to_string()), now).await?;
+        self.show_key(operator, &new.id, now).await
+    }
+
+    pub(super) async fn revoke_key(
+        &self,
+        operator: &Operator,
+        id: &str,
+        now: UnixMillis,
+    ) -> Result<HttpAnswer, Fault> {
+        let mut db = store::write(&self.inner.pool).await?;
+        if !api_keys::revoke(&mut db, &operator.tenant, id, now).await? {
+            return Ok(not_found());
+        }
+        self.recorded(db, operator.event("key_revoked").with("key", id), now).await?;
+        self.show_key(operator, id, now).await
+    }
+
+    async fn show_key(
+        &self,
+        operator: &Operator,
+        id: &str,
+        now: UnixMillis,
+    ) -> Result<HttpAnswer, Fault> {
+        let mut db = self.inner.pool.acquire().await?;
+        let found = api_keys::metadata(&mut db, &operator.tenant, id, now).await?;
+        Ok(found.map_or_else(not_found, |key| HttpAnswer::json(&key)))
+    }
+}

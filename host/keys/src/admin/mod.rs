@@ -1,0 +1,195 @@
+//! The operators' interface: `/api/v1/…`, `/audit/integrity` and `/audit/export`.
+//!
+//! Every request is signed ([`crate::operator_auth`]) by an enrolled operator and acts on
+//! that operator's tenant alone; there is no parameter by which to name another. Changes
+//! and their audit event are one transaction.
+//!
+//! Invariant: nothing here reads a sealed value; a credential shows its name, bindings and
+//! times.
+
+mod credentials;
+mod gateways;
+mod keys;
+
+pub use keys::{NewKey, Rotation};
+
+use ed25519_dalek::VerifyingKey;
+use postern_core::time::UnixMillis;
+use postern_crp::Role;
+use sqlx::SqliteConnection;
+
+use crate::audit::{Break, export};
+use crate::fault::Fault;
+use crate::operator_auth::{self, Claim, Fields, Request};
+use crate::service::{HttpAnswer, Service, unavailable};
+use crate::store::{self, api_keys, identities, nonces};
+
+/// A verified operator of one tenant. Made only by [`Service::operator_request`].
+struct Operator {
+    id: [u8; 16],
+    tenant: String,
+}
+
+impl Operator {
+    /// An event of this operator.
+    fn event(&self, kind: &'static str) -> crate::audit::Event {
+        crate::audit::Event::new(kind, &self.tenant).with_hex("operator", &self.id)
+    }
+}
+
+impl Service {
+    /// Answers a signed request.
+    pub async fn operator_request(
+        &self,
+        request: &Request<'_>,
+        fields: Option<&Fields>,
+        now: UnixMillis,
+    ) -> HttpAnswer {
+        let operator = match self.authenticate(request, fields, now).await {
+            Ok(Some(operator)) => operator,
+            Ok(None) => {
+                return HttpAnswer::problem(
+                    401,
+                    "invalid_token",
+                    "Expected an operator's signature",
+                );
+            }
+            Err(fault) => return unavailable(&fault),
+        };
+        let answer = self.route(&operator, request, now).await;
+        answer.unwrap_or_else(|fault| unavailable(&fault))
+    }
+
+    /// Identity active, signature and time good, nonce new: in that order.
+    async fn authenticate(
+        &self,
+        request: &Request<'_>,
+        fields: Option<&Fields>,
+        now: UnixMillis,
+    ) -> Result<Option<Operator>, Fault> {
+        let Some(fields) = fields else { return Ok(None) };
+        let Ok(claim) = Claim::parse(&fields.signature_input) else { return Ok(None) };
+        let mut db = self.inner.pool.acquire().await?;
+        let identities = identities::active(&mut db, &claim.operator, now).await?;
+        let operator = identities.into_iter().find(|identity| identity.role == Role::Operator);
+        let Some(operator) = operator else { return Ok(None) };
+        let key = VerifyingKey::from_bytes(&operator.public_key);
+        let key = key.map_err(|_| Fault::Malformed("identity"))?;
+        if let Err(refusal) = operator_auth::verify(request, fields, &claim, &key, now) {
+            tracing::warn!(%refusal, "operator request refused");
+            return Ok(None);
+        }
+        let fresh =
+            nonces::fresh(&mut db, &claim.operator, &claim.nonce, claim.nonce_until()).await?;
+        Ok(fresh.then_some(Operator { id: claim.operator, tenant: operator.tenant }))
+    }
+
+    async fn route(
+        &self,
+        operator: &Operator,
+        request: &Request<'_>,
+        now: UnixMillis,
+    ) -> Result<HttpAnswer, Fault> {
+        let path = request.path.strip_prefix('/').unwrap_or_default();
+        let segments: Vec<&str> = path.split('/').collect();
+        match (request.method, segments.as_slice()) {
+            ("GET", ["audit", "integrity"]) => self.show_integrity().await,
+            ("GET", ["audit", "export"] | ["api", "v1", "audit"]) => {
+                self.show_export(operator).await
+            }
+            (method, ["api", "v1", rest @ ..]) => {
+                self.resource(operator, method, rest, request.body, now).await
+            }
+            _ => Ok(not_found()),
+        }
+    }
+
+    async fn resource(
+        &self,
+        operator: &Operator,
+        method: &str,
+        rest: &[&str],
+        body: &[u8],
+        now: UnixMillis,
+    ) -> Result<HttpAnswer, Fault> {
+        match (method, rest) {
+            ("GET", ["tenants"]) => {
+                Ok(HttpAnswer::json(&serde_json::json!({ "tenants": [operator.tenant] })))
+            }
+            ("GET", ["users"]) => self.list_users(operator).await,
+            ("GET", ["keys"]) => self.list_keys(operator, now).await,
+            ("POST", ["keys"]) => self.create_key(operator, body, now).await,
+            ("POST", ["keys", id, "rotate"]) => self.rotate_key(operator, id, body, now).await,
+            ("POST", ["keys", id, "revoke"]) => self.revoke_key(operator, id, now).await,
+            ("GET", ["credentials"]) => self.list_credentials(operator).await,
+            ("DELETE", ["credentials", name]) => self.delete_credential(operator, name, now).await,
+            ("GET", ["gateways"]) => self.list_gateways(operator).await,
+            ("POST", ["gateways"]) => self.create_gateway(operator, now).await,
+            ("POST", ["gateways", id, "revoke"]) => self.revoke_gateway(operator, id, now).await,
+            _ => Ok(not_found()),
+        }
+    }
+
+    async fn list_users(&self, operator: &Operator) -> Result<HttpAnswer, Fault> {
+        let mut db = self.inner.pool.acquire().await?;
+        let rows: Vec<(String, String)> =
+            sqlx::query_as("SELECT user, organisation FROM users WHERE tenant = ? ORDER BY user")
+                .bind(&operator.tenant)
+                .fetch_all(&mut *db)
+                .await?;
+        let user = |(user, organisation)| serde_json::json!({ "user": user, "organisation": organisation });
+        let users: Vec<serde_json::Value> = rows.into_iter().map(user).collect();
+        Ok(HttpAnswer::json(&serde_json::json!({ "users": users })))
+    }
+
+    async fn show_integrity(&self) -> Result<HttpAnswer, Fault> {
+        let report = self.integrity().await?;
+        Ok(HttpAnswer::json(&serde_json::json!({
+            "intact": report.broken.is_none(),
+            "good": report.good.to_string(),
+            "head": crate::audit::event_hex(&report.head),
+            "broken": report.broken.as_ref().map(Break::to_string),
+            "checkpoint": self.last_checkpoint().await?,
+        })))
+    }
+
+    async fn show_export(&self, operator: &Operator) -> Result<HttpAnswer, Fault> {
+        let mut db = self.inner.pool.acquire().await?;
+        let text = export::export(&mut db, &self.inner.audit, Some(&operator.tenant)).await?;
+        let body = text.into_bytes();
+        Ok(HttpAnswer { status: 200, content_type: "application/jsonl", body })
+    }
+
+    /// Commits a change together with its event.
+    async fn recorded(
+        &self,
+        mut db: store::Write,
+        event: crate::audit::Event,
+        now: UnixMillis,
+    ) -> Result<(), Fault> {
+        self.inner.audit.append(&mut db, event, now).await?;
+        Ok(db.commit().await?)
+    }
+}
+
+fn not_found() -> HttpAnswer {
+    HttpAnswer::problem(404, "not_found", "There is no such thing here")
+}
+
+fn bad_request(title: &str) -> HttpAnswer {
+    HttpAnswer::problem(400, "bad_request", title)
+}
+
+fn conflict(title: &str) -> HttpAnswer {
+    HttpAnswer::problem(409, "conflict", title)
+}
+
+/// Whether `user` has room for one more key.
+async fn has_room(
+    db: &mut SqliteConnection,
+    tenant: &str,
+    user: &str,
+    now: UnixMillis,
+) -> Result<bool, Fault> {
+    Ok(api_keys::active(db, tenant, user, now).await? < api_keys::MAX_ACTIVE)
+}

@@ -1,0 +1,109 @@
+//! The HTTP shell: TLS, limits, and one line from each path to the service.
+//!
+//! Owns the clock and the sockets of this crate and decides nothing. Plain HTTP is not
+//! served. Invariant: a request is bounded in size and time before the service sees it,
+//! and every answer says when its evidence is simulated.
+
+mod routes;
+
+use std::net::{SocketAddr, TcpListener};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use axum_server::Handle;
+use axum_server::tls_rustls::RustlsConfig;
+use postern_core::redacted::Redacted;
+use postern_core::time::UnixMillis;
+use tokio::task::JoinHandle;
+
+use crate::config::Config;
+use crate::fault::Fault;
+use crate::service::Service;
+use crate::tls;
+
+/// How long open requests may take to finish once the end was asked for.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// A running server.
+pub struct Running {
+    address: SocketAddr,
+    service: Service,
+    handle: Handle<SocketAddr>,
+    server: JoinHandle<std::io::Result<()>>,
+    upkeep: JoinHandle<()>,
+}
+
+/// Binds, then serves until [`Running::stop`].
+///
+/// # Errors
+/// When the address is taken or the TLS files are no good.
+pub async fn start(service: Service, config: &Config) -> Result<Running, Fault> {
+    let tls = RustlsConfig::from_config(tls::server_config(config)?);
+    let listener = TcpListener::bind(config.listen).map_err(|e| listen_fault(config, &e))?;
+    listener.set_nonblocking(true).map_err(|e| listen_fault(config, &e))?;
+    let address = listener.local_addr().map_err(|e| listen_fault(config, &e))?;
+    let handle = Handle::new();
+    let mut server = axum_server::from_tcp_rustls(listener, tls)
+        .map_err(|e| listen_fault(config, &e))?
+        .handle(handle.clone());
+    let limit = config.limits.request;
+    server
+        .http_builder()
+        .http1()
+        .timer(hyper_util::rt::TokioTimer::new())
+        .header_read_timeout(limit);
+    server
+        .http_builder()
+        .http2()
+        .timer(hyper_util::rt::TokioTimer::new())
+        .max_concurrent_streams(64);
+    let app = routes::router(service.clone(), config.limits).into_make_service();
+    let server = tokio::spawn(async move { server.serve(app).await });
+    let upkeep = tokio::spawn(upkeep(service.clone()));
+    Ok(Running { address, service, handle, server, upkeep })
+}
+
+impl Running {
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Takes no new requests, lets the open ones finish, signs a last checkpoint.
+    pub async fn stop(self) {
+        self.handle.graceful_shutdown(Some(GRACE));
+        if let Ok(Err(error)) = self.server.await {
+            tracing::error!(error = %Redacted::new(&error.to_string()), "server ended badly");
+        }
+        self.upkeep.abort();
+        self.service.close(now()).await;
+    }
+}
+
+/// Each second what is due; each minute a reminder of what this evidence is worth.
+async fn upkeep(service: Service) {
+    let mut seconds = tokio::time::interval(Duration::from_secs(1));
+    let mut count: u64 = 0;
+    loop {
+        seconds.tick().await;
+        if count.is_multiple_of(60) {
+            tracing::warn!(
+                "SIMULATED attestation: evidence is signed by a development key and proves nothing \
+                 about this machine; do not store real credentials"
+            );
+        }
+        count = count.wrapping_add(1);
+        if let Err(fault) = service.maintain(now()).await {
+            tracing::error!(%fault, "upkeep failed");
+        }
+    }
+}
+
+/// The clock of the shell; the service takes time as an argument.
+pub fn now() -> UnixMillis {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    UnixMillis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+fn listen_fault(config: &Config, error: &std::io::Error) -> Fault {
+    Fault::File { path: config.listen.to_string(), why: Redacted::new(&error.to_string()) }
+}
