@@ -1,9 +1,37 @@
 //! Injection: the only place where a secret meets a request.
+//!
+//! Owns rendering a released value into its field, and what has to be scrubbed from the
+//! answer afterwards.
+//!
+//! Invariant: [`inject`] is the only maker of an [`Injection`]; it takes the [`Permit`] by
+//! value, checks its life and that what is placed is exactly what the permit names. So
+//! there is no injection without a permit, and one permit injects once.
 
+use std::rc::Rc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use zeroize::Zeroizing;
+
+use crate::credential::Release;
+use crate::permit::{CredentialUse, Permit};
+use crate::placeholder::Frame;
 use crate::secret::Secret;
+use crate::time::UnixMillis;
 
-/// A field value that holds a secret, ready to be set. Made only in this module, from
-/// a permit and a release.
+/// Largest value that is put into a field.
+pub const MAX_VALUE: usize = 16 * 1024;
+
+/// One use of a permit and what stands around the value in its field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placement {
+    /// As the permit has it.
+    pub used: CredentialUse,
+    /// From the binding's template, or what the caller wrote around the placeholder.
+    pub frame: Frame,
+}
+
+/// A field value that holds a secret, ready to be set.
 pub struct Injection {
     name: String,
     value: Secret,
@@ -28,3 +56,120 @@ pub struct InPlay {
     /// The field value as rendered, for example `Basic …`.
     pub rendered: Secret,
 }
+
+impl InPlay {
+    /// Whether a field name holds the value. Codecs write names in lower case, so letters
+    /// of either case count as equal.
+    pub fn is_in_name(&self, name: &[u8]) -> bool {
+        let value = self.value.expose();
+        name.windows(value.len().max(1)).any(|window| window.eq_ignore_ascii_case(value))
+    }
+}
+
+/// What to put into the request and what to look for in the answer.
+pub struct Injected {
+    /// One for each use of the permit.
+    pub injections: Vec<Injection>,
+    /// Every value that came with the releases, used or not.
+    pub in_play: Vec<InPlay>,
+}
+
+/// Why nothing was injected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotInjected {
+    /// The permit's life ended while the value was fetched.
+    #[error("permit expired before injection")]
+    PermitExpired,
+    /// The placements are not the permit's uses.
+    #[error("placements differ from the permit")]
+    NotPermitted,
+    /// The credential has no field of this name.
+    #[error("credential has no such field")]
+    NoField,
+    /// The value's own time is over.
+    #[error("credential expired before injection")]
+    ValueExpired,
+    /// Empty, too long, or with bytes that a field cannot hold.
+    #[error("value cannot stand in a field")]
+    BadValue,
+}
+
+/// Spends a permit on its injections; `placed` has one element for each of its uses, in
+/// its order.
+pub fn inject(
+    permit: Permit,
+    placed: &[(Placement, Rc<Release>)],
+    now: UnixMillis,
+) -> Result<Injected, NotInjected> {
+    if now >= permit.expires() {
+        return Err(NotInjected::PermitExpired);
+    }
+    if !permit.uses().iter().eq(placed.iter().map(|(placement, _)| &placement.used)) {
+        return Err(NotInjected::NotPermitted);
+    }
+    let mut injected = Injected { injections: Vec::new(), in_play: Vec::new() };
+    for (placement, release) in placed {
+        add(placement, release, now, &mut injected)?;
+    }
+    Ok(injected)
+}
+
+fn add(
+    placement: &Placement,
+    release: &Release,
+    now: UnixMillis,
+    to: &mut Injected,
+) -> Result<(), NotInjected> {
+    if now >= release.not_after {
+        return Err(NotInjected::ValueExpired);
+    }
+    let field = placement.used.field.as_str();
+    let value = release.field(field).ok_or(NotInjected::NoField)?.expose();
+    let rendered = render(&placement.frame, value).ok_or(NotInjected::BadValue)?;
+    to.injections.push(Injection {
+        name: placement.used.site.clone(),
+        value: Secret::new(rendered.to_vec()),
+    });
+    for (name, other) in release.fields.iter().filter(|(_, other)| !other.is_empty()) {
+        let as_sent = if name == field { rendered.as_slice() } else { other.expose() };
+        to.in_play.push(InPlay {
+            value: Secret::new(other.expose().to_vec()),
+            rendered: Secret::new(as_sent.to_vec()),
+        });
+    }
+    Ok(())
+}
+
+/// The field's value; `None` when the secret cannot stand there.
+fn render(frame: &Frame, value: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    // RFC 7617 2: a user-id has no colon.
+    let parts_the_pair = frame.basic && frame.before.is_empty() && value.contains(&b':');
+    if !fits_field(value) || parts_the_pair {
+        return None;
+    }
+    let mut text = Zeroizing::new(Vec::with_capacity(
+        frame.before.len().saturating_add(value.len()).saturating_add(frame.after.len()),
+    ));
+    text.extend_from_slice(frame.before.as_bytes());
+    text.extend_from_slice(value);
+    text.extend_from_slice(frame.after.as_bytes());
+    if !frame.basic {
+        return Some(text);
+    }
+    let encoded = Zeroizing::new(STANDARD.encode(text.as_slice()));
+    Some(Zeroizing::new([b"Basic ".as_slice(), encoded.as_bytes()].concat()))
+}
+
+/// RFC 9110 5.5: visible bytes, blanks between them. Blanks at an end would be cut off
+/// on the way, and the scrubber would then look for what nobody sent.
+fn fits_field(value: &[u8]) -> bool {
+    let allowed = |byte: &u8| *byte == b'\t' || (*byte >= b' ' && *byte != 0x7f);
+    let blank = |byte: Option<&u8>| byte.is_none_or(|byte| *byte == b' ' || *byte == b'\t');
+    (1..=MAX_VALUE).contains(&value.len())
+        && value.iter().all(allowed)
+        && !blank(value.first())
+        && !blank(value.last())
+}
+
+#[cfg(test)]
+mod tests;

@@ -123,6 +123,8 @@ pub struct CredentialPart {
     pub scrub_hits: u64,
     /// Milliseconds spent on the release.
     pub release_ms: Option<u32>,
+    /// Kind of evidence accepted, once the key service has answered.
+    pub attestation: Option<String>,
     /// A refusal by the credential module; it overrides the gate's `allow`.
     pub denied: Option<Decision>,
 }
@@ -159,6 +161,7 @@ impl Draft {
         self.binding_hash = part.binding_hash.or(self.binding_hash);
         self.release = part.release.or(self.release);
         self.release_ms = part.release_ms.or(self.release_ms);
+        self.attestation = part.attestation.or(self.attestation);
         self.scrub_hits = self.scrub_hits.max(part.scrub_hits);
         if let Some(denied) = part.denied {
             self.decision = denied;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use sha2::{Digest, Sha256};
+
 /// Milliseconds since 1970-01-01T00:00:00Z.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UnixMillis(pub u64);
@@ -32,6 +34,17 @@ fn millis(span: Duration) -> u64 {
 
 /// Fresh randomness from the host, good for one event.
 pub struct Entropy(pub [u8; 32]);
+
+impl Entropy {
+    /// Two independent values from one, for an event that may start two exchanges.
+    pub fn split(self) -> (Self, Self) {
+        let half = |which: &[u8]| {
+            let label = Sha256::new_with_prefix(b"postern entropy/1\0");
+            Self(label.chain_update(which).chain_update(self.0).finalize().into())
+        };
+        (half(&[0]), half(&[1]))
+    }
+}
 
 /// What an event that may start a key-service exchange brings along.
 pub struct Moment {

@@ -1,5 +1,57 @@
 //! The credential pipeline: permit in, secret into the request, answer scrubbed.
+//!
+//! Owns the states of one request and its answer on the way to a credentialed upstream.
+//! It decides nothing about callers: it opens the gate's permit, checks that what leaves
+//! fits the binding, asks for the value, injects it and scrubs the answer.
+//!
+//! Invariant: the request leaves with the caller's bytes only (a permit without
+//! credentials), or with an injection made from a permit, or not at all; after an
+//! injection nothing of the answer passes unscrubbed.
 
+mod answer;
+mod check;
+mod content;
+mod forwarded;
 mod release;
+mod request;
+mod run;
+mod scrubbing;
+mod stream;
+
+use std::rc::Rc;
+
+use crate::config::credential::Config;
+use crate::key_service::Releases;
+use crate::permit::PermitKeys;
+use crate::scrubbing::Scrubbing;
 
 pub use release::{Release, Want};
+pub use stream::Stream;
+
+/// Compiled configuration, shared by all streams.
+pub struct Pipeline {
+    config: Config,
+    keys: PermitKeys,
+    releases: Rc<dyn Releases>,
+    scrubbing: Rc<dyn Scrubbing>,
+}
+
+impl Pipeline {
+    /// Puts the parts together.
+    pub fn new(
+        config: Config,
+        keys: PermitKeys,
+        releases: Rc<dyn Releases>,
+        scrubbing: Rc<dyn Scrubbing>,
+    ) -> Rc<Self> {
+        Rc::new(Self { config, keys, releases, scrubbing })
+    }
+
+    /// One request and its answer.
+    pub fn stream(self: &Rc<Self>) -> Stream {
+        Stream::new(Rc::clone(self))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -77,6 +77,7 @@ reasons! {
         KeyServiceUnknown "release_unknown" "The key service has no such credential.",
         KeyServiceRevoked "release_revoked" "The credential was revoked.",
         KeyServiceExpired "release_expired" "The credential has expired.",
+        Field "release_field" "The credential has no such field.",
     }
 }
 
@@ -109,6 +110,7 @@ reasons! {
         Unexpected "unexpected_event" "An event in a state that cannot have it.",
         ContentNotDelivered "content_not_delivered" "The host does not deliver content to inspect.",
         EndedByHost "ended_by_host" "The host answered before a decision.",
+        Value "credential_value" "The released value cannot stand in a field.",
         Unreachable "unreachable" "A bug.",
     }
 }

@@ -159,6 +159,7 @@ fn the_credentials_part_fills_its_fields_and_no_others() {
         release,
         scrub_hits: 5,
         release_ms: Some(12),
+        attestation: None,
         denied: None,
     };
     let want = Draft {

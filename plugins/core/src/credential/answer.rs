@@ -1,0 +1,142 @@
+//! The header and trailer sections of an answer.
+//!
+//! Invariant: an answer that cannot be read as plain content from its first byte to its
+//! last is refused, never passed on unread.
+
+use std::collections::BTreeSet;
+
+use super::run::Run;
+use crate::denial::{Denial, Ours, Unscannable};
+use crate::effect::Part;
+use crate::fields::Fields;
+use crate::inject::InPlay;
+use crate::scrubbing::Scrubber;
+
+/// Fields that describe content which may change: its length (RFC 9110 8.6), validators
+/// and digests (RFC 9110 8.8.3, RFC 9530, RFC 3230, RFC 1864).
+const ABOUT_CONTENT: [&str; 6] =
+    ["content-length", "etag", "digest", "content-digest", "repr-digest", "content-md5"];
+
+/// Refuses what cannot be scrubbed, scrubs the rest. `end`: no content follows.
+pub(super) fn head(
+    fields: &Fields,
+    end: bool,
+    in_play: &[InPlay],
+    scrubber: &mut dyn Scrubber,
+    run: &mut Run,
+) -> Result<(), Denial> {
+    scannable(fields, end)?;
+    scrub_fields(fields, Part::Response, in_play, scrubber, run)?;
+    if !end {
+        for name in ABOUT_CONTENT {
+            if fields.has(name) {
+                run.remove(Part::Response, name);
+            }
+        }
+        if may_have_trailers(fields) {
+            scrubber.expect_trailers();
+        }
+    }
+    // Another service at another address would be used without us (RFC 7838).
+    if fields.has("alt-svc") {
+        run.remove(Part::Response, "alt-svc");
+    }
+    run.set(Part::Response, "cache-control", b"no-store");
+    run.found(scrubber.hits());
+    run.record();
+    Ok(())
+}
+
+fn scannable(fields: &Fields, end: bool) -> Result<(), Denial> {
+    let status = fields.only(":status").and_then(|value| str::from_utf8(value).ok());
+    let status: Option<u16> = status.and_then(|text| text.parse().ok());
+    let why = match status {
+        None => return Err(Denial::Internal(Ours::Unexpected)),
+        // 101 leaves HTTP; no other interim answer may end an exchange (RFC 9110 15.2).
+        Some(..200) => Unscannable::Upgraded,
+        Some(206) => Unscannable::Partial,
+        Some(_) if has_ranges(fields) => Unscannable::Partial,
+        Some(_) if !end && is_encoded(fields) => Unscannable::Encoded,
+        Some(_) => return Ok(()),
+    };
+    Err(Denial::UpstreamUnscannable(why))
+}
+
+fn has_ranges(fields: &Fields) -> bool {
+    let ranges = b"multipart/byteranges";
+    fields.all("content-type").any(|value| {
+        let value = value.trim_ascii_start();
+        value.get(..ranges.len()).is_some_and(|start| start.eq_ignore_ascii_case(ranges))
+    })
+}
+
+/// Any coding but `identity`, on any line.
+fn is_encoded(fields: &Fields) -> bool {
+    let coded = |name, plain: &'static [u8]| {
+        fields.all(name).flat_map(|value| value.split(|byte| *byte == b',')).any(move |coding| {
+            let coding = coding.trim_ascii();
+            !coding.is_empty() && !coding.eq_ignore_ascii_case(plain)
+        })
+    };
+    coded("content-encoding", b"identity") || coded("transfer-encoding", b"chunked")
+}
+
+/// The head announces trailers, is gRPC's, or has the look of HTTP/2: content of unknown
+/// length without chunks.
+fn may_have_trailers(fields: &Fields) -> bool {
+    let grpc = b"application/grpc";
+    let is_grpc = fields.all("content-type").any(|value| {
+        value.get(..grpc.len()).is_some_and(|start| start.eq_ignore_ascii_case(grpc))
+    });
+    let framed = fields.has("content-length") || fields.has("transfer-encoding");
+    fields.has("trailer") || is_grpc || !framed
+}
+
+/// Replaces what the scrubber finds in values and drops fields whose name gives a value
+/// away. Of a field with several lines one dirty line changes all: lines are joined
+/// (RFC 9110 5.3), but those of `set-cookie`, which cannot be, are dropped.
+pub(super) fn scrub_fields(
+    fields: &Fields,
+    part: Part,
+    in_play: &[InPlay],
+    scrubber: &mut dyn Scrubber,
+    run: &mut Run,
+) -> Result<(), Denial> {
+    let names: BTreeSet<&[u8]> = fields.0.iter().map(|field| field.name.as_slice()).collect();
+    for name in names {
+        // A name is ASCII (RFC 9110 5.1); another one could not even be removed.
+        let unnamed = |_| Denial::UpstreamUnscannable(Unscannable::Undeliverable);
+        let text = str::from_utf8(name).map_err(unnamed)?;
+        if text == ":status" {
+            continue;
+        }
+        if in_play.iter().any(|secret| secret.is_in_name(name)) || scrubber.field(name).is_some() {
+            run.remove(part, text);
+            run.found_in_name();
+            continue;
+        }
+        scrub_lines(fields, text, part, scrubber, run);
+    }
+    Ok(())
+}
+
+fn scrub_lines(
+    fields: &Fields,
+    name: &str,
+    part: Part,
+    scrubber: &mut dyn Scrubber,
+    run: &mut Run,
+) {
+    let lines: Vec<&[u8]> = fields.all(name).collect();
+    let scrubbed: Vec<Option<Vec<u8>>> = lines.iter().map(|line| scrubber.field(line)).collect();
+    if scrubbed.iter().all(Option::is_none) {
+        return;
+    }
+    if lines.len() > 1 && name == "set-cookie" {
+        run.remove(part, name);
+        return;
+    }
+    let clean = |(line, new): (&&[u8], Option<Vec<u8>>)| new.unwrap_or_else(|| line.to_vec());
+    let joined: Vec<Vec<u8>> = lines.iter().zip(scrubbed).map(clean).collect();
+    run.set(part, name, &joined.join(b", ".as_slice()));
+}

@@ -1,0 +1,165 @@
+//! What leaves against what was permitted.
+//!
+//! Owns the comparison of the request as it stands after all routing with the permit's
+//! bindings. Knows nothing of values.
+//!
+//! Invariant: the authority of a release comes from the `upstreams` table by the cluster
+//! that the route chose, never from a field of the request, which has to agree.
+
+use super::release::Want;
+use crate::authority::Authority;
+use crate::binding::Binding;
+use crate::config::credential::Config;
+use crate::denial::{Ambiguity, Denial, NotAllowed, PolicyReason};
+use crate::fields::Fields;
+use crate::inject::Placement;
+use crate::path::RequestPath;
+use crate::permit::{CredentialUse, Permit};
+use crate::placeholder::{self, Frame};
+
+/// One use that fits, with the question for its value.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Planned {
+    pub(super) want: Want,
+    pub(super) placement: Placement,
+}
+
+/// The request as it leaves.
+struct Leaving<'a> {
+    fields: &'a Fields,
+    method: &'a str,
+    path: RequestPath,
+    /// The path as it stands, without the query.
+    path_text: &'a str,
+    authority: Authority,
+}
+
+/// Checks every use of `permit`; the first that does not fit refuses.
+pub(super) fn plan(
+    config: &Config,
+    permit: &Permit,
+    fields: &Fields,
+    cluster: Option<&[u8]>,
+) -> Result<Vec<Planned>, Denial> {
+    let upstream = cluster.and_then(|cluster| config.upstreams.find(cluster));
+    let upstream = upstream.ok_or(Denial::PolicyDenied(PolicyReason::ClusterUnknown))?;
+    let leaving = Leaving::read(fields)?;
+    if permit.tenant() != config.tenant {
+        return Err(Denial::CredentialNotAllowed(NotAllowed::Unknown));
+    }
+    let planned = permit.uses().iter().map(|used| {
+        let binding = find(config, used).ok_or(NotAllowed::Unknown)?;
+        let frame = fits(&leaving, binding, used, &upstream.authority)?;
+        let placement = Placement { used: used.clone(), frame };
+        Ok(Planned { want: leaving.want(permit, used, &upstream.authority), placement })
+    });
+    let planned: Vec<Planned> =
+        planned.collect::<Result<_, _>>().map_err(Denial::CredentialNotAllowed)?;
+    one_use_a_site(permit)?;
+    Ok(planned)
+}
+
+/// The binding this was decided under, if it is configured here too.
+fn find<'c>(config: &'c Config, used: &CredentialUse) -> Option<&'c Binding> {
+    config.bindings.iter().find(|binding| {
+        binding.hash() == used.binding_hash
+            && binding.credential().as_str() == used.credential
+            && binding.tenant() == config.tenant
+    })
+}
+
+fn fits(
+    leaving: &Leaving<'_>,
+    binding: &Binding,
+    used: &CredentialUse,
+    upstream: &Authority,
+) -> Result<Frame, NotAllowed> {
+    if binding.authority() != upstream || leaving.authority != *upstream {
+        return Err(NotAllowed::Authority);
+    }
+    if !binding.allows_method(leaving.method) {
+        return Err(NotAllowed::Method);
+    }
+    if !binding.allows_path(&leaving.path) {
+        return Err(NotAllowed::Path);
+    }
+    if binding.site().header() != used.site || leaving.drops(&used.site) {
+        return Err(NotAllowed::Site);
+    }
+    frame(leaving.fields, binding, used).ok_or(NotAllowed::Site)
+}
+
+/// What stands around the value: the template when the gate has cleared the site, else
+/// what the caller wrote around exactly the placeholder that was decided on.
+fn frame(fields: &Fields, binding: &Binding, used: &CredentialUse) -> Option<Frame> {
+    if !fields.has(&used.site) {
+        return Some(binding.site().frame().clone());
+    }
+    let placed = placeholder::parse(binding.site(), fields.only(&used.site)?)?;
+    let field = placed.reference.field.as_ref().map_or("", placeholder::Name::as_str);
+    let same = placed.reference.credential.as_str() == used.credential && field == used.field;
+    same.then_some(placed.frame)
+}
+
+/// Two values in one field would be one injection over the other.
+fn one_use_a_site(permit: &Permit) -> Result<(), Denial> {
+    let mut sites: Vec<&str> = permit.uses().iter().map(|used| used.site.as_str()).collect();
+    sites.sort_unstable();
+    let uses = sites.len();
+    sites.dedup();
+    if sites.len() == uses {
+        Ok(())
+    } else {
+        Err(Denial::CredentialNotAllowed(NotAllowed::Site))
+    }
+}
+
+impl<'a> Leaving<'a> {
+    fn read(fields: &'a Fields) -> Result<Self, Denial> {
+        let pseudo = |name| {
+            let value = fields.only(name).and_then(|value| str::from_utf8(value).ok());
+            value.ok_or(Denial::RequestAmbiguous(Ambiguity::PseudoFields))
+        };
+        if !matches!(pseudo(":scheme")?, "https" | "http") {
+            return Err(Denial::RequestAmbiguous(Ambiguity::PseudoFields));
+        }
+        if fields.has("upgrade") || fields.has(":protocol") {
+            return Err(Denial::RequestAmbiguous(Ambiguity::Upgrade));
+        }
+        let target = pseudo(":path")?;
+        let path = RequestPath::parse(target.as_bytes());
+        let authority = Authority::parse(pseudo(":authority")?);
+        Ok(Self {
+            fields,
+            method: pseudo(":method")?,
+            path: path.ok_or(Denial::CredentialNotAllowed(NotAllowed::Path))?,
+            path_text: target.split('?').next().unwrap_or_default(),
+            authority: authority.ok_or(Denial::CredentialNotAllowed(NotAllowed::Authority))?,
+        })
+    }
+
+    /// Whether a hop-by-hop list names `site` (RFC 9110 7.6.1): a next hop would drop it,
+    /// or take it for its own.
+    fn drops(&self, site: &str) -> bool {
+        self.fields.all("connection").any(|value| {
+            value
+                .split(|byte| *byte == b',')
+                .any(|token| token.trim_ascii().eq_ignore_ascii_case(site.as_bytes()))
+        })
+    }
+
+    fn want(&self, permit: &Permit, used: &CredentialUse, upstream: &Authority) -> Want {
+        Want {
+            tenant: permit.tenant().to_owned(),
+            agent: permit.agent().to_owned(),
+            credential: used.credential.clone(),
+            host: upstream.with_port(),
+            method: self.method.to_owned(),
+            path: self.path_text.to_owned(),
+            caller_hash: permit.subject_hash(),
+            request_digest: permit.request_digest(),
+            binding_hash: used.binding_hash,
+            approval: permit.approval(),
+        }
+    }
+}

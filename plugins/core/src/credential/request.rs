@@ -1,0 +1,229 @@
+//! From the request's head to its injection.
+//!
+//! Invariant: the only way on with a credential is [`inject`], with a permit that this
+//! module opened and that fits what leaves.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::check::{self, Planned};
+use super::content::Content;
+use super::forwarded::Forwarded;
+use super::release::Release;
+use super::run::Run;
+use super::stream::State;
+use crate::config::key_service::Evidence;
+use crate::denial::{Denial, NotAllowed, Ours, PolicyReason};
+use crate::effect::{Effect, Part};
+use crate::event::{Event, Surroundings};
+use crate::fields::Fields;
+use crate::inject::{NotInjected, Placement, inject};
+use crate::key_service::{CallId, KeyServiceFault, Released, Turn};
+use crate::permit::{CredentialUse, Permit, PermitFault};
+use crate::record::ReleaseSource;
+use crate::time::{Entropy, Moment, UnixMillis};
+
+/// The key service's client gives up after 2 s; this is for one that does not.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
+/// Everything that is decided on the request's head.
+pub(super) fn head(
+    fields: &Fields,
+    end: bool,
+    around: &Surroundings,
+    entropy: Entropy,
+    now: UnixMillis,
+    run: &mut Run,
+) -> State {
+    let (decision, entropy) = entropy.split();
+    let fresh = decision.0.first_chunk().copied().unwrap_or_default();
+    run.begin(around.record.as_deref(), fresh, now);
+    match examine(fields, end, around, now, run) {
+        Err(denial) => run.refuse(denial),
+        Ok(None) => {
+            run.proceed();
+            State::Passing
+        }
+        Ok(Some(request)) => {
+            tidy(fields, run);
+            request.ask(entropy, now, run)
+        }
+    }
+}
+
+/// `None` for a permit without credentials.
+fn examine(
+    fields: &Fields,
+    end: bool,
+    around: &Surroundings,
+    now: UnixMillis,
+    run: &mut Run,
+) -> Result<Option<Request>, Denial> {
+    let policy = |reason| Denial::PolicyDenied(reason);
+    let sealed = around.permit.as_deref().ok_or(policy(PolicyReason::PermitMissing))?;
+    let permit = run.pipeline.keys.open(sealed, now).map_err(|fault| match fault {
+        PermitFault::Expired => policy(PolicyReason::PermitExpired),
+        PermitFault::Forged | PermitFault::Malformed => policy(PolicyReason::PermitInvalid),
+    })?;
+    run.decided(permit.decision_id());
+    run.part.credentials = permit.uses().iter().map(name).collect();
+    run.part.binding_hash = permit.uses().first().map(|used| used.binding_hash);
+    let mut content = Content::new(permit.content_digest());
+    if end {
+        content.end()?;
+    }
+    if permit.uses().is_empty() {
+        return Ok(None);
+    }
+    let cluster = around.cluster.as_deref();
+    let plan = check::plan(&run.pipeline.config, &permit, fields, cluster)?;
+    Ok(Some(Request { permit, plan, released: Vec::new(), content, ended: end }))
+}
+
+fn name(used: &CredentialUse) -> String {
+    match used.field.as_str() {
+        "" => used.credential.clone(),
+        field => format!("{}.{field}", used.credential),
+    }
+}
+
+/// Asks for an answer that can be scrubbed: whole, in no content coding, over a connection
+/// without transfer codings (`te`; its one other member, `trailers`, stays for gRPC).
+fn tidy(fields: &Fields, run: &mut Run) {
+    run.set(Part::Request, "accept-encoding", b"identity");
+    for name in ["range", "if-range"] {
+        if fields.has(name) {
+            run.remove(Part::Request, name);
+        }
+    }
+    if fields.all("te").any(|value| !value.eq_ignore_ascii_case(b"trailers")) {
+        run.remove(Part::Request, "te");
+    }
+}
+
+/// A request that fits its permit and has not got all its values.
+struct Request {
+    permit: Permit,
+    plan: Vec<Planned>,
+    released: Vec<Rc<Release>>,
+    content: Content,
+    /// The head was all of it.
+    ended: bool,
+}
+
+impl Request {
+    /// Asks for the next value; injects when there is none left to ask for.
+    fn ask(self, entropy: Entropy, now: UnixMillis, run: &mut Run) -> State {
+        let Some(next) = self.plan.get(self.released.len()) else { return self.inject(now, run) };
+        let (entropy, rest) = entropy.split();
+        let turn = run.pipeline.releases.ask(&next.want, Moment { now, entropy });
+        let cached = matches!(turn, Turn::Answer(_));
+        self.turn(turn, cached, now, rest, now, run)
+    }
+
+    fn turn(
+        mut self,
+        turn: Turn<Released>,
+        cached: bool,
+        since: UnixMillis,
+        entropy: Entropy,
+        now: UnixMillis,
+        run: &mut Run,
+    ) -> State {
+        match turn {
+            Turn::Ask(call) => {
+                let wait = AwaitRelease { request: self, call: call.id, since };
+                run.emit(Effect::Call(call));
+                run.pause();
+                State::AwaitRelease(Box::new(wait))
+            }
+            Turn::Answer(Ok(release)) => {
+                note(&release, cached, now.since(since), run);
+                self.released.push(release);
+                self.ask(entropy, now, run)
+            }
+            Turn::Answer(Err(denied)) => run.refuse(denied.into()),
+            Turn::Failed(fault) => run.refuse(fault.into()),
+        }
+    }
+
+    fn inject(self, now: UnixMillis, run: &mut Run) -> State {
+        let placements = self.plan.into_iter().map(|planned| planned.placement);
+        let placed: Vec<(Placement, Rc<Release>)> = placements.zip(self.released).collect();
+        match inject(self.permit, &placed, now) {
+            Ok(injected) => {
+                for injection in injected.injections {
+                    run.emit(Effect::Inject(injection));
+                }
+                run.count("postern.credential.injected.total");
+                run.record();
+                run.proceed();
+                State::Forwarded(Box::new(Forwarded::new(injected.in_play, self.content, self.ended)))
+            }
+            Err(why) => run.refuse(refusal(why)),
+        }
+    }
+}
+
+fn note(release: &Release, cached: bool, waited: Duration, run: &mut Run) {
+    run.part.release = Some(ReleaseSource { audit_seq: release.audit_seq, cached });
+    run.part.release_ms = u32::try_from(waited.as_millis()).ok();
+    run.part.attestation = Some(match run.pipeline.config.key_service.evidence {
+        Evidence::Simulated { .. } => "simulated".to_owned(),
+    });
+}
+
+fn refusal(why: NotInjected) -> Denial {
+    match why {
+        NotInjected::PermitExpired => Denial::PolicyDenied(PolicyReason::PermitExpired),
+        NotInjected::NotPermitted => Denial::Internal(Ours::Unreachable),
+        NotInjected::NoField => Denial::CredentialNotAllowed(NotAllowed::Field),
+        NotInjected::ValueExpired => Denial::CredentialNotAllowed(NotAllowed::KeyServiceExpired),
+        NotInjected::BadValue => Denial::Internal(Ours::Value),
+    }
+}
+
+/// A call is out and the request is held.
+pub(super) struct AwaitRelease {
+    request: Request,
+    call: CallId,
+    since: UnixMillis,
+}
+
+impl AwaitRelease {
+    pub(super) fn on(self, event: Event, now: UnixMillis, run: &mut Run) -> State {
+        match event {
+            Event::CallReply { id, result, entropy } if id == self.call => {
+                let (entropy, rest) = entropy.split();
+                let releases = Rc::clone(&run.pipeline.releases);
+                let turn = releases.heard(id, result, Moment { now, entropy });
+                self.request.turn(turn, false, self.since, rest, now, run)
+            }
+            Event::Tick if now.since(self.since) < LONGEST_WAIT => {
+                State::AwaitRelease(Box::new(self))
+            }
+            Event::Tick => self.give_up(KeyServiceFault::TimedOut.into(), run),
+            Event::EffectFailed => self.give_up(Denial::Internal(Ours::EffectFailed), run),
+            Event::Done => {
+                run.pipeline.releases.abandon(self.call);
+                State::Over
+            }
+            // A held head holds everything behind it, and no answer can come before the
+            // request has left.
+            Event::CallReply { .. }
+            | Event::RequestHeaders { .. }
+            | Event::RequestBody { .. }
+            | Event::RequestTrailers(_)
+            | Event::ResponseHeaders { .. }
+            | Event::ResponseBody { .. }
+            | Event::ResponseTrailers(_) => {
+                self.give_up(Denial::Internal(Ours::Unexpected), run)
+            }
+        }
+    }
+
+    fn give_up(self, denial: Denial, run: &mut Run) -> State {
+        run.pipeline.releases.abandon(self.call);
+        run.refuse(denial)
+    }
+}

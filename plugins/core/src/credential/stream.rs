@@ -1,0 +1,97 @@
+//! The states of a stream and which event takes it from one to the next.
+//!
+//! Invariant: `handle` is total; an event that a state does not expect refuses, and a
+//! refused stream never goes on.
+
+use std::rc::Rc;
+
+use super::Pipeline;
+use super::forwarded::{Forwarded, Upload};
+use super::request::{self, AwaitRelease};
+use super::run::Run;
+use super::scrubbing::Scrubbing;
+use crate::denial::{Denial, Ours};
+use crate::effect::{Effect, Flow};
+use crate::event::Event;
+use crate::time::UnixMillis;
+
+/// One request and its answer.
+pub struct Stream {
+    run: Run,
+    state: State,
+}
+
+/// Named for what comes next.
+pub(super) enum State {
+    /// The request's header section.
+    ExpectHead,
+    /// The key service's answer; the request is held.
+    AwaitRelease(Box<AwaitRelease>),
+    /// The rest of a request without credentials; nothing is looked at.
+    Passing,
+    /// The answer to a request that left with a credential.
+    Forwarded(Box<Forwarded>),
+    /// The rest of that answer.
+    Scrubbing(Box<Scrubbing>),
+    /// The rest of the request; its answer is over already.
+    Answered(Box<Upload>),
+    /// Nothing: the client has its refusal, or the stream is cut.
+    Refused,
+    /// Nothing: the stream is over.
+    Over,
+}
+
+impl Stream {
+    pub(super) fn new(pipeline: Rc<Pipeline>) -> Self {
+        Self { run: Run::new(pipeline), state: State::ExpectHead }
+    }
+}
+
+impl crate::stream::Stream for Stream {
+    fn handle(&mut self, event: Event, now: UnixMillis) {
+        let run = &mut self.run;
+        self.state = match (std::mem::replace(&mut self.state, State::Over), event) {
+            (State::Refused, _) => State::Refused,
+            (State::ExpectHead, Event::RequestHeaders { fields, end, around, entropy }) => {
+                request::head(&fields, end, &around, entropy, now, run)
+            }
+            (State::AwaitRelease(wait), event) => wait.on(event, now, run),
+            (State::Forwarded(forwarded), event) => forwarded.on(event, run),
+            (State::Scrubbing(scrubbing), event) => scrubbing.on(event, run),
+            (State::Answered(upload), event) => upload.after_answer(&event, run),
+            (State::Over | State::ExpectHead, Event::Done) => State::Over,
+            (State::Passing, event) => passing(event, run),
+            (state @ State::ExpectHead, Event::Tick) => state,
+            (State::ExpectHead, _) => run.refuse(Denial::Internal(Ours::Unexpected)),
+            (State::Over, _) => run.cut(Denial::Internal(Ours::Unexpected)),
+        };
+    }
+
+    fn poll(&mut self) -> Option<Effect> {
+        self.run.next_effect()
+    }
+
+    fn flow(&self) -> Flow {
+        self.run.flow()
+    }
+}
+
+/// Without a credential in play there is nothing to protect in the answer.
+fn passing(event: Event, run: &mut Run) -> State {
+    match event {
+        Event::RequestHeaders { .. } | Event::CallReply { .. } => {
+            run.cut(Denial::Internal(Ours::Unexpected))
+        }
+        Event::EffectFailed => run.cut(Denial::Internal(Ours::EffectFailed)),
+        Event::Done => State::Over,
+        Event::RequestBody { .. }
+        | Event::RequestTrailers(_)
+        | Event::ResponseHeaders { .. }
+        | Event::ResponseBody { .. }
+        | Event::ResponseTrailers(_)
+        | Event::Tick => {
+            run.proceed();
+            State::Passing
+        }
+    }
+}
