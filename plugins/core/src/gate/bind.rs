@@ -52,6 +52,9 @@ pub(super) fn bind(
     Ok(bound)
 }
 
+/// What a binding has to fulfil, and what the audit says when none does.
+type Condition<'a> = (NotAllowed, &'a dyn Fn(&Binding) -> bool);
+
 /// The first binding that fits. The reason is for the audit; the client gets one answer.
 fn choose<'a>(
     config: &'a Config,
@@ -61,7 +64,7 @@ fn choose<'a>(
     cluster: Option<&[u8]>,
 ) -> Result<&'a Binding, NotAllowed> {
     let upstream = cluster.and_then(|cluster| config.upstreams.find(cluster));
-    let steps: [(NotAllowed, &dyn Fn(&Binding) -> bool); 5] = [
+    let steps: [Condition<'_>; 5] = [
         (NotAllowed::Unknown, &|binding| {
             binding.tenant() == tenant && *binding.credential() == asked.reference.credential
         }),

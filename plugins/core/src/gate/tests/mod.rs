@@ -1,0 +1,8 @@
+//! The gate in virtual time, with a directory and a detector of the tests' own.
+
+mod fixture;
+mod flow;
+mod identity;
+mod order;
+mod refusals;
+mod sites;

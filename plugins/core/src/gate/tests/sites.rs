@@ -1,0 +1,196 @@
+//! Placeholders: taken in their site, refused anywhere else (attack rows R1–R17).
+
+use super::fixture::*;
+use crate::fields::Fields;
+
+fn check(head: &[(&str, &str)], expected: Outcome) {
+    assert_eq!(Gate::new().get(head), expected, "{head:?}");
+}
+
+fn misplaced(reason: &str) -> Outcome {
+    refused(400, "placeholder_misplaced", reason)
+}
+
+fn malformed() -> Outcome {
+    refused(400, "placeholder_malformed", "placeholder_malformed")
+}
+
+#[test]
+fn a_credential_is_named_by_the_field_or_by_a_placeholder_in_its_site() {
+    check(
+        &[("x-tap-credential", "slack")],
+        allowed(&["slack. at authorization"], &["x-tap-credential", "x-tap-key"]),
+    );
+    check(
+        &[("authorization", "Bearer <CREDENTIAL:slack>")],
+        allowed(&["slack. at authorization"], &["x-tap-key"]),
+    );
+    check(
+        &[("authorization", "bearer <CREDENTIAL:slack.token>")],
+        allowed(&["slack.token at authorization"], &["x-tap-key"]),
+    );
+    check(
+        &[("x-api-key", "k=<CREDENTIAL:maps>"), ("x-tap-credential", "slack")],
+        allowed(
+            &["slack. at authorization", "maps. at x-api-key"],
+            &["x-tap-credential", "x-tap-key"],
+        ),
+    );
+    check(&[], allowed(&[], &["x-tap-key"]));
+}
+
+#[test]
+fn a_placeholder_inside_basic_is_taken_where_the_binding_has_it() {
+    let gate = Gate::new();
+    let send = |value: &str| {
+        let mut run = Run::new(gate.pipeline.stream());
+        let around =
+            crate::event::Surroundings { cluster: Some(b"mail".to_vec()), ..Default::default() };
+        let entropy = crate::time::Entropy([0; 32]);
+        let fields = fields(&[("authorization", value)]);
+        run.event(crate::event::Event::RequestHeaders { fields, end: true, around, entropy });
+        run.outcome()
+    };
+    let good = allowed(&["mail. at authorization"], &["x-tap-key"]);
+    assert_eq!(send(&basic("bob:<CREDENTIAL:mail>")), good);
+    for pair in ["<CREDENTIAL:mail>:x", "<CREDENTIAL:mail>:<CREDENTIAL:mail>"] {
+        assert_eq!(send(&basic(pair)), malformed(), "{pair}");
+    }
+}
+
+#[test]
+fn a_placeholder_anywhere_else_in_the_head_is_refused() {
+    for (reason, head) in [
+        ("in_target", vec![(":path", "/api/<CREDENTIAL:slack>")]),
+        ("in_target", vec![(":path", "/api/x?token=<CREDENTIAL:slack>")]),
+        ("in_target", vec![(":path", "/api/x?token=%3CCREDENTIAL%3Aslack%3E")]),
+        ("in_target", vec![(":authority", "<CREDENTIAL:slack>.evil.example")]),
+        ("in_field_value", vec![("cookie", "a=<CREDENTIAL:slack>")]),
+        ("in_field_value", vec![("user-agent", "<credential:SLACK>")]),
+        ("in_field_value", vec![("referer", "https://a/?x=%3ccredential:slack%3e")]),
+        ("in_field_value", vec![("x-forwarded-for", "<CREDENTIAL:slack>")]),
+        ("in_field_value", vec![("via", "1.1 <CREDENTIAL:slack>")]),
+        ("in_field_value", vec![("x-other", "PENSRURFTlRJQUw6c2xhY2s+")]),
+        ("in_field_value", vec![("x-split", "<CREDEN"), ("x-split", "TIAL:slack>")]),
+        ("in_field_name", vec![("x-pensrurftlrjquw6", "x"), ("x-PENSRURFTlRJQUw6", "x")]),
+    ] {
+        check(&head, misplaced(reason));
+    }
+}
+
+#[test]
+fn a_placeholder_that_is_not_whole_in_its_site_is_refused() {
+    for value in [
+        "Bearer <CREDENTIAL:slack",
+        "Bearer <CREDENTIAL:<CREDENTIAL:slack>>",
+        "Bearer <CREDENTIAL:slack><CREDENTIAL:slack>",
+        "Bearer x <CREDENTIAL:slack>",
+        "Bearer <CREDENTIAL:Slack>",
+        "Bearer %3CCREDENTIAL:slack%3E",
+        "Token <CREDENTIAL:slack>",
+    ] {
+        check(&[("authorization", value)], malformed());
+    }
+    check(&[("x-api-key", "<CREDENTIAL:maps>")], malformed());
+    check(&[("x-api-key", "k=<CREDENTIAL:maps>"), ("x-api-key", "k=1")], malformed());
+    for name in ["", "Slack", "slack mail", "slack,mail", "<CREDENTIAL:slack>", "slack "] {
+        check(&[("x-tap-credential", name)], malformed());
+    }
+}
+
+#[test]
+fn a_credential_used_twice_is_refused() {
+    check(
+        &[("x-tap-credential", "slack"), ("authorization", "Bearer <CREDENTIAL:slack>")],
+        misplaced("twice"),
+    );
+}
+
+#[test]
+fn a_good_site_beside_a_bad_place_is_refused() {
+    let head = [("authorization", "Bearer <CREDENTIAL:slack>")];
+    assert_eq!(
+        Gate::new().send(fields(&head), &[b"{\"text\":\"<CREDENTIAL:slack>\"}"], None),
+        misplaced("in_content")
+    );
+}
+
+#[test]
+fn a_placeholder_in_content_or_trailers_is_refused_across_chunks() {
+    let gate = Gate::new();
+    let send =
+        |chunks: &[&[u8]], trailers: Option<Fields>| gate.send(fields(&[]), chunks, trailers);
+    assert_eq!(send(&[b"a <CREDENTIAL:slack>"], None), misplaced("in_content"));
+    assert_eq!(send(&[b"a <CRED", b"ENTIAL", b":slack>"], None), misplaced("in_content"));
+    let trailer = |name: &str, value: &str| Some([(name, value)].into_iter().collect());
+    assert_eq!(send(&[b"a"], trailer("x-t", "<CREDENTIAL:slack>")), misplaced("in_trailer"));
+    assert_eq!(send(&[b"a"], trailer("x-PENSRURFTlRJQUw6", "x")), misplaced("in_trailer"));
+    assert_eq!(send(&[b"a"], trailer("x-t", "x")), allowed(&[], &["x-tap-key"]));
+}
+
+#[test]
+fn the_cluster_chooses_among_bindings_of_one_credential_and_the_caller_does_not() {
+    let gate = Gate::new();
+    let hash = |cluster: Option<&str>| {
+        let mut run = Run::new(gate.pipeline.stream());
+        let cluster = cluster.map(|name| name.as_bytes().to_vec());
+        let around = crate::event::Surroundings { cluster, ..Default::default() };
+        let entropy = crate::time::Entropy([0; 32]);
+        let fields = fields(&[("x-tap-credential", "slack"), (":authority", "files.slack.com")]);
+        run.event(crate::event::Event::RequestHeaders { fields, end: true, around, entropy });
+        run.permit().map(|permit| permit.uses()[0].binding_hash)
+    };
+    let bindings = &gate.pipeline.config.bindings;
+    assert_eq!(hash(Some("slack")), Some(bindings[0].hash()));
+    assert_eq!(hash(Some("files")), Some(bindings[1].hash()));
+    assert_eq!(hash(None), Some(bindings[0].hash()));
+    assert_eq!(hash(Some("unheard-of")), Some(bindings[0].hash()));
+    assert_eq!(hash(Some("mail")), None);
+}
+
+#[test]
+fn fields_that_give_orders_or_hold_keys_do_not_go_on() {
+    check(
+        &[
+            ("authorization", "Basic b3duOm93bg=="),
+            ("x-envoy-upstream-rq-timeout-ms", "1"),
+            ("x-envoy-retry-on", "5xx"),
+            ("x-envoy-internal", "true"),
+            ("postern-identity", "x"),
+            ("x-postern-decision", "allow"),
+            ("x-http-method-override", "DELETE"),
+            ("accept", "*/*"),
+        ],
+        allowed(
+            &[],
+            &[
+                "authorization",
+                "postern-identity",
+                "x-envoy-retry-on",
+                "x-envoy-upstream-rq-timeout-ms",
+                "x-postern-decision",
+                "x-tap-key",
+            ],
+        ),
+    );
+    check(
+        &[
+            ("x-tap-credential", "slack"),
+            ("authorization", "Basic b3duOm93bg=="),
+            ("x-http-method-override", "DELETE"),
+            ("x-original-url", "/admin"),
+            ("forwarded", "host=evil"),
+        ],
+        allowed(
+            &["slack. at authorization"],
+            &[
+                "authorization",
+                "forwarded",
+                "x-http-method-override",
+                "x-original-url",
+                "x-tap-credential",
+                "x-tap-key",
+            ],
+        ),
+    );
+}
