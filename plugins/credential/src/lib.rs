@@ -1,1 +1,56 @@
-//! Not written yet.
+//! `credential.wasm`: a permit in, the credential into the request, answers scrubbed.
+//!
+//! Owns only the wiring: configuration and keys to a [`Pipeline`]. Invariant: it has no
+//! policy engine and no code that reads a caller's token; without a permit nothing is asked.
+#![forbid(unsafe_code)]
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
+
+use std::rc::Rc;
+
+use postern_core::config::credential::Config;
+use postern_core::config::{ConfigError, Problems};
+use postern_core::credential::Pipeline;
+use postern_core::keyring;
+use postern_crp::Role;
+use postern_crp::client::{Client, Settings};
+use postern_proxy_wasm::host::variable;
+use postern_proxy_wasm_filter::{Module, Place};
+use postern_scrub::PatternScrubbing;
+
+postern_proxy_wasm_filter::module!("credential", configure);
+
+fn configure(document: &[u8]) -> Result<Module, ConfigError> {
+    let mut problems = Problems::default();
+    let config = problems.part("", Config::parse(document));
+    let permit = problems.part("", keyring::permit_keys(variable("POSTERN_PERMIT_KEY").as_deref()));
+    let seed =
+        problems.part("", keyring::identity_seed(variable("POSTERN_CREDENTIAL_KEY").as_deref()));
+    let read = (|| Some((config?, permit?, seed?)))();
+    let (config, permit, seed) = problems.finish(read)?;
+    let key_service = config.key_service.clone();
+    let client = Client::new(Settings {
+        gateway_id: key_service.gateway_id,
+        tenant: config.tenant.clone(),
+        role: Role::Credential,
+        seed,
+        simulated: key_service.evidence.simulated(),
+        cache_ttl: config.cache_ttl,
+        cache_entries: config.cache_entries,
+    });
+    let client = client.map_err(|bad| ConfigError::one("environment", bad.to_string()))?;
+    let client = Rc::new(client);
+    let tick = Rc::clone(&client);
+    let pipeline = Pipeline::new(config, permit, client, Rc::new(PatternScrubbing::new()));
+    Ok(Module {
+        streams: Box::new(move || Box::new(pipeline.stream())),
+        tick: Box::new(move |now| tick.tick(now)),
+        key_service,
+        place: Place::Cluster,
+    })
+}

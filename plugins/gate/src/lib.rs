@@ -1,1 +1,58 @@
-//! Not written yet.
+//! `gate.wasm`: who is calling, may they, and with which credentials; a permit if so.
+//!
+//! Owns only the wiring: configuration and keys to a [`Pipeline`]. Invariant: it never
+//! holds an upstream credential; it has no code that could ask for one.
+#![forbid(unsafe_code)]
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use postern_core::config::gate::Config;
+use postern_core::config::{ConfigError, Problems};
+use postern_core::gate::Pipeline;
+use postern_core::keyring;
+use postern_crp::Role;
+use postern_crp::client::{Client, Settings};
+use postern_proxy_wasm::host::{random, variable};
+use postern_proxy_wasm_filter::{Module, Place};
+use postern_scrub::MarkerDetector;
+
+postern_proxy_wasm_filter::module!("gate", configure);
+
+fn configure(document: &[u8]) -> Result<Module, ConfigError> {
+    let mut problems = Problems::default();
+    let config = problems.part("", Config::parse(document));
+    let permit = problems.part("", keyring::permit_keys(variable("POSTERN_PERMIT_KEY").as_deref()));
+    let shared = problems.part("", keyring::shared_keys(variable("POSTERN_SHARED_KEY").as_deref()));
+    let seed = problems.part("", keyring::identity_seed(variable("POSTERN_GATE_KEY").as_deref()));
+    let vm = problems.required("randomness", random());
+    let read = (|| Some((config?, permit?, shared?, seed?, vm?)))();
+    let (config, permit, shared, seed, vm) = problems.finish(read)?;
+    let key_service = config.key_service.clone();
+    let client = Client::new(Settings {
+        gateway_id: key_service.gateway_id,
+        tenant: config.tenant.clone(),
+        role: Role::Gate,
+        seed,
+        simulated: key_service.evidence.simulated(),
+        cache_ttl: Duration::ZERO,
+        cache_entries: 0,
+    });
+    let client = client.map_err(|bad| ConfigError::one("environment", bad.to_string()))?;
+    let client = Rc::new(client);
+    let tick = Rc::clone(&client);
+    let pipeline = Pipeline::new(config, permit, client, Rc::new(MarkerDetector), vm);
+    Ok(Module {
+        streams: Box::new(move || Box::new(pipeline.stream())),
+        tick: Box::new(move |now| tick.tick(now)),
+        key_service,
+        place: Place::Listener { shared },
+    })
+}

@@ -123,9 +123,6 @@ hostcalls! {
     fn proxy_replace_header_map_value(
         map: u32, name: *const u8, name_size: usize, value: *const u8, value_size: usize
     );
-    fn proxy_add_header_map_value(
-        map: u32, name: *const u8, name_size: usize, value: *const u8, value_size: usize
-    );
     fn proxy_remove_header_map_value(map: u32, name: *const u8, name_size: usize);
     fn proxy_send_local_response(
         status: u32, details: *const u8, details_size: usize, body: *const u8, body_size: usize,
@@ -133,6 +130,7 @@ hostcalls! {
     );
     fn proxy_continue_stream(direction: u32);
     fn proxy_close_stream(direction: u32);
+    fn proxy_set_effective_context(context: u32);
     fn proxy_call_foreign_function(
         name: *const u8, name_size: usize, argument: *const u8, argument_size: usize,
         data: *mut *mut u8, size: *mut usize
@@ -282,19 +280,6 @@ pub fn replace_header(map: Map, name: &str, value: &[u8]) -> Answer<()> {
     })
 }
 
-/// Adds a line to a field.
-pub fn add_header(map: Map, name: &str, value: &[u8]) -> Answer<()> {
-    checked(unsafe {
-        proxy_add_header_map_value(
-            map as u32,
-            name.as_ptr(),
-            name.len(),
-            value.as_ptr(),
-            value.len(),
-        )
-    })
-}
-
 /// Removes every line of a field; a field that is not there is fine.
 pub fn remove_header(map: Map, name: &str) -> Answer<()> {
     checked(unsafe { proxy_remove_header_map_value(map as u32, name.as_ptr(), name.len()) })
@@ -330,6 +315,11 @@ pub fn continue_stream(direction: Direction) -> Answer<()> {
 /// Cuts the stream.
 pub fn close_stream(direction: Direction) -> Answer<()> {
     checked(unsafe { proxy_close_stream(direction as u32) })
+}
+
+/// From here on to the end of the callback, hostcalls act on this context.
+pub fn set_effective_context(context: u32) -> Answer<()> {
+    checked(unsafe { proxy_set_effective_context(context) })
 }
 
 /// Calls one of the proxy's own functions, such as `declare_property`.

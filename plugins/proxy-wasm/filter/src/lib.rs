@@ -36,6 +36,7 @@
     )
 )]
 
+mod callbacks;
 mod module;
 mod perform;
 mod root;
@@ -52,7 +53,7 @@ pub use root::Root;
 macro_rules! module {
     ($name:literal, $configure:path) => {
         $crate::proxy_wasm::main! {{
-            $crate::start(|_| Box::new($crate::Root::new($name, $configure)));
+            $crate::start(|id| Box::new($crate::Root::new(id, $name, $configure)));
         }}
     };
 }

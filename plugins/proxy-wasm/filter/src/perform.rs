@@ -56,7 +56,7 @@ pub(crate) fn perform(effect: Effect, ready: &Ready, standing: &mut Standing) ->
             .perform(|name, value| abi::replace_header(Map::RequestHeaders, name, value))?,
         Effect::ReplaceBody { part, content } => replace(part, &content, standing)?,
         Effect::Publish(publication) => publish(&publication)?,
-        Effect::Reply(answer) => reply(&answer, standing)?,
+        Effect::Reply(answer) => reply(&answer, standing).or_else(|_| reset(standing))?,
         Effect::Reset => reset(standing)?,
         Effect::Record(draft) => abi::set_filter_state("postern.record", &draft)?,
         Effect::Count(metric) => ready.counters.count(metric),

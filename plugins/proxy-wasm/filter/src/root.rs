@@ -3,11 +3,12 @@
 //! Invariant: without a configuration that was accepted, every request is refused.
 
 use std::cell::RefCell;
-use std::rc::Rc;
+use std::collections::BTreeMap;
+use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use postern_core::config::ConfigError;
-use postern_core::event::AuditState;
+use postern_core::event::{AuditState, Event};
 use postern_core::mac::MacKeys;
 use postern_core::receipt::Sequence;
 use postern_core::time::UnixMillis;
@@ -16,8 +17,9 @@ use postern_proxy_wasm::host::{self, Counters, Shared};
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::{Action, ContextType};
 
+use crate::callbacks::Filter;
 use crate::module::{Module, Place};
-use crate::stream::Filter;
+use crate::stream::Run;
 
 /// Arguments of the proxy's function `declare_property`: name, then read-only and bytes
 /// for the permit, so that no later filter replaces it; type String for the identity, so
@@ -32,6 +34,7 @@ pub type Configure = fn(&[u8]) -> Result<Module, ConfigError>;
 
 /// The root context of a filter module.
 pub struct Root {
+    id: u32,
     name: &'static str,
     configure: Configure,
     ready: Option<Rc<Ready>>,
@@ -42,12 +45,14 @@ pub(crate) struct Ready {
     pub(crate) module: Module,
     pub(crate) counters: Counters,
     sequence: RefCell<Sequence>,
+    /// Paused requests, by context.
+    paused: RefCell<BTreeMap<u32, Weak<RefCell<Run>>>>,
 }
 
 impl Root {
     /// A root that has no configuration yet.
-    pub fn new(name: &'static str, configure: Configure) -> Self {
-        Self { name, configure, ready: None }
+    pub fn new(id: u32, name: &'static str, configure: Configure) -> Self {
+        Self { id, name, configure, ready: None }
     }
 
     fn configured(&self, size: usize) -> Result<Ready, ConfigError> {
@@ -59,7 +64,8 @@ impl Root {
             .map_err(|status| ConfigError::one("", format!("the host does not tick: {status}")))?;
         let id = host::random().ok_or_else(|| ConfigError::one("", "no randomness"))?;
         let sequence = RefCell::new(Sequence::new(id));
-        Ok(Ready { module, counters: Counters::default(), sequence })
+        let (counters, paused) = (Counters::default(), RefCell::default());
+        Ok(Ready { module, counters, sequence, paused })
     }
 }
 
@@ -84,18 +90,26 @@ impl RootContext for Root {
     }
 
     fn on_tick(&mut self) {
-        if let Some(ready) = &self.ready {
-            (ready.module.tick)(host::now());
+        let Some(ready) = &self.ready else { return };
+        (ready.module.tick)(host::now());
+        for (context, run) in ready.paused() {
+            // Hostcalls act on the effective context, which is the root here.
+            if abi::set_effective_context(context).is_ok()
+                && let Ok(mut run) = run.try_borrow_mut()
+            {
+                run.meanwhile(Event::Tick);
+            }
         }
+        let _ = abi::set_effective_context(self.id);
     }
 
     fn get_type(&self) -> Option<ContextType> {
         Some(ContextType::HttpContext)
     }
 
-    fn create_http_context(&self, _: u32) -> Option<Box<dyn HttpContext>> {
+    fn create_http_context(&self, context: u32) -> Option<Box<dyn HttpContext>> {
         Some(match &self.ready {
-            Some(ready) => Box::new(Filter::new(Rc::clone(ready))),
+            Some(ready) => Box::new(Filter::new(context, Rc::clone(ready))),
             None => Box::new(Refusal),
         })
     }
@@ -116,6 +130,21 @@ impl Ready {
     pub(crate) fn seq(&self) -> Option<Vec<u8>> {
         self.receipts()?;
         self.sequence.try_borrow_mut().ok()?.next()
+    }
+
+    /// Keeps a paused request in sight, so that time is told to it.
+    pub(crate) fn watch(&self, context: u32, run: &Rc<RefCell<Run>>, waits: bool) {
+        let Ok(mut paused) = self.paused.try_borrow_mut() else { return };
+        if waits {
+            paused.insert(context, Rc::downgrade(run));
+        } else {
+            paused.remove(&context);
+        }
+    }
+
+    fn paused(&self) -> Vec<(u32, Rc<RefCell<Run>>)> {
+        let Ok(paused) = self.paused.try_borrow() else { return Vec::new() };
+        paused.iter().filter_map(|(context, run)| Some((*context, run.upgrade()?))).collect()
     }
 
     fn receipts(&self) -> Option<&MacKeys> {
