@@ -159,10 +159,7 @@ impl TryFrom<Wire> for Binding {
         let paths = paths(wire.paths, &mut problems);
         let site = problems.required("site", wire.site);
         let site = site.and_then(|wire| problems.part("site", Site::try_from(wire)));
-        let max_occurrences = wire.max_occurrences.unwrap_or(1);
-        if !(1..=MOST_OCCURRENCES).contains(&max_occurrences) {
-            problems.note("max_occurrences", "expected 1 to 8");
-        }
+        let max_occurrences = occurrences(wire.max_occurrences, &mut problems);
         let read = (|| {
             let (credential, tenant, authority, site) = (credential?, tenant?, authority?, site?);
             let hash = [0; 32];
@@ -196,6 +193,14 @@ impl From<&Binding> for Wire {
             max_occurrences: Some(binding.max_occurrences),
         }
     }
+}
+
+fn occurrences(written: Option<u8>, problems: &mut Problems) -> u8 {
+    let most = written.unwrap_or(1);
+    if !(1..=MOST_OCCURRENCES).contains(&most) {
+        problems.note("max_occurrences", "expected 1 to 8");
+    }
+    most
 }
 
 fn methods(written: Vec<String>, problems: &mut Problems) -> Vec<String> {

@@ -18,17 +18,20 @@ const PROXYS_OWN: [&str; 5] = [
     "x-envoy-peer-metadata-id",
 ];
 
-/// Ask a server to take another method, path or origin than the request has: what was
-/// decided would not be what is done.
-const OVERRIDES: [&str; 7] = [
+/// Ask a server to take another method or path than the request has: what was decided
+/// would not be what is done.
+const OVERRIDES: [&str; 6] = [
     "x-http-method-override",
     "x-http-method",
     "x-method-override",
+    "x-original-method",
     "x-original-url",
     "x-rewrite-url",
-    "x-original-method",
-    "forwarded",
 ];
+
+/// For one connection only (RFC 9110 7.6.1); `Connection` could name the field that a
+/// credential is put into, to be dropped or shown on the way.
+const HOP_BY_HOP: [&str; 3] = ["connection", "keep-alive", "proxy-connection"];
 
 /// Names of the fields to remove, sorted.
 pub(super) fn fields(config: &Config, head: &Fields, bound: &Bound) -> Vec<String> {
@@ -43,7 +46,9 @@ pub(super) fn fields(config: &Config, head: &Fields, bound: &Bound) -> Vec<Strin
             || (name.starts_with("x-envoy-") && !PROXYS_OWN.contains(&name))
             || name.starts_with("postern-")
             || name.starts_with("x-postern-")
-            || (credentialed && OVERRIDES.contains(&name))
+            || OVERRIDES.contains(&name)
+            || HOP_BY_HOP.contains(&name)
+            || (credentialed && name == "forwarded")
     };
     let names =
         head.0.iter().map(|field| String::from_utf8_lossy(&field.name).to_ascii_lowercase());

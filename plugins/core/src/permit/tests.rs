@@ -1,3 +1,5 @@
+//! What opens as a permit, and everything that does not.
+
 use proptest::prelude::*;
 
 use super::*;

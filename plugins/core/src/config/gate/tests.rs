@@ -1,3 +1,5 @@
+//! The gate's document: defaults, and every problem at once.
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
