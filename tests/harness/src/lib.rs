@@ -1,1 +1,26 @@
-//! Not written yet.
+//! Runs the scenario files of `tests/scenarios` on every boundary.
+//!
+//! Owns the meaning of a scenario file, the two runners (the core in virtual time, a
+//! real Envoy) and the comparison. It must not know how a decision is made.
+//!
+//! Invariant: a scenario passes only when each boundary gave what the file wants and all
+//! boundaries gave the same observation.
+#![forbid(unsafe_code)]
+
+pub mod core;
+pub mod envoy;
+pub mod faults;
+pub mod live;
+pub mod observation;
+pub mod run;
+pub mod scenario;
+pub mod template;
+pub mod verdict;
+pub mod world;
+
+use std::path::PathBuf;
+
+/// The root of the workspace.
+pub fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..")
+}

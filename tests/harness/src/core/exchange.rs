@@ -1,0 +1,32 @@
+//! Calls to the key service in virtual time, with the failure shapes of Envoy.
+
+use std::cell::Cell;
+
+use postern_core::key_service::{Call, CallAnswer, CallFailure, CallId, CallResult, MAX_ANSWER};
+use postern_core::time::{Moment, UnixMillis};
+
+use crate::faults::Outcome;
+use crate::world::{Backend, entropy};
+
+/// A moment with fresh randomness.
+pub fn moment(now: UnixMillis) -> Moment {
+    Moment { now, entropy: entropy() }
+}
+
+/// Makes the call; time passes only when nothing answers.
+pub fn perform(backend: &Backend, call: Call, now: &Cell<UnixMillis>) -> (CallId, CallResult) {
+    let answer = |status, body: &[u8]| Ok(CallAnswer { status: Some(status), body: body.to_vec() });
+    let result = match backend.exchange(call.path, &call.body, now.get()) {
+        Outcome::Answer(_, body) if body.len() > MAX_ANSWER => Err(CallFailure::TooLarge),
+        Outcome::Answer(status, body) => answer(status, &body),
+        // What Envoy hands to a module in these cases looks like an answer.
+        Outcome::HangUp => {
+            answer(503, b"upstream connect error or disconnect/reset before headers")
+        }
+        Outcome::Silence => {
+            now.set(now.get().after(call.timeout));
+            answer(504, b"upstream request timeout")
+        }
+    };
+    (call.id, result)
+}

@@ -1,0 +1,360 @@
+//! The proxy's part of one request: callbacks in the order of Envoy, effects performed
+//! literally, content held while a stream says so.
+
+use anyhow::{Context, Result, bail};
+use postern_core::effect::{Effect, Flow, Part, Publication, Reply};
+use postern_core::event::{AuditState, Event, Surroundings};
+use postern_core::fields::{Field, Fields};
+use postern_core::stream::Stream;
+
+use super::{Modules, exchange};
+use crate::observation::{Answer, Seen, fields, text};
+use crate::scenario::{AnswerSpec, FieldList, RequestSpec, Step};
+use crate::template::{Names, expand};
+use crate::world::entropy;
+
+type Line = (Vec<u8>, Vec<u8>);
+
+/// What a request came to.
+pub struct Outcome {
+    /// The client's side.
+    pub answer: Answer,
+    /// The upstream's side.
+    pub upstream: Option<Seen>,
+    /// Filter state `postern.record` at the end.
+    pub record: Option<Vec<u8>>,
+}
+
+/// Filter state of one request.
+#[derive(Default)]
+struct State {
+    permit: Option<Vec<u8>>,
+    record: Option<Vec<u8>>,
+}
+
+/// One direction of a message at one filter: what the host holds of it.
+#[derive(Default)]
+struct Held {
+    head: Fields,
+    trailers: Option<Fields>,
+    /// Content that the filter was shown and did not let go yet.
+    content: Vec<u8>,
+    /// Content that may go on.
+    passed: Vec<u8>,
+}
+
+/// Why a request or answer does not go on.
+enum Stop {
+    Reply(Reply),
+    Reset,
+}
+
+/// Runs one step through gate, credential and back.
+pub fn run(
+    modules: &mut Modules,
+    step: &Step,
+    names: &dyn Names,
+    audit: AuditState,
+) -> Result<Outcome> {
+    let (head, content, trailers) = request(&step.request, names)?;
+    let route = modules.world.base.routes.iter().find(|r| r.domain == step.request.authority);
+    let route = route.cloned().context("no route for this authority")?;
+    let mut state = State::default();
+    let mut gate = modules.gate.stream();
+    let mut credential = modules.credential.stream();
+    let cluster = Some(route.cluster.clone().into_bytes());
+    let around = Surroundings { cluster: cluster.clone(), audit, ..Surroundings::default() };
+    let mut driver = Driver { modules, state: &mut state };
+    let passed = driver.request(&mut gate, head, content, trailers, around)?;
+    let mut upstream = None;
+    let (answer, from_upstream) = match passed {
+        Err(stop) => (local(stop), false),
+        Ok(mut request) => {
+            set(&mut request.head, ":authority", route.domain.as_bytes());
+            let around = Surroundings {
+                cluster,
+                audit,
+                permit: driver.state.permit.clone(),
+                record: driver.state.record.clone(),
+            };
+            let chunks = vec![std::mem::take(&mut request.passed)];
+            match driver.request(&mut credential, request.head, chunks, request.trailers, around)? {
+                Err(stop) => (local(stop), false),
+                Ok(sent) => {
+                    let to_head = sent.head.only(":method") == Some(b"HEAD");
+                    upstream = Some(seen(&sent));
+                    (driver.answer(&mut credential, &step.upstream, names, to_head)?, true)
+                }
+            }
+        }
+    };
+    driver.end(&mut credential, from_upstream)?;
+    driver.end(&mut gate, true)?;
+    Ok(Outcome { answer, upstream, record: state.record })
+}
+
+struct Driver<'a> {
+    modules: &'a mut Modules,
+    state: &'a mut State,
+}
+
+impl Driver<'_> {
+    /// The request through one filter.
+    fn request(
+        &mut self,
+        stream: &mut impl Stream,
+        head: Fields,
+        content: Vec<Vec<u8>>,
+        trailers: Option<Fields>,
+        around: Surroundings,
+    ) -> Result<Result<Held, Stop>> {
+        let content: Vec<_> = content.into_iter().filter(|chunk| !chunk.is_empty()).collect();
+        let end = content.is_empty() && trailers.is_none();
+        let mut held = Held { head, ..Held::default() };
+        let event =
+            Event::RequestHeaders { fields: held.head.clone(), end, around, entropy: entropy() };
+        let mut flow = match self.turn(stream, event, &mut held)? {
+            Ok(flow) => flow,
+            Err(stop) => return Ok(Err(stop)),
+        };
+        let last = content.len().saturating_sub(1);
+        for (index, chunk) in content.into_iter().enumerate() {
+            held.content.extend_from_slice(&chunk);
+            let end = index == last && trailers.is_none();
+            flow = match self.turn(stream, Event::RequestBody { chunk, end }, &mut held)? {
+                Ok(flow) => flow,
+                Err(stop) => return Ok(Err(stop)),
+            };
+            held.settle(flow);
+        }
+        if let Some(trailers) = trailers {
+            held.trailers = Some(trailers.clone());
+            flow = match self.turn(stream, Event::RequestTrailers(trailers), &mut held)? {
+                Ok(flow) => flow,
+                Err(stop) => return Ok(Err(stop)),
+            };
+        }
+        if flow == Flow::Pause {
+            bail!("the request would wait for ever");
+        }
+        held.settle(flow);
+        Ok(Ok(held))
+    }
+
+    /// The upstream's answer through the credential filter.
+    fn answer(
+        &mut self,
+        stream: &mut impl Stream,
+        spec: &AnswerSpec,
+        names: &dyn Names,
+        to_head: bool,
+    ) -> Result<Answer> {
+        let (head, content, trailers) = answer(spec, names)?;
+        let content = if to_head { Vec::new() } else { content };
+        let content: Vec<_> = content.into_iter().filter(|chunk| !chunk.is_empty()).collect();
+        let mut held = Held { head, ..Held::default() };
+        let end = content.is_empty() && trailers.is_none();
+        let event = Event::ResponseHeaders { fields: held.head.clone(), end };
+        match self.turn(stream, event, &mut held)? {
+            Ok(Flow::Continue) => {}
+            Ok(Flow::Pause) => bail!("the answer would wait for ever"),
+            Err(stop) => return Ok(local(stop)),
+        }
+        let last = content.len().saturating_sub(1);
+        for (index, chunk) in content.into_iter().enumerate() {
+            held.content.extend_from_slice(&chunk);
+            let end = index == last && trailers.is_none();
+            match self.turn(stream, Event::ResponseBody { chunk, end }, &mut held)? {
+                Ok(flow) => held.settle(flow),
+                Err(_) => return Ok(delivered(&held, true)),
+            }
+        }
+        if let Some(trailers) = trailers {
+            held.trailers = Some(trailers.clone());
+            match self.turn(stream, Event::ResponseTrailers(trailers), &mut held)? {
+                Ok(flow) => held.settle(flow),
+                Err(_) => return Ok(delivered(&held, true)),
+            }
+        }
+        Ok(delivered(&held, !held.content.is_empty()))
+    }
+
+    fn end(&mut self, stream: &mut impl Stream, ran: bool) -> Result<()> {
+        if ran {
+            let _ = self.turn(stream, Event::Done, &mut Held::default())?;
+        }
+        Ok(())
+    }
+
+    /// One event and everything it leads to.
+    fn turn(
+        &mut self,
+        stream: &mut impl Stream,
+        event: Event,
+        held: &mut Held,
+    ) -> Result<Result<Flow, Stop>> {
+        stream.handle(event, self.modules.now.get());
+        while let Some(effect) = stream.poll() {
+            match effect {
+                Effect::Call(call) => {
+                    let (id, result) =
+                        exchange::perform(&self.modules.world.backend, call, &self.modules.now);
+                    let event = Event::CallReply { id, result, entropy: entropy() };
+                    stream.handle(event, self.modules.now.get());
+                }
+                Effect::Reply(reply) => {
+                    self.rest(stream)?;
+                    return Ok(Err(Stop::Reply(reply)));
+                }
+                Effect::Reset => {
+                    self.rest(stream)?;
+                    return Ok(Err(Stop::Reset));
+                }
+                Effect::Publish(Publication { permit, .. }) => self.state.permit = permit,
+                Effect::Record(record) => self.state.record = Some(record),
+                Effect::Count(_) => {}
+                other => held.perform(other),
+            }
+        }
+        Ok(Ok(stream.flow()))
+    }
+
+    /// What is left to do after the client was answered.
+    fn rest(&mut self, stream: &mut impl Stream) -> Result<()> {
+        while let Some(effect) = stream.poll() {
+            match effect {
+                Effect::Record(record) => self.state.record = Some(record),
+                Effect::Publish(_) | Effect::Count(_) => {}
+                _ => bail!("an effect after the answer"),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Held {
+    fn perform(&mut self, effect: Effect) {
+        match effect {
+            Effect::SetField { part, name, value } => set(self.section(part), &name, &value),
+            Effect::RemoveField { part, name } => remove(self.section(part), &name),
+            Effect::Inject(injection) => {
+                injection.perform(|name, value| set(&mut self.head, name, value))
+            }
+            Effect::ReplaceBody { content, .. } => self.content = content,
+            _ => {}
+        }
+    }
+
+    fn section(&mut self, part: Part) -> &mut Fields {
+        match part {
+            Part::Request | Part::Response => &mut self.head,
+            Part::RequestTrailers | Part::ResponseTrailers => {
+                self.trailers.get_or_insert_with(Fields::default)
+            }
+        }
+    }
+
+    fn settle(&mut self, flow: Flow) {
+        if flow == Flow::Continue {
+            self.passed.append(&mut self.content);
+        }
+    }
+}
+
+fn set(fields: &mut Fields, name: &str, value: &[u8]) {
+    // Envoy keeps the first line's place; the order of other fields does not change.
+    let field = Field { name: name.as_bytes().to_vec(), value: value.to_vec() };
+    let at = fields.0.iter().position(|line| line.name.eq_ignore_ascii_case(name.as_bytes()));
+    remove(fields, name);
+    fields.0.insert(at.unwrap_or(fields.0.len()).min(fields.0.len()), field);
+}
+
+fn remove(fields: &mut Fields, name: &str) {
+    fields.0.retain(|line| !line.name.eq_ignore_ascii_case(name.as_bytes()));
+}
+
+fn local(stop: Stop) -> Answer {
+    match stop {
+        Stop::Reply(reply) => {
+            let lines: Vec<Line> =
+                reply.fields.into_iter().map(|(n, v)| (n.into(), v.into())).collect();
+            Answer::new(reply.status, &lines, (&reply.content, &[]), false)
+        }
+        Stop::Reset => Answer { cut: true, ..Answer::default() },
+    }
+}
+
+fn delivered(held: &Held, cut: bool) -> Answer {
+    let status = held.head.only(":status").and_then(|status| str::from_utf8(status).ok());
+    let status = status.and_then(|status| status.parse().ok()).unwrap_or(0);
+    let trailers = held.trailers.as_ref().map(|trailers| lines(trailers)).unwrap_or_default();
+    Answer::new(status, &lines(&held.head), (&held.passed, &trailers), cut)
+}
+
+fn seen(sent: &Held) -> Seen {
+    let pseudo = |name: &str| sent.head.only(name).map(text).unwrap_or_default();
+    Seen {
+        method: pseudo(":method"),
+        path: pseudo(":path"),
+        authority: pseudo(":authority"),
+        fields: fields(&lines(&sent.head)),
+        body: text(&sent.passed),
+        trailers: sent
+            .trailers
+            .as_ref()
+            .map(|trailers| fields(&lines(trailers)))
+            .unwrap_or_default(),
+    }
+}
+
+fn lines(section: &Fields) -> Vec<Line> {
+    let real = section.0.iter().filter(|line| !line.name.starts_with(b":"));
+    real.map(|line| (line.name.clone(), line.value.clone())).collect()
+}
+
+type Parts = (Fields, Vec<Vec<u8>>, Option<Fields>);
+
+fn request(spec: &RequestSpec, names: &dyn Names) -> Result<Parts> {
+    let mut head = vec![
+        (":method".to_owned(), spec.method.clone().into_bytes()),
+        (":scheme".to_owned(), b"http".to_vec()),
+        (":authority".to_owned(), spec.authority.clone().into_bytes()),
+        (":path".to_owned(), expand(&spec.path, names)?),
+    ];
+    if let Some(key) = &spec.key {
+        head.push(("x-tap-key".to_owned(), names.key(key).context("no such key")?));
+    }
+    head.extend(section(&spec.fields, names)?);
+    content(head, &spec.body, &spec.chunks, &spec.trailers, names)
+}
+
+fn answer(spec: &AnswerSpec, names: &dyn Names) -> Result<Parts> {
+    let mut head = vec![(":status".to_owned(), spec.status.to_string().into_bytes())];
+    head.extend(section(&spec.fields, names)?);
+    content(head, &spec.body, &spec.chunks, &spec.trailers, names)
+}
+
+fn content(
+    mut head: Vec<(String, Vec<u8>)>,
+    body: &Option<String>,
+    chunks: &Option<Vec<String>>,
+    trailers: &FieldList,
+    names: &dyn Names,
+) -> Result<Parts> {
+    let chunked = chunks.is_some() || !trailers.is_empty();
+    let texts = chunks.clone().or_else(|| body.clone().map(|body| vec![body])).unwrap_or_default();
+    let content: Vec<_> = texts.iter().map(|text| expand(text, names)).collect::<Result<_>>()?;
+    if chunked {
+        head.push(("transfer-encoding".to_owned(), b"chunked".to_vec()));
+    } else if body.is_some() {
+        let length: usize = content.iter().map(Vec::len).sum();
+        head.push(("content-length".to_owned(), length.to_string().into_bytes()));
+    }
+    let trailers = (!trailers.is_empty()).then(|| section(trailers, names)).transpose()?;
+    Ok((head.into_iter().collect(), content, trailers.map(|lines| lines.into_iter().collect())))
+}
+
+fn section(list: &FieldList, names: &dyn Names) -> Result<Vec<(String, Vec<u8>)>> {
+    let lines = list.iter().flatten();
+    lines.map(|(name, value)| Ok((name.clone(), expand(value, names)?))).collect()
+}

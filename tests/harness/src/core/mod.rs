@@ -1,0 +1,171 @@
+//! The core boundary: both pipelines and the ledger in this process, in virtual time.
+//!
+//! This plays the proxy: it routes by authority, rewrites the authority as the routes of
+//! the base do, holds content and performs effects literally. It uses the parsers, the key
+//! service and the protocol client that the modules use.
+
+mod exchange;
+mod host;
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use postern_core::config;
+use postern_core::ledger::{Ledger, Logged};
+use postern_core::receipt::{Sequence, SharedData};
+use postern_core::time::UnixMillis;
+use postern_core::{credential, gate, keyring, record};
+use postern_crp::Role;
+use postern_crp::client::{Client, Settings};
+use serde_json::Value;
+
+use crate::observation::{Observation, comparable};
+use crate::scenario::{Named, duration};
+use crate::world::World;
+
+/// The modules of one scenario.
+pub struct Modules {
+    world: Rc<World>,
+    gate: Rc<gate::Pipeline>,
+    credential: Rc<credential::Pipeline>,
+    ledger: Ledger,
+    shared: Shared,
+    shared_keys: postern_core::mac::MacKeys,
+    sequence: Sequence,
+    now: Rc<Cell<UnixMillis>>,
+}
+
+/// Runs one scenario; one observation a step.
+pub fn run(
+    world: &Rc<World>,
+    named: &Named,
+    shipped: &dyn Fn(&str) -> Value,
+    start: UnixMillis,
+) -> Result<(Vec<Observation>, UnixMillis)> {
+    let now = Rc::new(Cell::new(start));
+    world.seed(named, start)?;
+    let mut modules = Modules::new(world, named, shipped, Rc::clone(&now))?;
+    let mut observations = Vec::new();
+    for (index, step) in named.scenario.steps.iter().enumerate() {
+        let step_name = || format!("{} step {}", named.name, index + 1);
+        if let Some(key) = &step.revoke {
+            world.revoke(named, key, now.get())?;
+        }
+        if let Some(span) = &step.advance {
+            now.set(now.get().after(duration(span)?));
+        }
+        world.backend.stand.set(step.key_service.clone());
+        observations.push(modules.step(named, index).with_context(step_name)?);
+        world.backend.stand.set(crate::faults::Fault::default());
+    }
+    Ok((observations, now.get()))
+}
+
+impl Modules {
+    fn new(
+        world: &Rc<World>,
+        named: &Named,
+        shipped: &dyn Fn(&str) -> Value,
+        now: Rc<Cell<UnixMillis>>,
+    ) -> Result<Self> {
+        let document = |module: &str| {
+            let overlay = named.scenario.config.get(module);
+            world.module(module, shipped(module), overlay).to_string().into_bytes()
+        };
+        let gate = config::gate::Config::parse(&document("gate"))?;
+        let credential = config::credential::Config::parse(&document("credential"))?;
+        let audit = config::audit::Config::parse(&document("audit"))?;
+        let environment: BTreeMap<_, _> = world.environment.iter().cloned().collect();
+        let variable = |name: &str| environment.get(name).map(String::as_str);
+        let client =
+            |role: Role, service: &config::key_service::KeyService| -> Result<Rc<Client>> {
+                let name = format!("POSTERN_{}_KEY", role.name().to_uppercase());
+                Ok(Rc::new(Client::new(Settings {
+                    gateway_id: service.gateway_id,
+                    tenant: gate.tenant.clone(),
+                    role,
+                    seed: keyring::identity_seed(variable(&name))?,
+                    simulated: service.evidence.simulated(),
+                    cache_ttl: credential.cache_ttl,
+                    cache_entries: credential.cache_entries,
+                })?))
+            };
+        let directory = client(Role::Gate, &gate.key_service)?;
+        let releases = client(Role::Credential, &credential.key_service)?;
+        let collector = client(Role::Audit, &audit.key_service)?;
+        let permit = || keyring::permit_keys(variable("POSTERN_PERMIT_KEY"));
+        let shared = || keyring::shared_keys(variable("POSTERN_SHARED_KEY"));
+        let detector = Rc::new(postern_scrub::MarkerDetector::default());
+        let scrubbing = Rc::new(postern_scrub::PatternScrubbing::default());
+        Ok(Self {
+            world: Rc::clone(world),
+            ledger: Ledger::new(audit, shared()?, collector, random16(), random16(), now.get()),
+            gate: gate::Pipeline::new(gate, permit()?, directory, detector, random16()),
+            credential: credential::Pipeline::new(credential, permit()?, releases, scrubbing),
+            shared: Shared::default(),
+            shared_keys: shared()?,
+            sequence: Sequence::new(random16()),
+            now,
+        })
+    }
+
+    fn step(&mut self, named: &Named, index: usize) -> Result<Observation> {
+        let world = Rc::clone(&self.world);
+        let names = world.names(named);
+        let step = named.scenario.steps.get(index).context("no such step")?;
+        let received = self.now.get();
+        let state = self.sequence.state(&self.shared_keys, &mut self.shared, received);
+        let outcome = host::run(self, step, &names, state)?;
+        let seq = self.sequence.next();
+        let facts = record::ResponseFacts {
+            status: Some(outcome.answer.status),
+            flags: 0,
+            duration: Some(self.now.get().since(received)),
+        };
+        let logged = Logged { draft: outcome.record.as_deref(), seq: seq.as_deref(), facts };
+        self.ledger.log(logged, &mut self.shared, self.now.get());
+        self.deliver();
+        let records = self.world.take_records()?;
+        let audit = records.last().and_then(|record| comparable(record));
+        Ok(Observation { answer: outcome.answer, upstream: outcome.upstream, audit })
+    }
+
+    /// Lets time pass until the collector has everything.
+    fn deliver(&mut self) {
+        self.now.set(self.now.get().after(Duration::from_millis(100)));
+        self.ledger.submit(exchange::moment(self.now.get()));
+        while let Some(output) = self.ledger.poll() {
+            if let postern_core::ledger::Output::Call(call) = output {
+                let (id, result) = exchange::perform(&self.world.backend, call, &self.now);
+                self.ledger.heard(id, result, exchange::moment(self.now.get()));
+            }
+        }
+    }
+}
+
+/// The shared data of one process.
+#[derive(Default)]
+struct Shared(BTreeMap<String, (Vec<u8>, u32)>);
+
+impl SharedData for Shared {
+    fn read(&mut self, key: &str) -> Option<(Vec<u8>, u32)> {
+        self.0.get(key).cloned()
+    }
+
+    fn replace(&mut self, key: &str, value: &[u8], version: u32) -> bool {
+        let have = self.0.get(key).map_or(postern_core::receipt::ABSENT, |(_, version)| *version);
+        if have == version {
+            self.0.insert(key.to_owned(), (value.to_vec(), version.wrapping_add(1)));
+        }
+        have == version
+    }
+}
+
+fn random16() -> [u8; 16] {
+    let mut short = [0; 16];
+    short.iter_mut().zip(crate::world::entropy().0).for_each(|(to, from)| *to = from);
+    short
+}

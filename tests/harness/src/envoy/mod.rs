@@ -1,0 +1,78 @@
+//! The Envoy boundary: a real Envoy with the built modules, in real time.
+//!
+//! Scenarios with the same configuration share one Envoy; each observation is held
+//! against what the file wants and against the core's.
+
+mod site;
+
+use std::collections::BTreeMap;
+
+use anyhow::{Result, ensure};
+
+pub use site::{Gateway, Site, plugins};
+
+use crate::live;
+use crate::observation::Observation;
+use crate::run::{Core, Count, Selection, judged};
+use crate::scenario::Named;
+
+/// Runs scenarios and live checks.
+pub fn run(chosen: &[Named], selection: &Selection, count: &mut Count) -> Result<()> {
+    ensure!(plugins().join("gate.wasm").exists(), "no modules: run `cargo xtask build`");
+    let site = Site::new()?;
+    let mut core = Core::new()?;
+    let mut seen = live::Seen::default();
+    for group in groups(chosen) {
+        let gateway = Gateway::start(&site, group.first().map(|named| &named.scenario))?;
+        for named in group {
+            let lines = judge(&site, &gateway, &mut core, named, selection.show)
+                .unwrap_or_else(|error| vec![format!("{error:#}")]);
+            count.report(&named.name, &lines);
+        }
+        seen.keep(&site, gateway)?;
+    }
+    live::run(&site, selection, &mut seen, count)
+}
+
+fn judge(
+    site: &Site,
+    gateway: &Gateway,
+    core: &mut Core,
+    named: &Named,
+    show: bool,
+) -> Result<Vec<String>> {
+    let observations = gateway.run(site, named)?;
+    let mut lines = judged(named, &observations, &site.world.names(named), show)?;
+    let (_, expected) = core.judge(named, show)?;
+    for (index, (core, envoy)) in expected.iter().zip(&observations).enumerate() {
+        let parts = unlike(core, envoy).into_iter();
+        lines.extend(parts.map(|part| format!("step {}: boundaries differ: {part}", index + 1)));
+    }
+    Ok(lines)
+}
+
+fn unlike(core: &Observation, envoy: &Observation) -> Vec<String> {
+    let mut lines = Vec::new();
+    if core.answer != envoy.answer {
+        lines.push(format!("core {:?}, envoy {:?}", core.answer, envoy.answer));
+    }
+    if core.upstream != envoy.upstream {
+        lines.push(format!("core {:?}, envoy {:?}", core.upstream, envoy.upstream));
+    }
+    if core.audit != envoy.audit {
+        let text = |audit: &Option<serde_json::Value>| audit.as_ref().map(ToString::to_string);
+        lines.push(format!("core {:?}, envoy {:?}", text(&core.audit), text(&envoy.audit)));
+    }
+    lines
+}
+
+/// Scenarios that can share one Envoy, in the order of their first.
+fn groups(chosen: &[Named]) -> Vec<Vec<&Named>> {
+    let mut shared: BTreeMap<String, Vec<&Named>> = BTreeMap::new();
+    for (index, named) in chosen.iter().enumerate() {
+        let config = format!("{:?}", named.scenario.config);
+        let own = if named.scenario.fresh { format!("{index}") } else { String::new() };
+        shared.entry(format!("{config} {own}")).or_default().push(named);
+    }
+    shared.into_values().collect()
+}

@@ -1,0 +1,266 @@
+//! The parts round the gateway, and one gateway with its scenarios.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use postern_rig::authority::Authority;
+use postern_rig::client::{Content, Request, exchange};
+use postern_rig::envoy::{Config, Envoy, binary};
+use postern_rig::message::{Line, Message};
+use postern_rig::server::{After, Handler, Server};
+use postern_rig::upstream::{self, Framing, Upstream};
+use postern_rig::wait::until;
+
+use crate::faults::{Exchange, Fault, Kind, Outcome};
+use crate::observation::{Answer, Observation, Seen, comparable};
+use crate::root;
+use crate::run::{folder, now, shipped};
+use crate::scenario::{AnswerSpec, FieldList, Named, RequestSpec, Scenario, Step, duration};
+use crate::template::{Names, expand};
+use crate::world::{Backend, World};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Between two pieces of an answer, so that the proxy reads them one by one.
+const PACE: Duration = Duration::from_millis(3);
+
+/// Where `cargo xtask build` puts the modules.
+pub fn plugins() -> PathBuf {
+    root().join("target/plugins")
+}
+
+/// What stays while gateways come and go.
+pub struct Site {
+    /// Key services, base file and environment.
+    pub world: Rc<World>,
+    /// Upstreams by cluster.
+    pub upstreams: BTreeMap<String, Upstream>,
+    /// Issues the certificates of this run.
+    pub authority: Authority,
+    /// Its root certificate.
+    pub ca: PathBuf,
+    front: Server,
+}
+
+impl Site {
+    /// Starts upstreams and the key service.
+    pub fn new() -> Result<Self> {
+        let config = Config::read(&root().join("envoy/envoy.yaml"))?;
+        let world = World::new(&folder(), &|module| shipped(&config, module), now())?;
+        let authority = Authority::new()?;
+        let ca = world.folder.path().join("ca.pem");
+        postern_files::write_atomic(&ca, authority.root_pem().as_bytes())?;
+        let front = Front { backend: Arc::clone(&world.backend) };
+        let front = Server::start(Arc::new(front), Some(authority.server("localhost")?))?;
+        let mut upstreams = BTreeMap::new();
+        for route in &world.base.routes {
+            upstreams.insert(route.cluster.clone(), Upstream::start(None)?);
+        }
+        Ok(Self { world: Rc::new(world), upstreams, authority, ca, front })
+    }
+
+    /// The shipped file with our addresses, our key service and the base's routes.
+    pub fn config(&self, scenario: Option<&Scenario>) -> Result<Config> {
+        let mut config = Config::read(&root().join("envoy/envoy.yaml"))?;
+        config.modules_from(&plugins());
+        config.cluster_at("key_service", self.front.port())?;
+        config.cluster_trusts("key_service", &self.ca, "localhost")?;
+        config.cluster_at("slack", self.front.port())?;
+        config.cluster_at("local", self.front.port())?;
+        for route in &self.world.base.routes {
+            config.copy_cluster("local", &route.cluster)?;
+            let upstream = self.upstreams.get(&route.cluster).context("upstream")?;
+            config.cluster_at(&route.cluster, upstream.port())?;
+            config.route("ingress", &route.domain, &route.cluster, &route.domain)?;
+        }
+        for name in ["gate", "credential", "audit"] {
+            let overlay = scenario.and_then(|scenario| scenario.config.get(name));
+            config.module(name, |document| {
+                *document = self.world.module(name, document.take(), overlay);
+            });
+        }
+        Ok(config)
+    }
+
+    /// Everything that any upstream got since the last call.
+    pub fn take_forwarded(&self) -> Vec<Message> {
+        self.upstreams.values().flat_map(Upstream::take).collect()
+    }
+
+    /// Waits for the next audit records of requests.
+    pub fn wait_for_records(&self, count: usize) -> Result<Vec<Vec<u8>>> {
+        let mut records = Vec::new();
+        let waited = until(PATIENCE, || {
+            match self.world.take_records() {
+                Ok(more) => records.extend(more.into_iter().filter(|record| !is_start(record))),
+                Err(error) => return Some(Err(error)),
+            }
+            (records.len() >= count).then_some(Ok(()))
+        });
+        waited.transpose()?;
+        Ok(records)
+    }
+}
+
+/// The record that opens a chain says nothing about a request.
+pub fn is_start(record: &[u8]) -> bool {
+    comparable(record).is_some_and(|record| record["kind"] == "chain_started")
+}
+
+/// A running Envoy.
+pub struct Gateway {
+    /// The process.
+    pub envoy: Envoy,
+    port: u16,
+}
+
+impl Gateway {
+    /// Starts Envoy for scenarios configured like this one.
+    pub fn start(site: &Site, scenario: Option<&Scenario>) -> Result<Self> {
+        Self::with(site, &site.config(scenario)?)
+    }
+
+    /// Starts Envoy with a configuration.
+    pub fn with(site: &Site, config: &Config) -> Result<Self> {
+        let envoy = Envoy::start(&binary(&root()), config, &site.world.environment)?;
+        let port = envoy.port("ingress")?;
+        Ok(Self { envoy, port })
+    }
+
+    /// One request to the listener `ingress`.
+    pub fn ask(&self, request: &Request) -> Result<Message> {
+        self.ask_at(self.port, request)
+    }
+
+    /// One request to a port.
+    pub fn ask_at(&self, port: u16, request: &Request) -> Result<Message> {
+        exchange(port, request, PATIENCE)?.context("the gateway closed without an answer")
+    }
+
+    /// Runs a scenario; one observation a step.
+    pub fn run(&self, site: &Site, named: &Named) -> Result<Vec<Observation>> {
+        site.world.seed(named, now())?;
+        site.world.take_records()?;
+        site.take_forwarded();
+        let names = site.world.names(named);
+        let mut observations = Vec::new();
+        for (index, (step, want)) in
+            named.scenario.steps.iter().zip(&named.scenario.want).enumerate()
+        {
+            if let Some(key) = &step.revoke {
+                site.world.revoke(named, key, now())?;
+            }
+            site.world.backend.stand.set(step.key_service.clone());
+            let seen = self.settled(site, step, &names, want.status);
+            site.world.backend.stand.set(Fault::default());
+            observations.push(seen.with_context(|| format!("step {}", index + 1))?);
+        }
+        Ok(observations)
+    }
+
+    /// The step's observation; where time has to pass, the last one before it has.
+    fn settled(
+        &self,
+        site: &Site,
+        step: &Step,
+        names: &dyn Names,
+        status: u16,
+    ) -> Result<Observation> {
+        let Some(span) = &step.advance else { return self.step(site, step, names) };
+        let mut last = None;
+        let _ = until(duration(span)?, || {
+            let seen = self.step(site, step, names);
+            let done = !matches!(&seen, Ok(seen) if seen.answer.status != status);
+            last = Some(seen);
+            done.then_some(())
+        });
+        last.context("no observation")?
+    }
+
+    fn step(&self, site: &Site, step: &Step, names: &dyn Names) -> Result<Observation> {
+        let answer = upstream_answer(&step.upstream, names)?;
+        site.upstreams.values().for_each(|upstream| upstream.answer(answer.clone()));
+        let message = self.ask(&request(&step.request, names)?)?;
+        let forwarded = site.take_forwarded();
+        ensure!(forwarded.len() <= 1, "{} requests reached an upstream", forwarded.len());
+        let records = site.wait_for_records(1)?;
+        ensure!(records.len() <= 1, "{} audit records for one request", records.len());
+        Ok(Observation {
+            answer: Answer::of(&message),
+            upstream: forwarded.first().map(Seen::of),
+            audit: records.first().and_then(|record| comparable(record)),
+        })
+    }
+}
+
+/// The key service's TLS port, played by us so that it can misbehave.
+struct Front {
+    backend: Arc<Backend>,
+}
+
+impl Handler for Front {
+    fn handle(&self, request: Message, to: &mut dyn Write) -> io::Result<After> {
+        let path = request.word(1);
+        match self.backend.exchange(&path, &request.content, now()) {
+            Outcome::Answer(status, body) => upstream::Answer {
+                status,
+                fields: Vec::new(),
+                chunks: vec![body],
+                ..upstream::Answer::default()
+            }
+            .write(to, false),
+            Outcome::HangUp => Ok(After::Close),
+            Outcome::Silence => {
+                let exchange = Exchange::of(&path, &request.content);
+                let over = || (self.backend.stand.kind(exchange) != Kind::Slow).then_some(());
+                let _ = until(Duration::from_secs(30), over);
+                Ok(After::Close)
+            }
+        }
+    }
+}
+
+/// A request as a scenario describes it.
+pub fn request(spec: &RequestSpec, names: &dyn Names) -> Result<Request> {
+    let target = expand(&spec.path, names)?;
+    let mut request = Request { target, ..Request::new(&spec.method, &spec.authority, "/") };
+    if let Some(key) = &spec.key {
+        request = request.with("x-tap-key", names.key(key).context("no such key")?);
+    }
+    request.fields.extend(lines(&spec.fields, names)?);
+    let chunked = spec.chunks.is_some() || !spec.trailers.is_empty();
+    let texts = spec.chunks.clone().or_else(|| spec.body.clone().map(|body| vec![body]));
+    let pieces: Vec<_> =
+        texts.into_iter().flatten().map(|text| expand(&text, names)).collect::<Result<_>>()?;
+    request.content = match (chunked, spec.body.is_some()) {
+        (true, _) => Content::Chunked(pieces, lines(&spec.trailers, names)?),
+        (false, true) => Content::Sized(pieces.concat()),
+        (false, false) => Content::None,
+    };
+    Ok(request)
+}
+
+fn upstream_answer(spec: &AnswerSpec, names: &dyn Names) -> Result<upstream::Answer> {
+    let chunked = spec.chunks.is_some() || !spec.trailers.is_empty();
+    let texts = spec.chunks.clone().or_else(|| spec.body.clone().map(|body| vec![body]));
+    let chunks: Vec<_> =
+        texts.into_iter().flatten().map(|text| expand(&text, names)).collect::<Result<_>>()?;
+    Ok(upstream::Answer {
+        status: spec.status,
+        fields: lines(&spec.fields, names)?,
+        chunks,
+        trailers: lines(&spec.trailers, names)?,
+        framing: if chunked { Framing::Chunked } else { Framing::Length },
+        pace: PACE,
+        hang_up: false,
+    })
+}
+
+fn lines(list: &FieldList, names: &dyn Names) -> Result<Vec<Line>> {
+    let lines = list.iter().flatten();
+    lines.map(|(name, value)| Ok((name.clone().into_bytes(), expand(value, names)?))).collect()
+}

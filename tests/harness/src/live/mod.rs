@@ -1,0 +1,105 @@
+//! What a scenario file cannot say: traps, two listeners, routes that change under a
+//! filter, a bad configuration, and the search for secrets in everything that was
+//! written.
+//!
+//! Each check is a function that gives its differences; an empty list is a pass.
+
+mod audit;
+mod config;
+mod routes;
+mod secrets;
+mod trap;
+
+use anyhow::Result;
+use postern_rig::client::Request;
+use postern_rig::message::Message;
+
+use crate::envoy::Site;
+use crate::run::{Count, Selection, now};
+use crate::scenario::{KeySeed, Named, Scenario, Seed};
+use crate::template::Names;
+
+pub use secrets::Seen;
+
+type Check = fn(&Site, &mut Seen) -> Result<Vec<String>>;
+
+const CHECKS: &[(&str, Check)] = &[
+    ("live/bad_configuration_is_refused_with_every_problem", config::every_problem),
+    ("live/missing_keys_are_refused_by_name", config::missing_keys),
+    ("live/capabilities_are_the_committed_lists", config::capabilities),
+    ("live/counters_carry_the_reason", config::counters),
+    ("live/credential_over_verified_tls", routes::over_tls),
+    ("live/injected_field_changes_no_route", routes::injected_field),
+    ("live/rewritten_path_is_refused", routes::rewritten_path),
+    ("live/rewritten_authority_is_refused", routes::rewritten_authority),
+    ("live/no_gate_no_credential", routes::without_gate),
+    ("live/trapped_gate_lets_nothing_pass", trap::gate),
+    ("live/trapped_audit_is_503_from_the_second_request", trap::audit),
+    ("live/only_the_listener_without_audit_refuses", audit::one_listener_without),
+    ("live/a_gap_is_refused_once_and_recorded", audit::gap),
+    ("live/no_secret_in_anything_written", secrets::nowhere),
+];
+
+/// Runs the checks that are selected.
+pub fn run(site: &Site, selection: &Selection, seen: &mut Seen, count: &mut Count) -> Result<()> {
+    for (name, check) in CHECKS {
+        if selection.has(name) {
+            site.world.backend.stand.set(crate::faults::Fault::default());
+            site.take_forwarded();
+            let lines = check(site, seen).unwrap_or_else(|error| vec![format!("{error:#}")]);
+            count.report(name, &lines);
+        }
+    }
+    Ok(())
+}
+
+/// A caller of a check: one key with every scope.
+struct Caller {
+    named: Named,
+}
+
+impl Caller {
+    fn new(site: &Site, check: &str) -> Result<Self> {
+        let keys = [("alice".to_owned(), KeySeed::default())].into();
+        let scenario = Scenario {
+            note: check.to_owned(),
+            config: Default::default(),
+            seed: Seed { keys },
+            boundaries: Vec::new(),
+            why: None,
+            fresh: false,
+            steps: Vec::new(),
+            want: Vec::new(),
+        };
+        let named = Named { name: format!("live/{check}"), scenario };
+        site.world.seed(&named, now())?;
+        Ok(Self { named })
+    }
+
+    /// A request with the key and, where given, the credential field.
+    fn request(&self, site: &Site, host: &str, path: &str, credential: Option<&str>) -> Request {
+        let key = site.world.names(&self.named).key("alice").unwrap_or_default();
+        let request = Request::new("GET", host, path).with("x-tap-key", key);
+        match credential {
+            Some(name) => request.with("x-tap-credential", name),
+            None => request,
+        }
+    }
+
+    fn secret(&self, site: &Site, name: &str) -> String {
+        let secret = site.world.names(&self.named).secret(name).unwrap_or_default();
+        String::from_utf8_lossy(&secret).into_owned()
+    }
+}
+
+/// A difference when `got` is not `want`.
+fn expect<T: PartialEq + std::fmt::Debug>(lines: &mut Vec<String>, what: &str, want: T, got: T) {
+    if want != got {
+        lines.push(format!("{what}: want {want:?}, got {got:?}"));
+    }
+}
+
+/// The problem code of an answer.
+fn code(answer: &Message) -> String {
+    crate::observation::Answer::of(answer).code.unwrap_or_default()
+}

@@ -1,0 +1,51 @@
+//! `postern-harness --boundary core|envoy [--only NAME]`: runs the scenarios of a boundary.
+//!
+//! One line a scenario, then `BOUNDARY: N passed`. Exit 0 when all passed, 1 when one did
+//! not, 2 when the selection is empty.
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+use clap::{Parser, ValueEnum};
+use postern_harness::run::{Selection, boundary};
+use postern_harness::scenario::Boundary;
+
+#[derive(Parser)]
+#[command(about = "Runs the scenario files of tests/scenarios on one boundary")]
+struct Options {
+    /// Where to run them.
+    #[arg(long, value_enum)]
+    boundary: Where,
+    /// Only scenarios and checks whose name starts so, such as `scrub/`.
+    #[arg(long)]
+    only: Option<String>,
+    /// Print what was observed, passed or not.
+    #[arg(long)]
+    show: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Where {
+    Core,
+    Envoy,
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    let which = match options.boundary {
+        Where::Core => Boundary::Core,
+        Where::Envoy => Boundary::Envoy,
+    };
+    let selection = Selection { only: options.only, show: options.show };
+    match boundary(which, &selection) {
+        Ok(count) if count.passed + count.failed == 0 => {
+            eprintln!("nothing selected");
+            ExitCode::from(2)
+        }
+        Ok(count) => ExitCode::from(u8::from(count.failed > 0)),
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::from(3)
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Goes through the scenarios of a boundary and prints one line for each.
+
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::Result;
+use postern_core::time::UnixMillis;
+use postern_rig::envoy::Config;
+use serde_json::Value;
+
+use crate::observation::Observation;
+use crate::scenario::{Boundary, Named, load};
+use crate::template::Names;
+use crate::verdict::differences;
+use crate::world::World;
+use crate::{core, root};
+
+/// What to run.
+#[derive(Clone, Debug, Default)]
+pub struct Selection {
+    /// Start of the names.
+    pub only: Option<String>,
+    /// Print observations.
+    pub show: bool,
+}
+
+impl Selection {
+    /// Whether `name` is to run.
+    pub fn has(&self, name: &str) -> bool {
+        self.only.as_ref().is_none_or(|only| name.starts_with(only.as_str()))
+    }
+}
+
+/// How it went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Count {
+    /// Scenarios and checks that passed.
+    pub passed: usize,
+    /// Those that did not.
+    pub failed: usize,
+}
+
+impl Count {
+    /// Prints the line of one scenario or check and counts it.
+    pub fn report(&mut self, name: &str, differences: &[String]) {
+        if differences.is_empty() {
+            self.passed += 1;
+            println!("ok      {name}");
+        } else {
+            self.failed += 1;
+            println!("FAILED  {name}");
+            differences.iter().for_each(|line| println!("        {line}"));
+        }
+    }
+
+    fn close(&self, name: &str) {
+        match self.failed {
+            0 => println!("{name}: {} passed", self.passed),
+            failed => println!("{name}: {} passed, {failed} failed", self.passed),
+        }
+    }
+}
+
+/// Where the scenario files are.
+pub fn folder() -> PathBuf {
+    root().join("tests/scenarios")
+}
+
+/// The configuration of a module as envoy/envoy.yaml ships it.
+pub fn shipped(config: &Config, module: &str) -> Value {
+    let mut document = Value::Null;
+    config.clone().module(module, |found| document = found.clone());
+    document
+}
+
+/// Now, for whatever starts in real time.
+pub fn now() -> UnixMillis {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    UnixMillis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// Runs everything selected on one boundary.
+pub fn boundary(boundary: Boundary, selection: &Selection) -> Result<Count> {
+    let scenarios = load(&folder())?;
+    let chosen: Vec<Named> = scenarios
+        .into_iter()
+        .filter(|named| named.scenario.boundaries.contains(&boundary) && selection.has(&named.name))
+        .collect();
+    let mut count = Count::default();
+    match boundary {
+        Boundary::Core => {
+            let mut virtual_core = Core::new()?;
+            for named in &chosen {
+                let (differences, _) = virtual_core.judge(named, selection.show)?;
+                count.report(&named.name, &differences);
+            }
+            count.close("core");
+        }
+        Boundary::Envoy => {
+            crate::envoy::run(&chosen, selection, &mut count)?;
+            count.close("envoy");
+        }
+    }
+    Ok(count)
+}
+
+/// The core boundary with its world and its clock.
+pub struct Core {
+    world: Rc<World>,
+    config: Config,
+    clock: UnixMillis,
+}
+
+impl Core {
+    /// A world of its own.
+    pub fn new() -> Result<Self> {
+        let config = Config::read(&root().join("envoy/envoy.yaml"))?;
+        let clock = now();
+        let world = World::new(&folder(), &|module| shipped(&config, module), clock)?;
+        Ok(Self { world: Rc::new(world), config, clock })
+    }
+
+    /// Runs a scenario; its differences from what is wanted, and what was observed.
+    pub fn judge(&mut self, named: &Named, show: bool) -> Result<(Vec<String>, Vec<Observation>)> {
+        let shipped = |module: &str| shipped(&self.config, module);
+        let (observations, end) = core::run(&self.world, named, &shipped, self.clock)?;
+        // Longer than any cache lives.
+        self.clock = end.after(std::time::Duration::from_secs(10));
+        let names = self.world.names(named);
+        let lines = judged(named, &observations, &names, show)?;
+        Ok((lines, observations))
+    }
+}
+
+/// The differences of all steps, and any sign of a secret at the client.
+pub fn judged(
+    named: &Named,
+    observations: &[Observation],
+    names: &dyn Names,
+    show: bool,
+) -> Result<Vec<String>> {
+    let mut lines = Vec::new();
+    for (index, (want, got)) in named.scenario.want.iter().zip(observations).enumerate() {
+        if show {
+            println!("{} step {}: {got:#?}", named.name, index + 1);
+        }
+        let found = differences(want, got, names)?;
+        lines.extend(found.into_iter().map(|line| format!("step {}: {line}", index + 1)));
+    }
+    Ok(lines)
+}

@@ -1,0 +1,287 @@
+//! The scenario file, as `tests/scenarios/README.md` describes it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+
+use crate::faults::Fault;
+
+/// One file.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scenario {
+    /// What it shows, in one sentence.
+    pub note: String,
+    /// Overlays on the module configurations of the base, by module.
+    #[serde(default)]
+    pub config: BTreeMap<String, Value>,
+    /// What exists before the first step.
+    #[serde(default)]
+    pub seed: Seed,
+    /// Where it runs; everywhere when absent.
+    #[serde(default = "everywhere")]
+    pub boundaries: Vec<Boundary>,
+    /// Why a boundary is missing.
+    pub why: Option<String>,
+    /// Needs modules that hold nothing from earlier scenarios.
+    #[serde(default)]
+    pub fresh: bool,
+    /// What happens.
+    pub steps: Vec<Step>,
+    /// What each step must give.
+    pub want: Vec<Want>,
+}
+
+/// Where a scenario can run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Boundary {
+    /// The pipelines in this process, virtual time.
+    Core,
+    /// A real Envoy with the built modules.
+    Envoy,
+}
+
+fn everywhere() -> Vec<Boundary> {
+    vec![Boundary::Core, Boundary::Envoy]
+}
+
+/// What the key service knows beside the credentials of the base.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Seed {
+    /// API keys by the name that steps use.
+    #[serde(default)]
+    pub keys: BTreeMap<String, KeySeed>,
+}
+
+/// One API key.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct KeySeed {
+    /// Tenant of its owner.
+    pub tenant: String,
+    /// Prefix of the key's text.
+    pub prefix: String,
+    /// Agent that presents it.
+    pub agent: String,
+    /// Scopes granted.
+    pub scopes: Vec<String>,
+    /// What the key service holds about it.
+    pub state: KeyState,
+}
+
+impl Default for KeySeed {
+    fn default() -> Self {
+        Self {
+            tenant: "acme".into(),
+            prefix: "pk_".into(),
+            agent: "agent-7".into(),
+            scopes: vec!["documents:read".into(), "documents:write".into()],
+            state: KeyState::Active,
+        }
+    }
+}
+
+/// State of a seeded key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KeyState {
+    /// Works.
+    #[default]
+    Active,
+    /// Its time is over.
+    Expired,
+    /// Taken back.
+    Revoked,
+    /// Well formed, but never stored.
+    Unknown,
+    /// The id is stored with another secret.
+    Mismatch,
+}
+
+/// One step.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Step {
+    /// What the caller sends.
+    pub request: RequestSpec,
+    /// What the upstream answers if it is asked.
+    #[serde(default)]
+    pub upstream: AnswerSpec,
+    /// How the key service behaves during the step.
+    #[serde(default)]
+    pub key_service: Fault,
+    /// A key to take back before the step.
+    pub revoke: Option<String>,
+    /// Time that passes before the step, such as `5s`.
+    pub advance: Option<String>,
+}
+
+/// Field lines in order: a list of one-entry maps.
+pub type FieldList = Vec<BTreeMap<String, String>>;
+
+/// A request.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RequestSpec {
+    /// Method.
+    pub method: String,
+    /// `Host`.
+    pub authority: String,
+    /// Request target.
+    pub path: String,
+    /// Name of a key, sent as `x-tap-key`.
+    pub key: Option<String>,
+    /// Further field lines.
+    pub fields: FieldList,
+    /// Content with a length.
+    pub body: Option<String>,
+    /// Content in chunks.
+    pub chunks: Option<Vec<String>>,
+    /// Trailer section; makes the content chunked.
+    pub trailers: FieldList,
+}
+
+impl Default for RequestSpec {
+    fn default() -> Self {
+        Self {
+            method: "GET".into(),
+            authority: "api.test".into(),
+            path: "/api/things".into(),
+            key: None,
+            fields: Vec::new(),
+            body: None,
+            chunks: None,
+            trailers: Vec::new(),
+        }
+    }
+}
+
+/// An upstream's answer.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AnswerSpec {
+    /// Status.
+    pub status: u16,
+    /// Field lines.
+    pub fields: FieldList,
+    /// Content with a length.
+    pub body: Option<String>,
+    /// Content in chunks, written one by one.
+    pub chunks: Option<Vec<String>>,
+    /// Trailer section; makes the content chunked.
+    pub trailers: FieldList,
+}
+
+impl Default for AnswerSpec {
+    fn default() -> Self {
+        Self { status: 200, fields: Vec::new(), body: None, chunks: None, trailers: Vec::new() }
+    }
+}
+
+/// What a step must give. Every key but the optional ones has to be there: silence is
+/// not a wish.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Want {
+    /// Status the client gets.
+    pub status: u16,
+    /// Problem code of our refusal.
+    pub code: Option<String>,
+    /// Response fields; null means absent.
+    #[serde(default)]
+    pub headers: BTreeMap<String, Option<String>>,
+    /// The whole content.
+    pub body: Option<String>,
+    /// Response trailers; null means absent.
+    #[serde(default)]
+    pub trailers: BTreeMap<String, Option<String>>,
+    /// The answer ends early.
+    #[serde(default)]
+    pub cut: bool,
+    /// The request as the upstream got it; null means it got none.
+    #[serde(deserialize_with = "present")]
+    pub upstream: Option<SeenWant>,
+    /// Fields of the audit record; null means absent.
+    pub audit: BTreeMap<String, Value>,
+}
+
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SeenWant>, D::Error> {
+    Option::deserialize(deserializer)
+}
+
+/// What of the forwarded request is looked at.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SeenWant {
+    /// Method.
+    pub method: Option<String>,
+    /// Path with query.
+    pub path: Option<String>,
+    /// `Host`.
+    pub authority: Option<String>,
+    /// Fields; null means absent.
+    pub fields: BTreeMap<String, Option<String>>,
+    /// Content.
+    pub body: Option<String>,
+    /// Trailers; null means absent.
+    pub trailers: BTreeMap<String, Option<String>>,
+}
+
+/// A scenario with its name, `group/file`.
+#[derive(Clone, Debug)]
+pub struct Named {
+    /// Name.
+    pub name: String,
+    /// The file's content.
+    pub scenario: Scenario,
+}
+
+/// Every scenario below `folder`, sorted by name.
+pub fn load(folder: &Path) -> Result<Vec<Named>> {
+    let mut files = Vec::new();
+    for group in folders(folder)? {
+        files.extend(
+            entries(&group)?.into_iter().filter(|f| f.extension().is_some_and(|e| e == "yaml")),
+        );
+    }
+    files.sort();
+    files.iter().map(|file| read(folder, file)).collect()
+}
+
+fn read(folder: &Path, file: &Path) -> Result<Named> {
+    let name = file.strip_prefix(folder)?.with_extension("").display().to_string();
+    let text = std::fs::read_to_string(file).with_context(|| name.clone())?;
+    let scenario: Scenario = serde_saphyr::from_str(&text).with_context(|| name.clone())?;
+    ensure!(!scenario.steps.is_empty(), "{name}: no steps");
+    ensure!(scenario.steps.len() == scenario.want.len(), "{name}: one want for each step");
+    let everywhere = scenario.boundaries.len() == 2;
+    ensure!(everywhere || scenario.why.is_some(), "{name}: a missing boundary needs `why`");
+    Ok(Named { name, scenario })
+}
+
+fn folders(folder: &Path) -> Result<Vec<PathBuf>> {
+    Ok(entries(folder)?.into_iter().filter(|path| path.is_dir()).collect())
+}
+
+fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
+    let list = std::fs::read_dir(folder).with_context(|| folder.display().to_string())?;
+    list.map(|entry| Ok(entry?.path())).collect()
+}
+
+/// `250ms`, `5s`, `2m`.
+pub fn duration(text: &str) -> Result<std::time::Duration> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let count: u64 = digits.parse().with_context(|| format!("duration {text:?}"))?;
+    let unit = match text.strip_prefix(digits) {
+        Some("ms") => 1,
+        Some("s") => 1000,
+        Some("m") => 60_000,
+        _ => anyhow::bail!("duration {text:?}: expected ms, s or m"),
+    };
+    Ok(std::time::Duration::from_millis(count.saturating_mul(unit)))
+}
