@@ -3,6 +3,7 @@
 //! Owns only the wiring: configuration and keys to a [`Pipeline`]. Invariant: it has no
 //! policy engine and no code that reads a caller's token; without a permit nothing is asked.
 #![forbid(unsafe_code)]
+#![allow(missing_docs, reason = "the macro of the SDK exports a function without")]
 #![deny(
     clippy::unwrap_used,
     clippy::expect_used,
