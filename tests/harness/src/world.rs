@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use postern_core::api_key::{ALPHABET, KeyId, SECRET_LENGTH, StoredKey, assemble};
+use postern_core::binding::Binding;
 use postern_core::config;
 use postern_core::secret::Secret;
 use postern_core::time::{Entropy, UnixMillis};
@@ -62,6 +63,8 @@ pub struct CredentialSeed {
     pub tenant: String,
     /// Value.
     pub value: String,
+    /// Its binding, where the gate of this base has none for it.
+    pub binding: Option<postern_core::binding::Wire>,
 }
 
 /// The tenant of the gateway.
@@ -130,9 +133,9 @@ impl World {
         let database = Config::local(&folder.path().join("keys")).database;
         let pool =
             runtime.block_on(postern_keys::store::open(&database)).map_err(anyhow::Error::msg)?;
-        let (tokens, operator) =
-            runtime.block_on(genuine.mint(TENANT, now)).map_err(anyhow::Error::msg)?;
-        runtime.block_on(genuine.mint(OTHER_TENANT, now)).map_err(anyhow::Error::msg)?;
+        let mint = |tenant| runtime.block_on(genuine.mint(tenant, now)).map_err(anyhow::Error::msg);
+        let (tokens, ours) = mint(TENANT)?;
+        let (_, theirs) = mint(OTHER_TENANT)?;
         let sim = genuine.sim_key();
         let stand = Stand::default();
         let backend = Arc::new(Backend { runtime, genuine, impostor, stand });
@@ -150,8 +153,11 @@ impl World {
         for (name, label) in [("POSTERN_PERMIT_KEY", "permit"), ("POSTERN_SHARED_KEY", "shared")] {
             environment.push((name.to_owned(), URL_SAFE_NO_PAD.encode(derive(label))));
         }
-        let operator_id = operator.operator_id;
-        let seed = caller.enrol(Role::Operator, operator.token)?;
+        let mut operators = BTreeMap::new();
+        for (tenant, operator) in [(TENANT, ours), (OTHER_TENANT, theirs)] {
+            let seed = caller.enrol(Role::Operator, operator.token)?;
+            operators.insert(tenant.to_owned(), (operator.operator_id, seed));
+        }
         let overlay = serde_json::json!({
             "key_service": {"gateway_id": hex(&tokens.gateway_id)},
             "danger_allow_simulated": {"key": URL_SAFE_NO_PAD.encode(sim)},
@@ -165,7 +171,7 @@ impl World {
             pool,
             seen: Mutex::new(0),
         };
-        world.store_credentials(&caller, operator_id, &seed, shipped)?;
+        world.store_credentials(&caller, &operators, shipped)?;
         world.take_records()?;
         Ok(world)
     }
@@ -191,15 +197,18 @@ impl World {
     fn store_credentials(
         &self,
         caller: &Caller<'_>,
-        operator_id: [u8; 16],
-        seed: &[u8; 32],
+        operators: &BTreeMap<String, ([u8; 16], [u8; 32])>,
         shipped: &dyn Fn(&str) -> Value,
     ) -> Result<()> {
         let gate = self.module("gate", shipped("gate"), None);
         let gate = config::gate::Config::parse(gate.to_string().as_bytes())?;
         for (name, credential) in &self.base.credentials {
-            let bindings = gate.bindings.iter().filter(|b| b.credential().as_str() == name);
+            let own = credential.binding.clone().map(Binding::try_from).transpose()?;
+            let bound = gate.bindings.iter().filter(|b| b.credential().as_str() == name);
+            let bindings = bound.chain(own.iter());
             let bindings = bindings.map(|binding| store::Binding::new(binding.canonical()));
+            let operator = operators.get(&credential.tenant);
+            let (operator_id, seed) = operator.context("a tenant without an operator")?;
             let request = store::Request {
                 credential: name.clone(),
                 description: String::new(),
@@ -211,7 +220,7 @@ impl World {
             let identity = Identity::from_seed(&Secret::new(seed.to_vec()))?;
             let asker = Asker {
                 identity: &identity,
-                gateway_id: operator_id,
+                gateway_id: *operator_id,
                 tenant: &credential.tenant,
                 now: caller.now,
             };
@@ -276,7 +285,8 @@ impl World {
         Ok(())
     }
 
-    /// The edge records that arrived since the last call: the exact bytes of each.
+    /// The edge records that arrived since the last call, the exact bytes of each; those
+    /// that only open a chain are left out.
     pub fn take_records(&self) -> Result<Vec<Vec<u8>>> {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let rows: Vec<(i64, Vec<u8>)> = self.backend.runtime.block_on(async {
@@ -290,7 +300,10 @@ impl World {
             if let (Some("request"), Some(record)) =
                 (event["kind"].as_str(), event["record"].as_str())
             {
-                records.push(record.as_bytes().to_vec());
+                let is_start = record.contains("\"kind\":\"chain_started\"");
+                if !is_start {
+                    records.push(record.as_bytes().to_vec());
+                }
             }
         }
         Ok(records)

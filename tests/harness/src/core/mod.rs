@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use postern_core::config;
-use postern_core::ledger::{Ledger, Logged};
+use postern_core::ledger::{Ledger, Logged, Output};
 use postern_core::receipt::{Sequence, SharedData};
 use postern_core::time::UnixMillis;
 use postern_core::{credential, gate, keyring, record};
@@ -22,9 +22,13 @@ use postern_crp::Role;
 use postern_crp::client::{Client, Settings};
 use serde_json::Value;
 
+use crate::faults::Fault;
 use crate::observation::{Observation, comparable};
 use crate::scenario::{Named, duration};
 use crate::world::World;
+
+/// Longer than the ledger waits between two attempts after a single fault.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The modules of one scenario.
 pub struct Modules {
@@ -57,9 +61,7 @@ pub fn run(
         if let Some(span) = &step.advance {
             now.set(now.get().after(duration(span)?));
         }
-        world.backend.stand.set(step.key_service.clone());
         observations.push(modules.step(named, index).with_context(step_name)?);
-        world.backend.stand.set(crate::faults::Fault::default());
     }
     Ok((observations, now.get()))
 }
@@ -118,7 +120,10 @@ impl Modules {
         let step = named.scenario.steps.get(index).context("no such step")?;
         let received = self.now.get();
         let state = self.sequence.state(&self.shared_keys, &mut self.shared, received);
-        let outcome = host::run(self, step, &names, state)?;
+        world.backend.stand.set(step.key_service.clone());
+        let outcome = host::run(self, step, &names, state);
+        world.backend.stand.set(Fault::default());
+        let outcome = outcome?;
         let seq = self.sequence.next();
         let facts = record::ResponseFacts {
             status: Some(outcome.answer.status),
@@ -127,18 +132,30 @@ impl Modules {
         };
         let logged = Logged { draft: outcome.record.as_deref(), seq: seq.as_deref(), facts };
         self.ledger.log(logged, &mut self.shared, self.now.get());
-        self.deliver();
-        let records = self.world.take_records()?;
+        let records = self.delivered()?;
+        anyhow::ensure!(records.len() <= 1, "{} records for one request", records.len());
         let audit = records.last().and_then(|record| comparable(record));
         Ok(Observation { answer: outcome.answer, upstream: outcome.upstream, audit })
     }
 
-    /// Lets time pass until the collector has everything.
-    fn deliver(&mut self) {
-        self.now.set(self.now.get().after(Duration::from_millis(100)));
+    /// Lets time pass until the collector has the record of a request.
+    fn delivered(&mut self) -> Result<Vec<Vec<u8>>> {
+        let end = self.now.get().after(PATIENCE);
+        while self.now.get() < end {
+            self.now.set(self.now.get().after(Duration::from_millis(100)));
+            self.submit();
+            let records = self.world.take_records()?;
+            if !records.is_empty() {
+                return Ok(records);
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    fn submit(&mut self) {
         self.ledger.submit(exchange::moment(self.now.get()));
         while let Some(output) = self.ledger.poll() {
-            if let postern_core::ledger::Output::Call(call) = output {
+            if let Output::Call(call) = output {
                 let (id, result) = exchange::perform(&self.world.backend, call, &self.now);
                 self.ledger.heard(id, result, exchange::moment(self.now.get()));
             }

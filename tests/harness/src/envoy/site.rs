@@ -96,7 +96,7 @@ impl Site {
         let mut records = Vec::new();
         let waited = until(PATIENCE, || {
             match self.world.take_records() {
-                Ok(more) => records.extend(more.into_iter().filter(|record| !is_start(record))),
+                Ok(more) => records.extend(more),
                 Err(error) => return Some(Err(error)),
             }
             (records.len() >= count).then_some(Ok(()))
@@ -104,11 +104,6 @@ impl Site {
         waited.transpose()?;
         Ok(records)
     }
-}
-
-/// The record that opens a chain says nothing about a request.
-pub fn is_start(record: &[u8]) -> bool {
-    comparable(record).is_some_and(|record| record["kind"] == "chain_started")
 }
 
 /// A running Envoy.
@@ -154,9 +149,7 @@ impl Gateway {
             if let Some(key) = &step.revoke {
                 site.world.revoke(named, key, now())?;
             }
-            site.world.backend.stand.set(step.key_service.clone());
             let seen = self.settled(site, step, &names, want.status);
-            site.world.backend.stand.set(Fault::default());
             observations.push(seen.with_context(|| format!("step {}", index + 1))?);
         }
         Ok(observations)
@@ -184,7 +177,10 @@ impl Gateway {
     fn step(&self, site: &Site, step: &Step, names: &dyn Names) -> Result<Observation> {
         let answer = upstream_answer(&step.upstream, names)?;
         site.upstreams.values().for_each(|upstream| upstream.answer(answer.clone()));
-        let message = self.ask(&request(&step.request, names)?)?;
+        site.world.backend.stand.set(step.key_service.clone());
+        let message = self.ask(&request(&step.request, names)?);
+        site.world.backend.stand.set(Fault::default());
+        let message = message?;
         let forwarded = site.take_forwarded();
         ensure!(forwarded.len() <= 1, "{} requests reached an upstream", forwarded.len());
         let records = site.wait_for_records(1)?;
