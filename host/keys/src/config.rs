@@ -259,6 +259,12 @@ mod tests {
     }
 
     #[test]
+    fn the_example_is_the_defaults() {
+        let example = Config::parse(include_bytes!("../keys.example.yaml"), Path::new("/srv"));
+        assert_eq!(example.unwrap(), Config::parse(b"data_dir: data", Path::new("/srv")).unwrap());
+    }
+
+    #[test]
     fn what_is_wrong_is_named() {
         for (yaml, part) in [
             ("data_dir: d\nlisten: 0.0.0.0:1\n", "listen: expected a loopback address"),

@@ -22,10 +22,7 @@ pub fn key_or_new(
     draw: impl FnOnce() -> Result<Secret, Fault>,
 ) -> Result<Secret, Fault> {
     if !path.exists() {
-        let key = draw()?;
-        let text = Secret::new(B64.encode(key.expose()).into_bytes());
-        postern_files::write_private(path, text.expose()).map_err(|e| Fault::file(path, &e))?;
-        return Ok(key);
+        make(path, &draw()?)?;
     }
     let text = postern_files::read_private(path, MAX_KEY_FILE);
     let text = text.map(Secret::new).map_err(|e| Fault::file(path, &e))?;
@@ -34,6 +31,22 @@ pub fn key_or_new(
     key.ok()
         .filter(|key| key.len() == 32)
         .ok_or_else(|| Fault::file(path, &"expected 32 bytes in base64url"))
+}
+
+/// Writes a key under a name of its own and links it to `path`: of two processes that
+/// start at once one makes the key, and both then read it.
+fn make(path: &Path, key: &Secret) -> Result<(), Fault> {
+    let text = Secret::new(B64.encode(key.expose()).into_bytes());
+    let mine = path.with_extension(format!("new{}", std::process::id()));
+    postern_files::write_private(&mine, text.expose()).map_err(|e| Fault::file(&mine, &e))?;
+    let linked = std::fs::hard_link(&mine, path);
+    std::fs::remove_file(&mine).map_err(|e| Fault::file(&mine, &e))?;
+    match linked {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+            Err(Fault::file(path, &error))
+        }
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

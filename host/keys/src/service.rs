@@ -177,6 +177,15 @@ impl Service {
         integrity::check(&mut db, &self.inner.audit).await
     }
 
+    /// The whole chain in the export format, as `tenant` may see it; `None` sees all.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn export(&self, tenant: Option<&str>) -> Result<String, Fault> {
+        let mut db = self.inner.pool.acquire().await?;
+        crate::audit::export::export(&mut db, &self.inner.audit, tenant).await
+    }
+
     /// The newest checkpoint note.
     ///
     /// # Errors

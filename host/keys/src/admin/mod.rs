@@ -18,7 +18,7 @@ use postern_core::time::UnixMillis;
 use postern_crp::Role;
 use sqlx::SqliteConnection;
 
-use crate::audit::{Break, export};
+use crate::audit::Break;
 use crate::fault::Fault;
 use crate::operator_auth::{self, Claim, Fields, Request};
 use crate::service::{HttpAnswer, Service, unavailable};
@@ -154,9 +154,7 @@ impl Service {
     }
 
     async fn show_export(&self, operator: &Operator) -> Result<HttpAnswer, Fault> {
-        let mut db = self.inner.pool.acquire().await?;
-        let text = export::export(&mut db, &self.inner.audit, Some(&operator.tenant)).await?;
-        let body = text.into_bytes();
+        let body = self.export(Some(&operator.tenant)).await?.into_bytes();
         Ok(HttpAnswer { status: 200, content_type: "application/jsonl", body })
     }
 

@@ -10,10 +10,12 @@ use sqlx::SqliteConnection;
 
 use super::Asker;
 use crate::fault::Fault;
+use crate::service::Inner;
 use crate::store::api_keys;
 
-/// Answers a look-up and writes, once a minute for a key, that it was used.
+/// Answers a look-up and records, once a minute for a key, that it was used.
 pub(super) async fn look_up(
+    service: &Inner,
     db: &mut SqliteConnection,
     asker: &Asker<'_>,
     request: &Request,
@@ -22,8 +24,9 @@ pub(super) async fn look_up(
     let mut entries = Vec::with_capacity(request.ids.len());
     for id in &request.ids {
         let entry = api_keys::find(&mut *db, asker.tenant, id).await?;
-        if entry.is_some() {
-            api_keys::touch(&mut *db, id, now).await?;
+        if entry.is_some() && api_keys::touch(&mut *db, id, now).await? {
+            let event = asker.event("key_used").with("key", id.as_str());
+            service.audit.append(&mut *db, event, now).await?;
         }
         entries.push((*id, entry));
     }

@@ -173,7 +173,7 @@ impl Inner {
                 release::release(self, db, asker, request, least, now).await.map(Answer::Release)
             }
             Message::Enrol(request) => enrol::enrol(self, db, request, now).await,
-            Message::Directory(request) => directory::look_up(db, asker, request, now).await,
+            Message::Directory(request) => directory::look_up(self, db, asker, request, now).await,
             Message::Store(request) => store::store(self, db, asker, request, now).await,
             Message::Audit(request) => {
                 let sender = Sender { gateway: asker.gateway, tenant: asker.tenant };

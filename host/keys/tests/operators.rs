@@ -1,0 +1,192 @@
+//! The operators' interface: who may, what is refused, what is shown.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use postern_keys::admin::Rotation;
+use postern_keys::audit::{Break, verify_export};
+use postern_keys::operator_auth;
+use serde_json::Value;
+use support::*;
+
+fn json(body: &[u8]) -> Value {
+    serde_json::from_slice(body).unwrap()
+}
+
+#[tokio::test]
+async fn only_an_operators_fresh_signature_opens_the_interface() {
+    let world = World::in_memory().await;
+    let acme = world.tenant("acme").await;
+    let request = operator_auth::Request {
+        method: "GET",
+        authority: "keys",
+        path: "/api/v1/keys",
+        query: "",
+        body: b"",
+    };
+    let signed =
+        |party: &Party, now| operator_auth::sign(&request, &claim(party, now), &signing(party));
+    let good = signed(&acme.operator, NOW);
+    let ask = async |fields: Option<operator_auth::Fields>| {
+        world.service.operator_request(&request, fields.as_ref(), NOW).await.status
+    };
+    assert_eq!(ask(None).await, 401);
+    assert_eq!(ask(Some(signed(&acme.gate, NOW))).await, 401);
+    assert_eq!(ask(Some(signed(&Party::new("acme"), NOW))).await, 401);
+    assert_eq!(ask(Some(signed(&acme.operator, later(61_000)))).await, 401);
+    assert_eq!(ask(Some(good.clone())).await, 200);
+    assert_eq!(ask(Some(good)).await, 401, "replay");
+    let other = operator_auth::Request { path: "/api/v1/credentials", ..request };
+    let moved = signed(&acme.operator, NOW);
+    let answer = world.service.operator_request(&other, Some(&moved), NOW).await;
+    assert_eq!(answer.status, 401);
+}
+
+#[tokio::test]
+async fn a_revoked_operator_is_refused() {
+    let world = World::in_memory().await;
+    let acme = world.tenant("acme").await;
+    let id: String = acme.operator.id.iter().map(|byte| format!("{byte:02x}")).collect();
+    let path = format!("/api/v1/gateways/{id}/revoke");
+    assert_eq!(world.operate(&acme.operator, "POST", &path, b"", NOW).await.status, 204);
+    assert_eq!(world.operate(&acme.operator, "GET", "/api/v1/keys", b"", NOW).await.status, 401);
+}
+
+#[tokio::test]
+async fn an_operator_sees_and_changes_only_its_own_tenant() {
+    let world = World::in_memory().await;
+    let (acme, other) = (world.tenant("acme").await, world.tenant("other").await);
+    world.put(&acme, b"value", NOW).await;
+    world.api_key(&acme, "AbCd0123", "ada", NOW).await;
+    for (method, path) in [
+        ("POST", "/api/v1/keys/AbCd0123/revoke"),
+        ("DELETE", "/api/v1/credentials/slack"),
+        ("GET", "/api/v1/nothing"),
+    ] {
+        assert_eq!(
+            world.operate(&other.operator, method, path, b"", NOW).await.status,
+            404,
+            "{path}"
+        );
+    }
+    for (path, list) in [("/api/v1/keys", "keys"), ("/api/v1/credentials", "credentials")] {
+        let answer = world.operate(&other.operator, "GET", path, b"", NOW).await;
+        assert_eq!(json(&answer.body)[list], serde_json::json!([]), "{path}");
+    }
+    let export = world.export(&other, NOW).await;
+    assert!(export.contains("\"bytes\"") && export.lines().any(|line| !line.contains("bytes")));
+    let report = verify_export(export.as_bytes(), &world.service.audit_key(), None);
+    assert_eq!(report.broken, None);
+    assert!(report.withheld > 0);
+}
+
+#[tokio::test]
+async fn an_eleventh_active_key_of_a_user_is_a_conflict() {
+    let world = World::in_memory().await;
+    let acme = world.tenant("acme").await;
+    for at in 0..10 {
+        assert_eq!(world.api_key(&acme, &format!("Key0000{at}"), "ada", NOW).await, 200);
+    }
+    assert_eq!(world.api_key(&acme, "Key00010", "ada", NOW).await, 409);
+    assert_eq!(world.api_key(&acme, "Key00011", "bob", NOW).await, 200);
+    assert_eq!(world.api_key(&acme, "Key00011", "bob", NOW).await, 409, "taken id");
+    let path = "/api/v1/keys/Key00000/revoke";
+    assert_eq!(world.operate(&acme.operator, "POST", path, b"", NOW).await.status, 200);
+    assert_eq!(world.api_key(&acme, "Key00010", "ada", NOW).await, 200);
+}
+
+#[tokio::test]
+async fn a_rotated_key_ends_after_the_overlap_and_its_successor_goes_on() {
+    let world = World::in_memory().await;
+    let acme = world.tenant("acme").await;
+    world.api_key(&acme, "OldKey00", "ada", NOW).await;
+    let new = new_key("NewKey00", "ada");
+    let rotation = Rotation { id: new.id, salt: new.salt, hash: new.hash, overlap_seconds: 60 };
+    let body = serde_json::to_vec(&rotation).unwrap();
+    let path = "/api/v1/keys/OldKey00/rotate";
+    let answer = world.operate(&acme.operator, "POST", path, &body, NOW).await;
+    assert_eq!((answer.status, json(&answer.body)["id"].as_str()), (200, Some("NewKey00")));
+    let found = world.look_up(&acme.gate, &["NewKey00", "OldKey00"], NOW).await;
+    let ends: Vec<_> =
+        found.entries.into_iter().map(|(_, entry)| entry.unwrap().record.not_after).collect();
+    assert_eq!(ends, [None, Some(later(60_000))]);
+    let list = world.operate(&acme.operator, "GET", "/api/v1/keys", b"", later(60_000)).await;
+    let states: Vec<Value> = json(&list.body)["keys"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|key| serde_json::json!([key["id"], key["state"], key["replaced_by"]]))
+        .collect();
+    assert!(states.contains(&serde_json::json!(["OldKey00", "expired", "NewKey00"])), "{states:?}");
+    assert!(states.contains(&serde_json::json!(["NewKey00", "active", null])), "{states:?}");
+}
+
+#[tokio::test]
+async fn a_malformed_key_is_a_bad_request() {
+    let world = World::in_memory().await;
+    let acme = world.tenant("acme").await;
+    for (member, value) in [
+        ("id", "short".into()),
+        ("salt", "AA".into()),
+        ("hash", "AA".into()),
+        ("grant", serde_json::json!({"user": "ada"})),
+        ("key", "pk_secret".into()),
+    ] {
+        let mut body = serde_json::to_value(new_key("AbCd0123", "ada")).unwrap();
+        body[member] = value;
+        let body = body.to_string();
+        let answer =
+            world.operate(&acme.operator, "POST", "/api/v1/keys", body.as_bytes(), NOW).await;
+        assert_eq!(answer.status, 400, "{member}");
+    }
+    let mut new = new_key("AbCd0123", "ada");
+    new.grant.trust = "root".into();
+    let body = serde_json::to_vec(&new).unwrap();
+    assert_eq!(world.operate(&acme.operator, "POST", "/api/v1/keys", &body, NOW).await.status, 400);
+}
+
+#[tokio::test]
+async fn one_changed_byte_of_the_stored_chain_is_named_online_and_offline() {
+    let world = World::on_disk().await;
+    let acme = world.tenant("acme").await;
+    world.service.maintain(later(60_000)).await.unwrap();
+    let note = world.service.last_checkpoint().await.unwrap().unwrap();
+    let files = std::fs::read_dir(world.dir.path().join("data/checkpoints")).unwrap();
+    assert!(
+        files
+            .into_iter()
+            .any(|file| std::fs::read_to_string(file.unwrap().path()).unwrap() == note)
+    );
+    let key = world.service.audit_key();
+    let good = verify_export(world.export(&acme, NOW).await.as_bytes(), &key, Some(&note));
+    assert_eq!(good.broken, None);
+    let integrity = world.operate(&acme.operator, "GET", "/audit/integrity", b"", NOW).await;
+    assert_eq!(json(&integrity.body)["intact"], true);
+
+    let database = format!("sqlite:{}", world.dir.path().join("data/keys.sqlite").display());
+    let pool = sqlx::SqlitePool::connect(&database).await.unwrap();
+    sqlx::query("UPDATE audit_events SET bytes = CAST(replace(CAST(bytes AS TEXT), 'gate', 'Gate') AS BLOB) WHERE n = 3")
+        .execute(&pool)
+        .await
+        .unwrap();
+    let broken = verify_export(world.export(&acme, NOW).await.as_bytes(), &key, Some(&note));
+    assert_eq!((broken.good, broken.broken), (2, Some(Break::Changed { n: 3 })));
+    let integrity = world.operate(&acme.operator, "GET", "/audit/integrity", b"", NOW).await;
+    assert_eq!(json(&integrity.body)["broken"], "event 3 was changed");
+
+    sqlx::query("DELETE FROM audit_events WHERE n >= 3").execute(&pool).await.unwrap();
+    let cut = world.service.integrity().await.unwrap();
+    assert!(matches!(cut.broken, Some(Break::Truncated { first: 3, .. })), "{:?}", cut.broken);
+}
+
+#[tokio::test]
+async fn a_checkpoint_is_signed_each_hundred_events() {
+    let world = World::in_memory().await;
+    let acme = world.tenant("acme").await;
+    for _ in 0..100 {
+        world.put(&acme, b"value", NOW).await;
+    }
+    let note = world.service.last_checkpoint().await.unwrap().unwrap();
+    let count = note.lines().find_map(|line| line.strip_prefix("count ")).unwrap();
+    assert!(count.parse::<u64>().unwrap() >= 100, "{note}");
+}

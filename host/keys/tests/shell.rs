@@ -1,0 +1,88 @@
+//! The HTTP shell over real sockets: TLS only, limits, clean end.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+
+use postern_keys::{http, tls};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use support::*;
+
+fn exchange(address: SocketAddr, roots: &RootCertStore, request: Vec<u8>) -> String {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots.clone())
+        .with_no_client_auth();
+    let name = ServerName::try_from("localhost").unwrap();
+    let client = ClientConnection::new(Arc::new(config), name).unwrap();
+    let mut stream = StreamOwned::new(client, TcpStream::connect(address).unwrap());
+    stream.write_all(&request).unwrap();
+    let mut answer = Vec::new();
+    // The end without close_notify is an error to rustls; what came before it counts.
+    let _ = stream.read_to_end(&mut answer);
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+fn request(method: &str, path: &str, fields: &str, body: &[u8]) -> Vec<u8> {
+    let length = body.len();
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {length}\r\n{fields}\r\n"
+    );
+    [head.as_bytes(), body].concat()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_shell_speaks_tls_only_bounds_requests_and_stops() {
+    let world = World::on_disk().await;
+    let running = http::start(world.service.clone(), &world.config).await.unwrap();
+    let address = running.address();
+    let pem = std::fs::read(tls::authority_file(&world.config).unwrap()).unwrap();
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(&pem).unwrap()).unwrap();
+    let crp = "content-type: application/crp\r\n";
+    let rows = [
+        (request("GET", "/health", "", b""), "200", "\"attestation\":\"SIMULATED\""),
+        (request("GET", "/ready", "", b""), "200", "\"ready\":true"),
+        (request("GET", "/crp/v1/evidence", "", b""), "200", "\"kind\":\"sim\""),
+        (
+            request("POST", "/crp/v1/evidence", "", b"{\"nonce\":\"AAAAAAAAAAAAAAAAAAAAAA\"}"),
+            "200",
+            "sim",
+        ),
+        (request("POST", "/crp/v1/evidence", "", b"{}"), "400", "bad_request"),
+        (request("GET", "/audit/signing-key", "", b""), "200", "Ed25519"),
+        (
+            request("POST", "/crp/v1/message", crp, b"rubbish"),
+            "400",
+            "x-crp-attestation: SIMULATED",
+        ),
+        (request("POST", "/crp/v1/message", "", b"rubbish"), "400", ""),
+        (request("POST", "/crp/v1/message", crp, &vec![0; 65_537]), "413", ""),
+        (request("GET", "/api/v1/credentials", "", b""), "401", "invalid_token"),
+        (request("GET", "/nothing", "", b""), "401", "invalid_token"),
+        (request("DELETE", "/health", "", b""), "405", ""),
+    ];
+    let asked = tokio::task::spawn_blocking(move || {
+        for (request, status, part) in rows {
+            let answer = exchange(address, &roots, request.clone());
+            let first = String::from_utf8_lossy(&request[..40]).into_owned();
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{first}: {answer}");
+            assert!(answer.contains(part), "{first}: {answer}");
+        }
+        let mut plain = TcpStream::connect(address).unwrap();
+        plain.write_all(&request("GET", "/health", "", b"")).unwrap();
+        let mut answer = Vec::new();
+        let _ = plain.read_to_end(&mut answer);
+        assert!(!String::from_utf8_lossy(&answer).contains("HTTP/1.1"));
+    });
+    asked.await.unwrap();
+    running.stop().await;
+    assert!(TcpStream::connect(address).is_err());
+}
