@@ -1,2 +1,119 @@
-//! Not written yet.
-fn main() {}
+//! `postern`: one command for operators.
+//!
+//! Owns the command line: arguments in, a report and an exit code out. What a command
+//! does lives in the crates it calls. Invariant: a credential value comes from stdin or a
+//! prompt and from nowhere else, and nothing here prints one.
+//!
+//! Exit codes: 0 done or good, 1 found bad, 2 called wrongly, 3 the environment, 4 our bug.
+#![forbid(unsafe_code)]
+
+mod check;
+mod commands;
+mod failure;
+mod operator;
+mod output;
+mod random;
+mod service;
+mod span;
+
+use std::panic::catch_unwind;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use serde_json::json;
+
+use commands::{apikey, audit, check as check_command, completions, credential, enrol, keys, man};
+use failure::{Failure, Kind, Outcome};
+use output::Output;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done, or good
+  1  found bad (check, verify, denied)
+  2  called wrongly
+  3  the environment: cannot reach, cannot read, missing tool
+  4  a bug in postern";
+
+/// The credential gateway: agents call APIs without ever holding a secret.
+#[derive(Parser)]
+#[command(name = "postern", version, after_help = EXIT_CODES, propagate_version = true)]
+struct Cli {
+    /// Print one JSON document on stdout; messages go to stderr.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// The attested key service.
+    #[command(subcommand)]
+    Keys(keys::Command),
+    /// Make the identities of a gateway and of its operator.
+    Enrol(enrol::Args),
+    /// Credentials: stored sealed, never shown again.
+    #[command(subcommand)]
+    Credential(credential::Command),
+    /// API keys for agents, scripts and people.
+    #[command(subcommand)]
+    Apikey(apikey::Command),
+    /// The audit chain.
+    #[command(subcommand)]
+    Audit(audit::Command),
+    /// Look for mistakes in an envoy.yaml or a module's configuration.
+    Check(check_command::Args),
+    /// Print shell completions.
+    Completions(completions::Args),
+    /// Write the manual pages.
+    Man(man::Args),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let out = Output { json: cli.json };
+    let outcome = catch_unwind(|| run(cli.command, out)).unwrap_or_else(|_| {
+        // The panic hook has already written where and why.
+        Err(Failure::bug("this should not have happened; please report it"))
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => report(&failure, out),
+    }
+}
+
+fn run(command: Command, out: Output) -> Outcome {
+    match command {
+        Command::Keys(command) => keys::run(command, out),
+        Command::Enrol(args) => enrol::run(&args, out),
+        Command::Credential(command) => credential::run(command, out),
+        Command::Apikey(command) => apikey::run(command, out),
+        Command::Audit(command) => audit::run(command, out),
+        Command::Check(args) => check_command::run(&args, out),
+        Command::Completions(args) => completions::run(&args, Cli::command()),
+        Command::Man(args) => man::run(&args, Cli::command(), out),
+    }
+}
+
+/// Says what went wrong, unless the command's own report has said it.
+fn report(failure: &Failure, out: Output) -> ExitCode {
+    let text = failure.to_string();
+    if !text.is_empty() {
+        out.note(&format!("postern: {text}"));
+        let document = json!({"error": {"kind": failure.kind.name(), "message": text}});
+        if out.json && out.result(&document, "").is_err() {
+            return ExitCode::from(Kind::Environment.code());
+        }
+    }
+    ExitCode::from(failure.kind.code())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,66 @@
+//! Rules for what Envoy itself writes down: no field that holds or held a secret.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::Allowed;
+use super::bootstrap::Bootstrap;
+use super::report::Report;
+use super::yaml::At;
+
+/// Fields that carry secrets whatever the configuration says.
+const ALWAYS: &[&str] = &["authorization", "proxy-authorization", "cookie", "x-tap-key"];
+
+/// The rules over every format string of the document.
+pub fn check(bootstrap: &Bootstrap<'_>, _: Allowed, report: &mut Report) {
+    let secret = secret_fields(bootstrap);
+    for at in bootstrap.root.walk() {
+        if let Some(text) = at.text() {
+            check_format(&at, text, &secret, report);
+        }
+        for item in at.list("additional_request_headers_to_log") {
+            if let Some(name) = item.text().filter(|name| secret.contains(&name.to_lowercase())) {
+                report.error(&item, shown(name));
+            }
+        }
+    }
+}
+
+fn secret_fields(bootstrap: &Bootstrap<'_>) -> BTreeSet<String> {
+    let mut fields: BTreeSet<String> = ALWAYS.iter().map(|&name| name.to_owned()).collect();
+    let header = |value: &Value, part: &str| {
+        value
+            .get(part)
+            .and_then(|part| part.get("header"))
+            .and_then(Value::as_str)
+            .map(str::to_lowercase)
+    };
+    for plugin in &bootstrap.plugins {
+        fields.extend(plugin.list("bindings").iter().filter_map(|b| header(b, "site")));
+        fields.extend(plugin.list("authenticators").iter().filter_map(|a| header(a, "api_key")));
+    }
+    fields
+}
+
+/// `%REQ(A?B):Z%` prints A, or B where A is absent; CEL reads `request.headers['a']`.
+fn check_format(at: &At<'_>, text: &str, secret: &BTreeSet<String>, report: &mut Report) {
+    let lower = text.to_lowercase();
+    for command in ["%req(", "%req_without_query("] {
+        for (_, rest) in lower.match_indices(command).map(|(n, c)| lower.split_at(n + c.len())) {
+            let names = rest.split([')', '%']).next().unwrap_or("");
+            for name in names.split('?').filter(|name| secret.contains(*name)) {
+                report.error(at, shown(name));
+            }
+        }
+    }
+    if lower.contains("request.headers") {
+        for name in secret.iter().filter(|name| lower.contains(&format!("'{name}'"))) {
+            report.error(at, shown(name));
+        }
+    }
+}
+
+fn shown(name: &str) -> String {
+    format!("prints the request field {name:?}, which holds a secret")
+}

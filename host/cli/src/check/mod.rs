@@ -1,0 +1,66 @@
+//! `postern check`: what is wrong with a configuration, all of it at once.
+//!
+//! Owns the lint rules over an `envoy.yaml` and the call of the modules' own parsers.
+//! Knows no network and no file. Invariant: a rule only reads the document; what a module
+//! would refuse is decided by the module's parser and nowhere else.
+
+mod bootstrap;
+mod clusters;
+mod listeners;
+mod logs;
+mod modules;
+mod report;
+mod routes;
+#[cfg(test)]
+mod tests;
+pub mod yaml;
+
+pub use modules::Module;
+pub use report::{Report, Severity};
+
+use bootstrap::Bootstrap;
+use yaml::{At, Node};
+
+/// What the caller of the check has agreed to.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Allowed {
+    /// Evidence of kind `sim`.
+    pub simulated: bool,
+    /// Credentialed clusters without TLS, on loopback only.
+    pub plain_upstream: bool,
+}
+
+/// One group of rules.
+type Rule = fn(&Bootstrap<'_>, Allowed, &mut Report);
+
+/// Every rule over an Envoy bootstrap, in the order of the report.
+const RULES: &[Rule] =
+    &[listeners::check, modules::check, routes::check, clusters::check, logs::check];
+
+/// Checks one document: an Envoy bootstrap, or the configuration of one module.
+pub fn check(text: &str, module: Option<Module>, allowed: Allowed) -> Report {
+    let mut report = Report::default();
+    match Node::parse(text) {
+        Err(error) => report.unreadable(&error),
+        Ok(node) => check_document(&At::root(&node), module, allowed, &mut report),
+    }
+    report.in_order()
+}
+
+fn check_document(root: &At<'_>, module: Option<Module>, allowed: Allowed, report: &mut Report) {
+    if let Some(module) = module {
+        return modules::check_bare(module, root, allowed, report);
+    }
+    if root.get("static_resources").is_some() {
+        let bootstrap = Bootstrap::read(root, report);
+        return RULES.iter().for_each(|rule| rule(&bootstrap, allowed, report));
+    }
+    match Module::of_settings(root) {
+        Some(module) => modules::check_bare(module, root, allowed, report),
+        None => report.error(
+            root,
+            "expected an envoy.yaml (with static_resources) or the configuration of a module \
+             (say which with --module)",
+        ),
+    }
+}

@@ -1,0 +1,385 @@
+//! Rules for each of our modules, wherever it stands, and the modules' own parsers.
+
+use std::collections::BTreeSet;
+
+use postern_core::config::{self, ConfigError};
+use serde_json::Value;
+
+use super::Allowed;
+use super::bootstrap::{Bootstrap, is_type};
+use super::report::Report;
+use super::yaml::At;
+
+/// The name of our VMs and of nothing else.
+const VM_ID: &str = "postern";
+/// Exports that load a module: Envoy needs them and does not restrict them.
+const LOADERS: &[&str] = &["_initialize", "proxy_abi_version_0_2_1", "proxy_on_memory_allocate"];
+
+fn is_loader(line: &str) -> bool {
+    LOADERS.contains(&bare(line))
+}
+
+/// `import env.proxy_log` and `export proxy_on_log` without what stands before the name.
+fn bare(line: &str) -> &str {
+    line.rsplit([' ', '.']).next().unwrap_or(line)
+}
+
+/// One of our three modules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub enum Module {
+    /// Authenticates and decides.
+    Gate,
+    /// Injects and scrubs.
+    Credential,
+    /// Writes the audit record.
+    Audit,
+}
+
+impl Module {
+    /// The name in file names and configurations.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Gate => "gate",
+            Self::Credential => "credential",
+            Self::Audit => "audit",
+        }
+    }
+
+    /// What the built module imports and exports, and what of it the proxy withholds.
+    fn lists(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Gate => (
+                include_str!("../../../../envoy/imports/gate.txt"),
+                include_str!("../../../../envoy/imports/gate.withheld.txt"),
+            ),
+            Self::Credential => (
+                include_str!("../../../../envoy/imports/credential.txt"),
+                include_str!("../../../../envoy/imports/credential.withheld.txt"),
+            ),
+            Self::Audit => (include_str!("../../../../envoy/imports/audit.txt"), ""),
+        }
+    }
+
+    /// What `capability_restriction_config` must list: hostcalls and callbacks.
+    fn capabilities(self) -> BTreeSet<&'static str> {
+        let restricted = |line: &&str| {
+            line.starts_with("import ") || line.starts_with("export proxy_on_") && !is_loader(line)
+        };
+        self.used().filter(restricted).map(bare).collect()
+    }
+
+    /// What it may list besides: exports that Envoy looks up whatever the list says.
+    fn is_export(self, name: &str) -> bool {
+        self.used().any(|line| is_loader(line) && bare(line) == name)
+    }
+
+    /// Lines of the module's list that are not withheld.
+    fn used(self) -> impl Iterator<Item = &'static str> {
+        let (all, withheld) = self.lists();
+        let withheld: BTreeSet<&str> = withheld.lines().collect();
+        all.lines().filter(move |line| !withheld.contains(line))
+    }
+
+    /// The variables its VM needs, and the only ones of ours it may have.
+    fn environment(self) -> &'static [&'static str] {
+        match self {
+            Self::Gate => &["POSTERN_GATE_KEY", "POSTERN_PERMIT_KEY", "POSTERN_SHARED_KEY"],
+            Self::Credential => {
+                &["POSTERN_CREDENTIAL_KEY", "POSTERN_PERMIT_KEY", "POSTERN_SHARED_KEY"]
+            }
+            Self::Audit => &["POSTERN_AUDIT_KEY", "POSTERN_SHARED_KEY"],
+        }
+    }
+
+    /// The module's own parser.
+    fn parse(self, json: &[u8]) -> Result<(), ConfigError> {
+        match self {
+            Self::Gate => config::gate::Config::parse(json).map(drop),
+            Self::Credential => config::credential::Config::parse(json).map(drop),
+            Self::Audit => config::audit::Config::parse(json).map(drop),
+        }
+    }
+
+    /// Which module a bare configuration is for, by the keys that only it has.
+    pub fn of_settings(root: &At<'_>) -> Option<Self> {
+        let has = |keys: &[&str]| keys.iter().any(|key| root.get(key).is_some());
+        if has(&["authenticators", "scopes", "body", "policy", "forward"]) {
+            Some(Self::Gate)
+        } else if has(&["role", "cache", "scrub"]) {
+            Some(Self::Credential)
+        } else if has(&["batch", "buffer", "when_full"]) {
+            Some(Self::Audit)
+        } else {
+            None
+        }
+    }
+}
+
+/// A Wasm `PluginConfig` of the document.
+#[derive(Clone)]
+pub struct Instance<'a> {
+    /// Which of ours it is, if it is one of ours.
+    pub module: Option<Module>,
+    /// The `PluginConfig`.
+    pub plugin: At<'a>,
+    /// Its `configuration`'s value: where findings about it are reported.
+    value: Option<At<'a>>,
+    /// The configuration itself.
+    settings: Value,
+}
+
+impl<'a> Instance<'a> {
+    /// The plugin at `at`, if `at` is a `PluginConfig`.
+    pub fn of_plugin(at: &At<'a>) -> Option<Self> {
+        let vm = at.get("vm_config")?;
+        let value = at.at(&["configuration", "value"]);
+        let settings = value.as_ref().map(read_settings).unwrap_or(Value::Null);
+        Some(Self { module: module_of(at, &vm), plugin: at.clone(), value, settings })
+    }
+
+    /// `upstreams` of its configuration: cluster name and what is said of it.
+    pub fn upstreams(&self) -> Vec<(String, Value)> {
+        let map = self.settings.get("upstreams").and_then(Value::as_object);
+        map.into_iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect()
+    }
+
+    /// The text at `path` of its configuration.
+    pub fn text(&self, path: &[&str]) -> Option<&str> {
+        path.iter().try_fold(&self.settings, |value, key| value.get(key))?.as_str()
+    }
+
+    /// A list of its configuration.
+    pub fn list(&self, key: &str) -> &[Value] {
+        self.settings.get(key).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    }
+
+    /// Where `path` of its configuration stands, as near as can be.
+    pub fn place(&self, path: &str) -> At<'a> {
+        self.value.as_ref().map_or_else(|| self.plugin.clone(), |value| value.nearest(path))
+    }
+}
+
+/// By the file it loads; by its name where the file does not say.
+fn module_of(plugin: &At<'_>, vm: &At<'_>) -> Option<Module> {
+    let file = vm.at(&["code", "local", "filename"]);
+    let uri = vm.at(&["code", "remote", "http_uri", "uri"]);
+    let stem = file.or(uri).and_then(|at| at.text()).and_then(|path| path.rsplit('/').next());
+    let stem = stem.map(|name| name.trim_end_matches(".wasm"));
+    let of_name = |name: Option<&str>| match name {
+        Some("gate") => Some(Module::Gate),
+        Some("credential") => Some(Module::Credential),
+        Some("audit") => Some(Module::Audit),
+        _ => None,
+    };
+    of_name(stem).or_else(|| of_name(plugin.text_of("name")))
+}
+
+/// Envoy hands a `Struct` to the plugin as JSON and a `StringValue` as it stands.
+fn read_settings(value: &At<'_>) -> Value {
+    match value.text() {
+        Some(text) => serde_json::from_str(text).unwrap_or(Value::Null),
+        None => value.node.to_json(),
+    }
+}
+
+/// The rules over every plugin of a bootstrap.
+pub fn check(bootstrap: &Bootstrap<'_>, allowed: Allowed, report: &mut Report) {
+    for instance in &bootstrap.plugins {
+        match instance.module {
+            Some(module) => check_instance(module, instance, allowed, report),
+            None => check_foreign(instance, report),
+        }
+    }
+    check_agreement(bootstrap, report);
+}
+
+/// A configuration that stands alone.
+pub fn check_bare(module: Module, root: &At<'_>, allowed: Allowed, report: &mut Report) {
+    let json = root.node.to_json();
+    parse(module, json.to_string().as_bytes(), root, report);
+    check_simulated(root, allowed, report);
+}
+
+fn check_instance(module: Module, instance: &Instance<'_>, allowed: Allowed, report: &mut Report) {
+    check_vm(instance, report);
+    check_environment(module, instance, report);
+    check_capabilities(module, instance, report);
+    check_header_pause(module, instance, report);
+    check_configuration(module, instance, report);
+    if let Some(value) = &instance.value {
+        check_simulated(value, allowed, report);
+    }
+}
+
+fn check_vm(instance: &Instance<'_>, report: &mut Report) {
+    let plugin = &instance.plugin;
+    if plugin.get("fail_open").is_some_and(|at| at.is_true()) {
+        report.missing(plugin, "fail_open", "expected failure_policy: FAIL_RELOAD");
+    }
+    match plugin.get("failure_policy") {
+        Some(at) if at.text() == Some("FAIL_RELOAD") => {}
+        Some(at) => report.error(
+            &at,
+            "expected FAIL_RELOAD: a filter that fails open is skipped, \
+                                       one that fails closed stays closed for ever",
+        ),
+        None => report.missing(plugin, "failure_policy", "missing, expected FAIL_RELOAD"),
+    }
+    match plugin.at(&["vm_config", "vm_id"]) {
+        Some(at) if at.text() == Some(VM_ID) => {}
+        Some(at) => report.error(&at, "expected postern: the modules share data under this name"),
+        None => report.missing(plugin, "vm_config.vm_id", "missing, expected postern"),
+    }
+    match plugin.at(&["vm_config", "runtime"]) {
+        Some(at) if at.text() == Some("envoy.wasm.runtime.v8") => {}
+        Some(at) => report.error(&at, "expected envoy.wasm.runtime.v8"),
+        None => {
+            report.missing(plugin, "vm_config.runtime", "missing, expected envoy.wasm.runtime.v8")
+        }
+    }
+}
+
+fn check_foreign(instance: &Instance<'_>, report: &mut Report) {
+    let Some(at) = instance.plugin.at(&["vm_config", "vm_id"]) else { return };
+    if at.text() == Some(VM_ID) {
+        report.error(
+            &at,
+            "postern names the VMs of gate, credential and audit and no other: \
+                           this plugin could read and write their shared data",
+        );
+    }
+}
+
+fn check_environment(module: Module, instance: &Instance<'_>, report: &mut Report) {
+    let needed = module.environment();
+    let path = "vm_config.environment_variables";
+    let variables = instance.plugin.at(&["vm_config", "environment_variables"]);
+    if let Some(at) = variables.as_ref().and_then(|at| at.get("key_values")) {
+        report.error(&at, "values written here are shown by /config_dump; expected host_env_keys");
+    }
+    let Some(keys) = variables.and_then(|at| at.get("host_env_keys")) else {
+        let text = format!("missing, expected {}", needed.join(", "));
+        return report.missing(&instance.plugin, &format!("{path}.host_env_keys"), text);
+    };
+    let listed: Vec<At<'_>> = keys.items();
+    for name in needed.iter().filter(|name| !listed.iter().any(|at| at.text() == Some(name))) {
+        report.error(&keys, format!("{name} is missing: the {} module needs it", module.name()));
+    }
+    for at in &listed {
+        let name = at.text().unwrap_or("");
+        if name.starts_with("POSTERN_") && !needed.contains(&name) {
+            report.error(at, format!("the {} module must not hold {name}", module.name()));
+        }
+    }
+}
+
+fn check_capabilities(module: Module, instance: &Instance<'_>, report: &mut Report) {
+    let path = "vm_config.capability_restriction_config.allowed_capabilities";
+    let keys: Vec<&str> = path.split('.').collect();
+    let source = format!("envoy/imports/{}.txt", module.name());
+    let Some(list) = instance.plugin.at(&keys) else {
+        return report.missing(
+            &instance.plugin,
+            path,
+            format!("missing, expected the list of {source}"),
+        );
+    };
+    let expected = module.capabilities();
+    let found: BTreeSet<&str> = list.entries().iter().map(|(name, _)| *name).collect();
+    let missing: Vec<&str> = expected.difference(&found).copied().collect();
+    if !missing.is_empty() {
+        report.error(&list, format!("not as in {source}: missing {}", missing.join(", ")));
+    }
+    for (name, at) in list.entries() {
+        if !expected.contains(name) && !module.is_export(name) {
+            report.error(
+                &at,
+                format!("not in {source}: the {} module does not need it", module.name()),
+            );
+        }
+    }
+}
+
+/// Headers pause exactly where content is held (design: what leaves must be what was checked).
+fn check_header_pause(module: Module, instance: &Instance<'_>, report: &mut Report) {
+    let key = "allow_on_headers_stop_iteration";
+    let on = instance.plugin.get(key).is_some_and(|at| at.is_true());
+    // The gate's own default for `body` is `hold`.
+    let hold = instance.text(&["body"]).unwrap_or("hold") == "hold";
+    match (module, on) {
+        (Module::Gate, false) if hold => report.missing(
+            &instance.plugin,
+            key,
+            "expected true with body: hold, or headers leave before the content was read",
+        ),
+        (Module::Gate, true) if !hold => report.missing(
+            &instance.plugin,
+            key,
+            "expected false unless the configuration says body: hold",
+        ),
+        (Module::Credential | Module::Audit, true) => report.missing(
+            &instance.plugin,
+            key,
+            format!("expected false for {}: it would buffer uploads", module.name()),
+        ),
+        _ => {}
+    }
+}
+
+fn check_configuration(module: Module, instance: &Instance<'_>, report: &mut Report) {
+    let Some(configuration) = instance.plugin.get("configuration") else {
+        let text = format!("missing, expected the configuration of the {} module", module.name());
+        return report.missing(&instance.plugin, "configuration", text);
+    };
+    let Some(value) = &instance.value else {
+        return report.missing(&configuration, "value", "missing");
+    };
+    let json = if is_type(&configuration, "Struct") {
+        value.node.to_json().to_string()
+    } else if let (true, Some(text)) = (is_type(&configuration, "StringValue"), value.text()) {
+        text.to_owned()
+    } else {
+        return report
+            .error(&configuration, "expected @type google.protobuf.Struct or StringValue");
+    };
+    parse(module, json.as_bytes(), value, report);
+}
+
+fn parse(module: Module, json: &[u8], at: &At<'_>, report: &mut Report) {
+    let Err(error) = module.parse(json) else { return };
+    for problem in error.problems {
+        match problem.path.as_str() {
+            "" => report.error(at, problem.message),
+            path => report.missing(at, path, problem.message),
+        }
+    }
+}
+
+fn check_simulated(settings: &At<'_>, allowed: Allowed, report: &mut Report) {
+    let Some(at) = settings.get("danger_allow_simulated") else { return };
+    if allowed.simulated {
+        report
+            .note(&at, "SIMULATED evidence is accepted: no hardware stands behind the key service");
+    } else {
+        report.error(
+            &at,
+            "accepts SIMULATED evidence, which no hardware stands behind \
+                           (development only: --allow-simulated)",
+        );
+    }
+}
+
+/// The gate decides under a binding and the credential module injects under its own copy.
+fn check_agreement(bootstrap: &Bootstrap<'_>, report: &mut Report) {
+    let of = |module| bootstrap.plugins.iter().filter(move |p| p.module == Some(module));
+    for credential in of(Module::Credential) {
+        for gate in of(Module::Gate) {
+            for key in ["bindings", "upstreams"] {
+                if credential.settings.get(key) != gate.settings.get(key) {
+                    let text = "not the same as in the gate: what one allows the other refuses";
+                    report.error(&credential.place(key), text);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Every rule of `check` has a row: an edit of the shipped `envoy.yaml`, and what is said.
+
+use super::{Allowed, Module, Report, Severity, check};
+
+const GOOD: &str = include_str!("../../../../envoy/envoy.yaml");
+const LOCAL: Allowed = Allowed { simulated: true, plain_upstream: true };
+
+fn errors(report: &Report) -> Vec<String> {
+    let errors = report.findings.iter().filter(|f| f.severity == Severity::Error);
+    errors.map(|f| format!("{}: {}: {}", f.line, f.path, f.message)).collect()
+}
+
+/// The shipped file with the first `from` replaced.
+fn edited(from: &str, to: &str) -> String {
+    assert!(GOOD.contains(from), "the shipped file has no {from:?}");
+    GOOD.replacen(from, to, 1)
+}
+
+#[test]
+fn the_shipped_file_is_good_when_development_is_allowed() {
+    assert_eq!(errors(&check(GOOD, None, LOCAL)), Vec::<String>::new());
+}
+
+#[test]
+fn the_shipped_file_is_refused_without_leave() {
+    let found = errors(&check(GOOD, None, Allowed::default()));
+    let simulated = found.iter().filter(|e| e.contains("SIMULATED")).count();
+    let plain = found.iter().filter(|e| e.contains("leave in plain HTTP")).count();
+    assert_eq!((simulated, plain, found.len()), (3, 1, 4), "{found:#?}");
+}
+
+#[rustfmt::skip]
+const ROWS: &[(&str, &str, &str)] = &[
+    // Modules.
+    ("failure_policy: FAIL_RELOAD", "failure_policy: FAIL_OPEN", "failure_policy: expected FAIL_RELOAD"),
+    ("failure_policy: FAIL_RELOAD", "failure_policy: FAIL_CLOSED", "failure_policy: expected FAIL_RELOAD"),
+    ("failure_policy: FAIL_RELOAD", "fail_open: true", "expected failure_policy: FAIL_RELOAD"),
+    ("vm_id: postern", "vm_id: mine", "vm_config.vm_id: expected postern"),
+    ("runtime: envoy.wasm.runtime.v8", "runtime: envoy.wasm.runtime.wamr", "expected envoy.wasm.runtime.v8"),
+    ("{host_env_keys: [POSTERN_GATE_KEY, ", "{key_values: {A: b}, host_env_keys: [POSTERN_GATE_KEY, ", "shown by /config_dump"),
+    ("host_env_keys: [POSTERN_GATE_KEY, ", "host_env_keys: [", "POSTERN_GATE_KEY is missing"),
+    ("host_env_keys: [POSTERN_AUDIT_KEY, ", "host_env_keys: [POSTERN_PERMIT_KEY, POSTERN_AUDIT_KEY, ", "the audit module must not hold POSTERN_PERMIT_KEY"),
+    ("allow_on_headers_stop_iteration: true", "allow_on_headers_stop_iteration: false", "expected true with body: hold"),
+    ("      body: hold", "      body: off", "expected false unless the configuration says body: hold"),
+    ("name: credential\n", "name: credential\n              allow_on_headers_stop_iteration: true\n", "would buffer uploads"),
+    ("tenant: acme", "tenants: acme", "tenants"),
+    ("role: inject", "role: eject", "role"),
+    ("when_full: all", "when_full: never", "when_full"),
+    ("bindings: *bindings", "bindings: []", "not the same as in the gate"),
+    // Listeners.
+    ("address: {socket_address: {address: 127.0.0.1, port_value: 10000}}", "address: {socket_address: {address: 0.0.0.0, port_value: 10000}}", "plain HTTP on an address that is not loopback"),
+    ("address: {socket_address: {address: 127.0.0.1, port_value: 9901}}", "address: {socket_address: {address: 0.0.0.0, port_value: 9901}}", "admin.address: expected a loopback address"),
+    ("stream_idle_timeout: 30s", "stream_idle_timeout: 0s", "stream_idle_timeout: expected a time"),
+    ("          request_timeout: 30s\n", "", "request_timeout: expected a time"),
+    ("            max_stream_duration: 300s\n", "", "max_stream_duration: expected a time"),
+    ("per_connection_buffer_limit_bytes: 1048576", "per_connection_buffer_limit_bytes: 262144", "expected more than the gate's body_limit"),
+    ("- name: postern.audit\n", "- name: postern.audit\n            filter: {status_code_filter: {}}\n", "expected no filter"),
+    ("- name: postern.gate\n", "- name: postern.gate\n            disabled: true\n", "expected the gate to be enabled"),
+    // Routes.
+    ("route: {cluster: slack, ", "route: {retry_policy: {retry_on: 5xx}, cluster: slack, ", "expected no retries"),
+    ("route: {cluster: slack, ", "route: {hedge_policy: {}, cluster: slack, ", "expected no hedging"),
+    ("route: {cluster: slack, ", "route: {request_mirror_policies: [{cluster: local}], cluster: slack, ", "expected no mirrors"),
+    ("route: {cluster: slack, ", "route: {internal_redirect_policy: {}, cluster: slack, ", "expected no internal redirects"),
+    ("route: {cluster: slack, ", "route: {cluster_header: x-to, ", "could choose a credentialed cluster"),
+    ("domains: [slack.com]\n", "domains: [slack.com]\n              retry_policy: {retry_on: 5xx}\n", "expected no retries"),
+    ("domains: [slack.com]\n", "domains: [slack.com]\n              typed_per_filter_config: {postern.gate: {disabled: true}}\n", "expected the gate to be the same on every route"),
+    // Clusters.
+    ("  - name: slack\n    type", "  - name: slick\n    type", "no cluster is called \"slack\""),
+    ("sni: slack.com", "sni: example.com", "sni: expected \"slack.com\""),
+    ("matcher: {exact: slack.com}", "matcher: {suffix: slack.com}", "expected one exact match of \"slack.com\""),
+    ("            trusted_ca: {filename: /etc/ssl/certs/ca-certificates.crt}\n", "", "trusted_ca: missing"),
+    ("tls_minimum_protocol_version: TLSv1_2", "tls_minimum_protocol_version: TLSv1_0", "expected TLSv1_2 or newer"),
+    ("    typed_extension_protocol_options: *credentialed", "    metadata: {}", "expected the credential module here"),
+    ("        - name: envoy.filters.http.upstream_codec", "        - name: other\n        - name: envoy.filters.http.upstream_codec", "could read what it injects"),
+    ("address: 127.0.0.1, port_value: 9000", "address: 192.0.2.1, port_value: 9000", "credentials would leave in plain HTTP"),
+    ("cluster: key_service\n", "cluster: keys\n", "no cluster is called \"keys\""),
+    ("max_requests: 256, ", "", "callers that go away leave their look-ups running"),
+    ("sni: localhost", "sni: other", "sni: expected \"localhost\""),
+    // What is written down.
+    ("method: \"%REQ(:METHOD)%\"", "method: \"%REQ(Authorization)%\"", "prints the request field \"authorization\""),
+    ("method: \"%REQ(:METHOD)%\"", "method: \"%REQ(X-A?AUTHORIZATION):10%\"", "prints the request field \"authorization\""),
+    ("method: \"%REQ(:METHOD)%\"", "method: \"%CEL(request.headers['authorization'])%\"", "prints the request field"),
+    ("static_resources:", "bootstrap_extensions: [{typed_config: {config: {vm_config: {vm_id: postern}}}}]\nstatic_resources:", "and no other"),
+    // The document.
+    ("static_resources:", "static_resource:", "expected an envoy.yaml"),
+    ("  clusters:\n", "  listeners: []\n  clusters:\n", "not readable as YAML"),
+];
+
+#[test]
+fn every_rule_finds_its_edit_and_names_the_place() {
+    for (from, to, expected) in ROWS {
+        let found = errors(&check(&edited(from, to), None, LOCAL));
+        assert!(found.iter().any(|error| error.contains(expected)), "{to:?}: {found:#?}");
+    }
+}
+
+#[test]
+fn a_gate_without_audit_is_found() {
+    let text =
+        GOOD.replace("name: postern.audit", "name: other").replace("audit.wasm", "other.wasm");
+    let text =
+        text.replace("name: audit\n", "name: other\n").replacen("vm_id: postern", "vm_id: x", 1);
+    let found = errors(&check(&text, None, LOCAL));
+    assert!(found.iter().any(|e| e.contains("without the audit access log")), "{found:#?}");
+}
+
+#[test]
+fn all_problems_are_reported_at_once_in_the_order_of_the_file() {
+    let text = edited("failure_policy: FAIL_RELOAD", "failure_policy: FAIL_OPEN")
+        .replace("sni: slack.com", "sni: x")
+        .replacen("tenant: acme\n", "tenant: acme\n                    nonsense: 1\n", 1);
+    let report = check(&text, None, LOCAL);
+    assert!(errors(&report).len() >= 3, "{:#?}", errors(&report));
+    assert!(report.findings.is_sorted_by_key(|finding| finding.line));
+}
+
+#[test]
+fn a_finding_names_line_and_path() {
+    let text = edited("stream_idle_timeout: 30s", "stream_idle_timeout: 0s");
+    let line = text.lines().position(|line| line.contains("stream_idle_timeout: 0s")).unwrap() + 1;
+    let report = check(&text, None, LOCAL);
+    let finding =
+        report.findings.iter().find(|f| f.message.starts_with("expected a time")).unwrap();
+    assert_eq!(finding.line, line as u64);
+    assert_eq!(
+        finding.path,
+        "static_resources.listeners[0].filter_chains[0].filters[0].typed_config.stream_idle_timeout"
+    );
+}
+
+#[test]
+fn a_bare_configuration_is_parsed_by_its_module() {
+    for (text, module) in [
+        ("batch: {records: 0}", None),
+        ("role: nothing", None),
+        ("authenticators: []", None),
+        ("{}", Some(Module::Audit)),
+    ] {
+        let report = check(text, module, LOCAL);
+        assert!(report.is_bad(), "{text}");
+        assert!(errors(&report).iter().any(|e| e.contains("key_service")), "{:?}", errors(&report));
+    }
+}

@@ -1,0 +1,152 @@
+//! `postern audit`: the chain, exported and verified offline.
+
+use std::fs::File;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD as B64;
+use ed25519_dalek::VerifyingKey;
+use postern_keys::audit::{Report, verify_export};
+use serde_json::{Value, json};
+
+use crate::failure::{Failure, Outcome, Sort};
+use crate::operator::{Operator, OperatorArgs};
+use crate::output::Output;
+
+/// Largest key or checkpoint file.
+const MAX_SMALL: usize = 64 << 10;
+
+/// The audit chain.
+#[derive(clap::Subcommand)]
+pub enum Command {
+    /// Write the whole chain to a file.
+    Export(ExportArgs),
+    /// Verify an export, offline, and name the first event that is not as it was written.
+    Verify(VerifyArgs),
+}
+
+/// Write the whole chain to a file.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  postern audit export --out audit.jsonl --key-out audit.pub --checkpoint-out audit.note")]
+pub struct ExportArgs {
+    #[command(flatten)]
+    operator: OperatorArgs,
+    /// File to write, one JSON object a line.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// Also write the service's signing key. Compare it once by another way, then keep it.
+    #[arg(long, value_name = "FILE")]
+    key_out: Option<PathBuf>,
+    /// Also write the newest signed checkpoint. Keep it apart: it shows a cut-off end.
+    #[arg(long, value_name = "FILE")]
+    checkpoint_out: Option<PathBuf>,
+}
+
+/// Verify an export.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  postern audit verify audit.jsonl --key audit.pub
+  postern audit verify audit.jsonl --key GYH9HAEh… --checkpoint audit.note
+
+Exit codes: 0 the chain holds, 1 it is broken (the event is named), 3 a file cannot be read")]
+pub struct VerifyArgs {
+    /// The export.
+    file: PathBuf,
+    /// The signing key: base64url, or a file that holds it.
+    #[arg(long, value_name = "KEY")]
+    key: String,
+    /// A signed checkpoint that was kept apart from the export.
+    #[arg(long, value_name = "FILE")]
+    checkpoint: Option<PathBuf>,
+}
+
+/// Runs `audit export` or `audit verify`.
+pub fn run(command: Command, out: Output) -> Outcome {
+    match command {
+        Command::Export(args) => export(&args, out),
+        Command::Verify(args) => verify(&args, out),
+    }
+}
+
+fn export(args: &ExportArgs, out: Output) -> Outcome {
+    let operator = Operator::load(&args.operator)?;
+    let service = operator.service()?;
+    let progress = out.progress("exporting");
+    let chain = service.signed_bytes(&operator, "GET", "/audit/export", None)?;
+    drop(progress);
+    postern_files::write_private(&args.out, &chain).or_environment("cannot write")?;
+    if let Some(path) = &args.key_out {
+        let key = service.get("/audit/signing-key")?;
+        postern_files::write_atomic(path, &key).or_environment("cannot write")?;
+    }
+    if let Some(path) = &args.checkpoint_out {
+        let state = service.signed(&operator, "GET", "/audit/integrity", None)?;
+        let note = state.get("checkpoint").and_then(Value::as_str).ok_or_else(|| {
+            Failure::environment("there is no checkpoint yet: one is signed after a minute")
+        })?;
+        postern_files::write_atomic(path, note.as_bytes()).or_environment("cannot write")?;
+    }
+    let events = chain.iter().filter(|byte| **byte == b'\n').count().saturating_sub(1);
+    let text = format!("{events} events in {}", args.out.display());
+    out.result(&json!({"file": args.out.display().to_string(), "events": events}), &text)
+}
+
+fn verify(args: &VerifyArgs, out: Output) -> Outcome {
+    let key = read_key(&args.key)?;
+    let checkpoint = args.checkpoint.as_deref().map(read_text).transpose()?;
+    let file = File::open(&args.file).or_environment(args.file.display())?;
+    let progress = out.progress("verifying");
+    let report = verify_export(BufReader::new(file), &key, checkpoint.as_deref());
+    drop(progress);
+    out.result(&document(&report), &sentence(&report, checkpoint.is_some()))?;
+    if report.broken.is_none() { Ok(()) } else { Err(Failure::reported()) }
+}
+
+fn document(report: &Report) -> Value {
+    json!({
+        "good": report.broken.is_none(),
+        "events": report.good,
+        "withheld": report.withheld,
+        "head": B64.encode(report.head),
+        "broken": report.broken.as_ref().map(ToString::to_string),
+    })
+}
+
+fn sentence(report: &Report, with_checkpoint: bool) -> String {
+    match &report.broken {
+        Some(broken) => format!("broken: {broken} ({} events before it hold)", report.good),
+        None if with_checkpoint => {
+            format!("good: {} events, complete up to the checkpoint", report.good)
+        }
+        None => {
+            format!("good: {} events (without --checkpoint a cut-off end is not seen)", report.good)
+        }
+    }
+}
+
+/// A key given as text or as the file that holds it (also as JSON `{"key": …}`).
+fn read_key(text: &str) -> Outcome<VerifyingKey> {
+    if let Some(key) = decode_key(text) {
+        return Ok(key);
+    }
+    let held = read_text(Path::new(text))?;
+    let json = serde_json::from_str::<Value>(&held).ok();
+    let inner = json.as_ref().and_then(|json| json.get("key")).and_then(Value::as_str);
+    decode_key(inner.unwrap_or(&held)).ok_or_else(|| {
+        Failure::usage(format_args!("{text}: expected an Ed25519 public key in base64url"))
+    })
+}
+
+fn decode_key(text: &str) -> Option<VerifyingKey> {
+    let bytes: [u8; 32] = B64.decode(text.trim()).ok()?.try_into().ok()?;
+    VerifyingKey::from_bytes(&bytes).ok()
+}
+
+fn read_text(path: &Path) -> Outcome<String> {
+    let bytes = postern_files::read_bounded(path, MAX_SMALL).or_environment("cannot read")?;
+    String::from_utf8(bytes).or_environment(path.display())
+}

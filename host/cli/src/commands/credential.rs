@@ -1,0 +1,268 @@
+//! `postern credential`: values go in and never come out.
+//!
+//! Invariant: the value is read after the service's evidence was appraised, from stdin or
+//! a prompt that does not echo, and leaves this process only sealed.
+
+use std::io::{self, IsTerminal, Read};
+use std::path::{Path, PathBuf};
+
+use postern_core::binding::{Binding, SiteWire, Style, Wire};
+use postern_core::secret::Secret;
+use postern_core::time::UnixMillis;
+use postern_crp::Identity;
+use postern_crp::message::{Answer, Message, store};
+use serde_json::{Value, json};
+use zeroize::Zeroizing;
+
+use crate::failure::{Failure, Outcome, Sort};
+use crate::operator::{Operator, OperatorArgs};
+use crate::output::{Output, table};
+use crate::service::Sender;
+use crate::span;
+
+/// Largest value.
+const MAX_VALUE: u64 = 16 << 10;
+/// Largest binding file.
+const MAX_FILE: usize = 64 << 10;
+
+/// Credentials.
+#[derive(clap::Subcommand)]
+pub enum Command {
+    /// Store a value, read from stdin or a prompt, sealed to the attested key service.
+    Put(PutArgs),
+    /// List names, versions and bindings; never a value.
+    List(ListArgs),
+    /// Delete a credential with all its versions.
+    Delete(DeleteArgs),
+}
+
+/// Store a value.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  postern credential put slack --authority slack.com --method GET --method POST \\
+      --path '/api/**' --header Authorization --style bearer < slack-token
+  pass show billing | postern credential put billing --binding billing.yaml
+  postern credential put slack --binding slack.yaml --replace
+
+A binding file is one binding, or a list of them, as in the modules' configurations.")]
+pub struct PutArgs {
+    #[command(flatten)]
+    operator: OperatorArgs,
+    /// Name by which callers refer to it.
+    name: String,
+    /// File with the binding or bindings (YAML or JSON).
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["authority", "method", "path", "header", "style", "template"])]
+    binding: Option<PathBuf>,
+    /// The one upstream it may go to: host or host:port.
+    #[arg(long, required_unless_present = "binding")]
+    authority: Option<String>,
+    /// Methods that may carry it.
+    #[arg(long, value_delimiter = ',', required_unless_present = "binding")]
+    method: Vec<String>,
+    /// Paths: exact, or a prefix that ends in /**.
+    #[arg(long, required_unless_present = "binding")]
+    path: Vec<String>,
+    /// Header field it stands in.
+    #[arg(long, default_value = "authorization")]
+    header: String,
+    /// How it is written there.
+    #[arg(long, value_enum, default_value = "bearer")]
+    style: StyleArg,
+    /// Text with one {} for the value (style template; the other half for Basic).
+    #[arg(long)]
+    template: Option<String>,
+    /// For people.
+    #[arg(long, default_value = "")]
+    description: String,
+    /// The value is no good after this long, such as 90d.
+    #[arg(long, value_parser = span::parse)]
+    expires: Option<std::time::Duration>,
+    /// Replace the stored version, if there is one.
+    #[arg(long)]
+    replace: bool,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum StyleArg {
+    Bearer,
+    #[value(name = "basic_user")]
+    BasicUser,
+    #[value(name = "basic_password")]
+    BasicPassword,
+    Template,
+}
+
+/// List credentials.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  postern credential list --json")]
+pub struct ListArgs {
+    #[command(flatten)]
+    operator: OperatorArgs,
+}
+
+/// Delete a credential.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  postern credential delete slack")]
+pub struct DeleteArgs {
+    #[command(flatten)]
+    operator: OperatorArgs,
+    /// Its name.
+    name: String,
+}
+
+/// Runs `credential put`, `list` or `delete`.
+pub fn run(command: Command, out: Output) -> Outcome {
+    match command {
+        Command::Put(args) => put(&args, out),
+        Command::List(args) => list(&args, out),
+        Command::Delete(args) => delete(&args, out),
+    }
+}
+
+fn put(args: &PutArgs, out: Output) -> Outcome {
+    let operator = Operator::load(&args.operator)?;
+    let bindings = bindings(args, &operator.tenant)?;
+    let service = operator.service()?;
+    let progress = out.progress("verifying the key service");
+    let evidence = service.evidence()?;
+    drop(progress);
+    if operator.endpoint.simulated.is_some() {
+        out.note("warning: SIMULATED evidence: no hardware stands behind this key service");
+    }
+    let request = store::Request {
+        credential: args.name.clone(),
+        description: args.description.clone(),
+        expected: if args.replace { store::Expected::Any } else { store::Expected::Absent },
+        not_after: args.expires.map(|span| span::now().after(span)),
+        fields: vec![(String::new(), read_value(&args.name)?)],
+        bindings,
+    };
+    let identity = Identity::from_seed(&operator.seed).or_environment("operator.json")?;
+    let sender = Sender { identity: &identity, id: operator.id, tenant: &operator.tenant };
+    match service.exchange(&evidence, &sender, &Message::Store(request))? {
+        Answer::Store(answer) => {
+            let (name, version) = (&args.name, answer.version);
+            let document =
+                json!({"credential": name, "version": version, "tenant": operator.tenant});
+            out.result(&document, &format!("stored {name}, version {version}, sealed"))
+        }
+        _ => Err(Failure::bug("the reply opened as another type")),
+    }
+}
+
+/// The bindings of a file or of the flags, checked by the same code that the modules run.
+fn bindings(args: &PutArgs, tenant: &str) -> Outcome<Vec<store::Binding>> {
+    let mut wires = match &args.binding {
+        Some(path) => read_bindings(path)?,
+        None => vec![of_flags(args)],
+    };
+    for wire in &mut wires {
+        wire.credential.get_or_insert_with(|| args.name.clone());
+        wire.tenant.get_or_insert_with(|| tenant.to_owned());
+    }
+    wires.into_iter().map(|wire| checked(wire, &args.name, tenant)).collect()
+}
+
+fn checked(wire: Wire, name: &str, tenant: &str) -> Outcome<store::Binding> {
+    let binding = Binding::try_from(wire).or_usage("binding")?;
+    if binding.credential().as_str() != name || binding.tenant() != tenant {
+        return Err(Failure::usage(format_args!(
+            "binding: expected credential {name:?} of tenant {tenant:?}"
+        )));
+    }
+    Ok(store::Binding::new(binding.canonical()))
+}
+
+fn of_flags(args: &PutArgs) -> Wire {
+    let style = match args.style {
+        StyleArg::Bearer => Style::Bearer,
+        StyleArg::BasicUser => Style::BasicUser,
+        StyleArg::BasicPassword => Style::BasicPassword,
+        StyleArg::Template => Style::Template,
+    };
+    let site = SiteWire {
+        header: Some(args.header.clone()),
+        style: Some(style),
+        template: args.template.clone(),
+    };
+    Wire {
+        authority: args.authority.clone(),
+        methods: args.method.clone(),
+        paths: args.path.clone(),
+        site: Some(site),
+        ..Wire::default()
+    }
+}
+
+fn read_bindings(path: &Path) -> Outcome<Vec<Wire>> {
+    let bytes = postern_files::read_bounded(path, MAX_FILE).or_environment("cannot read")?;
+    let text = String::from_utf8(bytes).or_usage(path.display())?;
+    let value: Value = serde_saphyr::from_str(&text).or_usage(path.display())?;
+    let wires = match value {
+        Value::Array(_) => serde_json::from_value(value),
+        one => serde_json::from_value(one).map(|wire| vec![wire]),
+    };
+    wires.or_usage(path.display())
+}
+
+/// From the terminal without echo, else all of stdin without one final line break.
+fn read_value(name: &str) -> Outcome<Secret> {
+    let bytes = if io::stdin().is_terminal() {
+        let prompt = format!("value of {name} (not shown): ");
+        rpassword::prompt_password(prompt)
+            .or_environment("cannot read from the terminal")?
+            .into_bytes()
+    } else {
+        let mut bytes = Zeroizing::new(Vec::with_capacity(4096));
+        let mut stdin = io::stdin().lock().take(MAX_VALUE + 2);
+        stdin.read_to_end(&mut bytes).or_environment("cannot read stdin")?;
+        let line = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
+        line.strip_suffix(b"\r").unwrap_or(line).to_vec()
+    };
+    let value = Secret::new(bytes);
+    if value.is_empty() || value.len() as u64 > MAX_VALUE {
+        return Err(Failure::usage("expected a value of 1 to 16384 bytes on stdin"));
+    }
+    Ok(value)
+}
+
+fn list(args: &ListArgs, out: Output) -> Outcome {
+    let operator = Operator::load(&args.operator)?;
+    let document = operator.service()?.signed(&operator, "GET", "/api/v1/credentials", None)?;
+    let rows = document.get("credentials").and_then(Value::as_array).cloned().unwrap_or_default();
+    let mut lines = vec![["name", "version", "updated", "bindings"].map(str::to_owned).to_vec()];
+    lines.extend(rows.iter().map(row));
+    out.result(&document, &table(&lines))
+}
+
+fn row(credential: &Value) -> Vec<String> {
+    let text = |key: &str| credential.get(key).and_then(Value::as_str).unwrap_or("").to_owned();
+    let number = |key: &str| credential.get(key).and_then(Value::as_u64);
+    let updated = number("updated").map(|at| span::shown(UnixMillis(at))).unwrap_or_default();
+    let version = number("version").map(|n| n.to_string()).unwrap_or_default();
+    let bindings = credential.get("bindings").and_then(Value::as_array);
+    let bindings = bindings.into_iter().flatten().filter_map(|b| b.get("authority"));
+    let authorities: Vec<&str> = bindings.filter_map(Value::as_str).collect();
+    vec![text("name"), version, updated, authorities.join(", ")]
+}
+
+fn delete(args: &DeleteArgs, out: Output) -> Outcome {
+    let operator = Operator::load(&args.operator)?;
+    let name = &args.name;
+    // What is not a name must not become another path.
+    if postern_core::placeholder::Name::new(name).is_none() {
+        return Err(Failure::usage("expected a credential's name, such as slack"));
+    }
+    operator.service()?.signed(
+        &operator,
+        "DELETE",
+        &format!("/api/v1/credentials/{name}"),
+        None,
+    )?;
+    out.result(&json!({"deleted": name}), &format!("deleted {name}"))
+}

@@ -1,0 +1,206 @@
+//! `postern enrol`: the three identities of a gateway, and an operator.
+//!
+//! Invariant: every private key is made here, and only public keys leave; the files that
+//! hold private keys have mode 0600.
+
+use std::path::{Path, PathBuf};
+
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD as B64;
+use postern_core::secret::Secret;
+use postern_crp::evidence::Evidence;
+use postern_crp::message::{Answer, Message, enrol};
+use postern_crp::{Identity, Role};
+use postern_keys::Config;
+use postern_keys::join::{GatewayTokens, OperatorToken};
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use super::keys::{self, ConfigArgs};
+use crate::failure::{Failure, Outcome, Sort};
+use crate::operator::{Operator, hex};
+use crate::output::Output;
+use crate::service::{Endpoint, Sender, Service};
+use crate::{random, span};
+
+/// Make the identities of a gateway and of its operator.
+///
+/// With access to the key service's files (--local): mints single-use join tokens there,
+/// then enrols four keys over the wire, each in a sealed message to the attested service.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  postern enrol --local --config keys.yaml --out ./gateway
+  set -a; . ./gateway/gateway.env; envoy -c envoy.yaml
+
+Writes into DIR:
+  gateway.env    the five keys of the gateway's modules, for Envoy's environment (mode 0600)
+  gateway.json   gateway id, tenant and the key of simulated evidence, for the configurations
+  keys-ca.pem    the authority that the key service's certificate comes from
+  operator.json  the operator's key, for this command (mode 0600)")]
+pub struct Args {
+    /// Use the key service's own files to mint the join tokens. The only way for now.
+    #[arg(long, required = true)]
+    local: bool,
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Folder to write to; made (0700) if it is not there.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Tenant; made if it is not there.
+    #[arg(long, default_value = "default")]
+    tenant: String,
+    /// For people: what this gateway is.
+    #[arg(long, default_value = "gateway")]
+    label: String,
+    /// Where the service is, if not where its files say.
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+    /// Authority of the service's certificate (PEM), where the service was given its own.
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+}
+
+/// What the service's own files tell.
+struct Minted {
+    endpoint: Endpoint,
+    gateway: GatewayTokens,
+    operator: OperatorToken,
+}
+
+/// Enrols a gateway and an operator.
+pub fn run(args: &Args, out: Output) -> Outcome {
+    refuse_to_overwrite(&args.out)?;
+    let config = args.config.load()?;
+    let minted = keys::runtime()?.block_on(mint(args, &config))?;
+    let service = Service::new(&minted.endpoint)?;
+    let progress = out.progress("enrolling");
+    let evidence = service.evidence()?;
+    out.note("warning: SIMULATED evidence: no hardware stands behind this key service");
+    let enrolment = Enrolment { service: &service, evidence: &evidence, label: &args.label };
+    let tokens = minted.gateway;
+    let gate = enrolment.one(Role::Gate, tokens.gate)?;
+    let credential = enrolment.one(Role::Credential, tokens.credential)?;
+    let audit = enrolment.one(Role::Audit, tokens.audit)?;
+    let operator = enrolment.one(Role::Operator, minted.operator.token)?;
+    drop(progress);
+    postern_files::create_private_dir(&args.out).or_environment("cannot make the folder")?;
+    write_env(&args.out, [&gate, &credential, &audit])?;
+    write_gateway(&args.out, &gate, &minted.endpoint)?;
+    write(&args.out, "keys-ca.pem", minted.endpoint.ca.as_bytes())?;
+    let (id, tenant, seed) = (operator.id, operator.tenant, operator.seed);
+    let operator = Operator { endpoint: minted.endpoint, id, tenant, seed };
+    operator.save(&args.out.join("operator.json"))?;
+    let dir = args.out.display();
+    let document = json!({
+        "gateway_id": hex(&gate.id),
+        "tenant": gate.tenant,
+        "operator_id": hex(&operator.id),
+        "ends": gate.not_after,
+        "files": ["gateway.env", "gateway.json", "keys-ca.pem", "operator.json"],
+        "dir": dir.to_string(),
+    });
+    let text = format!("enrolled gateway {} of {}; files in {dir}", hex(&gate.id), gate.tenant);
+    out.result(&document, &text)
+}
+
+/// An old key in use is worth more than the comfort of running this twice.
+fn refuse_to_overwrite(dir: &Path) -> Outcome {
+    for name in ["gateway.env", "operator.json"] {
+        let path = dir.join(name);
+        if path.exists() {
+            let text = format!("{} exists; choose another --out", path.display());
+            return Err(Failure::usage(text));
+        }
+    }
+    Ok(())
+}
+
+async fn mint(args: &Args, config: &Config) -> Outcome<Minted> {
+    let now = span::now();
+    let service = postern_keys::Service::open(config, now).await;
+    let service = service.or_environment("cannot open the key service's files")?;
+    let (gateway, operator) = service.mint(&args.tenant, now).await.or_usage("cannot enrol")?;
+    let endpoint = Endpoint {
+        url: keys::url(config, args.url.as_deref())?,
+        ca: keys::authority(config, args.ca.as_deref())?,
+        simulated: Some(service.sim_key()),
+    };
+    service.close(now).await;
+    Ok(Minted { endpoint, gateway, operator })
+}
+
+struct Enrolment<'a> {
+    service: &'a Service<'a>,
+    evidence: &'a Evidence,
+    label: &'a str,
+}
+
+/// An identity that the service has admitted.
+struct Enrolled {
+    id: [u8; 16],
+    tenant: String,
+    not_after: u64,
+    seed: Secret,
+}
+
+impl Enrolment<'_> {
+    /// One type-2 exchange, signed by the key that it enrols.
+    fn one(&self, role: Role, join_token: Secret) -> Outcome<Enrolled> {
+        let seed = Secret::new(random::bytes::<32>()?.to_vec());
+        let identity = Identity::from_seed(&seed).or_bug("seed")?;
+        let message = Message::Enrol(enrol::Request {
+            join_token,
+            role,
+            public_key: identity.public_key(),
+            label: format!("{} {}", self.label, role.name()),
+        });
+        let sender = Sender { identity: &identity, id: [0; 16], tenant: "" };
+        match self.service.exchange(self.evidence, &sender, &message)? {
+            Answer::Enrol(answer) => Ok(Enrolled {
+                id: answer.gateway_id,
+                tenant: answer.tenant,
+                not_after: answer.not_after.0,
+                seed,
+            }),
+            _ => Err(Failure::bug("the reply opened as another type")),
+        }
+    }
+}
+
+/// The environment of the Envoy process: identities, and two keys that only VMs share.
+fn write_env(dir: &Path, identities: [&Enrolled; 3]) -> Outcome {
+    let names = ["POSTERN_GATE_KEY", "POSTERN_CREDENTIAL_KEY", "POSTERN_AUDIT_KEY"];
+    let mut text = Zeroizing::new(String::with_capacity(512));
+    for (name, identity) in names.iter().zip(identities) {
+        push(&mut text, name, identity.seed.expose());
+    }
+    for name in ["POSTERN_PERMIT_KEY", "POSTERN_SHARED_KEY"] {
+        push(&mut text, name, &*Zeroizing::new(random::bytes::<32>()?));
+    }
+    let path = dir.join("gateway.env");
+    postern_files::write_private(path, text.as_bytes()).or_environment("cannot write")
+}
+
+fn push(text: &mut Zeroizing<String>, name: &str, key: &[u8]) {
+    let value = Zeroizing::new(B64.encode(key));
+    text.push_str(name);
+    text.push('=');
+    text.push_str(&value);
+    text.push('\n');
+}
+
+fn write_gateway(dir: &Path, gate: &Enrolled, endpoint: &Endpoint) -> Outcome {
+    let document = json!({
+        "v": 1,
+        "gateway_id": hex(&gate.id),
+        "tenant": gate.tenant,
+        "url": endpoint.url,
+        "danger_allow_simulated": endpoint.simulated.map(|key| json!({"key": B64.encode(key)})),
+    });
+    write(dir, "gateway.json", format!("{document:#}\n").as_bytes())
+}
+
+fn write(dir: &Path, name: &str, bytes: &[u8]) -> Outcome {
+    postern_files::write_atomic(dir.join(name), bytes).or_environment("cannot write")
+}

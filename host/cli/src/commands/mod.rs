@@ -1,0 +1,10 @@
+//! One file a command: its arguments, what it calls, what it prints.
+
+pub mod apikey;
+pub mod audit;
+pub mod check;
+pub mod completions;
+pub mod credential;
+pub mod enrol;
+pub mod keys;
+pub mod man;
