@@ -179,8 +179,14 @@ mod tests {
         assert_eq!(
             paths,
             [
-                "batch.every", "batch.records", "batch.size", "buffer", "danger_allow_simulated",
-                "key_service", "tenant", "when_full"
+                "batch.every",
+                "batch.records",
+                "batch.size",
+                "buffer",
+                "danger_allow_simulated",
+                "key_service",
+                "tenant",
+                "when_full"
             ]
         );
     }

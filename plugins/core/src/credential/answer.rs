@@ -85,9 +85,9 @@ fn is_encoded(fields: &Fields) -> bool {
 /// length without chunks.
 fn may_have_trailers(fields: &Fields) -> bool {
     let grpc = b"application/grpc";
-    let is_grpc = fields.all("content-type").any(|value| {
-        value.get(..grpc.len()).is_some_and(|start| start.eq_ignore_ascii_case(grpc))
-    });
+    let is_grpc = fields
+        .all("content-type")
+        .any(|value| value.get(..grpc.len()).is_some_and(|start| start.eq_ignore_ascii_case(grpc)));
     let framed = fields.has("content-length") || fields.has("transfer-encoding");
     fields.has("trailer") || is_grpc || !framed
 }

@@ -107,11 +107,7 @@ fn one_use_a_site(permit: &Permit) -> Result<(), Denial> {
     sites.sort_unstable();
     let uses = sites.len();
     sites.dedup();
-    if sites.len() == uses {
-        Ok(())
-    } else {
-        Err(Denial::CredentialNotAllowed(NotAllowed::Site))
-    }
+    if sites.len() == uses { Ok(()) } else { Err(Denial::CredentialNotAllowed(NotAllowed::Site)) }
 }
 
 impl<'a> Leaving<'a> {

@@ -158,7 +158,11 @@ impl Request {
                 run.count("postern.credential.injected.total");
                 run.record();
                 run.proceed();
-                State::Forwarded(Box::new(Forwarded::new(injected.in_play, self.content, self.ended)))
+                State::Forwarded(Box::new(Forwarded::new(
+                    injected.in_play,
+                    self.content,
+                    self.ended,
+                )))
             }
             Err(why) => run.refuse(refusal(why)),
         }
@@ -216,9 +220,7 @@ impl AwaitRelease {
             | Event::RequestTrailers(_)
             | Event::ResponseHeaders { .. }
             | Event::ResponseBody { .. }
-            | Event::ResponseTrailers(_) => {
-                self.give_up(Denial::Internal(Ours::Unexpected), run)
-            }
+            | Event::ResponseTrailers(_) => self.give_up(Denial::Internal(Ours::Unexpected), run),
         }
     }
 

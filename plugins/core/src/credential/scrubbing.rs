@@ -22,11 +22,7 @@ pub(super) struct Scrubbing {
 }
 
 impl Scrubbing {
-    pub(super) fn new(
-        scrubber: Box<dyn Scrubber>,
-        in_play: Vec<InPlay>,
-        upload: Upload,
-    ) -> Self {
+    pub(super) fn new(scrubber: Box<dyn Scrubber>, in_play: Vec<InPlay>, upload: Upload) -> Self {
         Self { scrubber, in_play, upload }
     }
 

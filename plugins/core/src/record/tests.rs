@@ -72,11 +72,8 @@ fn texts_beyond_their_bound_are_cut_at_a_character() {
 
 #[test]
 fn a_request_renders_as_canonical_json() {
-    let facts = ResponseFacts {
-        status: Some(200),
-        flags: 0,
-        duration: Some(Duration::from_micros(2943)),
-    };
+    let facts =
+        ResponseFacts { status: Some(200), flags: 0, duration: Some(Duration::from_micros(2943)) };
     let want = concat!(
         r#"{"agent":"agent-7","attestation":"simulated","#,
         r#""binding":"0303030303030303030303030303030303030303030303030303030303030303","#,

@@ -1,0 +1,341 @@
+//! What the tests stand on.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::config::credential::Config;
+use crate::credential::{Pipeline, Release, Stream, Want};
+use crate::denial::DecisionId;
+use crate::effect::{Effect, Flow, Part};
+use crate::event::{Event, Surroundings};
+use crate::fields::Fields;
+use crate::identity::{Identity, Kind, Principal};
+use crate::inject::InPlay;
+use crate::key_service::{
+    Call, CallFailure, CallId, CallResult, KeyServiceFault, Released, Releases, Turn,
+};
+use crate::mac::MacKeys;
+use crate::permit::{CredentialUse, Decision, PermitKeys, grant};
+use crate::record::Draft;
+use crate::scrubbing::{Scrubbed, Scrubber, Scrubbing, Undeliverable};
+use crate::secret::Secret;
+use crate::stream::Stream as _;
+use crate::time::{Entropy, Moment, UnixMillis};
+
+pub const NOW: UnixMillis = UnixMillis(1_000_000);
+pub const VALUE: &str = "s3cret-Value";
+
+const CONFIG: &str = r#"{
+    "tenant": "acme",
+    "key_service": {"cluster": "keys", "authority": "keys.internal",
+                    "gateway_id": "000102030405060708090a0b0c0d0e0f"},
+    "danger_allow_simulated": {"key": "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"},
+    "upstreams": {"slack": {"authority": "slack.com"}, "other": {"authority": "other.com"}},
+    "bindings": [
+        {"credential": "slack", "tenant": "acme", "authority": "slack.com",
+         "methods": ["GET", "POST"], "paths": ["/api/**"], "site": {"style": "bearer"}},
+        {"credential": "pair", "tenant": "acme", "authority": "slack.com",
+         "methods": ["GET"], "paths": ["/api/**"],
+         "site": {"header": "x-pair", "style": "basic_password"}},
+        {"credential": "user", "tenant": "acme", "authority": "slack.com",
+         "methods": ["GET"], "paths": ["/api/**"],
+         "site": {"header": "x-user", "style": "basic_user", "template": "{}:x"}},
+        {"credential": "key", "tenant": "acme", "authority": "slack.com",
+         "methods": ["GET"], "paths": ["/api/**"],
+         "site": {"header": "x-key", "style": "template", "template": "Key {};v=1"}}
+    ]
+}"#;
+
+/// The key service: what it answers is set by the test.
+#[derive(Default)]
+pub struct Keys {
+    pub asked: RefCell<Vec<Want>>,
+    pub abandoned: RefCell<Vec<CallId>>,
+    /// Answer without a call.
+    pub cached: Cell<bool>,
+    pub answer: RefCell<Option<Result<Released, KeyServiceFault>>>,
+    calls: Cell<u32>,
+}
+
+impl Keys {
+    fn turn(&self) -> Turn<Released> {
+        match self.answer.borrow_mut().take() {
+            Some(Ok(released)) => Turn::Answer(released),
+            Some(Err(fault)) => Turn::Failed(fault),
+            None => Turn::Answer(Ok(release(&[("", VALUE)]))),
+        }
+    }
+
+    pub fn call(&self) -> Turn<Released> {
+        self.calls.set(self.calls.get() + 1);
+        Turn::Ask(Call {
+            id: CallId(self.calls.get()),
+            method: "POST",
+            path: "/crp/v1/message",
+            content_type: "application/crp",
+            body: Vec::new(),
+            timeout: Duration::from_secs(2),
+        })
+    }
+}
+
+impl Releases for Keys {
+    fn ask(&self, want: &Want, _: Moment) -> Turn<Released> {
+        self.asked.borrow_mut().push(want.clone());
+        if self.cached.get() { self.turn() } else { self.call() }
+    }
+
+    fn heard(&self, _: CallId, _: CallResult, _: Moment) -> Turn<Released> {
+        self.turn()
+    }
+
+    fn abandon(&self, call: CallId) {
+        self.abandoned.borrow_mut().push(call);
+    }
+}
+
+pub fn release(fields: &[(&str, &str)]) -> Rc<Release> {
+    let field = |(name, value): &(&str, &str)| ((*name).into(), Secret::new((*value).into()));
+    Rc::new(Release {
+        fields: fields.iter().map(field).collect(),
+        version: 1,
+        not_after: NOW.after(Duration::from_secs(60)),
+        audit_seq: 42,
+    })
+}
+
+/// Replaces whole occurrences within a chunk by `*`, and pauses on a chunk that ends in
+/// `~`. Cannot deliver when trailers follow a chunk that ends in `!`.
+#[derive(Default)]
+pub struct Stars {
+    secrets: Vec<Vec<u8>>,
+    hits: u64,
+    held: Vec<u8>,
+    stuck: bool,
+}
+
+impl Stars {
+    fn star(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
+        let mut text = String::from_utf8_lossy(bytes).into_owned();
+        for secret in &self.secrets {
+            let secret = String::from_utf8_lossy(secret).into_owned();
+            self.hits += text.matches(&secret).count() as u64;
+            text = text.replace(&secret, "*");
+        }
+        (text.as_bytes() != bytes).then(|| text.into_bytes())
+    }
+}
+
+impl Scrubber for Stars {
+    fn chunk(&mut self, chunk: &[u8], end: bool) -> Scrubbed {
+        self.stuck = chunk.ends_with(b"!");
+        self.held.extend_from_slice(chunk);
+        if chunk.ends_with(b"~") && !end {
+            return Scrubbed { replace: None, flow: Flow::Pause };
+        }
+        let held = std::mem::take(&mut self.held);
+        Scrubbed { replace: self.star(&held), flow: Flow::Continue }
+    }
+
+    fn end_by_trailers(&mut self) -> Result<Option<Vec<u8>>, Undeliverable> {
+        let held = std::mem::take(&mut self.held);
+        if self.stuck { Err(Undeliverable) } else { Ok(self.star(&held)) }
+    }
+
+    fn field(&mut self, value: &[u8]) -> Option<Vec<u8>> {
+        self.star(value)
+    }
+
+    fn hits(&self) -> u64 {
+        self.hits
+    }
+}
+
+pub struct StarScrubbing;
+
+impl Scrubbing for StarScrubbing {
+    fn scrubber(&self, secrets: &[InPlay]) -> Box<dyn Scrubber> {
+        let both =
+            |secret: &InPlay| [secret.rendered.expose().to_vec(), secret.value.expose().to_vec()];
+        Box::new(Stars { secrets: secrets.iter().flat_map(both).collect(), ..Stars::default() })
+    }
+}
+
+fn principal(tenant: &str) -> Principal {
+    Principal::authenticated(Identity {
+        subject: "key:AbCd0123".into(),
+        kind: Kind::ApiKey,
+        tenant: tenant.into(),
+        organisation: "acme".into(),
+        user: "u1".into(),
+        agent: "bot".into(),
+        roles: Vec::new(),
+        scopes: Vec::new(),
+        trust: "observer".into(),
+        clearance: None,
+        document: None,
+        token_id: "AbCd0123".into(),
+        expires: None,
+        platform: None,
+    })
+}
+
+/// One stream and everything around it.
+pub struct World {
+    pub keys: Rc<Keys>,
+    pub config: Config,
+    pub now: UnixMillis,
+    stream: Stream,
+}
+
+pub fn permit_keys() -> PermitKeys {
+    PermitKeys::new(MacKeys::new(Secret::new(vec![9; 32]), None).unwrap())
+}
+
+impl World {
+    pub fn new() -> Self {
+        let keys = Rc::new(Keys::default());
+        let config = Config::parse(CONFIG.as_bytes()).unwrap();
+        let pipeline =
+            Pipeline::new(config.clone(), permit_keys(), keys.clone(), Rc::new(StarScrubbing));
+        Self { keys, config, now: NOW, stream: pipeline.stream() }
+    }
+
+    /// A use of a configured credential, `name` or `name.field`.
+    pub fn used(&self, name: &str) -> CredentialUse {
+        let (credential, field) = name.split_once('.').unwrap_or((name, ""));
+        let mut bindings = self.config.bindings.iter();
+        let binding = bindings.find(|binding| binding.credential().as_str() == credential).unwrap();
+        CredentialUse {
+            credential: credential.into(),
+            field: field.into(),
+            site: binding.site().header().into(),
+            binding_hash: binding.hash(),
+        }
+    }
+
+    pub fn decision(&self, names: &[&str]) -> Decision {
+        Decision {
+            id: DecisionId([1; 16]),
+            at: NOW,
+            life: Duration::from_secs(10),
+            request_digest: [2; 32],
+            content_digest: None,
+            uses: names.iter().map(|name| self.used(name)).collect(),
+            approval: None,
+            policy_revision: [5; 32],
+            gate_vm: [6; 16],
+        }
+    }
+
+    pub fn permit(&self, names: &[&str]) -> Vec<u8> {
+        self.seal(self.decision(names))
+    }
+
+    pub fn seal(&self, decision: Decision) -> Vec<u8> {
+        self.seal_for("acme", decision)
+    }
+
+    pub fn seal_for(&self, tenant: &str, decision: Decision) -> Vec<u8> {
+        permit_keys().seal(&grant(principal(tenant), decision))
+    }
+
+    pub fn handle(&mut self, event: Event) -> Vec<String> {
+        self.stream.handle(event, self.now);
+        std::iter::from_fn(|| self.stream.poll()).map(describe).collect()
+    }
+
+    pub fn flow(&self) -> Flow {
+        self.stream.flow()
+    }
+
+    /// The request's head with a sealed permit.
+    pub fn head(&mut self, sealed: Vec<u8>, more: &[(&str, &str)]) -> Vec<String> {
+        self.head_around(around(sealed), request(more), true)
+    }
+
+    pub fn head_around(&mut self, around: Surroundings, fields: Fields, end: bool) -> Vec<String> {
+        self.handle(Event::RequestHeaders { fields, end, around, entropy: Entropy([3; 32]) })
+    }
+
+    pub fn reply(&mut self, id: u32) -> Vec<String> {
+        let result = Err(CallFailure::NotSent);
+        self.handle(Event::CallReply { id: CallId(id), result, entropy: Entropy([4; 32]) })
+    }
+
+    /// A request that left with `slack`; its body may still come.
+    pub fn forwarded() -> Self {
+        let mut world = Self::new();
+        world.keys.cached.set(true);
+        let around = around(world.permit(&["slack"]));
+        world.head_around(around, request(&[]), false);
+        assert_eq!(world.flow(), Flow::Continue);
+        world
+    }
+
+    pub fn answer(&mut self, status: &str, more: &[(&str, &str)], end: bool) -> Vec<String> {
+        let fields = [(":status", status)].iter().chain(more).copied().collect();
+        self.handle(Event::ResponseHeaders { fields, end })
+    }
+
+    pub fn content(&mut self, chunk: &str, end: bool) -> Vec<String> {
+        self.handle(Event::ResponseBody { chunk: chunk.into(), end })
+    }
+}
+
+pub fn around(sealed: Vec<u8>) -> Surroundings {
+    Surroundings {
+        cluster: Some(b"slack".to_vec()),
+        permit: Some(sealed),
+        ..Surroundings::default()
+    }
+}
+
+/// `GET /api/x` to slack.com, with fields added or, when they are pseudo-fields, replaced.
+pub fn request(more: &[(&str, &str)]) -> Fields {
+    let plain = [
+        (":method", "GET"),
+        (":scheme", "https"),
+        (":authority", "slack.com"),
+        (":path", "/api/x?q=1"),
+    ];
+    let kept = plain.iter().filter(|(name, _)| !more.iter().any(|(other, _)| other == name));
+    kept.chain(more).copied().collect()
+}
+
+/// One line for each effect, values included.
+fn describe(effect: Effect) -> String {
+    let part = |part: Part| match part {
+        Part::Request => "request",
+        Part::Response => "response",
+        Part::RequestTrailers => "request trailer",
+        Part::ResponseTrailers => "response trailer",
+    };
+    match effect {
+        Effect::Call(call) => format!("call {}", call.id.0),
+        Effect::SetField { part: p, name, value } => {
+            format!("set {} {name}: {}", part(p), String::from_utf8_lossy(&value))
+        }
+        Effect::RemoveField { part: p, name } => format!("remove {} {name}", part(p)),
+        Effect::Inject(injection) => injection
+            .perform(|name, value| format!("inject {name}: {}", String::from_utf8_lossy(value))),
+        Effect::ReplaceBody { part: p, content } => {
+            format!("replace {} {}", part(p), String::from_utf8_lossy(&content))
+        }
+        Effect::Publish(publication) => format!("publish {}", publication.decision),
+        Effect::Reply(reply) => format!("reply {} {}", reply.status, reply.details),
+        Effect::Reset => "reset".into(),
+        Effect::Record(bytes) => {
+            let draft = Draft::decode(&bytes).unwrap();
+            let release = draft.release.map(|release| (release.audit_seq, release.cached));
+            format!(
+                "record {} {release:?} {:?} hits {}",
+                draft.credentials.join(","),
+                draft.decision,
+                draft.scrub_hits
+            )
+        }
+        Effect::Count(metric) => format!("count {}", metric.0),
+    }
+}
