@@ -33,6 +33,8 @@ pub const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
 pub enum Mode {
     Cached,
     Asks,
+    /// The first reply is no answer; the question is asked once more.
+    AsksAgain,
     Fails(KeyServiceFault),
 }
 
@@ -44,27 +46,34 @@ pub struct FakeDirectory {
     pub abandoned: Cell<u32>,
 }
 
+fn call(id: u32) -> Call {
+    Call {
+        id: CallId(id),
+        method: "POST",
+        path: "/crp/v1/message",
+        content_type: "application/crp",
+        body: vec![],
+        timeout: Duration::from_secs(2),
+    }
+}
+
 impl Directory for FakeDirectory {
     fn find(&self, id: &KeyId, _: Moment) -> Turn<Option<KeyEntry>> {
         self.finds.set(self.finds.get() + 1);
         match self.mode.get() {
             Mode::Cached => Turn::Answer(self.entries.borrow().get(id).cloned()),
             Mode::Fails(fault) => Turn::Failed(fault),
-            Mode::Asks => {
+            Mode::Asks | Mode::AsksAgain => {
                 self.asked.set(Some(*id));
-                Turn::Ask(Call {
-                    id: CallId(1),
-                    method: "POST",
-                    path: "/crp/v1/message",
-                    content_type: "application/crp",
-                    body: vec![],
-                    timeout: Duration::from_secs(2),
-                })
+                Turn::Ask(call(1))
             }
         }
     }
 
-    fn heard(&self, _: CallId, result: CallResult, _: Moment) -> Turn<Option<KeyEntry>> {
+    fn heard(&self, id: CallId, result: CallResult, _: Moment) -> Turn<Option<KeyEntry>> {
+        if self.mode.get() == Mode::AsksAgain && id == CallId(1) {
+            return Turn::Ask(call(2));
+        }
         match (result, self.asked.take()) {
             (Ok(_), Some(id)) => Turn::Answer(self.entries.borrow().get(&id).cloned()),
             _ => Turn::Failed(KeyServiceFault::Unreachable),
@@ -250,9 +259,13 @@ pub fn headers(fields: Fields, end: bool) -> Event {
 }
 
 pub fn reply(ok: bool) -> Event {
+    reply_to(1, ok)
+}
+
+pub fn reply_to(call: u32, ok: bool) -> Event {
     let answer = CallAnswer { status: Some(200), body: vec![] };
     let result = if ok { Ok(answer) } else { Err(CallFailure::NotSent) };
-    Event::CallReply { id: CallId(1), result, entropy: Entropy([2; 32]) }
+    Event::CallReply { id: CallId(call), result, entropy: Entropy([2; 32]) }
 }
 
 /// A stream that is driven, and everything it asked for.

@@ -79,6 +79,26 @@ fn a_failed_call_is_refused_and_nothing_goes_on_afterwards() {
 }
 
 #[test]
+fn a_question_that_is_asked_again_waits_for_the_second_reply() {
+    let (gate, mut run) = asking();
+    gate.directory.mode.set(Mode::AsksAgain);
+    run.event(headers(fields(&[]), true));
+    assert_eq!(run.event(reply_to(1, true)), Flow::Pause);
+    assert_eq!(run.calls, 2);
+    assert_eq!(run.event(reply_to(2, true)), Flow::Continue);
+    assert_eq!(run.outcome(), allowed(&[], &["x-tap-key"]));
+}
+
+#[test]
+fn a_reply_to_another_call_refuses() {
+    let (gate, mut run) = asking();
+    run.event(headers(fields(&[]), true));
+    assert_eq!(run.event(reply_to(7, true)), Flow::Pause);
+    assert_eq!(run.outcome(), refused(500, "internal", "unexpected_event"));
+    assert_eq!(gate.directory.abandoned.get(), 1);
+}
+
+#[test]
 fn a_client_that_goes_away_is_forgotten() {
     let (gate, mut run) = asking();
     run.event(headers(fields(&[]), true));

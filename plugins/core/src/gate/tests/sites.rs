@@ -107,6 +107,29 @@ fn a_credential_used_twice_is_refused() {
 }
 
 #[test]
+fn a_credential_may_occur_as_often_as_its_bindings_say() {
+    let mut config = document();
+    let bindings = config["bindings"].as_array_mut().unwrap();
+    bindings[0]["max_occurrences"] = 2.into();
+    let mut second = bindings[0].clone();
+    second["site"] = serde_json::json!({"header": "x-second", "style": "bearer"});
+    bindings.push(second);
+    let gate = Gate::with(&config);
+    let value = "Bearer <CREDENTIAL:slack>";
+    assert_eq!(
+        gate.get(&[("authorization", value), ("x-second", value)]),
+        allowed(&["slack. at authorization", "slack. at x-second"], &["x-tap-key"])
+    );
+    let named = [("x-tap-credential", "slack"), ("x-second", value), ("authorization", value)];
+    assert_eq!(gate.get(&named), misplaced("twice"));
+}
+
+#[test]
+fn an_expectation_changes_nothing() {
+    check(&[("expect", "100-continue")], allowed(&[], &["x-tap-key"]));
+}
+
+#[test]
 fn a_good_site_beside_a_bad_place_is_refused() {
     let head = [("authorization", "Bearer <CREDENTIAL:slack>")];
     assert_eq!(
