@@ -7,7 +7,9 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 
-use postern_keys::{http, tls};
+use postern_crp::Role;
+use postern_crp::message::Status;
+use postern_keys::{http, operator_auth, tls};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
@@ -38,6 +40,31 @@ fn request(method: &str, path: &str, fields: &str, body: &[u8]) -> Vec<u8> {
     [head.as_bytes(), body].concat()
 }
 
+/// A list of keys, signed by an operator enrolled now, twice the same.
+async fn signed_request(world: &World) -> (Vec<u8>, Vec<u8>) {
+    let now = http::now();
+    let (_, operator) = world.service.mint("acme", now).await.unwrap();
+    let mut party = Party::new("");
+    let enrolled = world.ask(&party, &enrolment(operator.token, Role::Operator, &party), now).await;
+    assert_eq!(status(&enrolled), Status::Ok);
+    party.id = operator.operator_id;
+    let path = "/api/v1/keys";
+    let parts = operator_auth::Request {
+        method: "GET",
+        authority: "localhost",
+        path,
+        query: "",
+        body: b"",
+    };
+    let fields = operator_auth::sign(&parts, &claim(&party, now), &signing(&party));
+    let fields = format!(
+        "content-digest: {}\r\nsignature-input: {}\r\nsignature: {}\r\n",
+        fields.content_digest, fields.signature_input, fields.signature
+    );
+    let request = request("GET", path, &fields, b"");
+    (request.clone(), request)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_shell_speaks_tls_only_bounds_requests_and_stops() {
     let world = World::on_disk().await;
@@ -46,6 +73,7 @@ async fn the_shell_speaks_tls_only_bounds_requests_and_stops() {
     let pem = std::fs::read(tls::authority_file(&world.config).unwrap()).unwrap();
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(&pem).unwrap()).unwrap();
+    let (signed, replayed) = signed_request(&world).await;
     let crp = "content-type: application/crp\r\n";
     let rows = [
         (request("GET", "/health", "", b""), "200", "\"attestation\":\"SIMULATED\""),
@@ -68,6 +96,8 @@ async fn the_shell_speaks_tls_only_bounds_requests_and_stops() {
         (request("GET", "/api/v1/credentials", "", b""), "401", "invalid_token"),
         (request("GET", "/nothing", "", b""), "401", "invalid_token"),
         (request("DELETE", "/health", "", b""), "405", ""),
+        (signed, "200", "\"keys\":[]"),
+        (replayed, "401", "invalid_token"),
     ];
     let asked = tokio::task::spawn_blocking(move || {
         for (request, status, part) in rows {

@@ -1,3 +1,5 @@
+//! Every way a chain can be damaged, and what the verifier calls it.
+
 use postern_core::secret::Secret;
 use postern_core::time::UnixMillis;
 

@@ -49,28 +49,27 @@ pub(super) async fn release(
         Err(refusal) => Err(refusal),
     };
     let event = event(asker, request);
-    match opened {
-        Ok((credential, fields)) => {
-            let event = event.with("version", credential.version.to_string());
-            let link = service.audit.append(db, event.with("decision", "released"), now).await?;
-            Ok(Answer {
-                status: Status::Ok,
-                version: credential.version,
-                not_after: ends(&credential, now),
-                ttl_s: u16::try_from(service.limits.release_ttl.as_secs()).unwrap_or(0),
-                max_uses: u16::MAX,
-                rev_epoch: 0,
-                fields,
-                binding_hash: request.binding_hash,
-                receipt: receipt(link),
-            })
-        }
+    let (credential, fields) = match opened {
+        Ok(opened) => opened,
         Err(Refusal(status, reason)) => {
             let event = event.with("decision", "refused").with("reason", reason);
             let link = service.audit.append(db, event, now).await?;
-            Ok(Answer::refused(status, request.binding_hash, receipt(link)))
+            return Ok(Answer::refused(status, request.binding_hash, receipt(link)));
         }
-    }
+    };
+    let event = event.with("version", credential.version.to_string());
+    let link = service.audit.append(db, event.with("decision", "released"), now).await?;
+    Ok(Answer {
+        status: Status::Ok,
+        version: credential.version,
+        not_after: ends(&credential, now),
+        ttl_s: u16::try_from(service.limits.release_ttl.as_secs()).unwrap_or(0),
+        max_uses: u16::MAX,
+        rev_epoch: 0,
+        fields,
+        binding_hash: request.binding_hash,
+        receipt: receipt(link),
+    })
 }
 
 fn event(asker: &Asker<'_>, request: &Request) -> Event {
