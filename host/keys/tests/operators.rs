@@ -190,3 +190,26 @@ async fn a_checkpoint_is_signed_each_hundred_events() {
     let count = note.lines().find_map(|line| line.strip_prefix("count ")).unwrap();
     assert!(count.parse::<u64>().unwrap() >= 100, "{note}");
 }
+
+#[tokio::test]
+async fn lists_read_back_as_the_types_that_wrote_them() {
+    use postern_keys::store::{api_keys, credentials};
+    #[derive(serde::Deserialize)]
+    struct Keys {
+        keys: Vec<api_keys::Metadata>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Credentials {
+        credentials: Vec<credentials::Metadata>,
+    }
+    let world = World::in_memory().await;
+    let acme = world.tenant("acme").await;
+    world.put(&acme, b"value", NOW).await;
+    world.api_key(&acme, "AbCd0123", "ada", NOW).await;
+    let keys = world.operate(&acme.operator, "GET", "/api/v1/keys", b"", NOW).await;
+    let keys: Keys = serde_json::from_slice(&keys.body).unwrap();
+    assert_eq!(keys.keys[0].grant, new_key("AbCd0123", "ada").grant);
+    let list = world.operate(&acme.operator, "GET", "/api/v1/credentials", b"", NOW).await;
+    let list: Credentials = serde_json::from_slice(&list.body).unwrap();
+    assert_eq!((list.credentials[0].name.as_str(), list.credentials[0].version), ("slack", 1));
+}
