@@ -10,6 +10,7 @@ const LEAD: u16 = 1 << 7;
 const LINE: u16 = 1 << 8;
 const PART: u16 = 1 << 9;
 const HEX: u16 = 1 << 10;
+const TELLS: u16 = 1 << 11;
 
 impl Class {
     /// Looks `byte` up.
@@ -31,6 +32,11 @@ impl Class {
     /// Whether it can begin an escape.
     pub(super) fn leads(self) -> bool {
         self.0 & LEAD != 0
+    }
+
+    /// Whether it can be part of the marker or of an escape outside of any run.
+    pub(super) fn tells(self) -> bool {
+        self.0 & TELLS != 0
     }
 
     /// Whether encoded text may be wrapped here (RFC 2045, section 6.8).
@@ -68,7 +74,8 @@ const fn table() -> [u16; 256] {
             _ => 0,
         };
         let rest = match byte {
-            b'%' | b'\\' | b'&' | b'=' | b'+' => LEAD,
+            b'%' | b'\\' | b'&' | b'=' | b'+' => LEAD | TELLS,
+            0 | b'<' | 0x80.. => TELLS,
             b'\r' | b'\n' => LINE,
             b' ' | b':' | b'-' | b',' => PART,
             _ => 0,

@@ -15,10 +15,10 @@ mod view;
 
 use postern_core::scrubbing::{Detector, Scan};
 
-use view::View;
-
-/// How many encodings may lie on top of each other.
-const DEPTH: u8 = 2;
+use class::Class;
+use fold::OTHER;
+use runs::{BASE64_RUN, HEX_RUN};
+use view::{Inner, LAG, Leaf, View, keep};
 
 /// Finds placeholder markers in any case and any supported encoding, two deep.
 ///
@@ -30,7 +30,7 @@ pub struct MarkerDetector;
 impl MarkerDetector {
     /// Whether `bytes`, taken whole, contain a marker.
     pub fn sees(self, bytes: &[u8]) -> bool {
-        let mut scan = MarkerScan::new();
+        let mut scan = MarkerScan::default();
         scan.feed(bytes);
         scan.finish()
     }
@@ -38,36 +38,93 @@ impl MarkerDetector {
 
 impl Detector for MarkerDetector {
     fn scan(&self) -> Box<dyn Scan> {
-        Box::new(MarkerScan::new())
+        Box::new(MarkerScan::default())
     }
 }
 
 /// A running scan. Once it has seen a marker it stays so.
+#[derive(Default)]
 pub struct MarkerScan {
-    view: View,
+    view: Inner<Inner<Leaf>>,
+    dozing: Dozing,
+    awake: bool,
     seen: bool,
-}
-
-impl MarkerScan {
-    fn new() -> Self {
-        Self { view: View::new(DEPTH), seen: false }
-    }
 }
 
 impl Scan for MarkerScan {
     fn feed(&mut self, bytes: &[u8]) -> bool {
-        for &byte in bytes {
-            if self.seen {
-                break;
-            }
-            self.seen = self.view.feed(byte);
+        let mut rest = bytes;
+        while !self.seen && !rest.is_empty() {
+            rest = if self.awake { self.read(rest) } else { self.doze(rest) };
         }
         self.seen
     }
 
     fn finish(&mut self) -> bool {
-        self.seen = self.seen || self.view.finish();
+        if self.awake && !self.seen {
+            self.seen = self.view.feed(OTHER);
+        }
         self.seen
+    }
+}
+
+impl MarkerScan {
+    /// Skips what cannot matter. What follows a skip is read with what stood before.
+    fn doze<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        let (plain, rest) = bytes.split_at(self.dozing.skip(bytes));
+        keep(&mut self.dozing.lag, plain);
+        if !rest.is_empty() {
+            let lag = std::mem::take(&mut self.dozing).lag;
+            let from = lag.len().saturating_sub(LAG);
+            for &byte in lag.get(from..).unwrap_or_default() {
+                self.seen |= self.view.feed(byte);
+            }
+            self.awake = true;
+        }
+        rest
+    }
+
+    /// Reads until nothing is half read any more.
+    fn read<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        let mut rest = bytes;
+        while let Some((&byte, more)) = rest.split_first() {
+            rest = more;
+            self.seen |= self.view.feed(byte);
+            self.awake = !self.view.still();
+            if self.seen || !self.awake {
+                break;
+            }
+        }
+        rest
+    }
+}
+
+/// Plain text without long runs reads the same in every view and needs no decoder.
+#[derive(Default)]
+struct Dozing {
+    base64: u32,
+    hex: u32,
+    lag: Vec<u8>,
+}
+
+impl Dozing {
+    /// How many bytes from the start are plain text without long runs.
+    fn skip(&mut self, bytes: &[u8]) -> usize {
+        let plain = bytes.iter().position(|&byte| {
+            let class = Class::of(byte);
+            if class.sextet().is_some() {
+                self.base64 = self.base64.saturating_add(1);
+            } else if !class.line_break() {
+                self.base64 = 0;
+            }
+            if class.nibble().is_some() {
+                self.hex = self.hex.saturating_add(1);
+            } else if !class.separates() {
+                self.hex = 0;
+            }
+            class.tells() || self.base64 >= BASE64_RUN || self.hex >= HEX_RUN
+        });
+        plain.unwrap_or(bytes.len())
     }
 }
 

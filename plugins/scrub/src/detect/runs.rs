@@ -10,20 +10,25 @@ use super::fold::OTHER;
 use super::view::View;
 
 /// The marker's 96 bits take 16 base64 digits or 24 hex digits.
-const BASE64_RUN: u32 = 16;
-const HEX_RUN: u32 = 24;
+pub(super) const BASE64_RUN: u32 = 16;
+pub(super) const HEX_RUN: u32 = 24;
 
 /// The base64 decoder; standard and URL-safe alphabet (RFC 4648, 4 and 5) at once.
 #[derive(Default)]
-pub(super) struct Base64 {
+pub(super) struct Base64<V> {
     recent: u128,
     len: u32,
-    views: Option<Box<[View; 4]>>,
+    views: Option<Box<[V; 4]>>,
 }
 
-impl Base64 {
-    /// Takes one byte of a view; the views it makes have `depth` more below them.
-    pub(super) fn push(&mut self, c: Class, depth: u8) -> bool {
+impl<V: View> Base64<V> {
+    /// Whether no run is open.
+    pub(super) fn idle(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Takes one byte of the view above.
+    pub(super) fn push(&mut self, c: Class) -> bool {
         let Some(six) = c.sextet() else {
             return !c.line_break() && end(&mut self.len, BASE64_RUN, self.views.as_deref_mut());
         };
@@ -32,7 +37,7 @@ impl Base64 {
         match self.len {
             BASE64_RUN => {
                 let views =
-                    self.views.get_or_insert_with(|| Box::new([(); 4].map(|()| View::new(depth))));
+                    self.views.get_or_insert_with(|| Box::new([(); 4].map(|()| V::default())));
                 let bits = self.recent;
                 (1..=BASE64_RUN).fold(false, |seen, at| {
                     let back = BASE64_RUN.saturating_sub(at).saturating_mul(6);
@@ -58,7 +63,7 @@ impl Base64 {
 
 /// Feeds each phase the byte that the newest digit completes: none at the first
 /// digit of a quantum, one at each of the other three.
-fn decode(views: &mut [View; 4], bits: u128, at: u32) -> bool {
+fn decode<V: View>(views: &mut [V; 4], bits: u128, at: u32) -> bool {
     let mut seen = false;
     for (phase, view) in (0_u32..).zip(views.iter_mut()) {
         let shift = match at.wrapping_add(phase) & 3 {
@@ -74,15 +79,20 @@ fn decode(views: &mut [View; 4], bits: u128, at: u32) -> bool {
 
 /// The hex decoder.
 #[derive(Default)]
-pub(super) struct Hex {
+pub(super) struct Hex<V> {
     recent: u128,
     len: u32,
-    views: Option<Box<[View; 2]>>,
+    views: Option<Box<[V; 2]>>,
 }
 
-impl Hex {
-    /// Takes one byte of a view; the views it makes have `depth` more below them.
-    pub(super) fn push(&mut self, c: Class, depth: u8) -> bool {
+impl<V: View> Hex<V> {
+    /// Whether no run is open.
+    pub(super) fn idle(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Takes one byte of the view above.
+    pub(super) fn push(&mut self, c: Class) -> bool {
         let Some(four) = c.nibble() else {
             return !c.separates() && end(&mut self.len, HEX_RUN, self.views.as_deref_mut());
         };
@@ -91,7 +101,7 @@ impl Hex {
         match self.len {
             HEX_RUN => {
                 let views =
-                    self.views.get_or_insert_with(|| Box::new([(); 2].map(|()| View::new(depth))));
+                    self.views.get_or_insert_with(|| Box::new([(); 2].map(|()| V::default())));
                 let bits = self.recent;
                 (1..=HEX_RUN).fold(false, |seen, at| {
                     let back = HEX_RUN.saturating_sub(at).saturating_mul(4);
@@ -109,14 +119,14 @@ impl Hex {
 }
 
 /// Feeds the phase whose pair of digits is complete.
-fn pair(views: &mut [View; 2], bits: u128, at: u32) -> bool {
+fn pair<V: View>(views: &mut [V; 2], bits: u128, at: u32) -> bool {
     let [even, odd] = views;
     let view = if at & 1 == 0 { even } else { odd };
     view.feed((bits & 0xff) as u8)
 }
 
 /// Ends a run: closes what is half read in the views it had.
-fn end<const N: usize>(len: &mut u32, live: u32, views: Option<&mut [View; N]>) -> bool {
+fn end<V: View, const N: usize>(len: &mut u32, live: u32, views: Option<&mut [V; N]>) -> bool {
     let was = std::mem::take(len);
     match views {
         Some(views) if was >= live => views.iter_mut().fold(false, |seen, v| seen | v.feed(OTHER)),

@@ -5,7 +5,7 @@
 
 use super::class::Class;
 use super::escape::Escape;
-use super::fold::{Fold, OTHER};
+use super::fold::Fold;
 use super::quoted::Quoted;
 use super::runs::{Base64, Hex};
 use super::utf7::Utf7;
@@ -15,7 +15,7 @@ const MARKER: &[u8; 12] = b"<credential:";
 
 /// How far plain bytes on either side of an escape may belong to one marker: the
 /// marker with every character escaped is shorter, and so is base64 or hex of it.
-const LAG: usize = 192;
+pub(super) const LAG: usize = 192;
 
 /// Turns one reading into another.
 pub(super) trait Decoder: Default {
@@ -28,74 +28,70 @@ pub(super) trait Decoder: Default {
 }
 
 /// A reading of the bytes.
-pub(super) struct View {
-    fold: Fold,
-    rest: Rest,
+pub(super) trait View: Default {
+    /// Takes one byte; true when the marker is complete here or in a view below.
+    fn feed(&mut self, byte: u8) -> bool;
+
+    /// Whether nothing is half read, runs aside.
+    fn quiet(&self) -> bool;
 }
 
-impl View {
-    /// A view with `depth` further encodings below it.
-    pub(super) fn new(depth: u8) -> Self {
-        Self { fold: Fold::default(), rest: Rest::new(depth) }
+/// A view that only compares.
+#[derive(Default)]
+pub(super) struct Leaf {
+    fold: Fold,
+    marker: Compare,
+}
+
+impl View for Leaf {
+    fn feed(&mut self, byte: u8) -> bool {
+        let Self { fold, marker } = self;
+        let mut seen = false;
+        fold.push(byte, |c| seen |= marker.take(c));
+        seen
     }
 
-    /// Takes one byte; true when the marker is complete here or in a view below.
-    pub(super) fn feed(&mut self, byte: u8) -> bool {
+    fn quiet(&self) -> bool {
+        self.fold.idle() && self.marker.matched == 0
+    }
+}
+
+/// A view with views of type `V` below it.
+#[derive(Default)]
+pub(super) struct Inner<V> {
+    fold: Fold,
+    rest: Rest<V>,
+}
+
+impl<V: View> View for Inner<V> {
+    fn feed(&mut self, byte: u8) -> bool {
         let Self { fold, rest } = self;
         let mut seen = false;
         fold.push(byte, |c| seen |= rest.take(c));
         seen
     }
 
-    /// Ends every run and escape that is still open.
-    pub(super) fn finish(&mut self) -> bool {
-        self.feed(OTHER)
-    }
-
-    /// Whether nothing is half read, runs aside.
     fn quiet(&self) -> bool {
-        self.fold.idle() && self.rest.matched == 0 && self.rest.quiet
+        self.fold.idle() && self.rest.marker.matched == 0 && !self.rest.awake
     }
 }
 
-/// A view behind the folding of characters.
-struct Rest {
+impl<V: View> Inner<V> {
+    /// Whether nothing at all is half read.
+    pub(super) fn still(&self) -> bool {
+        self.quiet() && self.rest.base64.idle() && self.rest.hex.idle()
+    }
+}
+
+/// How much of the marker was read.
+#[derive(Default)]
+struct Compare {
     matched: usize,
-    depth: u8,
-    base64: Base64,
-    hex: Hex,
-    /// No escape is open or near: plain bytes only go to `lag`.
-    quiet: bool,
-    lag: Vec<u8>,
-    escapes: Option<Box<Escapes>>,
 }
 
-impl Rest {
-    fn new(depth: u8) -> Self {
-        Self {
-            matched: 0,
-            depth,
-            base64: Base64::default(),
-            hex: Hex::default(),
-            quiet: true,
-            lag: Vec::new(),
-            escapes: None,
-        }
-    }
-
-    fn take(&mut self, c: u8) -> bool {
-        let mut seen = self.compare(c);
-        if let Some(below) = self.depth.checked_sub(1) {
-            let class = Class::of(c);
-            seen |= self.base64.push(class, below);
-            seen |= self.hex.push(class, below);
-            seen |= self.escapes(c, class, below);
-        }
-        seen
-    }
-
+impl Compare {
     /// `<` occurs only at the start of the marker, so a mismatch restarts at 0 or 1.
-    fn compare(&mut self, c: u8) -> bool {
+    fn take(&mut self, c: u8) -> bool {
         if MARKER.get(self.matched) == Some(&c.to_ascii_lowercase()) {
             self.matched = self.matched.saturating_add(1);
         } else {
@@ -103,29 +99,54 @@ impl Rest {
         }
         self.matched == MARKER.len()
     }
+}
+
+/// A view behind the folding of characters.
+#[derive(Default)]
+struct Rest<V> {
+    marker: Compare,
+    base64: Base64<V>,
+    hex: Hex<V>,
+    /// An escape is open or near. Else plain bytes only go to `lag`.
+    awake: bool,
+    lag: Vec<u8>,
+    escapes: Option<Box<Escapes<V>>>,
+}
+
+impl<V: View> Rest<V> {
+    fn take(&mut self, c: u8) -> bool {
+        let class = Class::of(c);
+        self.marker.take(c)
+            | self.base64.push(class)
+            | self.hex.push(class)
+            | self.escapes(c, class)
+    }
 
     /// Plain bytes reach the escape decoders only when an escape may follow.
-    fn escapes(&mut self, c: u8, class: Class, below: u8) -> bool {
-        if self.quiet && !class.leads() {
+    fn escapes(&mut self, c: u8, class: Class) -> bool {
+        if !self.awake && !class.leads() {
             keep_one(&mut self.lag, c);
             return false;
         }
         let escapes = self.escapes.get_or_insert_default();
         escapes.recall(&self.lag);
         self.lag.clear();
-        let seen = escapes.feed(c, below);
-        self.quiet = escapes.quiet();
+        let seen = escapes.feed(c);
+        self.awake = !escapes.quiet();
         seen
     }
 }
 
 /// Adds to the plain bytes that are remembered, of which the last [`LAG`] count.
-fn keep(lag: &mut Vec<u8>, plain: &[u8]) {
+pub(super) fn keep(lag: &mut Vec<u8>, plain: &[u8]) {
     lag.extend_from_slice(plain);
     trim(lag);
 }
 
 fn keep_one(lag: &mut Vec<u8>, plain: u8) {
+    if lag.capacity() == 0 {
+        lag.reserve(64);
+    }
     lag.push(plain);
     trim(lag);
 }
@@ -139,21 +160,21 @@ fn trim(lag: &mut Vec<u8>) {
 /// The decoders of escapes. Three, because one may swallow what means something to
 /// another: `=3c43…` is hex to a form parser.
 #[derive(Default)]
-struct Escapes {
-    escape: Below<Escape>,
-    quoted: Below<Quoted>,
-    utf7: Below<Utf7>,
+struct Escapes<V> {
+    escape: Below<Escape, V>,
+    quoted: Below<Quoted, V>,
+    utf7: Below<Utf7, V>,
 }
 
-impl Escapes {
+impl<V: View> Escapes<V> {
     fn recall(&mut self, plain: &[u8]) {
         keep(&mut self.escape.view.lag, plain);
         keep(&mut self.quoted.view.lag, plain);
         keep(&mut self.utf7.view.lag, plain);
     }
 
-    fn feed(&mut self, c: u8, depth: u8) -> bool {
-        self.escape.push(c, depth) | self.quoted.push(c, depth) | self.utf7.push(c, depth)
+    fn feed(&mut self, c: u8) -> bool {
+        self.escape.push(c) | self.quoted.push(c) | self.utf7.push(c)
     }
 
     fn quiet(&self) -> bool {
@@ -163,16 +184,16 @@ impl Escapes {
 
 /// A decoder and the view it makes.
 #[derive(Default)]
-struct Below<D> {
+struct Below<D, V> {
     decoder: D,
-    view: Lazy,
+    view: Lazy<V>,
 }
 
-impl<D: Decoder> Below<D> {
-    fn push(&mut self, c: u8, depth: u8) -> bool {
+impl<D: Decoder, V: View> Below<D, V> {
+    fn push(&mut self, c: u8) -> bool {
         let Self { decoder, view } = self;
         let mut seen = false;
-        decoder.push(c, |b, decoded| seen |= view.take(b, decoded, depth));
+        decoder.push(c, |b, decoded| seen |= view.take(b, decoded));
         seen
     }
 
@@ -183,22 +204,22 @@ impl<D: Decoder> Below<D> {
 
 /// A view that sleeps while it would read what the view above reads anyway.
 #[derive(Default)]
-struct Lazy {
+struct Lazy<V> {
     awake: bool,
     /// Plain bytes since something was decoded.
     since: usize,
     /// Plain bytes not fed, while asleep.
     lag: Vec<u8>,
-    view: Option<Box<View>>,
+    view: Option<Box<V>>,
 }
 
-impl Lazy {
-    fn take(&mut self, b: u8, decoded: bool, depth: u8) -> bool {
+impl<V: View> Lazy<V> {
+    fn take(&mut self, b: u8, decoded: bool) -> bool {
         if !self.awake && !decoded {
             keep_one(&mut self.lag, b);
             return false;
         }
-        let view = self.view.get_or_insert_with(|| Box::new(View::new(depth)));
+        let view = self.view.get_or_insert_default();
         let mut seen = false;
         for plain in self.lag.drain(..) {
             seen |= view.feed(plain);
