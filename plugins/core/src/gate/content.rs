@@ -7,7 +7,7 @@
 use sha2::{Digest, Sha256};
 
 use crate::config::gate::{BodyMode, Config};
-use crate::denial::{Denial, Place};
+use crate::denial::{Denial, Ours, Place};
 use crate::fields::Fields;
 use crate::gate::references::check_trailers;
 use crate::scrubbing::{Detector, Scan};
@@ -39,6 +39,10 @@ impl Content {
     /// Takes new bytes.
     pub(super) fn take(&mut self, chunk: &[u8], end: bool) {
         self.delivered = true;
+        if self.ended && !chunk.is_empty() {
+            // Nothing would read it: a host that does this cannot be trusted with the rest.
+            return self.blame(Denial::Internal(Ours::Unexpected));
+        }
         if let Some(left) = self.left {
             self.left = left.checked_sub(chunk.len());
             if self.left.is_none() {
@@ -65,6 +69,9 @@ impl Content {
         detector: &dyn Detector,
     ) {
         self.delivered = true;
+        if self.ended {
+            return self.blame(Denial::Internal(Ours::Unexpected));
+        }
         self.end();
         if let Err(denial) = check_trailers(config, trailers, detector) {
             self.blame(denial);

@@ -57,6 +57,18 @@ fn content_that_comes_before_the_directorys_reply_is_read_too() {
 }
 
 #[test]
+fn content_after_its_end_is_refused_while_the_directory_is_asked_too() {
+    for late in [body(b"<CREDENTIAL:slack>", false), Event::RequestTrailers(Fields::default())] {
+        let (_, mut run) = asking();
+        run.event(headers(fields(&[]), false));
+        run.event(body(b"fine", true));
+        run.event(late);
+        assert_eq!(run.event(reply(true)), Flow::Pause);
+        assert_eq!(run.outcome(), refused(500, "internal", "unexpected_event"));
+    }
+}
+
+#[test]
 fn too_much_content_is_refused_without_waiting_for_the_directory() {
     let (gate, mut run) = asking();
     run.event(headers(fields(&[]), false));

@@ -80,17 +80,20 @@ impl Seen {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(ProptestConfig::with_cases(4000))]
     #[test]
     fn no_order_of_events_yields_a_permit_without_caller_and_end(
         cached in any::<bool>(),
+        end in any::<bool>(),
+        head_first in proptest::bool::weighted(0.8),
         events in proptest::collection::vec((happens(), 0u64..1500), 0..8),
     ) {
+        let head = head_first.then_some((Happens::Head { good: true, end }, 0));
         let gate = Gate::new();
         gate.directory.mode.set(if cached { Mode::Cached } else { Mode::Asks });
         let mut run = Run::new(gate.pipeline.stream());
         let mut seen = Seen::default();
-        for (happens, wait) in events {
+        for (happens, wait) in head.into_iter().chain(events) {
             run.advance(Duration::from_millis(wait));
             let before = run.publications.iter().any(|p| p.permit.is_some());
             let flow = run.event(event(happens));
