@@ -39,20 +39,18 @@ impl Filter {
     }
 }
 
-impl Ready {
-    fn surroundings(&self) -> Surroundings {
-        let state = |name: &str| given(abi::property(&["filter_state", name]));
-        let (permit, record) = match self.module.place {
-            Place::Listener { .. } => (None, None),
-            Place::Cluster => (state("wasm.postern.permit"), state("wasm.postern.record")),
-        };
-        let cluster = given(abi::property(&["xds", "cluster_name"]));
-        Surroundings { cluster, permit, record, audit: self.audit(host::now()) }
-    }
+fn surroundings(run: &mut Run) -> Surroundings {
+    let state = |name: &str| given(abi::property(&["filter_state", name]));
+    let (permit, record) = match run.ready.module.place {
+        Place::Listener { .. } => (None, None),
+        Place::Cluster => (state("wasm.postern.permit"), state("wasm.postern.record")),
+    };
+    let cluster = given(abi::property(&["xds", "cluster_name"]));
+    Surroundings { cluster, permit, record, audit: run.audit() }
 }
 
-fn request_headers(ready: &Ready, end: bool) -> Option<Event> {
-    let around = ready.surroundings();
+fn request_headers(run: &mut Run, end: bool) -> Option<Event> {
+    let around = surroundings(run);
     let fields = fields(Map::RequestHeaders)?;
     Some(Event::RequestHeaders { fields, end, around, entropy: host::entropy()? })
 }
@@ -96,8 +94,10 @@ impl Context for Filter {
 
 impl HttpContext for Filter {
     fn on_http_request_headers(&mut self, _: usize, end: bool) -> Action {
-        let event = request_headers(&self.ready, end);
-        self.step(|run| run.request(event))
+        self.step(|run| {
+            let event = request_headers(run, end);
+            run.request(event)
+        })
     }
 
     fn on_http_request_body(&mut self, size: usize, end: bool) -> Action {

@@ -39,6 +39,7 @@
 mod callbacks;
 mod module;
 mod perform;
+mod receipts;
 mod root;
 mod stream;
 

@@ -8,17 +8,15 @@ use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use postern_core::config::ConfigError;
-use postern_core::event::{AuditState, Event};
-use postern_core::mac::MacKeys;
-use postern_core::receipt::Sequence;
-use postern_core::time::UnixMillis;
+use postern_core::event::Event;
 use postern_proxy_wasm::abi::{self, Direction};
-use postern_proxy_wasm::host::{self, Counters, Shared};
+use postern_proxy_wasm::host::{self, Counters};
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::{Action, ContextType};
 
 use crate::callbacks::Filter;
 use crate::module::{Module, Place};
+use crate::receipts::Receipts;
 use crate::stream::Run;
 
 /// Arguments of the proxy's function `declare_property`: name, then read-only and bytes
@@ -44,7 +42,7 @@ pub struct Root {
 pub(crate) struct Ready {
     pub(crate) module: Module,
     pub(crate) counters: Counters,
-    sequence: RefCell<Sequence>,
+    pub(crate) receipts: Receipts,
     /// Paused requests, by context.
     paused: RefCell<BTreeMap<u32, Weak<RefCell<Run>>>>,
 }
@@ -62,10 +60,8 @@ impl Root {
         }
         abi::set_tick_period(TICK)
             .map_err(|status| ConfigError::one("", format!("the host does not tick: {status}")))?;
-        let id = host::random().ok_or_else(|| ConfigError::one("", "no randomness"))?;
-        let sequence = RefCell::new(Sequence::new(id));
-        let (counters, paused) = (Counters::default(), RefCell::default());
-        Ok(Ready { module, counters, sequence, paused })
+        let (counters, receipts) = (Counters::default(), Receipts::default());
+        Ok(Ready { module, counters, receipts, paused: RefCell::default() })
     }
 }
 
@@ -116,22 +112,6 @@ impl RootContext for Root {
 }
 
 impl Ready {
-    /// Whether the audit logger has this root's last record. Always, where no receipts are
-    /// read: there the gate has looked.
-    pub(crate) fn audit(&self, now: UnixMillis) -> AuditState {
-        let Some(keys) = self.receipts() else { return AuditState::Acknowledged };
-        match self.sequence.try_borrow_mut() {
-            Ok(mut sequence) => sequence.state(keys, &mut Shared, now),
-            Err(_) => AuditState::Behind,
-        }
-    }
-
-    /// A request ended: what the audit logger has to acknowledge.
-    pub(crate) fn seq(&self) -> Option<Vec<u8>> {
-        self.receipts()?;
-        self.sequence.try_borrow_mut().ok()?.next()
-    }
-
     /// Keeps a paused request in sight, so that time is told to it.
     pub(crate) fn watch(&self, context: u32, run: &Rc<RefCell<Run>>, waits: bool) {
         let Ok(mut paused) = self.paused.try_borrow_mut() else { return };
@@ -145,13 +125,6 @@ impl Ready {
     fn paused(&self) -> Vec<(u32, Rc<RefCell<Run>>)> {
         let Ok(paused) = self.paused.try_borrow() else { return Vec::new() };
         paused.iter().filter_map(|(context, run)| Some((*context, run.upgrade()?))).collect()
-    }
-
-    fn receipts(&self) -> Option<&MacKeys> {
-        match &self.module.place {
-            Place::Listener { shared } => Some(shared),
-            Place::Cluster => None,
-        }
     }
 }
 

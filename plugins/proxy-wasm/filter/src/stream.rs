@@ -7,14 +7,16 @@
 use std::rc::Rc;
 
 use postern_core::effect::{Effect, Flow};
-use postern_core::event::Event;
+use postern_core::event::{AuditState, Event};
 use postern_core::key_service::{CallFailure, CallId, CallResult};
 use postern_core::stream::Stream;
 use postern_proxy_wasm::abi::{self, Answer, Buffer, Direction};
 use postern_proxy_wasm::host;
 use proxy_wasm::types::Action;
 
+use crate::module::Place;
 use crate::perform::{self, Done, End, Standing, perform};
+use crate::receipts::{self, Count};
 use crate::root::Ready;
 
 /// Most events that one callback may lead to (a call that was not sent, a failed effect).
@@ -30,6 +32,8 @@ pub(crate) struct Run {
     /// The response has begun, so a reply of ours would not pass here any more.
     answered: bool,
     over: bool,
+    /// Where a gate counts this request for the audit logger.
+    count: Option<Count>,
 }
 
 /// The one place where a flow becomes an action.
@@ -43,7 +47,8 @@ fn action(flow: Flow) -> Action {
 impl Run {
     pub(crate) fn new(ready: Rc<Ready>) -> Self {
         let (stream, standing) = ((ready.module.streams)(), Standing::default());
-        Self { ready, stream, standing, waiting: None, answered: false, over: false }
+        let (waiting, count) = (None, None);
+        Self { ready, stream, standing, waiting, answered: false, over: false, count }
     }
 
     /// Whether the request is paused, so that time has to be told to it.
@@ -120,10 +125,29 @@ impl Run {
                 let _ = perform(effect, &self.ready, &mut self.standing);
             }
         }
-        if let Some(seq) = self.ready.seq() {
+        if let Place::Listener { .. } = self.ready.module.place
+            && let Some(seq) = self.count().and_then(receipts::next)
+        {
             // Not written means no receipt, and the next request is refused.
             let _ = abi::set_filter_state("postern.seq", &seq);
         }
+    }
+
+    /// Whether the audit logger has the last record of this stream's count. In a cluster's
+    /// chain nobody asks: the gate has looked.
+    pub(crate) fn audit(&mut self) -> AuditState {
+        let ready = Rc::clone(&self.ready);
+        match &ready.module.place {
+            Place::Listener { shared } => receipts::state(self.count(), shared, host::now()),
+            Place::Cluster => AuditState::Acknowledged,
+        }
+    }
+
+    fn count(&mut self) -> Option<&Count> {
+        if self.count.is_none() {
+            self.count = self.ready.receipts.count();
+        }
+        self.count.as_ref()
     }
 
     fn step(&mut self, direction: Direction, event: Option<Event>) -> Action {
