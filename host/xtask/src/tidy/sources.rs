@@ -47,6 +47,14 @@ fn is_module(path: &Path) -> bool {
     crate::guests::MODULES.iter().any(|name| path.starts_with(format!("plugins/{name}")))
 }
 
+/// Files that only a test build contains: `tests.rs`, `testing.rs`, `vectors.rs` and whatever
+/// lies in a folder `tests`.
+fn is_test(path: &Path) -> bool {
+    let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+    matches!(stem, "tests" | "testing" | "vectors")
+        || path.components().any(|part| part.as_os_str() == "tests")
+}
+
 /// Lines before the first unit-test module.
 fn code_lines(text: &str) -> usize {
     text.lines().take_while(|line| line.trim() != "#[cfg(test)]").count()
@@ -109,11 +117,21 @@ pub fn makers(tree: &Tree) -> Result<Vec<String>> {
         let name = path.display().to_string();
         let tests = text.find("#[cfg(test)]").unwrap_or(text.len());
         let code = text.get(..tests).unwrap_or(text);
-        let stray = tree.limits.makers.iter().filter(|(maker, homes)| {
-            !name.contains("/tidy") && code.contains(maker.as_str()) && !homes.contains(&name)
-        });
+        let exempt = is_test(path) || name.contains("/tidy");
+        let stray = tree
+            .limits
+            .makers
+            .iter()
+            .filter(|(maker, homes)| !exempt && makes(code, maker) && !homes.contains(&name));
         stray.map(|(maker, _)| format!("{name}: `{maker}`")).collect()
     })
+}
+
+/// Whether code builds the value; `-> Permit {` only names the type.
+fn makes(code: &str, maker: &str) -> bool {
+    let named = ["-> ", "struct ", "impl ", "for "].map(|before| format!("{before}{maker}"));
+    let code = named.iter().fold(code.to_owned(), |code, named| code.replace(named, ""));
+    code.contains(maker)
 }
 
 pub fn exposures(tree: &Tree) -> Result<Vec<String>> {
@@ -122,7 +140,7 @@ pub fn exposures(tree: &Tree) -> Result<Vec<String>> {
         let text = Tree::text(path)?;
         let code: Vec<&str> = text.lines().take_while(|l| l.trim() != "#[cfg(test)]").collect();
         let uses = code.join("\n").matches(".expose()").count();
-        if uses > 0 && !path.components().any(|part| part.as_os_str() == "tests") {
+        if uses > 0 && !is_test(path) {
             counted.insert(path.display().to_string(), uses);
         }
     }

@@ -12,8 +12,8 @@ use std::fmt;
 pub mod audit;
 pub mod credential;
 pub mod gate;
-mod read;
 pub mod key_service;
+mod read;
 pub mod units;
 
 pub use read::{MAX_DOCUMENT, read};

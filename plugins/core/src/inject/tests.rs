@@ -1,3 +1,5 @@
+//! Rendering by style, and what cannot be rendered.
+
 use std::time::Duration;
 
 use super::*;

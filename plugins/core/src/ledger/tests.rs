@@ -1,3 +1,5 @@
+//! Batches, backoff, gaps and a full buffer, in virtual time.
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 

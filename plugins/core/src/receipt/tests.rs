@@ -1,3 +1,5 @@
+//! Receipts in every order: reloads, two roots, two workers, forged slots.
+
 use std::collections::BTreeMap;
 
 use super::slot::{Claim, key};

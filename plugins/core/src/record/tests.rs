@@ -1,3 +1,5 @@
+//! The draft's codec and the exact bytes of a record.
+
 use super::*;
 
 fn full() -> Draft {

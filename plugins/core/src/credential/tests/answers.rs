@@ -1,3 +1,5 @@
+//! What the caller gets back: scrubbed heads, content and trailers, or a refusal.
+
 use super::world::*;
 use crate::effect::Flow;
 use crate::event::Event;

@@ -1,3 +1,5 @@
+//! No order of events injects without a permit.
+
 use proptest::prelude::*;
 
 use super::world::*;

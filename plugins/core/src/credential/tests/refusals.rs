@@ -1,3 +1,5 @@
+//! Every refusal of the credential pipeline, reached once.
+
 use std::rc::Rc;
 use std::time::Duration;
 

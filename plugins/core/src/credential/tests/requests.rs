@@ -1,3 +1,5 @@
+//! What the upstream gets: each style in both reference forms.
+
 use super::world::*;
 use crate::credential::Want;
 use crate::effect::Flow;
