@@ -9,6 +9,7 @@
 
 mod check;
 mod commands;
+mod demo;
 mod failure;
 mod operator;
 mod output;
@@ -22,7 +23,10 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 use serde_json::json;
 
-use commands::{apikey, audit, check as check_command, completions, credential, enrol, keys, man};
+use commands::{
+    apikey, audit, check as check_command, completions, credential, demo as demo_command, enrol,
+    keys, man,
+};
 use failure::{Failure, Kind, Outcome};
 use output::Output;
 
@@ -63,6 +67,8 @@ enum Command {
     Audit(audit::Command),
     /// Look for mistakes in an envoy.yaml or a module's configuration.
     Check(check_command::Args),
+    /// See it work: key service, gateway, upstream and real requests, on this machine.
+    Demo(demo_command::Args),
     /// Print shell completions.
     Completions(completions::Args),
     /// Write the manual pages.
@@ -90,6 +96,7 @@ fn run(command: Command, out: Output) -> Outcome {
         Command::Apikey(command) => apikey::run(command, out),
         Command::Audit(command) => audit::run(command, out),
         Command::Check(args) => check_command::run(&args, out),
+        Command::Demo(args) => demo_command::run(&args, out),
         Command::Completions(args) => completions::run(&args, Cli::command()),
         Command::Man(args) => man::run(&args, Cli::command(), out),
     }

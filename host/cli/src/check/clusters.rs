@@ -76,10 +76,9 @@ fn check_filters(cluster: &Cluster<'_>, report: &mut Report) {
     for (entry, _) in after.iter().filter(|(entry, _)| !codec(entry)) {
         report.error(entry, "stands after the credential module and could read what it injects");
     }
+    let (entry, _) = &cluster.filters[position];
     if !after.iter().any(|(entry, _)| codec(entry)) {
-        if let Some((entry, _)) = cluster.filters.get(position) {
-            report.error(entry, "expected envoy.filters.http.upstream_codec after this filter");
-        }
+        report.error(entry, "expected envoy.filters.http.upstream_codec after this filter");
     }
 }
 

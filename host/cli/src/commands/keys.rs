@@ -67,6 +67,9 @@ Then: postern enrol --local with the same --config or --data-dir.")]
 pub struct ServeArgs {
     #[command(flatten)]
     config: ConfigArgs,
+    /// Stop when stdin ends, so that whoever started this cannot leave it behind.
+    #[arg(long, hide = true)]
+    while_stdin: bool,
 }
 
 /// Runs `keys serve`.
@@ -74,10 +77,10 @@ pub fn run(command: Command, out: Output) -> Outcome {
     let Command::Serve(args) = command;
     let config = args.config.load()?;
     tracing_subscriber::fmt().with_writer(io::stderr).with_ansi(false).init();
-    runtime()?.block_on(serve(&config, out))
+    runtime()?.block_on(serve(&config, args.while_stdin, out))
 }
 
-async fn serve(config: &Config, out: Output) -> Outcome {
+async fn serve(config: &Config, while_stdin: bool, out: Output) -> Outcome {
     let mut interrupt = signal(SignalKind::interrupt()).or_environment("signals")?;
     let mut terminate = signal(SignalKind::terminate()).or_environment("signals")?;
     let service = Service::open(config, span::now()).await;
@@ -91,10 +94,25 @@ async fn serve(config: &Config, out: Output) -> Outcome {
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
+        () = stdin_end(while_stdin) => {}
     }
     out.note("stopping");
     running.stop().await;
     Ok(())
+}
+
+/// Waits for the end of stdin on a thread of its own; for ever when it was not asked to.
+async fn stdin_end(asked: bool) {
+    let (ended, wait) = tokio::sync::oneshot::channel::<()>();
+    if asked {
+        std::thread::spawn(move || {
+            let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
+            drop(ended);
+        });
+        let _ = wait.await;
+    } else {
+        std::future::pending::<()>().await;
+    }
 }
 
 fn announce(config: &Config, url: &str, out: Output) -> Outcome {

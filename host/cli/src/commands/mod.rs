@@ -5,6 +5,7 @@ pub mod audit;
 pub mod check;
 pub mod completions;
 pub mod credential;
+pub mod demo;
 pub mod enrol;
 pub mod keys;
 pub mod man;
