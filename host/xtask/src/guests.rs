@@ -68,7 +68,7 @@ fn built_by(toolchain: Toolchain) -> Result<Vec<Module>> {
     for module in &modules {
         writeln!(sums, "{}  {}.wasm", module.sha256, module.name)?;
     }
-    postern_files::write_atomic(&workspace::plugins().join("SHA256SUMS"), sums.as_bytes())?;
+    postern_files::write_atomic(workspace::plugins().join("SHA256SUMS"), sums.as_bytes())?;
     Ok(modules)
 }
 

@@ -55,11 +55,14 @@ pub fn guest_toolchain(way: Option<u8>) -> Result<Toolchain> {
 }
 
 fn toolchain(forced: Option<u8>, may_install: bool) -> Result<Toolchain> {
-    let ways: &[(u8, &dyn Fn() -> Result<Toolchain, String>)] =
-        &[(1, &installed), (2, &by_rustup), (3, &|| by_debian(may_install))];
     let mut answers = Vec::new();
-    for (number, way) in ways.iter().filter(|(number, _)| forced.is_none_or(|n| n == *number)) {
-        match way() {
+    for number in (1..=3).filter(|number| forced.is_none_or(|one| one == *number)) {
+        let answer = match number {
+            1 => installed(),
+            2 => by_rustup(),
+            _ => by_debian(may_install),
+        };
+        match answer {
             Ok(toolchain) => return Ok(toolchain),
             Err(answer) => answers.push(format!("way {number}: {answer}")),
         }

@@ -42,7 +42,10 @@ struct Tree {
 
 type Check = fn(&Tree) -> Result<Vec<String>>;
 
-const CHECKS: &[(&str, Check)] = &[
+/// A check by the sentence that it holds.
+type Row = (&'static str, Check);
+
+const CHECKS: &[Row] = &[
     ("every Rust file starts with module documentation", sources::documented),
     ("files and functions keep to their sizes", sources::sized),
     ("what ships as wasm denies panics and unsafe code", sources::guarded),
@@ -90,7 +93,7 @@ pub fn run() -> Result<()> {
 /// Runs every check.
 pub fn examine() -> Result<Report> {
     let tree = Tree::read()?;
-    let row = |(name, check): &(&'static str, Check)| Ok((*name, check(&tree)?));
+    let row = |(name, check): &Row| Ok((*name, check(&tree)?));
     Ok(Report(CHECKS.iter().map(row).collect::<Result<_>>()?))
 }
 
