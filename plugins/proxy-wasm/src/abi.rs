@@ -84,8 +84,8 @@ pub enum Level {
     Error = 4,
 }
 
-/// Declares hostcalls as imports; outside WebAssembly each answers "internal failure",
-/// so that the adapter can be compiled and its pure parts tested natively.
+/// Declares hostcalls as imports; outside WebAssembly each answers what [`native`] was
+/// told, so that tests can be a host that refuses or one that does nothing.
 macro_rules! hostcalls {
     ($(fn $name:ident($($argument:ident: $kind:ty),*);)*) => {
         #[cfg(target_arch = "wasm32")]
@@ -97,7 +97,7 @@ macro_rules! hostcalls {
             #[cfg(not(target_arch = "wasm32"))]
             #[allow(clippy::too_many_arguments, reason = "the ABI counts them, not we")]
             unsafe fn $name($(_: $kind),*) -> u32 {
-                10
+                native::called(stringify!($name))
             }
         )*
     };
@@ -135,6 +135,33 @@ hostcalls! {
         name: *const u8, name_size: usize, argument: *const u8, argument_size: usize,
         data: *mut *mut u8, size: *mut usize
     );
+}
+
+/// The host of native builds: it does nothing and answers what it was told.
+#[cfg(not(target_arch = "wasm32"))]
+pub mod native {
+    use std::cell::{Cell, RefCell};
+
+    thread_local! {
+        static STATUS: Cell<u32> = const { Cell::new(10) };
+        static CALLS: RefCell<Vec<&'static str>> = const { RefCell::new(Vec::new()) };
+    }
+
+    /// From here on every hostcall of this thread answers `status`; at first it is 10,
+    /// internal failure.
+    pub fn answer(status: u32) {
+        STATUS.set(status);
+    }
+
+    /// The hostcalls since the last time this was asked.
+    pub fn calls() -> Vec<&'static str> {
+        CALLS.take()
+    }
+
+    pub(super) fn called(name: &'static str) -> u32 {
+        CALLS.with_borrow_mut(|calls| calls.push(name));
+        STATUS.get()
+    }
 }
 
 fn checked(status: u32) -> Answer<()> {

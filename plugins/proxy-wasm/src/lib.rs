@@ -2,8 +2,9 @@
 //!
 //! Owns the ABI ([`abi`], the project's only `unsafe` file), the wire form of header maps
 //! ([`pairs`]), how much content the host keeps back ([`held`]), the host's clock,
-//! randomness, environment, counters and shared data ([`host`]), and the adapter of the
-//! audit module ([`logger`]). The HTTP filters stand on `postern-proxy-wasm-filter`.
+//! randomness, environment, counters and shared data ([`host`]), how a stream of the core
+//! runs on a host ([`run`], [`perform`], [`receipts`]), and the adapter of the audit module
+//! ([`logger`]). `postern-proxy-wasm-filter` adds what needs the SDK.
 //!
 //! Invariant: no hostcall's failure is lost: it is a value that the caller turns into a
 //! denial, and nothing here panics.
@@ -23,4 +24,8 @@ mod document;
 pub mod held;
 pub mod host;
 pub mod logger;
+pub mod module;
 pub mod pairs;
+pub mod perform;
+pub mod receipts;
+pub mod run;

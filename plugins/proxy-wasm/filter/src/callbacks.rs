@@ -3,17 +3,16 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use postern_core::effect::Flow;
 use postern_core::event::{Event, Surroundings};
 use postern_core::fields::Fields;
 use postern_core::key_service::{CallAnswer, CallFailure, CallResult, MAX_ANSWER};
 use postern_proxy_wasm::abi::{self, Buffer, Direction, Map};
+use postern_proxy_wasm::module::{Place, Ready};
+use postern_proxy_wasm::run::{Run, given, reply};
 use postern_proxy_wasm::{host, pairs};
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
-
-use crate::module::Place;
-use crate::root::Ready;
-use crate::stream::{Run, given, reply};
 
 /// The stream context of a filter module. The run is shared with the root context, which
 /// tells paused ones the time.
@@ -21,6 +20,14 @@ pub(crate) struct Filter {
     id: u32,
     ready: Rc<Ready>,
     run: Rc<RefCell<Run>>,
+}
+
+/// The one place where a flow becomes an action.
+fn action(flow: Flow) -> Action {
+    match flow {
+        Flow::Continue => Action::Continue,
+        Flow::Pause => Action::Pause,
+    }
 }
 
 impl Filter {
@@ -31,11 +38,11 @@ impl Filter {
 
     /// One callback. The run is never borrowed twice, since the host makes no callback
     /// inside a hostcall; if it did, the inner one would let nothing pass.
-    fn step(&mut self, step: impl FnOnce(&mut Run) -> Action) -> Action {
+    fn step(&mut self, step: impl FnOnce(&mut Run) -> Flow) -> Action {
         let Ok(mut run) = self.run.try_borrow_mut() else { return Action::Pause };
-        let action = step(&mut run);
+        let flow = step(&mut run);
         self.ready.watch(self.id, &self.run, run.waits());
-        action
+        action(flow)
     }
 }
 
@@ -81,7 +88,7 @@ impl Context for Filter {
             if let Some(id) = run.called(token) {
                 run.meanwhile(reply(id, answer(size)));
             }
-            Action::Pause
+            Flow::Pause
         });
     }
 
@@ -132,7 +139,7 @@ impl HttpContext for Filter {
     fn on_log(&mut self) {
         self.step(|run| {
             run.finish();
-            Action::Pause
+            Flow::Pause
         });
     }
 }

@@ -37,13 +37,9 @@
 )]
 
 mod callbacks;
-mod module;
-mod perform;
-mod receipts;
 mod root;
-mod stream;
 
-pub use module::{Module, Place};
+pub use postern_proxy_wasm::module::{Module, Place};
 #[doc(hidden)]
 pub use proxy_wasm;
 pub use root::Root;

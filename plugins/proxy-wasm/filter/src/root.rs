@@ -2,22 +2,19 @@
 //!
 //! Invariant: without a configuration that was accepted, every request is refused.
 
-use std::cell::RefCell;
-use std::collections::BTreeMap;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::time::Duration;
 
 use postern_core::config::ConfigError;
 use postern_core::event::Event;
 use postern_proxy_wasm::abi::{self, Direction};
-use postern_proxy_wasm::host::{self, Counters};
+use postern_proxy_wasm::host;
+use postern_proxy_wasm::module::{Module, Place, Ready};
+use proxy_wasm::hostcalls::dispatch_http_call;
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::{Action, ContextType};
 
 use crate::callbacks::Filter;
-use crate::module::{Module, Place};
-use crate::receipts::Receipts;
-use crate::stream::Run;
 
 /// Arguments of the proxy's function `declare_property`: name, then read-only and bytes
 /// for the permit, so that no later filter replaces it; type String for the identity, so
@@ -38,15 +35,6 @@ pub struct Root {
     ready: Option<Rc<Ready>>,
 }
 
-/// What all streams of a root share.
-pub(crate) struct Ready {
-    pub(crate) module: Module,
-    pub(crate) counters: Counters,
-    pub(crate) receipts: Receipts,
-    /// Paused requests, by context.
-    paused: RefCell<BTreeMap<u32, Weak<RefCell<Run>>>>,
-}
-
 impl Root {
     /// A root that has no configuration yet.
     pub fn new(id: u32, name: &'static str, configure: Configure) -> Self {
@@ -60,9 +48,18 @@ impl Root {
         }
         abi::set_tick_period(TICK)
             .map_err(|status| ConfigError::one("", format!("the host does not tick: {status}")))?;
-        let (counters, receipts) = (Counters::default(), Receipts::default());
-        Ok(Ready { module, counters, receipts, paused: RefCell::default() })
+        Ok(Ready::new(module, dispatch))
     }
+}
+
+/// The one hostcall that is left to the SDK.
+fn dispatch(
+    cluster: &str,
+    fields: Vec<(&str, &str)>,
+    body: Option<&[u8]>,
+    timeout: Duration,
+) -> Option<u32> {
+    dispatch_http_call(cluster, fields, body, vec![], timeout).ok()
 }
 
 fn declare() -> Result<(), ConfigError> {
@@ -108,23 +105,6 @@ impl RootContext for Root {
             Some(ready) => Box::new(Filter::new(context, Rc::clone(ready))),
             None => Box::new(Refusal),
         })
-    }
-}
-
-impl Ready {
-    /// Keeps a paused request in sight, so that time is told to it.
-    pub(crate) fn watch(&self, context: u32, run: &Rc<RefCell<Run>>, waits: bool) {
-        let Ok(mut paused) = self.paused.try_borrow_mut() else { return };
-        if waits {
-            paused.insert(context, Rc::downgrade(run));
-        } else {
-            paused.remove(&context);
-        }
-    }
-
-    fn paused(&self) -> Vec<(u32, Rc<RefCell<Run>>)> {
-        let Ok(paused) = self.paused.try_borrow() else { return Vec::new() };
-        paused.iter().filter_map(|(context, run)| Some((*context, run.upgrade()?))).collect()
     }
 }
 

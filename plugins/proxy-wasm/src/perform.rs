@@ -5,30 +5,29 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::abi::{self, Answer, Buffer, Direction, Map, Status};
+use crate::held::Held;
 use postern_core::effect::{Effect, Part, Publication, Reply};
 use postern_core::key_service::{Call, CallId};
-use postern_proxy_wasm::abi::{self, Answer, Buffer, Direction, Map, Status};
-use postern_proxy_wasm::held::Held;
-use proxy_wasm::hostcalls::dispatch_http_call;
 
-use crate::root::Ready;
+use crate::module::Ready;
 
 /// The part of a stream that effects change.
 #[derive(Default)]
-pub(crate) struct Standing {
+pub struct Standing {
     /// Request content at the host.
-    pub(crate) request: Held,
+    pub request: Held,
     /// Response content at the host.
-    pub(crate) response: Held,
+    pub response: Held,
     /// Calls that are out, by the host's token.
-    pub(crate) calls: BTreeMap<u32, CallId>,
+    pub calls: BTreeMap<u32, CallId>,
     /// Whether anything can still be forwarded.
-    pub(crate) end: End,
+    pub end: End,
 }
 
 /// How far a stream has come to its end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum End {
+pub enum End {
     /// It is open.
     #[default]
     Open,
@@ -39,7 +38,7 @@ pub(crate) enum End {
 }
 
 /// What a performed effect leads to.
-pub(crate) enum Done {
+pub enum Done {
     /// Nothing more.
     Quiet,
     /// The host did not send this call.
@@ -47,7 +46,7 @@ pub(crate) enum Done {
 }
 
 /// Performs one effect.
-pub(crate) fn perform(effect: Effect, ready: &Ready, standing: &mut Standing) -> Answer<Done> {
+pub fn perform(effect: Effect, ready: &Ready, standing: &mut Standing) -> Answer<Done> {
     match effect {
         Effect::Call(asked) => return Ok(call(&asked, ready, standing)),
         Effect::SetField { part, name, value } => abi::replace_header(map(part), &name, &value)?,
@@ -83,12 +82,12 @@ fn call(call: &Call, ready: &Ready, standing: &mut Standing) -> Done {
     let body = (!call.body.is_empty()).then_some(call.body.as_slice());
     // A timeout of 0 would mean none.
     let timeout = call.timeout.max(Duration::from_millis(1));
-    match dispatch_http_call(&to.cluster, fields, body, vec![], timeout) {
-        Ok(token) => {
+    match (ready.dispatch)(&to.cluster, fields, body, timeout) {
+        Some(token) => {
             standing.calls.insert(token, call.id);
             Done::Quiet
         }
-        Err(_) => Done::NotSent(call.id),
+        None => Done::NotSent(call.id),
     }
 }
 
@@ -121,7 +120,7 @@ fn reply(reply: &Reply, standing: &mut Standing) -> Answer<()> {
 }
 
 /// Cuts both directions: either half of a reset ends the stream.
-pub(crate) fn reset(standing: &mut Standing) -> Answer<()> {
+pub fn reset(standing: &mut Standing) -> Answer<()> {
     standing.end = End::Cut;
     abi::close_stream(Direction::Request).or_else(|_| abi::close_stream(Direction::Response))
 }

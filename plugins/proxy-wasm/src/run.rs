@@ -1,30 +1,29 @@
 //! One request and its response: events to the core, its effects to the host, its flow
-//! to an action.
+//! back.
 //!
-//! Invariant: content goes on only by [`action`], from what the core's stream says. Once
-//! the stream was answered here or cut, nothing of the upstream passes.
+//! Invariant: content goes on only when the core's stream says so. Once the stream was
+//! answered here or cut, nothing of the upstream passes.
 
 use std::rc::Rc;
 
+use crate::abi::{self, Answer, Buffer, Direction};
+use crate::host;
 use postern_core::effect::{Effect, Flow};
 use postern_core::event::{AuditState, Event};
 use postern_core::key_service::{CallFailure, CallId, CallResult};
 use postern_core::stream::Stream;
-use postern_proxy_wasm::abi::{self, Answer, Buffer, Direction};
-use postern_proxy_wasm::host;
-use proxy_wasm::types::Action;
 
-use crate::module::Place;
+use crate::module::{Place, Ready};
 use crate::perform::{self, Done, End, Standing, perform};
 use crate::receipts::{self, Count};
-use crate::root::Ready;
 
 /// Most events that one callback may lead to (a call that was not sent, a failed effect).
 const MOST_EVENTS: usize = 8;
 
 /// A running stream.
-pub(crate) struct Run {
-    pub(crate) ready: Rc<Ready>,
+pub struct Run {
+    /// What all streams of the root share.
+    pub ready: Rc<Ready>,
     stream: Box<dyn Stream>,
     standing: Standing,
     /// Which direction is paused and may be resumed outside its own callbacks.
@@ -36,23 +35,16 @@ pub(crate) struct Run {
     count: Option<Count>,
 }
 
-/// The one place where a flow becomes an action.
-fn action(flow: Flow) -> Action {
-    match flow {
-        Flow::Continue => Action::Continue,
-        Flow::Pause => Action::Pause,
-    }
-}
-
 impl Run {
-    pub(crate) fn new(ready: Rc<Ready>) -> Self {
+    /// A stream that has seen nothing yet.
+    pub fn new(ready: Rc<Ready>) -> Self {
         let (stream, standing) = ((ready.module.streams)(), Standing::default());
         let (waiting, count) = (None, None);
         Self { ready, stream, standing, waiting, answered: false, over: false, count }
     }
 
     /// Whether the request is paused, so that time has to be told to it.
-    pub(crate) fn waits(&self) -> bool {
+    pub fn waits(&self) -> bool {
         self.waiting == Some(Direction::Request) && self.open()
     }
 
@@ -62,19 +54,19 @@ impl Run {
 
     /// A callback of the request; no event means that the host did not give what it is
     /// about.
-    pub(crate) fn request(&mut self, event: Option<Event>) -> Action {
+    pub fn request(&mut self, event: Option<Event>) -> Flow {
         if !self.open() {
-            return Action::Pause;
+            return Flow::Pause;
         }
         self.step(Direction::Request, event)
     }
 
     /// A callback of the response. Our own reply passes the callbacks of its filter, and
     /// nothing else does once the stream has ended here.
-    pub(crate) fn response(&mut self, event: Option<Event>) -> Action {
+    pub fn response(&mut self, event: Option<Event>) -> Flow {
         match self.standing.end {
-            End::Replied if !self.answered => return Action::Continue,
-            End::Replied | End::Cut => return Action::Pause,
+            End::Replied if !self.answered => return Flow::Continue,
+            End::Replied | End::Cut => return Flow::Pause,
             End::Open => self.answered = true,
         }
         self.step(Direction::Response, event)
@@ -82,7 +74,7 @@ impl Run {
 
     /// Something happened outside the callbacks of the paused direction: a call came back,
     /// or time passed.
-    pub(crate) fn meanwhile(&mut self, event: Event) {
+    pub fn meanwhile(&mut self, event: Event) {
         if !self.open() {
             return;
         }
@@ -95,12 +87,12 @@ impl Run {
     }
 
     /// The call that the host knows under this token, once.
-    pub(crate) fn called(&mut self, token: u32) -> Option<CallId> {
+    pub fn called(&mut self, token: u32) -> Option<CallId> {
         self.standing.calls.remove(&token)
     }
 
     /// New content of a direction; `None` when the host does not give it.
-    pub(crate) fn content(&mut self, direction: Direction, whole: usize) -> Option<Vec<u8>> {
+    pub fn content(&mut self, direction: Direction, whole: usize) -> Option<Vec<u8>> {
         let (held, buffer) = match direction {
             Direction::Request => (&mut self.standing.request, Buffer::RequestBody),
             Direction::Response => (&mut self.standing.response, Buffer::ResponseBody),
@@ -115,7 +107,7 @@ impl Run {
 
     /// The stream is over: a last record, and the gate's count for the audit logger, which
     /// runs after the listener's filters. Nothing can be forwarded or answered any more.
-    pub(crate) fn finish(&mut self) {
+    pub fn finish(&mut self) {
         if std::mem::replace(&mut self.over, true) {
             return;
         }
@@ -135,7 +127,7 @@ impl Run {
 
     /// Whether the audit logger has the last record of this stream's count. In a cluster's
     /// chain nobody asks: the gate has looked.
-    pub(crate) fn audit(&mut self) -> AuditState {
+    pub fn audit(&mut self) -> AuditState {
         let ready = Rc::clone(&self.ready);
         match &ready.module.place {
             Place::Listener { shared } => receipts::state(self.count(), shared, host::now()),
@@ -150,10 +142,10 @@ impl Run {
         self.count.as_ref()
     }
 
-    fn step(&mut self, direction: Direction, event: Option<Event>) -> Action {
+    fn step(&mut self, direction: Direction, event: Option<Event>) -> Flow {
         let flow = self.drive(event.unwrap_or(Event::EffectFailed));
         self.settle(direction, flow);
-        action(flow)
+        flow
     }
 
     fn settle(&mut self, direction: Direction, flow: Flow) {
@@ -198,12 +190,15 @@ impl Run {
 }
 
 /// A reply as an event; without randomness there is nothing to go on with.
-pub(crate) fn reply(id: CallId, result: CallResult) -> Event {
+pub fn reply(id: CallId, result: CallResult) -> Event {
     let entropy = host::entropy();
     entropy.map_or(Event::EffectFailed, |entropy| Event::CallReply { id, result, entropy })
 }
 
 /// What a hostcall gave, or nothing.
-pub(crate) fn given<T>(answer: Answer<Option<T>>) -> Option<T> {
+pub fn given<T>(answer: Answer<Option<T>>) -> Option<T> {
     answer.ok().flatten()
 }
+
+#[cfg(test)]
+mod tests;

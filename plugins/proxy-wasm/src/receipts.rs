@@ -10,29 +10,29 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use crate::abi;
+use crate::host::{self, Shared};
 use postern_core::event::AuditState;
 use postern_core::mac::MacKeys;
 use postern_core::receipt::Sequence;
 use postern_core::time::UnixMillis;
-use postern_proxy_wasm::abi;
-use postern_proxy_wasm::host::{self, Shared};
 
-use crate::stream::given;
+use crate::run::given;
 
 /// Most counts of one root; what comes in elsewhere shares one. With a listener for any
 /// port, the caller chooses the port.
 const MOST_CHAINS: usize = 64;
 
 /// One count, shared by the streams of a filter chain.
-pub(crate) type Count = Rc<RefCell<Sequence>>;
+pub type Count = Rc<RefCell<Sequence>>;
 
 /// The counts of one root.
 #[derive(Default)]
-pub(crate) struct Receipts(RefCell<BTreeMap<Vec<u8>, Count>>);
+pub struct Receipts(RefCell<BTreeMap<Vec<u8>, Count>>);
 
 impl Receipts {
     /// The count of the stream at hand; `None` without randomness.
-    pub(crate) fn count(&self) -> Option<Count> {
+    pub fn count(&self) -> Option<Count> {
         let mut counts = self.0.try_borrow_mut().ok()?;
         let mut chain = chain();
         if counts.len() >= MOST_CHAINS && !counts.contains_key(&chain) {
@@ -56,7 +56,7 @@ fn chain() -> Vec<u8> {
 }
 
 /// Whether the audit logger has the last record of this count.
-pub(crate) fn state(count: Option<&Count>, keys: &MacKeys, now: UnixMillis) -> AuditState {
+pub fn state(count: Option<&Count>, keys: &MacKeys, now: UnixMillis) -> AuditState {
     match count.map(|count| count.try_borrow_mut()) {
         Some(Ok(mut sequence)) => sequence.state(keys, &mut Shared, now),
         _ => AuditState::Behind,
@@ -64,6 +64,6 @@ pub(crate) fn state(count: Option<&Count>, keys: &MacKeys, now: UnixMillis) -> A
 }
 
 /// A request ended: what the audit logger has to acknowledge.
-pub(crate) fn next(count: &Count) -> Option<Vec<u8>> {
+pub fn next(count: &Count) -> Option<Vec<u8>> {
     count.try_borrow_mut().ok()?.next()
 }
