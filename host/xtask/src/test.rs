@@ -36,6 +36,19 @@ struct Group {
     steps: &'static [Step],
 }
 
+/// The shipped envoy.yaml is for development: simulated evidence, one plain loopback cluster.
+const CHECK_EXAMPLE: &[&str] = &[
+    "run",
+    "--quiet",
+    "--package=postern-cli",
+    "--",
+    "check",
+    "--allow-simulated",
+    "--allow-plain-upstream",
+    "envoy/envoy.yaml",
+];
+const DEMO: &[&str] = &["xtask", "demo", "--once"];
+
 const GROUPS: &[Group] = &[
     Group {
         name: "core",
@@ -50,22 +63,7 @@ const GROUPS: &[Group] = &[
         steps: &[Step::Packages(&["postern-cli", "postern-rig", "postern-harness", "xtask"])],
     },
     Group { name: "envoy", steps: &[Step::Scenarios("envoy")] },
-    Group {
-        name: "examples",
-        steps: &[
-            Step::Ends(&[
-                "run",
-                "-q",
-                "-p",
-                "postern-cli",
-                "--",
-                "check",
-                "--allow-simulated",
-                "envoy/envoy.yaml",
-            ]),
-            Step::Ends(&["xtask", "demo", "--once"]),
-        ],
-    },
+    Group { name: "examples", steps: &[Step::Ends(CHECK_EXAMPLE), Step::Ends(DEMO)] },
     Group { name: "tidy", steps: &[Step::Tidy] },
 ];
 
