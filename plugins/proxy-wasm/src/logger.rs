@@ -81,9 +81,11 @@ impl Logger {
     fn heard(&mut self, token: u32, size: usize) {
         let Some(id) = self.calls.remove(&token) else { return };
         // Without randomness the call counts as lost, and the batch is sent again.
-        let Some(at) = moment(host::now()) else { return };
+        let now = host::now();
+        let Some(at) = moment(now) else { return };
         self.ledger.heard(id, answer(size), at);
-        self.perform();
+        // More may wait: a full buffer empties as fast as the collector answers.
+        self.deliver(now);
     }
 
     fn perform(&mut self) {
