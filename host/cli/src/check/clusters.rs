@@ -127,6 +127,7 @@ fn tls_context<'a>(cluster: &At<'a>) -> Option<At<'a>> {
 /// Verified, to the name the configuration gives.
 fn check_tls(tls: &At<'_>, name: Option<&str>, report: &mut Report) {
     check_tls_version(tls, report);
+    check_reachable(tls, report);
     let context = tls.at(&["common_tls_context", "validation_context"]);
     let context = context.or_else(|| {
         tls.at(&["common_tls_context", "combined_validation_context", "default_validation_context"])
@@ -156,6 +157,18 @@ fn check_tls(tls: &At<'_>, name: Option<&str>, report: &mut Report) {
                             must not do"
         );
         report.missing(&context, "match_typed_subject_alt_names", text);
+    }
+}
+
+/// To upstreams Envoy speaks at most TLS 1.2 unless told: a minimum above that never connects.
+fn check_reachable(tls: &At<'_>, report: &mut Report) {
+    let Some(params) = tls.at(&["common_tls_context", "tls_params"]) else { return };
+    let version = |key| params.text_of(key).unwrap_or("TLS_AUTO");
+    let newest = version("tls_maximum_protocol_version") == "TLSv1_3";
+    if version("tls_minimum_protocol_version") == "TLSv1_3" && !newest {
+        let text = "expected TLSv1_3: as a client Envoy goes no higher than TLS 1.2 by itself, so \
+                    it would never connect";
+        report.missing(&params, "tls_maximum_protocol_version", text);
     }
 }
 

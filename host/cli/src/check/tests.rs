@@ -70,6 +70,7 @@ const ROWS: &[(&str, &str, &str)] = &[
     ("matcher: {exact: slack.com}", "matcher: {suffix: slack.com}", "expected one exact match of \"slack.com\""),
     ("            trusted_ca: {filename: /etc/ssl/certs/ca-certificates.crt}\n", "", "trusted_ca: missing"),
     ("tls_minimum_protocol_version: TLSv1_2", "tls_minimum_protocol_version: TLSv1_0", "expected TLSv1_2 or newer"),
+    ("TLSv1_3, tls_maximum_protocol_version: TLSv1_3", "TLSv1_3", "it would never connect"),
     ("    typed_extension_protocol_options: *credentialed", "    metadata: {}", "expected the credential module here"),
     ("        - name: envoy.filters.http.upstream_codec", "        - name: other\n        - name: envoy.filters.http.upstream_codec", "could read what it injects"),
     ("address: 127.0.0.1, port_value: 9000", "address: 192.0.2.1, port_value: 9000", "credentials would leave in plain HTTP"),

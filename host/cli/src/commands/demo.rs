@@ -69,6 +69,9 @@ pub fn run(args: &Args, out: Output) -> Outcome {
     if out.json {
         out.result(&json!({"good": good, "lines": lines}), "")?;
     }
+    if !good {
+        out.note(&format!("\nthe end of the parts' logs:\n{}", stage.logs()));
+    }
     if !args.once {
         stay_up(&mut stage, out)?;
     }

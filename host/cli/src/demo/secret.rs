@@ -17,10 +17,12 @@ pub fn base64(value: &str) -> String {
     BASE64_STANDARD.encode(value)
 }
 
-/// Every byte but letters and digits as `%XX` (RFC 3986, 2.1).
+/// Every byte but the unreserved ones as `%XX` (RFC 3986, 2.1 and 2.3).
 pub fn percent(value: &str) -> String {
     let encode = |byte: u8| match byte {
-        b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => char::from(byte).to_string(),
+        b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'-' | b'.' | b'_' | b'~' => {
+            char::from(byte).to_string()
+        }
         _ => format!("%{byte:02X}"),
     };
     value.bytes().map(encode).collect()

@@ -21,6 +21,8 @@ use crate::failure::{Failure, Outcome, Sort};
 const ENVOY_YAML: &str = include_str!("../../../../envoy/envoy.yaml");
 /// Longest wait for one answer.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// Lines of each log that are shown when a line is bad.
+const LOG_LINES: usize = 40;
 /// Most bytes of a file that is looked at.
 const MAX_FILE: usize = 256 << 20;
 
@@ -167,6 +169,16 @@ impl Stage {
     /// What the key service has written.
     pub fn keys_log(&self) -> String {
         self.keys.as_ref().map(KeyService::log).unwrap_or_default()
+    }
+
+    /// The end of what gateway and key service have written.
+    pub fn logs(&self) -> String {
+        let gateway = self.envoy.as_ref().map(Envoy::log).unwrap_or_default();
+        let end = |log: &str| {
+            let lines: Vec<&str> = log.lines().collect();
+            lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
+        };
+        format!("{}\n{}", end(&gateway), end(&self.keys_log()))
     }
 
     /// What to try while it stays up.

@@ -41,6 +41,8 @@ pub enum Arrives {
     Nothing,
     /// One request, with the secret where the binding says and nowhere else.
     TheSecret,
+    /// This line is not about a request.
+    NotAsked,
 }
 
 /// What was seen.
@@ -99,7 +101,10 @@ impl Step {
             name: self.name,
             good: problems.is_empty(),
             caller: seen.text.chars().take(SHOWN).collect(),
-            upstream: shown_upstream(&seen.upstream),
+            upstream: match self.want.upstream {
+                Arrives::NotAsked => String::new(),
+                _ => shown_upstream(&seen.upstream),
+            },
             problems,
         })
     }
@@ -161,7 +166,8 @@ impl Line {
     /// Three lines for a terminal, and one for each problem.
     pub fn text(&self) -> String {
         let mark = if self.good { "ok  " } else { "BAD " };
-        let mut text = format!("{mark} {}\n       caller    {}", self.name, self.caller);
+        let who = if self.upstream.is_empty() { "operator" } else { "caller  " };
+        let mut text = format!("{mark} {}\n       {who}  {}", self.name, self.caller);
         if !self.upstream.is_empty() {
             text.push_str(&format!("\n       upstream  {}", self.upstream));
         }

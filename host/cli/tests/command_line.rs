@@ -1,0 +1,188 @@
+//! Exit codes and messages of the built command, without a network.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD as B64;
+use ed25519_dalek::{Signer, SigningKey};
+use postern_core::chain::{START, service_link};
+use serde_json::{Value, json};
+
+fn postern(folder: &Path, args: &[&str]) -> (i32, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_postern"))
+        .args(args)
+        .current_dir(folder)
+        .env_remove("POSTERN_OPERATOR")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+#[rustfmt::skip]
+const ROWS: &[(&[&str], i32, &str)] = &[
+    (&["--version"], 0, ""),
+    (&["--help"], 0, ""),
+    (&["nonsense"], 2, "unrecognized subcommand"),
+    (&["check"], 2, "required arguments"),
+    (&["check", "missing.yaml"], 3, "missing.yaml: No such file"),
+    (&["check", "bad.yaml"], 1, ""),
+    (&["check", "--module", "gate", "bad.yaml"], 1, ""),
+    (&["check", "--module", "router", "bad.yaml"], 2, "invalid value 'router'"),
+    (&["apikey", "scopes"], 0, ""),
+    (&["apikey", "create", "--user", "u", "--organisation", "o", "--agent", "a", "--scope", "*"], 2, "expected a scope of the catalogue"),
+    (&["apikey", "create", "--user", "u", "--organisation", "o", "--agent", "a", "--expires", "soon"], 2, "expected a number and s, m, h or d"),
+    (&["apikey", "create", "--user", "u", "--organisation", "o", "--agent", "a"], 3, "operator.json"),
+    (&["apikey", "revoke", "short"], 2, "expected eight letters and digits"),
+    (&["credential", "put", "slack"], 2, "--authority"),
+    (&["credential", "put", "slack", "the-value"], 2, "unexpected argument"),
+    (&["credential", "list"], 3, "operator.json"),
+    (&["credential", "list", "--operator", "open.json"], 3, "expected 600"),
+    (&["credential", "list", "--operator", "wrong.json"], 3, "wrong.json"),
+    (&["enrol", "--out", "x"], 2, "--local"),
+    (&["enrol", "--local", "--config", "missing.yaml", "--out", "x"], 3, "missing.yaml"),
+    (&["keys", "serve", "--config", "bad-keys.yaml"], 3, "listen: expected a loopback address"),
+    (&["audit", "verify", "missing.jsonl", "--key", "AAAA"], 3, "AAAA"),
+    (&["demo", "--once", "--modules", "nowhere"], 3, "expected nowhere/gate.wasm"),
+    (&["completions", "bash"], 0, ""),
+    (&["completions", "tcsh"], 2, "invalid value"),
+    (&["man", "--dir", "man"], 0, ""),
+];
+
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        postern_files::write_atomic(folder.path().join(name), text.as_bytes()).unwrap();
+    };
+    write("bad.yaml", "authenticators: []\n");
+    write("bad-keys.yaml", "data_dir: d\nlisten: 0.0.0.0:1\n");
+    write("open.json", "{}");
+    postern_files::write_private(folder.path().join("wrong.json"), b"{}").unwrap();
+    folder
+}
+
+#[test]
+fn every_row_ends_with_its_code_and_says_why() {
+    let folder = folder();
+    for (args, code, says) in ROWS {
+        let (ended, stdout, stderr) = postern(folder.path(), args);
+        assert_eq!(ended, *code, "{args:?}\n{stdout}{stderr}");
+        assert!(stderr.contains(says), "{args:?}: expected {says:?}\n{stderr}");
+    }
+}
+
+#[test]
+fn with_json_stdout_is_one_document_whatever_happens() {
+    let folder = folder();
+    for (args, code, _) in ROWS {
+        let clap = matches!(args[0], "--version" | "--help" | "completions") || *code == 2;
+        if clap {
+            continue;
+        }
+        let (_, stdout, _) = postern(folder.path(), &[args, &["--json"][..]].concat());
+        let document: Result<Value, _> = serde_json::from_str(&stdout);
+        assert!(document.is_ok(), "{args:?}: {stdout}");
+    }
+}
+
+#[test]
+fn every_command_has_examples() {
+    let folder = folder();
+    for args in [
+        &["check"][..],
+        &["keys", "serve"],
+        &["enrol"],
+        &["credential", "put"],
+        &["credential", "list"],
+        &["credential", "delete"],
+        &["apikey", "create"],
+        &["apikey", "list"],
+        &["apikey", "rotate"],
+        &["apikey", "revoke"],
+        &["audit", "export"],
+        &["audit", "verify"],
+        &["demo"],
+        &["completions"],
+        &["man"],
+    ] {
+        let (code, stdout, _) = postern(folder.path(), &[args, &["--help"]].concat());
+        assert!(code == 0 && stdout.contains("Examples:"), "{args:?}: {stdout}");
+    }
+}
+
+#[test]
+fn the_check_prints_file_line_and_path() {
+    let folder = folder();
+    let (code, stdout, _) = postern(folder.path(), &["check", "bad.yaml"]);
+    assert_eq!(code, 1);
+    assert!(stdout.lines().any(|line| line.starts_with("bad.yaml:1: error: ")), "{stdout}");
+    assert!(stdout.trim_end().ends_with("problems"), "{stdout}");
+}
+
+/// A chain of `count` events under `key`, as the service exports it.
+fn chain(key: &SigningKey, count: u64) -> Vec<Value> {
+    let mut prev = START;
+    let mut lines = Vec::new();
+    for n in 1..=count {
+        let bytes = json!({"kind": "test", "n": n.to_string(), "v": 1}).to_string().into_bytes();
+        let hash = service_link(&prev, &bytes);
+        let sig = key.sign(&hash).to_bytes();
+        lines.push(json!({
+            "n": n.to_string(), "prev": B64.encode(prev), "hash": B64.encode(hash),
+            "sig": B64.encode(sig), "bytes": B64.encode(bytes),
+        }));
+        prev = hash;
+    }
+    let public = B64.encode(key.verifying_key().as_bytes());
+    let header = json!({
+        "postern_audit": 1, "key": public, "count": count.to_string(), "head": B64.encode(prev),
+    });
+    lines.insert(0, header);
+    lines
+}
+
+#[test]
+fn a_changed_deleted_inserted_or_cut_off_event_is_named() {
+    let key = SigningKey::from_bytes(&[7; 32]);
+    let public = B64.encode(key.verifying_key().as_bytes());
+    let folder = tempfile::tempdir().unwrap();
+    let verify = |lines: &[Value], key: &str| {
+        let text: Vec<String> = lines.iter().map(Value::to_string).collect();
+        let path = folder.path().join("audit.jsonl");
+        postern_files::write_atomic(path, text.join("\n").as_bytes()).unwrap();
+        let (code, stdout, _) =
+            postern(folder.path(), &["audit", "verify", "audit.jsonl", "--key", key]);
+        (code, stdout)
+    };
+    type Edit = fn(&mut Vec<Value>);
+    let rows: &[(Edit, i32, &str)] = &[
+        (|_| {}, 0, "good: 6 events"),
+        (|lines| lines[3]["bytes"] = json!(B64.encode("{}")), 1, "event 3 was changed"),
+        (|lines| lines[4]["sig"] = lines[3]["sig"].clone(), 1, "event 4 was changed"),
+        (|lines| drop(lines.remove(3)), 1, "event 3 was deleted"),
+        (|lines| drop(lines.pop()), 1, "events 6 to 6 are missing"),
+        (|lines| lines.insert(3, lines[2].clone()), 1, "inserted before event 3"),
+        (|lines| drop(lines.remove(0)), 1, "no valid header"),
+    ];
+    for (edit, code, says) in rows {
+        let mut lines = chain(&key, 6);
+        edit(&mut lines);
+        let (ended, stdout) = verify(&lines, &public);
+        assert!(ended == *code && stdout.contains(says), "{says}: {stdout}");
+    }
+    let other = B64.encode(SigningKey::from_bytes(&[8; 32]).verifying_key().as_bytes());
+    let (code, stdout) = verify(&chain(&key, 6), &other);
+    assert!(code == 1 && stdout.contains("names another signing key"), "{stdout}");
+}
+
+#[test]
+fn manual_pages_are_written_for_every_command() {
+    let folder = folder();
+    let (code, stdout, _) = postern(folder.path(), &["man", "--dir", "pages", "--json"]);
+    let document: Value = serde_json::from_str(&stdout).unwrap();
+    let written = document["written"].as_array().unwrap();
+    assert!(code == 0 && written.len() > 15, "{stdout}");
+    assert!(folder.path().join("pages/postern-apikey-create.1").is_file());
+}

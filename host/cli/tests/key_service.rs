@@ -1,0 +1,196 @@
+//! The operator's whole day against a real key service on 127.0.0.1.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+
+struct Day {
+    folder: tempfile::TempDir,
+    service: Child,
+}
+
+impl Drop for Day {
+    fn drop(&mut self) {
+        let _ = self.service.kill();
+        let _ = self.service.wait();
+    }
+}
+
+fn command(folder: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_postern"));
+    command.args(args).current_dir(folder).env("POSTERN_OPERATOR", "gateway/operator.json");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+impl Day {
+    /// Starts the service and enrols a gateway.
+    fn begin() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut serve =
+            command(folder.path(), &["keys", "serve", "--data-dir", "keys", "--while-stdin"]);
+        let service = serve.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let day = Self { folder, service };
+        let url = day.path("keys/url");
+        let up = postern_rig::wait::until(Duration::from_secs(30), || url.exists().then_some(()));
+        assert!(up.is_some(), "the key service does not start");
+        let args =
+            ["enrol", "--local", "--data-dir", "keys", "--out", "gateway", "--tenant", "acme"];
+        let (code, stdout, stderr) = day.run(&args, "");
+        assert_eq!(code, 0, "{stdout}{stderr}");
+        assert!(stderr.contains("SIMULATED"), "{stderr}");
+        day
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn run(&self, args: &[&str], input: &str) -> (i32, String, String) {
+        let mut child = command(self.folder.path(), args).spawn().unwrap();
+        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+        let output = child.wait_with_output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+    }
+
+    fn good(&self, args: &[&str], input: &str) -> String {
+        let (code, stdout, stderr) = self.run(args, input);
+        assert_eq!(code, 0, "{args:?}: {stdout}{stderr}");
+        stdout
+    }
+
+    fn json(&self, args: &[&str]) -> Value {
+        serde_json::from_str(&self.good(&[args, &["--json"]].concat(), "")).unwrap()
+    }
+}
+
+const PUT: &[&str] = &[
+    "credential",
+    "put",
+    "slack",
+    "--authority",
+    "slack.com",
+    "--method",
+    "GET",
+    "--path",
+    "/api/**",
+];
+const CREATE: &[&str] =
+    &["apikey", "create", "--user", "ada", "--organisation", "acme", "--agent", "bot"];
+
+#[test]
+fn credentials_go_in_and_never_come_out() {
+    let day = Day::begin();
+    assert_eq!(day.good(PUT, "xoxb-value\n"), "stored slack, version 1, sealed\n");
+    let (code, _, stderr) = day.run(PUT, "xoxb-other");
+    assert!(code == 1 && stderr.contains("--replace"), "{stderr}");
+    let replaced = day.good(&[PUT, &["--replace"]].concat(), "xoxb-other");
+    assert_eq!(replaced, "stored slack, version 2, sealed\n");
+    let (code, _, stderr) = day.run(&[PUT, &["--replace"]].concat(), "");
+    assert!(code == 2 && stderr.contains("expected a value"), "{stderr}");
+    let list = day.json(&["credential", "list"]);
+    assert_eq!(list["credentials"][0]["name"], "slack");
+    assert!(!list.to_string().contains("xoxb"), "{list}");
+    day.good(&["credential", "delete", "slack"], "");
+    let (code, _, _) = day.run(&["credential", "delete", "slack"], "");
+    assert_eq!(code, 1);
+}
+
+#[test]
+fn a_binding_file_is_checked_before_anything_is_asked() {
+    let day = Day::begin();
+    let write = |text: &str| {
+        postern_files::write_atomic(day.path("b.yaml"), text.as_bytes()).unwrap();
+        day.run(&["credential", "put", "slack", "--binding", "b.yaml"], "xoxb-value")
+    };
+    let (code, _, stderr) =
+        write("{authority: '*', methods: [], paths: [x], site: {style: bearer}}");
+    assert!(code == 2 && stderr.contains("authority") && stderr.contains("methods"), "{stderr}");
+    let other = "{credential: other, authority: slack.com, methods: [GET], paths: [/a], site: {style: bearer}}";
+    let (code, _, stderr) = write(other);
+    assert!(code == 2 && stderr.contains("expected credential \"slack\""), "{stderr}");
+    let (code, stdout, stderr) = write(&other.replace("credential: other, ", ""));
+    assert_eq!((code, stdout.as_str()), (0, "stored slack, version 1, sealed\n"), "{stderr}");
+}
+
+#[test]
+fn keys_are_shown_once_rotate_with_overlap_and_are_revoked() {
+    let day = Day::begin();
+    let key = day.good(&[CREATE, &["--platform", "cursor", "--expires", "30d"]].concat(), "");
+    let id = &key[3..11];
+    let list = day.json(&["apikey", "list"]);
+    assert!(!list.to_string().contains(key.trim()), "{list}");
+    assert_eq!(list["keys"][0]["scopes"], serde_json::json!(["documents:read"]));
+    assert_eq!(list["keys"][0]["platform"], "cursor");
+    let next = day.json(&["apikey", "rotate", id, "--overlap", "1h"]);
+    assert_eq!(next["replaces"], id);
+    let list = day.json(&["apikey", "list"]);
+    assert_eq!(
+        (&list["keys"][0]["state"], &list["keys"][1]["state"]),
+        (&"active".into(), &"active".into())
+    );
+    day.good(&["apikey", "revoke", id], "");
+    assert_eq!(day.json(&["apikey", "list"])["keys"][0]["state"], "revoked");
+    let (code, _, _) = day.run(&["apikey", "revoke", id], "");
+    assert_eq!(code, 1, "a key that is revoked already");
+}
+
+#[test]
+fn an_eleventh_active_key_is_refused() {
+    let day = Day::begin();
+    for _ in 0..10 {
+        day.good(CREATE, "");
+    }
+    let (code, _, stderr) = day.run(CREATE, "");
+    assert!(code == 1 && stderr.contains("10 active keys"), "{stderr}");
+}
+
+#[test]
+fn the_audit_chain_is_exported_and_verified() {
+    let day = Day::begin();
+    day.good(CREATE, "");
+    day.good(&["audit", "export", "--out", "a.jsonl", "--key-out", "a.pub"], "");
+    let report = day.json(&["audit", "verify", "a.jsonl", "--key", "a.pub"]);
+    assert_eq!(report["good"], true);
+    assert!(report["events"].as_u64().unwrap() >= 10, "{report}");
+}
+
+#[test]
+fn another_authority_or_another_simulated_key_is_refused() {
+    let day = Day::begin();
+    let text = std::fs::read_to_string(day.path("gateway/operator.json")).unwrap();
+    let operator: Value = serde_json::from_str(&text).unwrap();
+    let put_with = |change: &dyn Fn(&mut Value)| {
+        let mut changed = operator.clone();
+        change(&mut changed);
+        postern_files::write_private(day.path("other.json"), changed.to_string().as_bytes())
+            .unwrap();
+        day.run(&[PUT, &["--operator", "other.json"]].concat(), "xoxb-value")
+    };
+    let (code, _, stderr) = put_with(&|o| o["danger_allow_simulated"] = "A".repeat(43).into());
+    assert!(code == 1 && stderr.contains("evidence is not signed"), "{stderr}");
+    let (code, _, stderr) = put_with(&|o| o["danger_allow_simulated"] = Value::Null);
+    assert!(code == 1 && stderr.contains("not accepted"), "{stderr}");
+    let other = postern_rig::authority::Authority::new().unwrap().root_pem();
+    let (code, _, stderr) = put_with(&|o| o["ca"] = other.clone().into());
+    assert!(code == 3 && stderr.contains("cannot reach"), "{stderr}");
+    let (code, _, stderr) = put_with(&|o| o["seed"] = format!("{}A", "B".repeat(42)).into());
+    assert!(code == 1 && stderr.contains("denied"), "{stderr}");
+}
+
+#[test]
+fn enrolment_does_not_overwrite_and_its_private_files_are_private() {
+    use std::os::unix::fs::PermissionsExt;
+    let day = Day::begin();
+    let args = ["enrol", "--local", "--data-dir", "keys", "--out", "gateway"];
+    let (code, _, stderr) = day.run(&args, "");
+    assert!(code == 2 && stderr.contains("exists"), "{stderr}");
+    for name in ["gateway/gateway.env", "gateway/operator.json"] {
+        let mode = std::fs::metadata(day.path(name)).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600, "{name}");
+    }
+}
