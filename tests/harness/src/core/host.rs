@@ -324,8 +324,23 @@ fn request(spec: &RequestSpec, names: &dyn Names) -> Result<Parts> {
     if let Some(key) = &spec.key {
         head.push(("x-tap-key".to_owned(), names.key(key).context("no such key")?));
     }
-    head.extend(section(&spec.fields, names)?);
+    for (name, value) in section(&spec.fields, names)? {
+        join(&mut head, name, value);
+    }
     content(head, &spec.body, &spec.chunks, &spec.trailers, names)
+}
+
+/// Envoy keeps one line of these and joins what comes later by a comma.
+fn join(head: &mut Vec<(String, Vec<u8>)>, name: String, value: Vec<u8>) {
+    const ONE_LINE: [&str; 2] = ["authorization", "user-agent"];
+    let earlier = head.iter_mut().find(|(have, _)| *have == name);
+    match earlier.filter(|_| ONE_LINE.contains(&name.as_str())) {
+        Some((_, line)) => {
+            line.push(b',');
+            line.extend(value);
+        }
+        None => head.push((name, value)),
+    }
 }
 
 fn answer(spec: &AnswerSpec, names: &dyn Names) -> Result<Parts> {

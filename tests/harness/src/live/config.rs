@@ -51,14 +51,15 @@ pub fn missing_keys(site: &Site, seen: &mut Seen) -> Result<Vec<String>> {
     Ok(lines)
 }
 
-/// The shipped file allows each module exactly what `envoy/imports/` lists.
+/// The shipped file allows each module exactly what `envoy/imports/` lists
+/// and does not withhold.
 pub fn capabilities(site: &Site, _: &mut Seen) -> Result<Vec<String>> {
     let mut config = site.config(None)?;
     let mut lines = Vec::new();
     for module in ["gate", "credential", "audit"] {
-        let file = root().join(format!("envoy/imports/{module}.txt"));
-        let text = std::fs::read_to_string(&file).context(file.display().to_string())?;
-        let listed: BTreeSet<String> = text.lines().filter_map(capability).collect();
+        let withheld = listed(&format!("{module}.withheld.txt")).unwrap_or_default();
+        let listed: BTreeSet<String> =
+            listed(&format!("{module}.txt"))?.difference(&withheld).cloned().collect();
         config.plugin(module, |plugin| {
             let allowed =
                 &plugin["vm_config"]["capability_restriction_config"]["allowed_capabilities"];
@@ -68,6 +69,11 @@ pub fn capabilities(site: &Site, _: &mut Seen) -> Result<Vec<String>> {
         });
     }
     Ok(lines)
+}
+
+fn listed(file: &str) -> Result<BTreeSet<String>> {
+    let text = std::fs::read_to_string(root().join("envoy/imports").join(file));
+    Ok(text.with_context(|| file.to_owned())?.lines().filter_map(capability).collect())
 }
 
 /// `import env.proxy_log` and `export proxy_on_tick` are capabilities; the entry points that
