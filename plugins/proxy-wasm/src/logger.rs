@@ -4,7 +4,8 @@
 //! root context and makes no stream contexts. The module speaks the ABI through
 //! [`access_logger!`](crate::access_logger) and [`abi`] alone, since the SDK would import
 //! 31 hostcalls: what is not imported cannot be called, and no header map or content of a
-//! request is among the few that are. (Tried in Envoy 1.40: a module of these exports and
+//! request is among the few that are. Of WASI there remain the clock, randomness, the
+//! environment, and `fd_write` and `proc_exit` of the standard library's panic. (Tried in Envoy 1.40: a module of these exports and
 //! no SDK runs as access logger, calls from `on_tick` and `on_log` are answered on the root
 //! context, filter state written in a filter's `on_log` is seen here.)
 //!

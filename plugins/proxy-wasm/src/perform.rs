@@ -21,6 +21,8 @@ pub struct Standing {
     pub response: Held,
     /// Calls that are out, by the host's token.
     pub calls: BTreeMap<u32, CallId>,
+    /// Calls are not sent now.
+    pub mute: bool,
     /// Whether anything can still be forwarded.
     pub end: End,
 }
@@ -73,6 +75,9 @@ fn map(part: Part) -> Map {
 }
 
 fn call(call: &Call, ready: &Ready, standing: &mut Standing) -> Done {
+    if standing.mute {
+        return Done::NotSent(call.id);
+    }
     let to = &ready.module.key_service;
     let mut fields =
         vec![(":method", call.method), (":path", call.path), (":authority", &to.authority)];

@@ -72,8 +72,7 @@ impl Run {
         self.step(Direction::Response, event)
     }
 
-    /// Something happened outside the callbacks of the paused direction: a call came back,
-    /// or time passed.
+    /// Something happened outside the callbacks of the paused direction.
     pub fn meanwhile(&mut self, event: Event) {
         if !self.open() {
             return;
@@ -84,6 +83,14 @@ impl Run {
         if flow == Flow::Continue && abi::continue_stream(direction).is_err() {
             let _ = perform::reset(&mut self.standing);
         }
+    }
+
+    /// Time passed. No call can be sent now: the host would bring its reply to the root
+    /// context, whose callback this is.
+    pub fn tick(&mut self) {
+        self.standing.mute = true;
+        self.meanwhile(Event::Tick);
+        self.standing.mute = false;
     }
 
     /// The call that the host knows under this token, once.

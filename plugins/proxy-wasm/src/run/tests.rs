@@ -204,9 +204,18 @@ fn time_does_not_resume_what_still_waits() {
     let answers = vec![(vec![], Flow::Pause), (vec![], Flow::Pause)];
     let mut stage = stage(OK, answers);
     assert_eq!(stage.run.request(body()), Flow::Pause);
-    stage.run.meanwhile(Event::Tick);
+    stage.run.tick();
     assert_eq!(native::calls(), [""; 0]);
     assert!(stage.run.waits());
+}
+
+#[test]
+fn no_call_is_sent_when_time_is_told() {
+    let answers = vec![(vec![], Flow::Pause), (vec![call()], Flow::Pause)];
+    let mut stage = stage(OK, answers);
+    assert_eq!(stage.run.request(body()), Flow::Pause);
+    stage.run.tick();
+    assert_eq!(stage.heard(), ["request body", "tick", "not sent"]);
 }
 
 #[test]
@@ -217,7 +226,7 @@ fn a_stream_that_is_over_writes_its_record_once_and_forwards_nothing() {
     stage.run.finish();
     assert_eq!(stage.heard(), ["done"]);
     assert_eq!(native::calls(), ["proxy_set_property"]);
-    stage.run.meanwhile(Event::Tick);
+    stage.run.tick();
     assert_eq!(stage.heard(), [""; 0]);
 }
 
