@@ -1,5 +1,6 @@
 -- Every time is milliseconds since 1970 (UTC). Every id is raw bytes unless it is text by nature.
 -- Invariant: no column holds a credential value, an API key or a join token in clear.
+-- mac: over every other column of the row but last_used_ms, under a key that is not in here.
 
 CREATE TABLE tenants (
     tenant     TEXT PRIMARY KEY NOT NULL,
@@ -53,7 +54,8 @@ CREATE TABLE api_keys (
     hash         BLOB NOT NULL,
     created_ms   INTEGER NOT NULL,
     last_used_ms INTEGER,
-    replaced_by  TEXT
+    replaced_by  TEXT,
+    mac          BLOB NOT NULL
 ) STRICT;
 CREATE INDEX api_keys_by_user ON api_keys (tenant, user);
 
@@ -67,6 +69,7 @@ CREATE TABLE identities (
     created_ms   INTEGER NOT NULL,
     not_after_ms INTEGER NOT NULL,
     revoked_ms   INTEGER,
+    mac          BLOB NOT NULL,
     PRIMARY KEY (gateway, role)
 ) STRICT, WITHOUT ROWID;
 
@@ -76,7 +79,8 @@ CREATE TABLE join_tokens (
     role       TEXT NOT NULL,
     gateway    BLOB NOT NULL,
     expires_ms INTEGER NOT NULL,
-    used_ms    INTEGER
+    used_ms    INTEGER,
+    mac        BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE credentials (
@@ -128,6 +132,7 @@ CREATE TABLE edge_chains (
     vm      BLOB NOT NULL,
     next    INTEGER NOT NULL,
     head    BLOB NOT NULL,
+    mac     BLOB NOT NULL,
     PRIMARY KEY (gateway, boot, vm)
 ) STRICT, WITHOUT ROWID;
 

@@ -22,6 +22,9 @@ pub enum Fault {
     /// A sealed row does not open: wrong key, changed or swapped.
     #[error("a sealed {0} does not open under its key")]
     Sealed(&'static str),
+    /// A row whose MAC does not hold: planted or changed by someone else.
+    #[error("the database holds a row of {0} that this service did not write")]
+    Forged(&'static str),
     /// The data keys in the database were wrapped by another key-encryption key.
     #[error("the key-encryption key is not the one that wrapped this database's data keys")]
     OtherKek,

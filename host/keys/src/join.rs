@@ -111,7 +111,8 @@ impl Inner {
     ) -> Result<Secret, Fault> {
         let token = draw()?;
         let admitted = Admitted { tenant: tenant.to_owned(), role, gateway };
-        identities::add_token(&mut *db, &hash(&token), &admitted, now.after(LIFE)).await?;
+        let (hash, end) = (hash(&token), now.after(LIFE));
+        identities::add_token(&mut *db, &self.rows, &hash, &admitted, end).await?;
         self.audit.append(db, admitted.event("join_token_made"), now).await?;
         Ok(token)
     }

@@ -15,7 +15,7 @@ use tokio::sync::Mutex;
 use crate::audit::checkpoint::Checkpoint;
 use crate::audit::{AuditLog, integrity};
 use crate::config::{Config, Limits};
-use crate::envelope::{KekProvider, LocalKek, Scope};
+use crate::envelope::{KekProvider, LocalKek, RowKeys, Scope};
 use crate::epoch::Epochs;
 use crate::fault::Fault;
 use crate::store::{self, deks, identities, millis, nonces};
@@ -68,6 +68,7 @@ pub(crate) struct Inner {
     pub(crate) pool: SqlitePool,
     pub(crate) kek: Box<dyn KekProvider>,
     pub(crate) audit: AuditLog,
+    pub(crate) rows: RowKeys,
     pub(crate) epochs: Epochs,
     pub(crate) limits: Limits,
     data_dir: PathBuf,
@@ -91,6 +92,7 @@ impl Service {
         let inner = Inner {
             kek,
             audit: AuditLog::new(&seed, "simulated")?,
+            rows: RowKeys::new(&dek)?,
             epochs: Epochs::new(dek, &sim)?,
             limits: config.limits,
             data_dir: dir.clone(),

@@ -48,7 +48,8 @@ impl Service {
             return Ok(bad_request("Expected 32 hexadecimal digits"));
         };
         let mut db = store::write(&self.inner.pool).await?;
-        if identities::revoke(&mut db, &operator.tenant, &gateway, now).await? == 0 {
+        let rows = &self.inner.rows;
+        if identities::revoke(&mut db, rows, &operator.tenant, &gateway, now).await? == 0 {
             return Ok(not_found());
         }
         self.recorded(db, operator.event("gateway_revoked").with("gateway", id), now).await?;

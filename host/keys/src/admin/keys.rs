@@ -73,7 +73,7 @@ impl Service {
         now: UnixMillis,
     ) -> Result<HttpAnswer, Fault> {
         let mut db = self.inner.pool.acquire().await?;
-        let keys = api_keys::all(&mut db, &operator.tenant, now).await?;
+        let keys = api_keys::all(&mut db, &self.inner.rows, &operator.tenant, now).await?;
         Ok(HttpAnswer::json(&serde_json::json!({ "keys": keys })))
     }
 
@@ -96,7 +96,9 @@ impl Service {
         if !has_room(&mut db, &operator.tenant, &new.grant.user, now).await? {
             return Ok(conflict("This user has 10 active keys; revoke one first"));
         }
-        if !api_keys::add(&mut db, &operator.tenant, &id, &key, &new.grant, now).await? {
+        if !api_keys::add(&mut db, &self.inner.rows, &operator.tenant, &id, &key, &new.grant, now)
+            .await?
+        {
             return Ok(conflict("This key id is taken"));
         }
         let event = operator
@@ -126,16 +128,19 @@ impl Service {
             return Ok(bad_request("Expected an overlap of at most 30 days"));
         }
         let mut db = store::write(&self.inner.pool).await?;
-        let found = api_keys::metadata(&mut db, &operator.tenant, old, now).await?;
+        let found =
+            api_keys::metadata(&mut db, &self.inner.rows, &operator.tenant, old, now).await?;
         let Some(found) = found.filter(|found| found.state == "active") else {
             return Ok(not_found());
         };
         let end = UnixMillis(now.0.saturating_add(new.overlap_seconds.saturating_mul(1000)));
-        api_keys::supersede(&mut db, &operator.tenant, old, &id, end).await?;
+        api_keys::supersede(&mut db, &self.inner.rows, &operator.tenant, old, &id, end).await?;
         if !has_room(&mut db, &operator.tenant, &found.grant.user, now).await? {
             return Ok(conflict("This user has 10 active keys; revoke one first"));
         }
-        if !api_keys::add(&mut db, &operator.tenant, &id, &key, &found.grant, now).await? {
+        if !api_keys::add(&mut db, &self.inner.rows, &operator.tenant, &id, &key, &found.grant, now)
+            .await?
+        {
             return Ok(conflict("This key id is taken"));
         }
         let event = operator.event("key_rotated").with("key", old).with("by", new.id.as_str());
@@ -150,7 +155,7 @@ impl Service {
         now: UnixMillis,
     ) -> Result<HttpAnswer, Fault> {
         let mut db = store::write(&self.inner.pool).await?;
-        if !api_keys::revoke(&mut db, &operator.tenant, id, now).await? {
+        if !api_keys::revoke(&mut db, &self.inner.rows, &operator.tenant, id, now).await? {
             return Ok(not_found());
         }
         self.recorded(db, operator.event("key_revoked").with("key", id), now).await?;
@@ -164,7 +169,8 @@ impl Service {
         now: UnixMillis,
     ) -> Result<HttpAnswer, Fault> {
         let mut db = self.inner.pool.acquire().await?;
-        let found = api_keys::metadata(&mut db, &operator.tenant, id, now).await?;
+        let found =
+            api_keys::metadata(&mut db, &self.inner.rows, &operator.tenant, id, now).await?;
         Ok(found.map_or_else(not_found, |key| HttpAnswer::json(&key)))
     }
 }

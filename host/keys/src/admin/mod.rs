@@ -70,7 +70,8 @@ impl Service {
         let Some(fields) = fields else { return Ok(None) };
         let Ok(claim) = Claim::parse(&fields.signature_input) else { return Ok(None) };
         let mut db = self.inner.pool.acquire().await?;
-        let identities = identities::active(&mut db, &claim.operator, now).await?;
+        let identities =
+            identities::active(&mut db, &self.inner.rows, &claim.operator, now).await?;
         let operator = identities.into_iter().find(|identity| identity.role == Role::Operator);
         let Some(operator) = operator else { return Ok(None) };
         let key = VerifyingKey::from_bytes(&operator.public_key);

@@ -11,6 +11,7 @@ use sqlx::SqliteConnection;
 
 use crate::audit::event::hex;
 use crate::audit::{AuditLog, Event};
+use crate::envelope::{RowBytes, RowKeys};
 use crate::fault::Fault;
 use crate::store::exact;
 
@@ -33,12 +34,13 @@ struct Known {
 /// Appends what is new in `batch`; gives the number expected next.
 pub async fn collect(
     db: &mut SqliteConnection,
+    rows: &RowKeys,
     audit: &AuditLog,
     sender: Sender<'_>,
     batch: &Batch,
     now: UnixMillis,
 ) -> Result<u64, Fault> {
-    let known = known(&mut *db, sender, batch).await?;
+    let known = known(&mut *db, rows, sender, batch).await?;
     if let Some(event) = oddity(&known, sender, batch) {
         audit.append(&mut *db, event, now).await?;
     }
@@ -54,7 +56,7 @@ pub async fn collect(
     if next <= known.next {
         return Ok(known.next);
     }
-    remember(db, sender, batch, Known { next, head }).await?;
+    remember(db, rows, sender, batch, Known { next, head }).await?;
     Ok(next)
 }
 
@@ -90,37 +92,53 @@ fn about(kind: &'static str, sender: Sender<'_>, batch: &Batch) -> Event {
 
 async fn known(
     db: &mut SqliteConnection,
+    rows: &RowKeys,
     sender: Sender<'_>,
     batch: &Batch,
 ) -> Result<Known, Fault> {
-    let row: Option<(i64, Vec<u8>)> = sqlx::query_as(
-        "SELECT next, head FROM edge_chains WHERE gateway = ? AND boot = ? AND vm = ?",
+    let found: Option<(i64, Vec<u8>, Vec<u8>)> = sqlx::query_as(
+        "SELECT next, head, mac FROM edge_chains WHERE gateway = ? AND boot = ? AND vm = ?",
     )
     .bind(sender.gateway.as_slice())
     .bind(batch.boot.as_slice())
     .bind(batch.vm.as_slice())
     .fetch_optional(db)
     .await?;
-    let Some((next, head)) = row else { return Ok(Known { next: 0, head: START }) };
+    let Some((next, head, mac)) = found else { return Ok(Known { next: 0, head: START }) };
+    rows.check(&row(sender, batch, next, &head), &mac)?;
     let next = u64::try_from(next).map_err(|_| Fault::Malformed("edge chain"))?;
     Ok(Known { next, head: exact(&head, "edge chain")? })
 }
 
+/// The row of a chain as its MAC sees it.
+fn row(sender: Sender<'_>, batch: &Batch, next: i64, head: &[u8]) -> RowBytes {
+    RowBytes::of("edge_chains")
+        .part(sender.gateway)
+        .part(&batch.boot)
+        .part(&batch.vm)
+        .number(next)
+        .part(head)
+}
+
 async fn remember(
     db: &mut SqliteConnection,
+    rows: &RowKeys,
     sender: Sender<'_>,
     batch: &Batch,
     known: Known,
 ) -> Result<(), Fault> {
+    let next = i64::try_from(known.next).map_err(|_| Fault::Malformed("edge chain"))?;
     sqlx::query(
-        "INSERT INTO edge_chains (gateway, boot, vm, next, head) VALUES (?, ?, ?, ?, ?)
-         ON CONFLICT (gateway, boot, vm) DO UPDATE SET next = excluded.next, head = excluded.head",
+        "INSERT INTO edge_chains (gateway, boot, vm, next, head, mac) VALUES (?, ?, ?, ?, ?, ?)
+         ON CONFLICT (gateway, boot, vm)
+         DO UPDATE SET next = excluded.next, head = excluded.head, mac = excluded.mac",
     )
     .bind(sender.gateway.as_slice())
     .bind(batch.boot.as_slice())
     .bind(batch.vm.as_slice())
-    .bind(i64::try_from(known.next).map_err(|_| Fault::Malformed("edge chain"))?)
+    .bind(next)
     .bind(known.head.as_slice())
+    .bind(rows.sign(&row(sender, batch, next, &known.head)))
     .execute(db)
     .await?;
     Ok(())

@@ -23,7 +23,7 @@ pub(super) async fn look_up(
 ) -> Result<Answer, Fault> {
     let mut entries = Vec::with_capacity(request.ids.len());
     for id in &request.ids {
-        let entry = api_keys::find(&mut *db, asker.tenant, id).await?;
+        let entry = api_keys::find(&mut *db, &service.rows, asker.tenant, id).await?;
         if entry.is_some() && api_keys::touch(&mut *db, id, now).await? {
             let event = asker.event("key_used").with("key", id.as_str());
             service.audit.append(&mut *db, event, now).await?;

@@ -24,14 +24,15 @@ pub(super) async fn enrol(
     now: UnixMillis,
 ) -> Result<Answer, Fault> {
     let hash = join::hash(&request.join_token);
-    let Some(admitted) = identities::use_token(&mut *db, &hash, request.role, now).await? else {
+    let (rows, role) = (&service.rows, request.role);
+    let Some(admitted) = identities::use_token(&mut *db, rows, &hash, role, now).await? else {
         tracing::warn!(role = request.role.name(), "enrolment refused: token unknown or used");
         return Ok(Answer::Denied(Status::Denied));
     };
     let not_after = UnixMillis(now.0.saturating_add(LIFE_MS));
     let public_key = &request.public_key;
     let new = New { admitted: &admitted, public_key, label: &request.label, not_after };
-    identities::add(&mut *db, new, now).await?;
+    identities::add(&mut *db, rows, new, now).await?;
     let event = admitted.event("identity_enrolled").with("label", request.label.as_str());
     service.audit.append(db, event.with_hex("public_key", public_key), now).await?;
     let gateway_id = admitted.gateway;

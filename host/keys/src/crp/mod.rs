@@ -115,7 +115,8 @@ impl Inner {
             return Ok(Some(Identity { tenant: String::new(), public_key, role }));
         }
         let mut db = self.pool.acquire().await?;
-        let identities = identities::active(&mut db, opened.gateway_id(), now).await?;
+        let gateway = opened.gateway_id();
+        let identities = identities::active(&mut db, &self.rows, gateway, now).await?;
         Ok(identities.into_iter().find(|identity| {
             identity.tenant == opened.tenant() && may_send(opened.kind(), identity)
         }))
@@ -177,7 +178,8 @@ impl Inner {
             Message::Store(request) => store::store(self, db, asker, request, now).await,
             Message::Audit(request) => {
                 let sender = Sender { gateway: asker.gateway, tenant: asker.tenant };
-                let next = collect::collect(db, &self.audit, sender, &request.batch, now).await?;
+                let (rows, audit, batch) = (&self.rows, &self.audit, &request.batch);
+                let next = collect::collect(db, rows, audit, sender, batch, now).await?;
                 Ok(Answer::Audit(postern_crp::message::audit::Answer { next }))
             }
         }

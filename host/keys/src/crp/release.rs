@@ -44,7 +44,8 @@ pub(super) async fn release(
     let checked = check(request, asker, found, least, now);
     let opened = match checked {
         Ok(credential) => {
-            open(service, db, asker, &credential).await?.map(|fields| (credential, fields))
+            let name = &request.credential;
+            open(service, db, asker, name, &credential).await?.map(|fields| (credential, fields))
         }
         Err(refusal) => Err(refusal),
     };
@@ -143,6 +144,7 @@ async fn open(
     service: &Inner,
     db: &mut SqliteConnection,
     asker: &Asker<'_>,
+    name: &str,
     credential: &Credential,
 ) -> Result<Result<Fields, Refusal>, Fault> {
     let scope = Scope::Tenant(asker.tenant.to_owned());
@@ -158,9 +160,11 @@ async fn open(
     };
     let name = RecordName {
         tenant: asker.tenant,
+        name,
         cred_id: &credential.id,
         version: credential.version,
         policy_hash: &Sha256::digest(&credential.policy).into(),
+        not_after: credential.not_after,
     };
     let value = open_value(&dek, &name, &value_ct);
     let fields = value.ok().and_then(|value| decode_fields(&value));

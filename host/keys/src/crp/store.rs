@@ -83,9 +83,11 @@ async fn write(
     let policy_hash = Sha256::digest(&credential.policy).into();
     let name = RecordName {
         tenant,
+        name: &request.credential,
         cred_id: &credential.id,
         version: credential.version,
         policy_hash: &policy_hash,
+        not_after: credential.not_after,
     };
     let value_ct = seal_value(&dek, &name, &encode_fields(&request.fields)?)?;
     let new = New {

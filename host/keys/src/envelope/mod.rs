@@ -2,7 +2,8 @@
 //!
 //! Owns the labels and associated data of the stored ciphertexts. Knows no SQL and no
 //! network. Invariant: what is sealed for one tenant, credential, version or policy does
-//! not open as any other, because each of them is in the associated data.
+//! not open as any other, because each of them is in the associated data; a row that is not
+//! secret but decides what is believed carries a MAC ([`RowKeys`]).
 //!
 //! Associated data is written with length prefixes, so that no two different tuples give
 //! the same bytes.
@@ -11,10 +12,12 @@ mod aead;
 mod dek;
 mod kek;
 mod record;
+mod rows;
 
 pub use dek::{Dek, Scope};
 pub use kek::{KekProvider, LocalKek};
 pub use record::{RecordName, open_value, seal_value};
+pub use rows::{RowBytes, RowKeys};
 
 /// Appends `part` with its 16-bit length. Names here are far shorter than that; a longer
 /// one saturates and so never opens again, which fails closed.

@@ -3,12 +3,14 @@
 //! ```text
 //! k_rec    = HKDF-SHA256(DEK_t, salt = cred_id || version, "cred/1")
 //! value_ct = AES-256-GCM(k_rec, random nonce, value, aad)
-//! aad      = "cred/1" || lp16 tenant || cred_id || version || dek_id || policy_hash
+//! aad      = "cred/1" || lp16 tenant || lp16 name || cred_id || version || dek_id
+//!            || policy_hash || not_after_ms (u64; 0 = no end)
 //! ```
 //!
 //! One key per record version makes reuse of a nonce impossible in practice.
 
 use postern_core::secret::Secret;
+use postern_core::time::UnixMillis;
 
 use crate::envelope::{Dek, aead, put};
 use crate::fault::Fault;
@@ -18,6 +20,8 @@ use crate::fault::Fault;
 pub struct RecordName<'a> {
     /// Owner.
     pub tenant: &'a str,
+    /// Its name.
+    pub name: &'a str,
     /// Random id of the credential.
     pub cred_id: &'a [u8; 16],
     /// Version, from 1.
@@ -25,6 +29,9 @@ pub struct RecordName<'a> {
     /// SHA-256 of the stored hosts, methods, paths and sites: a policy that is changed
     /// in the database takes the value with it.
     pub policy_hash: &'a [u8; 32],
+    /// When the credential ends: an end that is moved in the database takes the value
+    /// with it.
+    pub not_after: Option<UnixMillis>,
 }
 
 impl RecordName<'_> {
@@ -35,9 +42,11 @@ impl RecordName<'_> {
     fn aad(&self, dek: &Dek) -> Vec<u8> {
         let mut aad = b"cred/1".to_vec();
         put(&mut aad, self.tenant.as_bytes());
+        put(&mut aad, self.name.as_bytes());
         aad.extend_from_slice(&self.salt());
         aad.extend_from_slice(dek.id());
         aad.extend_from_slice(self.policy_hash);
+        aad.extend_from_slice(&self.not_after.map_or(0, |end| end.0).to_be_bytes());
         aad
     }
 }
@@ -57,8 +66,14 @@ pub fn open_value(dek: &Dek, name: &RecordName<'_>, value_ct: &[u8]) -> Result<S
 mod tests {
     use super::*;
 
-    const NAME: RecordName<'static> =
-        RecordName { tenant: "acme", cred_id: &[1; 16], version: 1, policy_hash: &[2; 32] };
+    const NAME: RecordName<'static> = RecordName {
+        tenant: "acme",
+        name: "slack",
+        cred_id: &[1; 16],
+        version: 1,
+        policy_hash: &[2; 32],
+        not_after: Some(UnixMillis(7)),
+    };
 
     fn sealed(dek: &Dek) -> Vec<u8> {
         seal_value(dek, &NAME, &Secret::new(b"sk_live".to_vec())).unwrap()
@@ -78,6 +93,9 @@ mod tests {
             RecordName { cred_id: &[9; 16], ..NAME },
             RecordName { version: 2, ..NAME },
             RecordName { policy_hash: &[9; 32], ..NAME },
+            RecordName { name: "other", ..NAME },
+            RecordName { not_after: None, ..NAME },
+            RecordName { not_after: Some(UnixMillis(8)), ..NAME },
         ] {
             let opened = open_value(&dek, &other, &sealed(&dek));
             assert_eq!(opened.err(), Some(Fault::Sealed("credential")), "{other:?}");

@@ -1,6 +1,8 @@
 //! API keys: metadata, salt and hash. The key itself is never here.
 //!
-//! Invariant: every read and write names the tenant; another tenant's key is unknown.
+//! Invariant: every read and write names the tenant; another tenant's key is unknown. A
+//! row is vouched for only while its MAC holds ([`RowKeys`]): planting or editing one in the
+//! database gives nobody a key.
 
 use postern_core::api_key::{KeyId, StoredKey};
 use postern_core::identity::{DirectoryRecord, KeyState};
@@ -9,6 +11,7 @@ use postern_core::time::UnixMillis;
 use serde::{Deserialize, Serialize};
 use sqlx::{FromRow, SqliteConnection};
 
+use crate::envelope::{RowBytes, RowKeys};
 use crate::fault::Fault;
 use crate::store::{at, exact, millis};
 
@@ -50,7 +53,7 @@ pub struct Grant {
 pub struct Metadata {
     /// Key id.
     pub id: String,
-    /// `active`, `expired` or `revoked`.
+    /// `active`, `expired` or `revoked`; `forged` for a row that this service did not write.
     pub state: String,
     /// Whose it is and what it may do.
     #[serde(flatten)]
@@ -82,33 +85,44 @@ struct Row {
     created_ms: i64,
     last_used_ms: Option<i64>,
     replaced_by: Option<String>,
+    mac: Vec<u8>,
 }
 
 /// Looks a key up for a gateway of `tenant`.
 pub async fn find(
     db: &mut SqliteConnection,
+    rows: &RowKeys,
     tenant: &str,
     id: &KeyId,
 ) -> Result<Option<KeyEntry>, Fault> {
-    row(db, tenant, id.as_str()).await?.map(entry).transpose()
+    row(db, rows, tenant, id.as_str()).await?.map(entry).transpose()
 }
 
 /// Metadata of one key.
 pub async fn metadata(
     db: &mut SqliteConnection,
+    rows: &RowKeys,
     tenant: &str,
     id: &str,
     now: UnixMillis,
 ) -> Result<Option<Metadata>, Fault> {
-    row(db, tenant, id).await?.map(|row| row.metadata(now)).transpose()
+    row(db, rows, tenant, id).await?.map(|row| row.metadata(rows, now)).transpose()
 }
 
-async fn row(db: &mut SqliteConnection, tenant: &str, id: &str) -> Result<Option<Row>, Fault> {
-    Ok(sqlx::query_as("SELECT * FROM api_keys WHERE tenant = ? AND key_id = ?")
-        .bind(tenant)
-        .bind(id)
-        .fetch_optional(db)
-        .await?)
+/// The row of a key, if this service wrote it.
+async fn row(
+    db: &mut SqliteConnection,
+    rows: &RowKeys,
+    tenant: &str,
+    id: &str,
+) -> Result<Option<Row>, Fault> {
+    let found: Option<Row> =
+        sqlx::query_as("SELECT * FROM api_keys WHERE tenant = ? AND key_id = ?")
+            .bind(tenant)
+            .bind(id)
+            .fetch_optional(db)
+            .await?;
+    found.map(|row| rows.check(&row.bytes(), &row.mac).map(|()| row)).transpose()
 }
 
 fn entry(row: Row) -> Result<KeyEntry, Fault> {
@@ -140,8 +154,76 @@ fn json(list: &[String]) -> Result<String, Fault> {
 }
 
 impl Row {
-    fn metadata(self, now: UnixMillis) -> Result<Metadata, Fault> {
+    fn new(
+        tenant: &str,
+        id: &KeyId,
+        stored: &StoredKey,
+        grant: &Grant,
+        now: UnixMillis,
+    ) -> Result<Self, Fault> {
+        Ok(Self {
+            key_id: id.as_str().to_owned(),
+            tenant: tenant.to_owned(),
+            user: grant.user.clone(),
+            organisation: grant.organisation.clone(),
+            agent: grant.agent.clone(),
+            scopes: json(&grant.scopes)?,
+            roles: json(&grant.roles)?,
+            trust: grant.trust.clone(),
+            clearance: grant.clearance.clone(),
+            platform: grant.platform.clone(),
+            not_after_ms: grant.not_after.map(|end| millis(UnixMillis(end))),
+            revoked_ms: None,
+            salt: stored.salt.to_vec(),
+            hash: stored.hash.to_vec(),
+            created_ms: millis(now),
+            last_used_ms: None,
+            replaced_by: None,
+            mac: Vec::new(),
+        })
+    }
+
+    /// Every column but when it was last used, which decides nothing.
+    fn bytes(&self) -> RowBytes {
+        RowBytes::of("api_keys")
+            .part(self.key_id.as_bytes())
+            .part(self.tenant.as_bytes())
+            .part(self.user.as_bytes())
+            .part(self.organisation.as_bytes())
+            .part(self.agent.as_bytes())
+            .part(self.scopes.as_bytes())
+            .part(self.roles.as_bytes())
+            .part(self.trust.as_bytes())
+            .maybe(self.clearance.as_deref().map(str::as_bytes))
+            .maybe(self.platform.as_deref().map(str::as_bytes))
+            .maybe_number(self.not_after_ms)
+            .maybe_number(self.revoked_ms)
+            .part(&self.salt)
+            .part(&self.hash)
+            .number(self.created_ms)
+            .maybe(self.replaced_by.as_deref().map(str::as_bytes))
+    }
+
+    /// Writes the end, the revocation and the successor with a new MAC.
+    async fn change(&self, db: &mut SqliteConnection, rows: &RowKeys) -> Result<(), Fault> {
+        sqlx::query(
+            "UPDATE api_keys SET not_after_ms = ?, revoked_ms = ?, replaced_by = ?, mac = ?
+             WHERE tenant = ? AND key_id = ?",
+        )
+        .bind(self.not_after_ms)
+        .bind(self.revoked_ms)
+        .bind(&self.replaced_by)
+        .bind(rows.sign(&self.bytes()))
+        .bind(&self.tenant)
+        .bind(&self.key_id)
+        .execute(db)
+        .await?;
+        Ok(())
+    }
+
+    fn metadata(self, rows: &RowKeys, now: UnixMillis) -> Result<Metadata, Fault> {
         let state = match (self.revoked_ms, self.not_after_ms.map(at)) {
+            _ if !rows.holds(&self.bytes(), &self.mac) => "forged",
             (Some(_), _) => "revoked",
             (None, Some(end)) if end <= now => "expired",
             _ => "active",
@@ -203,6 +285,7 @@ pub async fn active(
 /// Adds a key; `false` when the id is taken, by whatever tenant.
 pub async fn add(
     db: &mut SqliteConnection,
+    rows: &RowKeys,
     tenant: &str,
     id: &KeyId,
     stored: &StoredKey,
@@ -218,25 +301,28 @@ pub async fn add(
     .bind(millis(now))
     .execute(&mut *db)
     .await?;
+    let row = Row::new(tenant, id, stored, grant, now)?;
+    let mac = rows.sign(&row.bytes());
     let done = sqlx::query(
         "INSERT INTO api_keys (key_id, tenant, user, organisation, agent, scopes, roles, trust,
-         clearance, platform, not_after_ms, salt, hash, created_ms)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+         clearance, platform, not_after_ms, salt, hash, created_ms, mac)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
     )
-    .bind(id.as_str())
-    .bind(tenant)
-    .bind(&grant.user)
-    .bind(&grant.organisation)
-    .bind(&grant.agent)
-    .bind(json(&grant.scopes)?)
-    .bind(json(&grant.roles)?)
-    .bind(&grant.trust)
-    .bind(&grant.clearance)
-    .bind(&grant.platform)
-    .bind(grant.not_after.map(|end| millis(UnixMillis(end))))
-    .bind(stored.salt.as_slice())
-    .bind(stored.hash.as_slice())
-    .bind(millis(now))
+    .bind(row.key_id)
+    .bind(row.tenant)
+    .bind(row.user)
+    .bind(row.organisation)
+    .bind(row.agent)
+    .bind(row.scopes)
+    .bind(row.roles)
+    .bind(row.trust)
+    .bind(row.clearance)
+    .bind(row.platform)
+    .bind(row.not_after_ms)
+    .bind(row.salt)
+    .bind(row.hash)
+    .bind(row.created_ms)
+    .bind(mac)
     .execute(db)
     .await?;
     Ok(done.rows_affected() == 1)
@@ -245,53 +331,45 @@ pub async fn add(
 /// All keys of a tenant, oldest first.
 pub async fn all(
     db: &mut SqliteConnection,
+    rows: &RowKeys,
     tenant: &str,
     now: UnixMillis,
 ) -> Result<Vec<Metadata>, Fault> {
-    let rows: Vec<Row> =
+    let found: Vec<Row> =
         sqlx::query_as("SELECT * FROM api_keys WHERE tenant = ? ORDER BY created_ms, key_id")
             .bind(tenant)
             .fetch_all(db)
             .await?;
-    rows.into_iter().map(|row| row.metadata(now)).collect()
+    found.into_iter().map(|row| row.metadata(rows, now)).collect()
 }
 
 /// Revokes a key; `false` when there is none that is not revoked.
 pub async fn revoke(
     db: &mut SqliteConnection,
+    rows: &RowKeys,
     tenant: &str,
     id: &str,
     now: UnixMillis,
 ) -> Result<bool, Fault> {
-    let done = sqlx::query(
-        "UPDATE api_keys SET revoked_ms = ? WHERE tenant = ? AND key_id = ? AND revoked_ms IS NULL",
-    )
-    .bind(millis(now))
-    .bind(tenant)
-    .bind(id)
-    .execute(db)
-    .await?;
-    Ok(done.rows_affected() == 1)
+    let found = row(&mut *db, rows, tenant, id).await?;
+    let Some(mut row) = found.filter(|row| row.revoked_ms.is_none()) else { return Ok(false) };
+    row.revoked_ms = Some(millis(now));
+    row.change(db, rows).await?;
+    Ok(true)
 }
 
 /// Gives a key an end, no later than it had, and names its successor.
 pub async fn supersede(
     db: &mut SqliteConnection,
+    rows: &RowKeys,
     tenant: &str,
     id: &str,
     by: &KeyId,
     end: UnixMillis,
 ) -> Result<(), Fault> {
-    sqlx::query(
-        "UPDATE api_keys SET not_after_ms = MIN(COALESCE(not_after_ms, ?), ?), replaced_by = ?
-         WHERE tenant = ? AND key_id = ?",
-    )
-    .bind(millis(end))
-    .bind(millis(end))
-    .bind(by.as_str())
-    .bind(tenant)
-    .bind(id)
-    .execute(db)
-    .await?;
-    Ok(())
+    let Some(mut row) = row(&mut *db, rows, tenant, id).await? else { return Ok(()) };
+    let end = millis(end);
+    row.not_after_ms = Some(row.not_after_ms.map_or(end, |had| had.min(end)));
+    row.replaced_by = Some(by.as_str().to_owned());
+    row.change(db, rows).await
 }

@@ -1,4 +1,7 @@
 //! Enrolled identities and the join tokens that admit them.
+//!
+//! Invariant: an identity or a token counts only while its MAC holds ([`RowKeys`]), so that
+//! writing to the database makes nobody a gateway or an operator.
 
 use postern_core::time::UnixMillis;
 use postern_crp::Role;
@@ -6,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::{FromRow, SqliteConnection};
 
 use crate::audit::Event;
+use crate::envelope::{RowBytes, RowKeys};
 use crate::fault::Fault;
 use crate::store::{exact, millis};
 
@@ -44,25 +48,63 @@ pub fn role(name: &str) -> Option<Role> {
         .find(|role| role.name() == name)
 }
 
+#[derive(FromRow)]
+struct Row {
+    gateway: Vec<u8>,
+    role: String,
+    tenant: String,
+    public_key: Vec<u8>,
+    label: String,
+    created_ms: i64,
+    not_after_ms: i64,
+    revoked_ms: Option<i64>,
+    mac: Vec<u8>,
+}
+
+impl Row {
+    fn bytes(&self) -> RowBytes {
+        RowBytes::of("identities")
+            .part(&self.gateway)
+            .part(self.role.as_bytes())
+            .part(self.tenant.as_bytes())
+            .part(&self.public_key)
+            .part(self.label.as_bytes())
+            .number(self.created_ms)
+            .number(self.not_after_ms)
+            .maybe_number(self.revoked_ms)
+    }
+
+    fn identity(self) -> Result<Identity, Fault> {
+        let role = role(&self.role).ok_or(Fault::Malformed("identity"))?;
+        let public_key = exact(&self.public_key, "identity")?;
+        Ok(Identity { tenant: self.tenant, role, public_key })
+    }
+}
+
+/// Every row of `gateway`, if this service wrote them.
+async fn rows_of(
+    db: &mut SqliteConnection,
+    rows: &RowKeys,
+    gateway: &[u8; 16],
+) -> Result<Vec<Row>, Fault> {
+    let found: Vec<Row> = sqlx::query_as("SELECT * FROM identities WHERE gateway = ?")
+        .bind(gateway.as_slice())
+        .fetch_all(db)
+        .await?;
+    found.iter().try_for_each(|row| rows.check(&row.bytes(), &row.mac))?;
+    Ok(found)
+}
+
 /// The identities of `gateway` that are in force at `now`.
 pub async fn active(
     db: &mut SqliteConnection,
+    rows: &RowKeys,
     gateway: &[u8; 16],
     now: UnixMillis,
 ) -> Result<Vec<Identity>, Fault> {
-    let rows: Vec<(String, String, Vec<u8>)> = sqlx::query_as(
-        "SELECT role, tenant, public_key FROM identities
-         WHERE gateway = ? AND revoked_ms IS NULL AND not_after_ms > ?",
-    )
-    .bind(gateway.as_slice())
-    .bind(millis(now))
-    .fetch_all(db)
-    .await?;
-    let identity = |(name, tenant, key): (String, String, Vec<u8>)| {
-        let role = role(&name).ok_or(Fault::Malformed("identity"))?;
-        Ok(Identity { tenant, role, public_key: exact(&key, "identity")? })
-    };
-    rows.into_iter().map(identity).collect()
+    let found = rows_of(db, rows, gateway).await?;
+    let in_force = |row: &Row| row.revoked_ms.is_none() && row.not_after_ms > millis(now);
+    found.into_iter().filter(in_force).map(Row::identity).collect()
 }
 
 /// What an enrolment writes.
@@ -78,18 +120,37 @@ pub struct New<'a> {
 }
 
 /// Writes an identity; one that is there under the same gateway and role is replaced.
-pub async fn add(db: &mut SqliteConnection, new: New<'_>, now: UnixMillis) -> Result<(), Fault> {
+pub async fn add(
+    db: &mut SqliteConnection,
+    rows: &RowKeys,
+    new: New<'_>,
+    now: UnixMillis,
+) -> Result<(), Fault> {
+    let row = Row {
+        gateway: new.admitted.gateway.to_vec(),
+        role: new.admitted.role.name().to_owned(),
+        tenant: new.admitted.tenant.clone(),
+        public_key: new.public_key.to_vec(),
+        label: new.label.to_owned(),
+        created_ms: millis(now),
+        not_after_ms: millis(new.not_after),
+        revoked_ms: None,
+        mac: Vec::new(),
+    };
+    let mac = rows.sign(&row.bytes());
     sqlx::query(
-        "INSERT OR REPLACE INTO identities (gateway, role, tenant, public_key, label, created_ms, not_after_ms)
-         VALUES (?, ?, ?, ?, ?, ?, ?)",
+        "INSERT OR REPLACE INTO identities
+         (gateway, role, tenant, public_key, label, created_ms, not_after_ms, mac)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
     )
-    .bind(new.admitted.gateway.as_slice())
-    .bind(new.admitted.role.name())
-    .bind(&new.admitted.tenant)
-    .bind(new.public_key.as_slice())
-    .bind(new.label)
-    .bind(millis(now))
-    .bind(millis(new.not_after))
+    .bind(row.gateway)
+    .bind(row.role)
+    .bind(row.tenant)
+    .bind(row.public_key)
+    .bind(row.label)
+    .bind(row.created_ms)
+    .bind(row.not_after_ms)
+    .bind(mac)
     .execute(db)
     .await?;
     Ok(())
@@ -109,19 +170,27 @@ pub async fn all(db: &mut SqliteConnection, tenant: &str) -> Result<Vec<Metadata
 /// Revokes every identity of a gateway of `tenant`; how many there were.
 pub async fn revoke(
     db: &mut SqliteConnection,
+    rows: &RowKeys,
     tenant: &str,
     gateway: &[u8; 16],
     now: UnixMillis,
 ) -> Result<u64, Fault> {
-    let done = sqlx::query(
-        "UPDATE identities SET revoked_ms = ? WHERE tenant = ? AND gateway = ? AND revoked_ms IS NULL",
-    )
-    .bind(millis(now))
-    .bind(tenant)
-    .bind(gateway.as_slice())
-    .execute(db)
-    .await?;
-    Ok(done.rows_affected())
+    let mut revoked: u64 = 0;
+    for mut row in rows_of(&mut *db, rows, gateway).await? {
+        if row.tenant != tenant || row.revoked_ms.is_some() {
+            continue;
+        }
+        row.revoked_ms = Some(millis(now));
+        sqlx::query("UPDATE identities SET revoked_ms = ?, mac = ? WHERE gateway = ? AND role = ?")
+            .bind(row.revoked_ms)
+            .bind(rows.sign(&row.bytes()))
+            .bind(&row.gateway)
+            .bind(&row.role)
+            .execute(&mut *db)
+            .await?;
+        revoked = revoked.saturating_add(1);
+    }
+    Ok(revoked)
 }
 
 /// Whom a join token admits.
@@ -147,43 +216,85 @@ impl Admitted {
 /// Keeps the hash of a token.
 pub async fn add_token(
     db: &mut SqliteConnection,
+    rows: &RowKeys,
     hash: &[u8; 32],
     admitted: &Admitted,
     expires: UnixMillis,
 ) -> Result<(), Fault> {
+    let token = TokenRow {
+        tenant: admitted.tenant.clone(),
+        role: admitted.role.name().to_owned(),
+        gateway: admitted.gateway.to_vec(),
+        expires_ms: millis(expires),
+        used_ms: None,
+        mac: Vec::new(),
+    };
+    let mac = rows.sign(&token.bytes(hash));
     sqlx::query(
-        "INSERT INTO join_tokens (hash, tenant, role, gateway, expires_ms) VALUES (?, ?, ?, ?, ?)",
+        "INSERT INTO join_tokens (hash, tenant, role, gateway, expires_ms, mac)
+         VALUES (?, ?, ?, ?, ?, ?)",
     )
     .bind(hash.as_slice())
-    .bind(&admitted.tenant)
-    .bind(admitted.role.name())
-    .bind(admitted.gateway.as_slice())
-    .bind(millis(expires))
+    .bind(token.tenant)
+    .bind(token.role)
+    .bind(token.gateway)
+    .bind(token.expires_ms)
+    .bind(mac)
     .execute(db)
     .await?;
     Ok(())
 }
 
-/// Uses a token up. `None` when it is unknown, used, expired or for another role.
+#[derive(FromRow)]
+struct TokenRow {
+    tenant: String,
+    role: String,
+    gateway: Vec<u8>,
+    expires_ms: i64,
+    used_ms: Option<i64>,
+    mac: Vec<u8>,
+}
+
+impl TokenRow {
+    fn bytes(&self, hash: &[u8; 32]) -> RowBytes {
+        RowBytes::of("join_tokens")
+            .part(hash)
+            .part(self.tenant.as_bytes())
+            .part(self.role.as_bytes())
+            .part(&self.gateway)
+            .number(self.expires_ms)
+            .maybe_number(self.used_ms)
+    }
+}
+
+/// Uses a token up. `None` when it is unknown, used, expired or for another role. The
+/// caller's transaction holds the write lock, so nobody uses it between look and change.
 pub async fn use_token(
     db: &mut SqliteConnection,
+    rows: &RowKeys,
     hash: &[u8; 32],
     wanted: Role,
     now: UnixMillis,
 ) -> Result<Option<Admitted>, Fault> {
-    let row: Option<(String, String, Vec<u8>)> = sqlx::query_as(
-        "UPDATE join_tokens SET used_ms = ? WHERE hash = ? AND used_ms IS NULL AND expires_ms > ?
-         AND role = ? RETURNING tenant, role, gateway",
-    )
-    .bind(millis(now))
-    .bind(hash.as_slice())
-    .bind(millis(now))
-    .bind(wanted.name())
-    .fetch_optional(db)
-    .await?;
-    let Some((tenant, name, gateway)) = row else { return Ok(None) };
-    let role = role(&name).ok_or(Fault::Malformed("join token"))?;
-    Ok(Some(Admitted { tenant, role, gateway: exact(&gateway, "join token")? }))
+    let found: Option<TokenRow> = sqlx::query_as("SELECT * FROM join_tokens WHERE hash = ?")
+        .bind(hash.as_slice())
+        .fetch_optional(&mut *db)
+        .await?;
+    let Some(mut token) = found else { return Ok(None) };
+    rows.check(&token.bytes(hash), &token.mac)?;
+    let good = token.used_ms.is_none() && token.expires_ms > millis(now);
+    if !good || token.role != wanted.name() {
+        return Ok(None);
+    }
+    token.used_ms = Some(millis(now));
+    sqlx::query("UPDATE join_tokens SET used_ms = ?, mac = ? WHERE hash = ?")
+        .bind(token.used_ms)
+        .bind(rows.sign(&token.bytes(hash)))
+        .bind(hash.as_slice())
+        .execute(db)
+        .await?;
+    let gateway = exact(&token.gateway, "join token")?;
+    Ok(Some(Admitted { tenant: token.tenant, role: wanted, gateway }))
 }
 
 /// Forgets tokens that nobody can use any more.
