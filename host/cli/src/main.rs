@@ -76,7 +76,10 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return misused(&error),
+    };
     let out = Output { json: cli.json };
     let outcome = catch_unwind(|| run(cli.command, out)).unwrap_or_else(|_| {
         // The panic hook has already written where and why.
@@ -85,6 +88,22 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => report(&failure, out),
+    }
+}
+
+/// Help and version are no errors; what clap says of the others goes to stderr as it is.
+fn misused(error: &clap::Error) -> ExitCode {
+    let _ = error.print();
+    let json = std::env::args_os().any(|arg| arg == "--json");
+    if error.exit_code() == 0 || !json {
+        return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(Kind::Usage.code()));
+    }
+    let text = error.to_string();
+    let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+    let document = json!({"error": {"kind": Kind::Usage.name(), "message": first}});
+    match (Output { json }).result(&document, "") {
+        Ok(()) => ExitCode::from(Kind::Usage.code()),
+        Err(failure) => ExitCode::from(failure.kind.code()),
     }
 }
 

@@ -212,7 +212,8 @@ fn read(body: &mut Body, limit: u64) -> Outcome<Vec<u8>> {
 fn refused(status: u16, content: &[u8]) -> Failure {
     let problem: Value = serde_json::from_slice(content).unwrap_or(Value::Null);
     let text = |key: &str| problem.get(key).and_then(Value::as_str).map(str::to_owned);
-    let said = text("detail").or_else(|| text("title")).or_else(|| text("error"));
+    let unknown = (status == 404).then(|| "there is no such thing in this tenant".to_owned());
+    let said = unknown.or_else(|| text("detail")).or_else(|| text("title"));
     let said = said.map(|text| format!(": {}", postern_core::redacted::Redacted::new(&text)));
     let message = format!("the key service refused ({status}){}", said.unwrap_or_default());
     if (400..500).contains(&status) && status != 429 {

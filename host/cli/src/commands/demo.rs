@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::keys;
 use crate::demo::{self, Line, Parts, Stage};
@@ -87,5 +88,11 @@ fn expect_file(path: &Path, hint: &str) -> Outcome {
 
 fn stay_up(stage: &mut Stage, out: Output) -> Outcome {
     out.note(&format!("\n{}\n\nCtrl-C ends it.", stage.invitation()?));
-    keys::runtime()?.block_on(tokio::signal::ctrl_c()).or_environment("signals")
+    keys::runtime()?.block_on(async {
+        let mut terminate = signal(SignalKind::terminate()).or_environment("signals")?;
+        tokio::select! {
+            asked = tokio::signal::ctrl_c() => asked.or_environment("signals"),
+            _ = terminate.recv() => Ok(()),
+        }
+    })
 }
