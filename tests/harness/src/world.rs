@@ -262,10 +262,11 @@ impl World {
             not_after: (seed.state == KeyState::Expired).then(|| now.0.saturating_sub(1000)),
         };
         let mut db = self.pool.acquire().await?;
-        let added = api_keys::add(&mut db, &seed.tenant, &id, &stored, &grant, now).await;
+        let rows = self.backend.genuine.row_keys();
+        let added = api_keys::add(&mut db, rows, &seed.tenant, &id, &stored, &grant, now).await;
         ensure!(added.map_err(anyhow::Error::msg)?, "not added");
         if seed.state == KeyState::Revoked {
-            api_keys::revoke(&mut db, &seed.tenant, id.as_str(), now)
+            api_keys::revoke(&mut db, rows, &seed.tenant, id.as_str(), now)
                 .await
                 .map_err(anyhow::Error::msg)?;
         }
@@ -278,7 +279,8 @@ impl World {
         let (id, _) = parts(&named.name, name);
         let done = self.backend.runtime.block_on(async {
             let mut db = self.pool.acquire().await?;
-            let done = api_keys::revoke(&mut db, &seed.tenant, id.as_str(), now).await;
+            let rows = self.backend.genuine.row_keys();
+            let done = api_keys::revoke(&mut db, rows, &seed.tenant, id.as_str(), now).await;
             done.map_err(anyhow::Error::msg)
         })?;
         ensure!(done, "key {name} was not revoked");
