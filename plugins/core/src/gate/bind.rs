@@ -1,8 +1,9 @@
 //! Chooses the binding under which each credential may be put in.
 //!
 //! Invariant: every chosen binding is the caller's tenant's, allows the method and the path
-//! and, where the cluster is known, leads to that cluster's authority. The caller's own
-//! `:authority` is never read.
+//! and, where the cluster is known, leads to that cluster's authority; a cluster that the
+//! `upstreams` table does not have leads nowhere. The caller's own `:authority` is never
+//! read.
 
 use crate::binding::Binding;
 use crate::config::gate::Config;
@@ -63,7 +64,7 @@ fn choose<'a>(
     head: &Head,
     cluster: Option<&[u8]>,
 ) -> Result<&'a Binding, NotAllowed> {
-    let upstream = cluster.and_then(|cluster| config.upstreams.find(cluster));
+    let upstream = cluster.map(|cluster| config.upstreams.find(cluster));
     let steps: [Condition<'_>; 5] = [
         (NotAllowed::Unknown, &|binding| {
             binding.tenant() == tenant && *binding.credential() == asked.reference.credential
@@ -72,7 +73,9 @@ fn choose<'a>(
         (NotAllowed::Method, &|binding| binding.allows_method(&head.method)),
         (NotAllowed::Path, &|binding| binding.allows_path(&head.path)),
         (NotAllowed::Authority, &|binding| {
-            upstream.is_none_or(|upstream| upstream.authority == *binding.authority())
+            upstream.is_none_or(|known| {
+                known.is_some_and(|upstream| upstream.authority == *binding.authority())
+            })
         }),
     ];
     let mut fitting: Vec<&Binding> = config.bindings.iter().collect();

@@ -167,8 +167,9 @@ fn the_cluster_chooses_among_bindings_of_one_credential_and_the_caller_does_not(
     assert_eq!(hash(Some("slack")), Some(bindings[0].hash()));
     assert_eq!(hash(Some("files")), Some(bindings[1].hash()));
     assert_eq!(hash(None), Some(bindings[0].hash()));
-    assert_eq!(hash(Some("unheard-of")), Some(bindings[0].hash()));
     assert_eq!(hash(Some("mail")), None);
+    // Nothing there would take the placeholder out.
+    assert_eq!(hash(Some("unheard-of")), None);
 }
 
 #[test]
