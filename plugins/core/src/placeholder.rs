@@ -15,6 +15,9 @@ use crate::binding::{Site, Style};
 const OPEN: &str = "<CREDENTIAL:";
 const CLOSE: char = '>';
 const LONGEST_NAME: usize = 63;
+/// Most bytes of the half of a Basic pair that the caller writes. It is part of what the
+/// answer is scrubbed of, and each byte of that costs the scrubber work and memory.
+const LONGEST_HALF: usize = 255;
 
 /// A credential's or a field's name: `[a-z0-9][a-z0-9_-]{0,62}`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -126,7 +129,8 @@ fn basic(style: Style, value: &str) -> Option<Placed> {
         let (user, token) = pair.split_once(':')?;
         (token, user, Frame { basic: true, before: format!("{user}:"), after: String::new() })
     };
-    if other.contains(['<', '>']) || other.chars().any(char::is_control) {
+    let odd = |c: char| matches!(c, '<' | '>') || c.is_control();
+    if other.len() > LONGEST_HALF || other.contains(odd) {
         return None;
     }
     Some(Placed { reference: Reference::parse(token)?, frame })

@@ -1,14 +1,18 @@
 //! Finds every placeholder of a request head: each stands exactly in a declared site, or
 //! the request is refused.
 //!
-//! Invariant: a value is exempt from the detector only when it parses exactly; a sighting
-//! anywhere else refuses, in any encoding the detector knows.
+//! Invariant: only a placeholder that parses exactly is exempt from the detector; a
+//! sighting anywhere else, also beside it in its site, refuses, in any encoding the
+//! detector knows. Every line is read at most twice: alone, and joined with the others of
+//! its name.
+
+use std::collections::BTreeMap;
 
 use crate::config::gate::Config;
 use crate::denial::{Ambiguity, Denial, Place};
 use crate::fields::{Field, Fields};
 use crate::permit::MOST_USES;
-use crate::placeholder::{self, Name, Reference};
+use crate::placeholder::{self, Name, Placed, Reference};
 use crate::scrubbing::Detector;
 
 /// One credential that the caller asks for.
@@ -26,22 +30,27 @@ pub(super) fn find(
     detector: &dyn Detector,
 ) -> Result<Vec<Asked>, Denial> {
     let mut asked: Vec<Asked> = named(config, fields)?.into_iter().collect();
+    let mut lines: BTreeMap<String, Vec<&[u8]>> = BTreeMap::new();
     for field in &fields.0 {
         let name = lower(field);
         if name == config.credential_header {
             continue;
         }
-        if let Some(reference) = site_value(config, &name, &field.value) {
-            // A second line of the field would be joined to the placeholder.
-            if fields.all(&name).count() > 1 {
+        if let Some(placed) = site_value(config, &name, &field.value) {
+            // A second line of the field would be joined to the placeholder, and what the
+            // caller wrote around it may hide another.
+            let around = [&placed.frame.before, &placed.frame.after];
+            let hidden = around.iter().any(|text| sighted(detector, &[text.as_bytes()]));
+            if hidden || fields.all(&name).count() > 1 {
                 return Err(Denial::PlaceholderMalformed);
             }
-            asked.push(Asked { reference, site: Some(name) });
+            asked.push(Asked { reference: placed.reference, site: Some(name) });
             continue;
         }
         check_field(config, &name, field, detector)?;
-        check_joined(config, &name, fields, detector)?;
+        lines.entry(name).or_default().push(&field.value);
     }
+    check_joined(config, &lines, detector)?;
     if asked.len() > MOST_USES {
         return Err(Denial::PlaceholderMisplaced(Place::Twice));
     }
@@ -66,12 +75,9 @@ pub(super) fn is_site_value(config: &Config, name: &str, value: &[u8]) -> bool {
     site_value(config, name, value).is_some()
 }
 
-fn site_value(config: &Config, name: &str, value: &[u8]) -> Option<Reference> {
+fn site_value(config: &Config, name: &str, value: &[u8]) -> Option<Placed> {
     let sites = config.bindings.iter().map(|binding| binding.site());
-    sites
-        .filter(|site| site.header() == name)
-        .find_map(|site| placeholder::parse(site, value))
-        .map(|placed| placed.reference)
+    sites.filter(|site| site.header() == name).find_map(|site| placeholder::parse(site, value))
 }
 
 fn check_field(
@@ -92,15 +98,11 @@ fn check_field(
 /// Receivers join the lines of a field, so a placeholder may be split over them.
 fn check_joined(
     config: &Config,
-    name: &str,
-    fields: &Fields,
+    lines: &BTreeMap<String, Vec<&[u8]>>,
     detector: &dyn Detector,
 ) -> Result<(), Denial> {
-    let lines: Vec<&[u8]> = fields.all(name).collect();
-    if lines.len() > 1 && sighted(detector, &lines) {
-        return Err(sighting(config, name));
-    }
-    Ok(())
+    let split = lines.iter().find(|(_, lines)| lines.len() > 1 && sighted(detector, lines));
+    split.map_or(Ok(()), |(name, _)| Err(sighting(config, name)))
 }
 
 fn sighting(config: &Config, name: &str) -> Denial {
@@ -117,6 +119,7 @@ pub(super) fn check_trailers(
     trailers: &Fields,
     detector: &dyn Detector,
 ) -> Result<(), Denial> {
+    let mut all: BTreeMap<String, Vec<&[u8]>> = BTreeMap::new();
     for field in &trailers.0 {
         let name = lower(field);
         let header_only = name.starts_with(':')
@@ -128,13 +131,14 @@ pub(super) fn check_trailers(
         if header_only {
             return Err(Denial::RequestAmbiguous(Ambiguity::TrailerField));
         }
-        let lines: Vec<&[u8]> = trailers.all(&name).collect();
-        let pieces: [&[&[u8]]; 3] = [&[&field.name], &[&field.value], &lines];
-        if pieces.iter().any(|piece| sighted(detector, piece)) {
+        let lines = all.entry(name).or_default();
+        lines.push(&field.value);
+        if sighted(detector, &[&field.name]) || sighted(detector, &[&field.value]) {
             return Err(Denial::PlaceholderMisplaced(Place::Trailer));
         }
     }
-    Ok(())
+    let split = all.values().any(|lines| lines.len() > 1 && sighted(detector, lines));
+    if split { Err(Denial::PlaceholderMisplaced(Place::Trailer)) } else { Ok(()) }
 }
 
 fn sighted(detector: &dyn Detector, pieces: &[&[u8]]) -> bool {

@@ -1,7 +1,12 @@
 //! Placeholders: taken in their site, refused anywhere else (attack rows R1–R17).
 
+use std::cell::Cell;
+use std::rc::Rc;
+
 use super::fixture::*;
 use crate::fields::Fields;
+use crate::gate::Pipeline;
+use crate::scrubbing::{Detector, Scan};
 
 fn check(head: &[(&str, &str)], expected: Outcome) {
     assert_eq!(Gate::new().get(head), expected, "{head:?}");
@@ -53,7 +58,13 @@ fn a_placeholder_inside_basic_is_taken_where_the_binding_has_it() {
     };
     let good = allowed(&["mail. at authorization"], &["x-tap-key"]);
     assert_eq!(send(&basic("bob:<CREDENTIAL:mail>")), good);
-    for pair in ["<CREDENTIAL:mail>:x", "<CREDENTIAL:mail>:<CREDENTIAL:mail>"] {
+    for pair in [
+        "<CREDENTIAL:mail>:x",
+        "<CREDENTIAL:mail>:<CREDENTIAL:mail>",
+        "%3CCREDENTIAL%3Aslack%3E:<CREDENTIAL:mail>",
+        "PENSRURFTlRJQUw6c2xhY2s+:<CREDENTIAL:mail>",
+        &format!("{}:<CREDENTIAL:mail>", "u".repeat(257)),
+    ] {
         assert_eq!(send(&basic(pair)), malformed(), "{pair}");
     }
 }
@@ -221,4 +232,39 @@ fn fields_that_give_orders_or_hold_keys_do_not_go_on() {
             ],
         ),
     );
+}
+
+/// Counts the bytes that it is given.
+struct Counting(Rc<Cell<usize>>);
+
+impl Detector for Counting {
+    fn scan(&self) -> Box<dyn Scan> {
+        Box::new(Self(Rc::clone(&self.0)))
+    }
+}
+
+impl Scan for Counting {
+    fn feed(&mut self, bytes: &[u8]) -> bool {
+        self.0.set(self.0.get() + bytes.len());
+        false
+    }
+
+    fn finish(&mut self) -> bool {
+        false
+    }
+}
+
+#[test]
+fn many_lines_of_one_field_cost_what_they_are_long() {
+    let (line, count) = ([b'a'; 300], Rc::new(Cell::new(0)));
+    let lines = || (0..90).map(|_| ("x-many", line)).collect::<Fields>();
+    let Gate { pipeline, directory } = Gate::new();
+    let config = pipeline.config.clone();
+    let detector = Rc::new(Counting(Rc::clone(&count)));
+    let pipeline = Pipeline::new(config, permit_keys(), directory.clone(), detector, [0xee; 16]);
+    let mut head = fields(&[]);
+    head.0.extend(lines().0);
+    let outcome = Gate { pipeline, directory }.send(head, &[b"x"], Some(lines()));
+    assert_eq!(outcome, allowed(&[], &["x-tap-key"]));
+    assert!(count.get() < 2 * 2 * 90 * 310, "{} bytes were read", count.get());
 }
