@@ -47,8 +47,12 @@ fn verify(lines: &[String], note: Option<&str>) -> Report {
     verify_export(lines.join("\n").as_bytes(), &log().public_key(), note)
 }
 
+/// What someone who cuts the export writes at its top.
 fn header_for(lines: &mut [String], count: u64) {
-    lines[0] = lines[0].replace("\"count\":\"5\"", &format!("\"count\":\"{count}\""));
+    let mut header: Header = serde_json::from_str(&lines[0]).unwrap();
+    let last: Line = serde_json::from_str(&lines[count as usize]).unwrap();
+    (header.count, header.head) = (count.to_string(), last.hash);
+    lines[0] = serde_json::to_string(&header).unwrap();
 }
 
 #[test]
@@ -132,4 +136,66 @@ fn no_header_another_key_or_a_false_checkpoint_is_said() {
     assert_eq!(verify(&self::lines(&other, 5), None).broken, Some(Break::OtherKey));
     let point = note(&other, &lines, 5);
     assert_eq!(verify(&lines, Some(&point)).broken, Some(Break::Checkpoint));
+}
+
+#[test]
+fn a_header_that_does_not_speak_of_these_events_is_said() {
+    let whole = lines(&log(), 5);
+    let mut header: Header = serde_json::from_str(&whole[0]).unwrap();
+    for (count, head) in
+        [("5", B64.encode(START)), ("4", header.head.clone()), ("05", header.head.clone())]
+    {
+        (header.count, header.head) = (count.to_owned(), head);
+        let mut lines = whole.clone();
+        lines[0] = serde_json::to_string(&header).unwrap();
+        let report = verify(&lines, None);
+        assert_eq!((report.good, report.broken), (5, Some(Break::Header)), "{count}");
+    }
+}
+
+#[test]
+fn what_follows_the_last_event_is_said() {
+    let whole = lines(&log(), 5);
+    for garbage in ["", "{}", "x", "\u{0}"] {
+        let mut lines = whole.clone();
+        lines.extend([garbage.to_owned(), String::new()]);
+        let report = verify(&lines, None);
+        assert_eq!((report.good, report.broken), (5, Some(Break::Changed { n: 6 })), "{garbage}");
+    }
+    let mut lines = whole;
+    lines.push(lines[5].clone());
+    assert_eq!(verify(&lines, None).broken, Some(Break::Inserted { n: 6 }));
+}
+
+#[test]
+fn an_empty_export_and_two_exchanged_events_are_said() {
+    assert_eq!(verify(&[], None).broken, Some(Break::Header));
+    let mut lines = lines(&log(), 5);
+    lines.swap(2, 3);
+    let report = verify(&lines, None);
+    assert_eq!(report.good, 1);
+    assert!(report.broken.is_some());
+}
+
+#[test]
+fn the_longest_record_of_a_gateway_that_means_harm_can_still_be_read() {
+    let record = "\u{1}".repeat(postern_crp::message::audit::MAX_BYTES - 2);
+    let event = Event::new("request", "acme").with("record", record);
+    let bytes = event.bytes(1, UnixMillis(1), "simulated");
+    let hash = service_link(&START, &bytes);
+    let line = Line {
+        n: "1".into(),
+        prev: B64.encode(START),
+        hash: B64.encode(hash),
+        sig: B64.encode(log().sign(&hash)),
+        bytes: Some(B64.encode(bytes)),
+    };
+    let header = Header {
+        postern_audit: 1,
+        key: B64.encode(log().public_key().as_bytes()),
+        count: "1".into(),
+        head: B64.encode(hash),
+    };
+    let lines = [serde_json::to_string(&header).unwrap(), serde_json::to_string(&line).unwrap()];
+    assert_eq!(verify(&lines, None).broken, None);
 }
