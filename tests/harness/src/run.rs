@@ -11,7 +11,6 @@ use serde_json::Value;
 
 use crate::observation::Observation;
 use crate::scenario::{Boundary, Named, load};
-use crate::template::Names;
 use crate::verdict::differences;
 use crate::world::World;
 use crate::{core, root};
@@ -127,26 +126,31 @@ impl Core {
         let (observations, end) = core::run(&self.world, named, &shipped, self.clock)?;
         // Longer than any cache lives.
         self.clock = end.after(std::time::Duration::from_secs(10));
-        let names = self.world.names(named);
-        let lines = judged(named, &observations, &names, show)?;
+        let lines = judged(&self.world, named, &observations, show)?;
         Ok((lines, observations))
     }
 }
 
-/// The differences of all steps, and any sign of a secret at the client.
+/// The differences of all steps, and any sight of a secret at the client.
 pub fn judged(
+    world: &World,
     named: &Named,
     observations: &[Observation],
-    names: &dyn Names,
     show: bool,
 ) -> Result<Vec<String>> {
+    let names = world.names(named);
     let mut lines = Vec::new();
     for (index, (want, got)) in named.scenario.want.iter().zip(observations).enumerate() {
         if show {
             println!("{} step {}: {got:#?}", named.name, index + 1);
         }
-        let found = differences(want, got, names)?;
-        lines.extend(found.into_iter().map(|line| format!("step {}: {line}", index + 1)));
+        let found = differences(want, got, &names)?;
+        let shown = format!("{:?}", got.answer);
+        let leaks = world.base.credentials.iter().filter(|(_, c)| shown.contains(&c.value));
+        let leaks = leaks.map(|(name, _)| format!("the client sees the value of {name}"));
+        lines.extend(
+            found.into_iter().chain(leaks).map(|line| format!("step {}: {line}", index + 1)),
+        );
     }
     Ok(lines)
 }

@@ -1,6 +1,5 @@
 //! The Envoy process.
 
-use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -179,7 +178,7 @@ fn command(
     };
     io::Write::write_all(&mut create("envoy.json")?, config.render().as_bytes())
         .map_err(RigError::io("write envoy.json"))?;
-    let path = std::env::var_os("PATH").unwrap_or_else(OsString::new);
+    let path = std::env::var_os("PATH").unwrap_or_default();
     let mut command = Command::new(binary);
     command.arg("-c").arg(file).args(["--use-dynamic-base-id", "--log-level", "info"]);
     command.args(["--drain-time-s", "1", "--disable-hot-restart"]);

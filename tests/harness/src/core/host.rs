@@ -287,7 +287,7 @@ fn local(stop: Stop) -> Answer {
 fn delivered(held: &Held, cut: bool) -> Answer {
     let status = held.head.only(":status").and_then(|status| str::from_utf8(status).ok());
     let status = status.and_then(|status| status.parse().ok()).unwrap_or(0);
-    let trailers = held.trailers.as_ref().map(|trailers| lines(trailers)).unwrap_or_default();
+    let trailers = held.trailers.as_ref().map(lines).unwrap_or_default();
     Answer::new(status, &lines(&held.head), (&held.passed, &trailers), cut)
 }
 

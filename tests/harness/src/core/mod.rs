@@ -100,7 +100,7 @@ impl Modules {
         let collector = client(Role::Audit, &audit.key_service)?;
         let permit = || keyring::permit_keys(variable("POSTERN_PERMIT_KEY"));
         let shared = || keyring::shared_keys(variable("POSTERN_SHARED_KEY"));
-        let detector = Rc::new(postern_scrub::MarkerDetector::default());
+        let detector = Rc::new(postern_scrub::MarkerDetector);
         let scrubbing = Rc::new(postern_scrub::PatternScrubbing::default());
         Ok(Self {
             world: Rc::clone(world),
@@ -182,7 +182,5 @@ impl SharedData for Shared {
 }
 
 fn random16() -> [u8; 16] {
-    let mut short = [0; 16];
-    short.iter_mut().zip(crate::world::entropy().0).for_each(|(to, from)| *to = from);
-    short
+    crate::world::short(&crate::world::entropy().0)
 }

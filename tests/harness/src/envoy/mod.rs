@@ -47,7 +47,7 @@ fn judge(
     show: bool,
 ) -> Result<Vec<String>> {
     let observations = gateway.run(site, named)?;
-    let mut lines = judged(named, &observations, &site.world.names(named), show)?;
+    let mut lines = judged(&site.world, named, &observations, show)?;
     if !lines.is_empty() {
         // What is not as wanted needs no second opinion.
         return Ok(lines);

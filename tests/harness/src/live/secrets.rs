@@ -57,7 +57,7 @@ pub fn nowhere(site: &Site, seen: &mut Seen) -> Result<Vec<String>> {
     let needles = needles(site);
     for (name, text) in &seen.texts {
         for (what, needle) in &needles {
-            if text.windows(needle.len()).any(|window| window == needle.as_slice()) {
+            if memchr::memmem::find(text, needle).is_some() {
                 lines.push(format!("{what} is in {name}"));
             }
         }
@@ -75,6 +75,9 @@ fn needles(site: &Site) -> Vec<(String, Vec<u8>)> {
         needles.push((format!("the value of {name}"), value.to_vec()));
         needles.push((format!("{name} in base64"), STANDARD.encode(value).into_bytes()));
         needles.push((format!("{name} in base64url"), URL_SAFE_NO_PAD.encode(value).into_bytes()));
+    }
+    for key in site.world.keys() {
+        needles.push(("an API key".to_owned(), key));
     }
     for (name, key) in &site.world.environment {
         needles.push((name.clone(), key.clone().into_bytes()));

@@ -1,0 +1,48 @@
+//! Both key services and what stands before them, shared with server threads.
+
+use postern_core::time::UnixMillis;
+use postern_keys::operator_auth::{Fields, Request};
+use postern_keys::{HttpAnswer, Service};
+use tokio::runtime::Runtime;
+
+use crate::faults::{Exchange, Outcome, Service as Which, Stand};
+
+/// The genuine key service, an impostor with keys of its own, and the fault of the
+/// moment.
+pub struct Backend {
+    pub(super) runtime: Runtime,
+    pub(super) genuine: Service,
+    pub(super) impostor: Service,
+    /// The fault of the moment.
+    pub stand: Stand,
+}
+
+impl Backend {
+    /// One exchange with whoever answers now.
+    pub fn exchange(&self, path: &str, body: &[u8], now: UnixMillis) -> Outcome {
+        let exchange = Exchange::of(path, body);
+        self.stand.decide(exchange, |which| {
+            let service = match which {
+                Which::Genuine => &self.genuine,
+                Which::Impostor => &self.impostor,
+            };
+            let answer = self.runtime.block_on(async {
+                match exchange {
+                    Exchange::Evidence => service.evidence(None, now).await,
+                    _ => service.message(body, now).await,
+                }
+            });
+            (answer.status, answer.body)
+        })
+    }
+
+    /// An operator's request to the genuine service.
+    pub(super) fn operate(
+        &self,
+        request: &Request<'_>,
+        fields: &Fields,
+        now: UnixMillis,
+    ) -> HttpAnswer {
+        self.runtime.block_on(self.genuine.operator_request(request, Some(fields), now))
+    }
+}

@@ -1,0 +1,287 @@
+//! What a run starts from: the base file, two key services (the genuine one and an
+//! impostor), an enrolled gateway and operators.
+//!
+//! Everything gets there as it does in life: identities are enrolled and credentials are
+//! stored by sealed messages, API keys are created and revoked by signed requests.
+
+mod backend;
+mod keys;
+mod party;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use anyhow::{Context, Result, ensure};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use postern_core::binding::Binding;
+use postern_core::config;
+use postern_core::secret::Secret;
+use postern_core::time::UnixMillis;
+use postern_crp::Role;
+use postern_crp::message::{Answer, Message, store};
+use postern_keys::{Config, Service};
+use postern_rig::envoy::merge;
+use serde::Deserialize;
+use serde_json::Value;
+use sqlx::sqlite::SqlitePool;
+
+pub use backend::Backend;
+pub use keys::{entropy, short};
+pub use party::Party;
+
+use crate::faults::{Outcome, Stand};
+use crate::scenario::{KeySeed, KeyState, Named};
+use crate::template::Names;
+
+/// `tests/scenarios/base.yaml`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Base {
+    /// Overlays on the module configurations of envoy/envoy.yaml.
+    pub modules: BTreeMap<String, Value>,
+    /// Which domain leads to which cluster.
+    pub routes: Vec<Route>,
+    /// What the key service holds.
+    pub credentials: BTreeMap<String, CredentialSeed>,
+}
+
+/// A domain, a cluster and an upstream, one to one.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Route {
+    /// `Host` that selects it, and what the upstream is called.
+    pub domain: String,
+    /// Cluster.
+    pub cluster: String,
+}
+
+/// A stored credential.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CredentialSeed {
+    /// Tenant it belongs to.
+    pub tenant: String,
+    /// Value.
+    pub value: String,
+    /// Its binding, where the gate of this base has none for it.
+    pub binding: Option<postern_core::binding::Wire>,
+}
+
+/// The tenant of the gateway, and another one.
+const TENANTS: [&str; 2] = ["acme", "globex"];
+
+/// Everything that is there before a scenario.
+pub struct World {
+    /// Key services.
+    pub backend: Arc<Backend>,
+    /// Base file.
+    pub base: Base,
+    /// Environment of the gateway: identities and shared keys.
+    pub environment: Vec<(String, String)>,
+    /// `gateway_id` and `danger_allow_simulated` of this world, for every module.
+    pub overlay: Value,
+    /// Data folders of the services and files of this run.
+    pub folder: tempfile::TempDir,
+    operators: BTreeMap<String, Party>,
+    pool: SqlitePool,
+    notes: Mutex<Notes>,
+}
+
+/// What a world remembers of a run.
+#[derive(Default)]
+struct Notes {
+    /// The last audit event that was read.
+    event: i64,
+    /// Every API key that was presented or could be.
+    keys: Vec<Vec<u8>>,
+}
+
+impl World {
+    /// Opens the services, enrols gateway and operators and stores the base's credentials.
+    /// `shipped` gives the configuration of a module as it is shipped.
+    pub fn new(folder: &Path, shipped: &dyn Fn(&str) -> Value, now: UnixMillis) -> Result<Self> {
+        let base = std::fs::read_to_string(folder.join("base.yaml")).context("base.yaml")?;
+        let base: Base = serde_saphyr::from_str(&base).context("base.yaml")?;
+        let folder = tempfile::tempdir()?;
+        let (backend, pool) = open(folder.path(), now)?;
+        let mut environment = vec![shared_key("PERMIT"), shared_key("SHARED")];
+        let mut operators = BTreeMap::new();
+        let mut gateway = [0; 16];
+        for tenant in TENANTS {
+            let minted = backend.runtime.block_on(backend.genuine.mint(tenant, now));
+            let (tokens, operator) = minted.map_err(anyhow::Error::msg)?;
+            let operator = Party::enrol(&backend, Role::Operator, operator.token, now)?;
+            operators.insert(tenant.to_owned(), operator);
+            if tenant != TENANTS[0] {
+                continue;
+            }
+            gateway = tokens.gateway_id;
+            let roles = [Role::Gate, Role::Credential, Role::Audit];
+            for (role, token) in
+                roles.into_iter().zip([tokens.gate, tokens.credential, tokens.audit])
+            {
+                let name = format!("POSTERN_{}_KEY", role.name().to_uppercase());
+                let seed = Party::enrol(&backend, role, token, now)?.seed;
+                environment.push((name, URL_SAFE_NO_PAD.encode(seed)));
+            }
+        }
+        let overlay = serde_json::json!({
+            "key_service": {"gateway_id": party::hex(&gateway)},
+            "danger_allow_simulated": {"key": URL_SAFE_NO_PAD.encode(backend.genuine.sim_key())},
+        });
+        let (backend, notes) = (Arc::new(backend), Mutex::default());
+        let world = Self { backend, base, environment, overlay, folder, operators, pool, notes };
+        world.store_credentials(shipped, now)?;
+        world.take_records()?;
+        Ok(world)
+    }
+
+    /// A module's document: what is shipped, the base, this world, the scenario.
+    pub fn module(&self, name: &str, mut document: Value, scenario: Option<&Value>) -> Value {
+        // A table of the base stands instead of the shipped one.
+        if let Some(base) = self.base.modules.get(name) {
+            for key in ["upstreams", "bindings"] {
+                if base.get(key).is_some() {
+                    document[key] = Value::Null;
+                }
+            }
+            merge(&mut document, base);
+        }
+        merge(&mut document, &self.overlay);
+        if let Some(scenario) = scenario {
+            merge(&mut document, scenario);
+        }
+        document
+    }
+
+    fn store_credentials(&self, shipped: &dyn Fn(&str) -> Value, now: UnixMillis) -> Result<()> {
+        let gate = self.module("gate", shipped("gate"), None);
+        let gate = config::gate::Config::parse(gate.to_string().as_bytes())?;
+        for (name, credential) in &self.base.credentials {
+            let own = credential.binding.clone().map(Binding::try_from).transpose()?;
+            let bound = gate.bindings.iter().filter(|b| b.credential().as_str() == name);
+            let bindings = bound.chain(own.iter());
+            let bindings = bindings.map(|binding| store::Binding::new(binding.canonical()));
+            let request = store::Request {
+                credential: name.clone(),
+                description: String::new(),
+                expected: store::Expected::Absent,
+                not_after: None,
+                fields: vec![(String::new(), Secret::new(credential.value.clone().into_bytes()))],
+                bindings: bindings.collect(),
+            };
+            let operator = self.operator(&credential.tenant)?;
+            let answer = operator.ask(&self.backend, &Message::Store(request), now)?;
+            ensure!(matches!(answer, Answer::Store(_)), "credential {name} was not stored");
+        }
+        Ok(())
+    }
+
+    fn operator(&self, tenant: &str) -> Result<&Party> {
+        self.operators.get(tenant).with_context(|| format!("no operator of {tenant}"))
+    }
+
+    /// Creates the keys of a scenario, in the states it wants them in.
+    pub fn seed(&self, named: &Named, now: UnixMillis) -> Result<()> {
+        for (name, seed) in &named.scenario.seed.keys {
+            let key = || format!("{}: key {name}", named.name);
+            self.notes().keys.extend(keys::text(&named.name, name, seed));
+            self.create(named, name, seed, now).with_context(key)?;
+        }
+        Ok(())
+    }
+
+    fn create(&self, named: &Named, name: &str, seed: &KeySeed, now: UnixMillis) -> Result<()> {
+        if seed.state == KeyState::Unknown {
+            return Ok(());
+        }
+        let operator = self.operator(&seed.tenant)?;
+        // A key that has expired was made while its end was still ahead.
+        let end = UnixMillis(now.0.saturating_sub(1000));
+        let expired = (seed.state == KeyState::Expired).then_some(end);
+        let then = expired.map_or(now, |end| UnixMillis(end.0.saturating_sub(1000)));
+        let body = keys::new_key(&named.name, name, seed, expired)?;
+        operator.operate(&self.backend, "/api/v1/keys", &body, then)?;
+        if seed.state == KeyState::Revoked {
+            self.revoke(named, name, now)?;
+        }
+        Ok(())
+    }
+
+    /// Takes a key back.
+    pub fn revoke(&self, named: &Named, name: &str, now: UnixMillis) -> Result<()> {
+        let seed = named.scenario.seed.keys.get(name).context("no such key")?;
+        let path = format!("/api/v1/keys/{}/revoke", keys::id(&named.name, name).as_str());
+        self.operator(&seed.tenant)?.operate(&self.backend, &path, b"", now)
+    }
+
+    /// The edge records that arrived since the last call, the exact bytes of each; those
+    /// that only open a chain are left out.
+    pub fn take_records(&self) -> Result<Vec<Vec<u8>>> {
+        let mut notes = self.notes();
+        let rows: Vec<(i64, Vec<u8>)> = self.backend.runtime.block_on(async {
+            let query = "SELECT n, bytes FROM audit_events WHERE n > ? ORDER BY n";
+            sqlx::query_as(query).bind(notes.event).fetch_all(&self.pool).await
+        })?;
+        let mut records = Vec::new();
+        for (n, bytes) in rows {
+            notes.event = n;
+            let event: Value = serde_json::from_slice(&bytes)?;
+            let record = event["record"].as_str().filter(|_| event["kind"] == "request");
+            let opens = |record: &&str| record.contains("\"kind\":\"chain_started\"");
+            records.extend(record.filter(|r| !opens(r)).map(|r| r.as_bytes().to_vec()));
+        }
+        Ok(records)
+    }
+
+    /// Every API key of the scenarios so far.
+    pub fn keys(&self) -> Vec<Vec<u8>> {
+        self.notes().keys.clone()
+    }
+
+    fn notes(&self) -> MutexGuard<'_, Notes> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Names as a scenario's templates use them.
+    pub fn names<'a>(&'a self, named: &'a Named) -> Known<'a> {
+        Known { base: &self.base, named }
+    }
+}
+
+fn open(folder: &Path, now: UnixMillis) -> Result<(Backend, SqlitePool)> {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let open = |name: &str| {
+        let config = Config::local(&folder.join(name));
+        runtime.block_on(Service::open(&config, now)).map_err(anyhow::Error::msg)
+    };
+    let (genuine, impostor) = (open("keys")?, open("impostor")?);
+    let database = Config::local(&folder.join("keys")).database;
+    let pool = runtime.block_on(postern_keys::store::open(&database));
+    let stand = Stand::default();
+    Ok((Backend { runtime, genuine, impostor, stand }, pool.map_err(anyhow::Error::msg)?))
+}
+
+fn shared_key(name: &str) -> (String, String) {
+    let key = keys::derive(&format!("{name} {}", std::process::id()));
+    (format!("POSTERN_{name}_KEY"), URL_SAFE_NO_PAD.encode(key))
+}
+
+/// Keys and secrets of one scenario.
+pub struct Known<'a> {
+    base: &'a Base,
+    named: &'a Named,
+}
+
+impl Names for Known<'_> {
+    fn key(&self, name: &str) -> Option<Vec<u8>> {
+        keys::text(&self.named.name, name, self.named.scenario.seed.keys.get(name)?)
+    }
+
+    fn secret(&self, name: &str) -> Option<Vec<u8>> {
+        self.base.credentials.get(name).map(|seed| seed.value.clone().into_bytes())
+    }
+}
