@@ -49,10 +49,13 @@ impl Head {
         }
     }
 
-    /// Content codings other than identity (RFC 9110 8.4): nothing here decodes them.
+    /// Content codings other than identity (RFC 9110 8.4) and transfer codings other than
+    /// chunked (RFC 9112 7): nothing here decodes them.
     pub(super) fn has_coded_content(&self) -> bool {
-        let identity = |value: &[u8]| value.eq_ignore_ascii_case(b"identity");
-        self.fields.all("content-encoding").any(|value| !identity(value))
+        let coded = |name, plain: &'static [u8]| {
+            self.fields.all(name).any(move |value| !value.eq_ignore_ascii_case(plain))
+        };
+        coded("content-encoding", b"identity") || coded("transfer-encoding", b"chunked")
     }
 
     /// The announced length of the content.

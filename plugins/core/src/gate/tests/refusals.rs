@@ -231,6 +231,12 @@ fn content_that_cannot_be_read_whole_is_refused() {
         let outcome = gate.send(fields(&[("content-encoding", coding)]), &[b"x"], None);
         assert_eq!(outcome, refused(415, "encoding_unsupported", "encoding_unsupported"));
     }
+    for coding in ["gzip", "gzip, chunked", "Chunked,deflate"] {
+        let outcome = gate.send(fields(&[("transfer-encoding", coding)]), &[b"x"], None);
+        assert_eq!(outcome, refused(415, "encoding_unsupported", "encoding_unsupported"));
+    }
+    let chunked = gate.send(fields(&[("transfer-encoding", "Chunked")]), &[b"x"], None);
+    assert_eq!(chunked, allowed(&[], &["x-tap-key"]));
     let too_large = refused(413, "body_too_large", "body_too_large");
     assert_eq!(gate.send(fields(&[("content-length", "65")]), &[], None), too_large);
     assert_eq!(gate.send(fields(&[]), &[&[b'x'; 60], &[b'x'; 5]], None), too_large);
