@@ -27,15 +27,15 @@ pub(super) fn head(
 ) -> Result<(), Denial> {
     scannable(fields, end)?;
     scrub_fields(fields, Part::Response, in_play, scrubber, run)?;
-    if !end {
-        for name in ABOUT_CONTENT {
-            if fields.has(name) {
-                run.remove(Part::Response, name);
-            }
+    // Without content, as to HEAD, they would tell of the content with the secret in it.
+    let empty = end && fields.only("content-length") == Some(b"0".as_slice());
+    for name in ABOUT_CONTENT {
+        if fields.has(name) && !(empty && name == "content-length") {
+            run.remove(Part::Response, name);
         }
-        if may_have_trailers(fields) {
-            scrubber.expect_trailers();
-        }
+    }
+    if !end && may_have_trailers(fields) {
+        scrubber.expect_trailers();
     }
     // Another service at another address would be used without us (RFC 7838).
     if fields.has("alt-svc") {

@@ -47,9 +47,21 @@ fn what_describes_content_is_removed_when_content_follows() {
             NO_STORE,
         ]
     );
-    // HEAD, 204, 304: no content, so its length stays.
-    let mut world = World::forwarded();
-    assert_eq!(world.answer("304", &about, true), ["remove response alt-svc", NO_STORE]);
+}
+
+#[test]
+fn an_answer_without_content_tells_nothing_about_content_either() {
+    // HEAD and 304: the length would be that of the content with the secret in it.
+    for (status, about) in [
+        ("200", [("content-length", "31"), ("repr-digest", "sha-256=:x:")]),
+        ("304", [("content-length", "31"), ("etag", "\"x\"")]),
+    ] {
+        let removed = about.map(|(name, _)| format!("remove response {name}"));
+        let want = [removed.as_slice(), &[NO_STORE.to_owned()]].concat();
+        assert_eq!(World::forwarded().answer(status, &about, true), want);
+    }
+    let empty = World::forwarded().answer("200", &[("content-length", "0")], true);
+    assert_eq!(empty, [NO_STORE]);
 }
 
 #[test]
