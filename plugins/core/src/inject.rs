@@ -58,11 +58,14 @@ pub struct InPlay {
 }
 
 impl InPlay {
-    /// Whether a field name holds the value. Codecs write names in lower case, so letters
-    /// of either case count as equal.
+    /// Whether a field name holds the value, or what follows the scheme as rendered. Codecs
+    /// write names in lower case, so letters of either case count as equal.
     pub fn is_in_name(&self, name: &[u8]) -> bool {
-        let value = self.value.expose();
-        name.windows(value.len().max(1)).any(|window| window.eq_ignore_ascii_case(value))
+        let rendered = self.rendered.expose();
+        let token = rendered.splitn(2, |byte| *byte == b' ').nth(1).unwrap_or(rendered);
+        [self.value.expose(), token].into_iter().any(|secret| {
+            name.windows(secret.len().max(1)).any(|window| window.eq_ignore_ascii_case(secret))
+        })
     }
 }
 

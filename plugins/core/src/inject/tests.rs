@@ -105,6 +105,9 @@ fn a_name_is_compared_without_regard_to_case() {
     assert!(in_play.is_in_name(b"x-abc-1-y"));
     assert!(!in_play.is_in_name(b"x-abc-2"));
     assert!(!in_play.is_in_name(b"abc"));
-    let empty = InPlay { value: secret(""), rendered: secret("") };
+    let basic = InPlay { value: secret("pass"), rendered: secret("Basic dTpwYXNz") };
+    assert!(basic.is_in_name(b"x-dtpwyxnz"));
+    assert!(!basic.is_in_name(b"x-basic"));
+    let empty = InPlay { value: secret(""), rendered: secret("Bearer ") };
     assert!(!empty.is_in_name(b"x"));
 }
