@@ -28,6 +28,16 @@ pub fn write_private(path: impl AsRef<Path>, bytes: &[u8]) -> io::Result<()> {
     replace(path.as_ref(), bytes, PRIVATE)
 }
 
+/// Makes an empty file that only its owner may read (0600), for a library that opens it
+/// by name. One that is there already is left as it is.
+pub fn create_private(path: impl AsRef<Path>) -> io::Result<()> {
+    let path = path.as_ref();
+    match write_new(path, b"", PRIVATE) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(named(path, &error)),
+        _ => Ok(()),
+    }
+}
+
 /// Reads a file of at most `max` bytes; a longer one is `InvalidData`.
 pub fn read_bounded(path: impl AsRef<Path>, max: usize) -> io::Result<Vec<u8>> {
     let path = path.as_ref();
@@ -142,6 +152,18 @@ mod tests {
         write_private(&path, b"private").unwrap();
         assert_eq!(mode(&path), 0o600);
         assert_eq!(read_private(&path, 100).unwrap(), b"private");
+    }
+
+    #[test]
+    fn a_private_file_is_made_empty_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("database");
+        create_private(&path).unwrap();
+        assert_eq!((mode(&path), fs::read(&path).unwrap()), (0o600, Vec::new()));
+        write_private(&path, b"rows").unwrap();
+        create_private(&path).unwrap();
+        assert_eq!(read_private(&path, 10).unwrap(), b"rows");
+        assert!(create_private(folder.path().join("none/database")).is_err());
     }
 
     #[test]

@@ -34,7 +34,8 @@ pub async fn open(database: &Database) -> Result<SqlitePool, Fault> {
         .foreign_keys(true)
         .busy_timeout(Duration::from_secs(2))
         .synchronous(SqliteSynchronous::Full)
-        // What is deleted (an epoch's seed above all) is overwritten, not only unlinked.
+        // What is deleted (an epoch's seed above all) is overwritten, not only unlinked; in
+        // the log too, after [`empty_log`].
         .pragma("secure_delete", "ON");
     let pool = match database {
         Database::Memory => {
@@ -42,7 +43,9 @@ pub async fn open(database: &Database) -> Result<SqlitePool, Fault> {
             pool.max_lifetime(None).connect_with(options.in_memory(true)).await?
         }
         Database::File(path) => {
-            let options = options.filename(path).create_if_missing(true);
+            // SQLite gives its log and index the mode of the database.
+            postern_files::create_private(path).map_err(|e| Fault::file(path, &e))?;
+            let options = options.filename(path);
             let options = options.journal_mode(SqliteJournalMode::Wal);
             SqlitePoolOptions::new().max_connections(4).connect_with(options).await?
         }
@@ -55,6 +58,14 @@ pub async fn open(database: &Database) -> Result<SqlitePool, Fault> {
 /// (the chain's head, a version) cannot change before it commits.
 pub async fn write(pool: &SqlitePool) -> Result<Write, Fault> {
     Ok(pool.begin_with("BEGIN IMMEDIATE").await?)
+}
+
+/// Moves the write-ahead log into the database and empties it: until then it holds what
+/// was deleted. `false` when a reader was in the way; then it is to be tried again.
+pub async fn empty_log(pool: &SqlitePool) -> Result<bool, Fault> {
+    let (busy, _, _): (i64, i64, i64) =
+        sqlx::query_as("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(pool).await?;
+    Ok(busy == 0)
 }
 
 /// Makes a tenant unless it is there.
