@@ -8,6 +8,7 @@
 //! memory and, sealed by the system data key, in one row.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use ed25519_dalek::SigningKey;
 use hkdf::Hkdf;
@@ -83,13 +84,20 @@ pub struct Epochs {
     dek: Dek,
     sim: Zeroizing<[u8; 32]>,
     loaded: Mutex<InForce>,
+    /// A seed was deleted, and the database's log may still hold it.
+    deleted: AtomicBool,
 }
 
 impl Epochs {
     /// Seeds are sealed by `dek`; evidence of kind `sim` is signed by `sim`.
     pub fn new(dek: Dek, sim: &Secret) -> Result<Self, Fault> {
         let sim = Zeroizing::new(exact(sim.expose(), "sim key")?);
-        Ok(Self { dek, sim, loaded: Mutex::new(Arc::new(Vec::new())) })
+        Ok(Self {
+            dek,
+            sim,
+            loaded: Mutex::new(Arc::new(Vec::new())),
+            deleted: AtomicBool::new(false),
+        })
     }
 
     /// Public key of the development key that signs evidence of kind `sim`.
@@ -97,11 +105,13 @@ impl Epochs {
         SigningKey::from_bytes(&self.sim).verifying_key().to_bytes()
     }
 
-    /// The epochs in force; starts the one of `now` when it is new.
+    /// The epochs in force; starts the one of `now` when it is new, and forgets those that
+    /// are over.
     pub async fn in_force(&self, pool: &SqlitePool, now: UnixMillis) -> Result<InForce, Fault> {
         let number = now.seconds() / LENGTH_S;
         let mut loaded = self.loaded.lock().await;
-        if loaded.first().is_none_or(|epoch| epoch.number != number) {
+        let current = loaded.first().is_some_and(|epoch| epoch.number == number);
+        if !current || loaded.iter().any(|epoch| !epoch.in_force(now)) {
             *loaded = Arc::new(self.load(pool, number, now).await?);
         }
         Ok(Arc::clone(&loaded))
@@ -114,16 +124,26 @@ impl Epochs {
         now: UnixMillis,
     ) -> Result<Vec<Epoch>, Fault> {
         let mut db = store::write(pool).await?;
-        epochs::prune(&mut db, now).await?;
+        let deleted = epochs::prune(&mut db, now).await?;
         let exp = UnixMillis(not_after(number).saturating_mul(1000));
         epochs::add(&mut db, &self.dek, number, exp).await?;
         let seeds = epochs::all(&mut db, &self.dek, now).await?;
         db.commit().await?;
+        self.deleted.fetch_or(deleted, Ordering::Relaxed);
         seeds
             .into_iter()
             .filter(|(epoch, _)| *epoch <= number)
             .map(|(epoch, seed)| Epoch::new(epoch, &seed))
+            .filter(|epoch| epoch.as_ref().map_or(true, |epoch| epoch.in_force(now)))
             .collect()
+    }
+
+    /// Sees to it that seeds which were deleted are not left in the database's log.
+    pub async fn erase_deleted(&self, pool: &SqlitePool) -> Result<(), Fault> {
+        if self.deleted.swap(false, Ordering::Relaxed) && !store::empty_log(pool).await? {
+            self.deleted.store(true, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// The evidence document for the newest epoch; `challenge` is a nonce to answer.

@@ -143,7 +143,9 @@ impl Service {
         let mut db = store::write(&self.inner.pool).await?;
         nonces::prune(&mut db, now).await?;
         identities::prune_tokens(&mut db, now).await?;
-        Ok(db.commit().await?)
+        db.commit().await?;
+        self.inner.epochs.in_force(&self.inner.pool, now).await?;
+        self.inner.epochs.erase_deleted(&self.inner.pool).await
     }
 
     /// Signs the head of the chain when [`Checkpoint::due`].

@@ -73,7 +73,16 @@ async fn a_stored_value_is_nowhere_on_disk_and_in_no_answer_but_the_sealed_one()
         let answer = world.operate(&acme.operator, "GET", path, b"", NOW).await;
         assert_absent(path, &answer.body);
     }
-    let mut files = 0;
+    let files = files(&world);
+    for (path, bytes) in &files {
+        assert_absent(path, bytes);
+    }
+    assert!(files.len() >= 5, "database, log, keys and checkpoint, found {}", files.len());
+}
+
+/// Every file of the service with its content.
+fn files(world: &World) -> Vec<(String, Vec<u8>)> {
+    let mut files = Vec::new();
     let mut folders = vec![world.dir.path().to_owned()];
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).unwrap() {
@@ -81,12 +90,48 @@ async fn a_stored_value_is_nowhere_on_disk_and_in_no_answer_but_the_sealed_one()
             if path.is_dir() {
                 folders.push(path);
             } else {
-                files += 1;
-                assert_absent(&path.display().to_string(), &std::fs::read(&path).unwrap());
+                files.push((path.display().to_string(), std::fs::read(&path).unwrap()));
             }
         }
     }
-    assert!(files >= 5, "database, log, keys and checkpoint, found {files}");
+    files
+}
+
+#[tokio::test]
+async fn the_seed_of_an_epoch_that_is_over_is_nowhere_on_disk() {
+    let world = World::on_disk().await;
+    let acme = world.tenant("acme").await;
+    world.put(&acme, VALUE, NOW).await;
+    let pool = database(&world).await;
+    let (seed,): (Vec<u8>,) =
+        sqlx::query_as("SELECT sealed FROM epochs").fetch_one(&pool).await.unwrap();
+    pool.close().await;
+    let holds = |bytes: &[u8]| bytes.windows(seed.len()).any(|window| window == seed);
+    assert!(files(&world).iter().any(|(_, bytes)| holds(bytes)), "the search finds it at first");
+    world.service.maintain(later(2 * 3_600_000)).await.unwrap();
+    assert_eq!(world.service.evidence(None, later(2 * 3_600_000)).await.status, 200);
+    for (path, bytes) in files(&world) {
+        assert!(!holds(&bytes), "{path}");
+    }
+}
+
+async fn database(world: &World) -> sqlx::SqlitePool {
+    let file = world.dir.path().join("data/keys.sqlite");
+    sqlx::SqlitePool::connect(&format!("sqlite:{}", file.display())).await.unwrap()
+}
+
+#[tokio::test]
+async fn the_database_is_private_in_a_folder_that_is_not() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = postern_keys::Config::local(&folder.path().join("data"));
+    let file = folder.path().join("open.sqlite");
+    config.database = postern_keys::config::Database::File(file.clone());
+    let _service = Service::open(&config, NOW).await.unwrap();
+    for name in ["open.sqlite", "open.sqlite-wal", "open.sqlite-shm"] {
+        let mode = std::fs::metadata(folder.path().join(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
 }
 
 async fn last_reason(pool: &sqlx::SqlitePool) -> String {
@@ -106,8 +151,7 @@ async fn rows_swapped_between_tenants_or_policies_do_not_open() {
     let (acme, other) = (world.tenant("acme").await, world.tenant("other").await);
     world.put(&acme, VALUE, NOW).await;
     world.put(&other, b"theirs", NOW).await;
-    let database = format!("sqlite:{}", world.dir.path().join("data/keys.sqlite").display());
-    let pool = sqlx::SqlitePool::connect(&database).await.unwrap();
+    let pool = database(&world).await;
     // The other tenant's row now holds acme's ciphertext.
     sqlx::query(
         "UPDATE credential_versions SET value_ct = (SELECT value_ct FROM credential_versions v
@@ -169,8 +213,7 @@ async fn when_the_event_cannot_be_written_nothing_is_released() {
     let world = World::on_disk().await;
     let acme = world.tenant("acme").await;
     world.put(&acme, VALUE, NOW).await;
-    let database = format!("sqlite:{}", world.dir.path().join("data/keys.sqlite").display());
-    let pool = sqlx::SqlitePool::connect(&database).await.unwrap();
+    let pool = database(&world).await;
     sqlx::query("CREATE TRIGGER full BEFORE INSERT ON audit_events BEGIN SELECT RAISE(ABORT, 'disk full'); END")
         .execute(&pool)
         .await

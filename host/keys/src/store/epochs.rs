@@ -9,10 +9,11 @@ use crate::fault::Fault;
 use crate::random;
 use crate::store::millis;
 
-/// Deletes the seeds of epochs that are over: what was sealed to them stays sealed.
-pub async fn prune(db: &mut SqliteConnection, now: UnixMillis) -> Result<(), Fault> {
-    sqlx::query("DELETE FROM epochs WHERE exp_ms <= ?").bind(millis(now)).execute(db).await?;
-    Ok(())
+/// Deletes the seeds of epochs that are over: what was sealed to them stays sealed. Whether
+/// there were any; then [`crate::store::empty_log`] is due.
+pub async fn prune(db: &mut SqliteConnection, now: UnixMillis) -> Result<bool, Fault> {
+    let delete = sqlx::query("DELETE FROM epochs WHERE exp_ms <= ?").bind(millis(now));
+    Ok(delete.execute(db).await?.rows_affected() > 0)
 }
 
 /// Every seed in force, newest epoch first.
