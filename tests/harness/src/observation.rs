@@ -4,12 +4,13 @@
 //! `x-forwarded-*`), framing (content is compared by its bytes), times and random ids.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use postern_rig::message::{Line, Message};
 use serde_json::Value;
 
 /// One step as seen from outside.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Observation {
     /// The client's side.
     pub answer: Answer,
@@ -17,6 +18,8 @@ pub struct Observation {
     pub upstream: Option<Seen>,
     /// The audit record.
     pub audit: Option<Value>,
+    /// How long the client waited; not compared between boundaries.
+    pub took: Duration,
 }
 
 /// An answer as the client got it.

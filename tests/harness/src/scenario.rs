@@ -203,6 +203,8 @@ pub struct Want {
     /// The answer ends early.
     #[serde(default)]
     pub cut: bool,
+    /// The answer comes within this time, such as `3s`.
+    pub within: Option<String>,
     /// The request as the upstream got it; null means it got none.
     #[serde(deserialize_with = "present")]
     pub upstream: Option<SeenWant>,

@@ -6,13 +6,18 @@ use anyhow::Result;
 use serde_json::Value;
 
 use crate::observation::{Answer, Observation, Seen, text};
-use crate::scenario::{SeenWant, Want};
+use crate::scenario::{SeenWant, Want, duration};
 use crate::template::{Names, expand};
 
 /// Every difference, one line each; empty when all is as wanted.
 pub fn differences(want: &Want, got: &Observation, names: &dyn Names) -> Result<Vec<String>> {
     let mut found = Differences { names, lines: Vec::new() };
     found.answer(want, &got.answer)?;
+    if let Some(within) = &want.within
+        && got.took > duration(within)?
+    {
+        found.lines.push(format!("took {:?}, more than {within}", got.took));
+    }
     match (&want.upstream, &got.upstream) {
         (None, None) => {}
         (Some(want), Some(seen)) => found.seen(want, seen)?,

@@ -125,17 +125,18 @@ impl Modules {
         world.backend.stand.set(Fault::default());
         let outcome = outcome?;
         let seq = self.sequence.next();
+        let took = self.now.get().since(received);
         let facts = record::ResponseFacts {
             status: Some(outcome.answer.status),
             flags: 0,
-            duration: Some(self.now.get().since(received)),
+            duration: Some(took),
         };
         let logged = Logged { draft: outcome.record.as_deref(), seq: seq.as_deref(), facts };
         self.ledger.log(logged, &mut self.shared, self.now.get());
         let records = self.delivered()?;
         anyhow::ensure!(records.len() <= 1, "{} records for one request", records.len());
         let audit = records.last().and_then(|record| comparable(record));
-        Ok(Observation { answer: outcome.answer, upstream: outcome.upstream, audit })
+        Ok(Observation { answer: outcome.answer, upstream: outcome.upstream, audit, took })
     }
 
     /// Lets time pass until the collector has the record of a request.

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use postern_rig::authority::Authority;
@@ -178,7 +178,9 @@ impl Gateway {
         let answer = upstream_answer(&step.upstream, names)?;
         site.upstreams.values().for_each(|upstream| upstream.answer(answer.clone()));
         site.world.backend.stand.set(step.key_service.clone());
+        let start = Instant::now();
         let message = self.ask(&request(&step.request, names)?);
+        let took = start.elapsed();
         site.world.backend.stand.set(Fault::default());
         let message = message?;
         let forwarded = site.take_forwarded();
@@ -189,6 +191,7 @@ impl Gateway {
             answer: Answer::of(&message),
             upstream: forwarded.first().map(Seen::of),
             audit: records.first().and_then(|record| comparable(record)),
+            took,
         })
     }
 }
