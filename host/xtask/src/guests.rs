@@ -39,7 +39,7 @@ pub struct Module {
 
 /// `cargo xtask build`.
 pub fn build(options: &Options) -> Result<()> {
-    let modules = built_by(setup::guest_toolchain(options.way)?)?;
+    let modules = built_by(setup::guest_toolchain(options.way)?, &workspace::plugins())?;
     if options.json {
         let rows = modules.iter().map(|m| {
             format!(r#"{{"module":"{}","bytes":{},"sha256":"{}"}}"#, m.name, m.size, m.sha256)
@@ -55,28 +55,35 @@ pub fn build(options: &Options) -> Result<()> {
 
 /// Builds all modules into `target/plugins` and writes SHA256SUMS beside them.
 pub fn modules() -> Result<Vec<Module>> {
-    built_by(setup::guest_toolchain(None)?)
+    built_by(setup::guest_toolchain(None)?, &workspace::plugins())
 }
 
-fn built_by(toolchain: Toolchain) -> Result<Vec<Module>> {
+/// Builds all modules by way 3 into a folder of their own, which it returns.
+pub fn modules_by_debian() -> Result<PathBuf> {
+    let into = workspace::guest_target().join("plugins-by-debian");
+    built_by(setup::guest_toolchain(Some(3))?, &into)?;
+    Ok(into)
+}
+
+fn built_by(toolchain: Toolchain, into: &Path) -> Result<Vec<Module>> {
     shown(&mut cargo(toolchain)?)?;
-    std::fs::create_dir_all(workspace::plugins())?;
+    std::fs::create_dir_all(into)?;
     let built = folder(toolchain).join(TARGET).join("wasm");
-    let modules = MODULES.into_iter().map(|name| collect(name, &built));
+    let modules = MODULES.into_iter().map(|name| collect(name, &built, into));
     let modules = modules.collect::<Result<Vec<_>>>()?;
     let mut sums = String::new();
     for module in &modules {
         writeln!(sums, "{}  {}.wasm", module.sha256, module.name)?;
     }
-    postern_files::write_atomic(workspace::plugins().join("SHA256SUMS"), sums.as_bytes())?;
+    postern_files::write_atomic(into.join("SHA256SUMS"), sums.as_bytes())?;
     Ok(modules)
 }
 
-fn collect(name: &'static str, built: &Path) -> Result<Module> {
+fn collect(name: &'static str, built: &Path, into: &Path) -> Result<Module> {
     let built = built.join(format!("postern_{name}.wasm"));
     let bytes =
         std::fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?;
-    let path = workspace::plugins().join(format!("{name}.wasm"));
+    let path = into.join(format!("{name}.wasm"));
     postern_files::write_atomic(&path, &bytes)?;
     let digest = Sha256::digest(&bytes);
     let sha256 = digest.iter().map(|byte| format!("{byte:02x}")).collect();

@@ -54,6 +54,11 @@ pub fn guest_toolchain(way: Option<u8>) -> Result<Toolchain> {
     toolchain(way, is_root())
 }
 
+/// Whether way 3 can be taken here: Debian's toolchain is there, or may be installed.
+pub fn has_way_3() -> bool {
+    has_debian_toolchain() || is_root() && quiet(Command::new("apt-get").arg("--version")).is_ok()
+}
+
 fn toolchain(forced: Option<u8>, may_install: bool) -> Result<Toolchain> {
     let mut answers = Vec::new();
     for number in (1..=3).filter(|number| forced.is_none_or(|one| one == *number)) {

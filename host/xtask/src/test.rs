@@ -3,6 +3,7 @@
 //! Invariant: a group that finds nothing to run fails, and so does a name that
 //! selects nothing. Each group prints `NAME: N passed`; the sum comes last.
 
+use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
@@ -27,6 +28,8 @@ enum Step {
     Scenarios(&'static str),
     /// The checks of the tidy command, each counted.
     Tidy,
+    /// The modules built by Debian's toolchain have the same imports and exports; one test.
+    Way3,
     /// A command that has to end well; one test.
     Ends(&'static [&'static str]),
 }
@@ -64,7 +67,7 @@ const GROUPS: &[Group] = &[
     },
     Group { name: "envoy", steps: &[Step::Scenarios("envoy")] },
     Group { name: "examples", steps: &[Step::Ends(CHECK_EXAMPLE), Step::Ends(DEMO)] },
-    Group { name: "tidy", steps: &[Step::Tidy] },
+    Group { name: "tidy", steps: &[Step::Tidy, Step::Way3] },
 ];
 
 /// Names that are promised to exist one day; asking for one now selects nothing.
@@ -75,16 +78,17 @@ pub fn run(options: &Options) -> Result<()> {
     let groups = select(&options.only)?;
     setup::envoy()?;
     guests::modules()?;
-    let (mut passed, mut failed) = (0, 0);
+    let mut sum = Count::default();
     for group in groups {
         let start = Instant::now();
-        let count = group.run()?;
+        let mut count = group.run()?;
         println!("{}: {} passed", group.name, count.passed);
         eprintln!("{}: {:.0} s", group.name, start.elapsed().as_secs_f32());
-        passed += count.passed;
-        failed += count.failed + usize::from(count.passed == 0);
+        count.failed += usize::from(count.passed == 0);
+        sum.add(&count);
     }
-    println!("total: {passed} passed, {failed} failed, 0 skipped");
+    let Count { passed, failed, skipped } = sum;
+    println!("total: {passed} passed, {failed} failed, {skipped} skipped");
     if failed == 0 { Ok(()) } else { Err(Failure::found("tests failed")) }
 }
 
@@ -106,15 +110,27 @@ fn select(only: &[String]) -> Result<Vec<&'static Group>> {
 struct Count {
     passed: usize,
     failed: usize,
+    /// Cannot run on this machine; the reason was printed.
+    skipped: usize,
+}
+
+impl Count {
+    fn one(good: bool) -> Self {
+        Self { passed: usize::from(good), failed: usize::from(!good), skipped: 0 }
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.skipped += other.skipped;
+    }
 }
 
 impl Group {
     fn run(&self) -> Result<Count> {
         let mut sum = Count::default();
         for step in self.steps {
-            let count = step.run()?;
-            sum.passed += count.passed;
-            sum.failed += count.failed;
+            sum.add(&step.run()?);
         }
         Ok(sum)
     }
@@ -134,15 +150,16 @@ impl Step {
             Self::Tidy => {
                 let report = tidy::examine()?;
                 report.print();
-                Ok(Count { passed: report.held(), failed: report.broken() })
+                Ok(Count { passed: report.held(), failed: report.broken(), skipped: 0 })
             }
+            Self::Way3 => way_3(),
             Self::Ends(words) => {
                 let mut command = cargo(words);
                 let good = command.status().is_ok_and(|status| status.success());
                 if !good {
                     eprintln!("failed: {}", line(&command));
                 }
-                Ok(Count { passed: usize::from(good), failed: usize::from(!good) })
+                Ok(Count::one(good))
             }
         }
     }
@@ -154,16 +171,28 @@ fn cargo(words: &[&str]) -> Command {
     command
 }
 
-/// Runs a test command, shows what it prints and adds up its closing lines.
+fn way_3() -> Result<Count> {
+    if !setup::has_way_3() {
+        println!("skipped: modules by Debian's toolchain: not installed, and not root to do so");
+        return Ok(Count { skipped: 1, ..Count::default() });
+    }
+    let found = tidy::imports::differences(&guests::modules_by_debian()?)?;
+    found.iter().for_each(|finding| println!("way 3: {finding}"));
+    Ok(Count::one(found.is_empty()))
+}
+
+/// Runs a test command, shows what it prints as it comes and adds up its closing lines.
 fn counted(command: &mut Command) -> Result<Count> {
-    let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output()?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    print!("{text}");
-    let mut count = text.lines().filter_map(closing_line).fold(Count::default(), |sum, line| {
-        Count { passed: sum.passed + line.passed, failed: sum.failed + line.failed }
-    });
-    if !output.status.success() && count.failed == 0 {
-        eprintln!("failed: {} ended with {}", line(command), output.status);
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+    let mut count = Count::default();
+    for line in child.stdout.take().into_iter().flat_map(|out| BufReader::new(out).lines()) {
+        let line = line?;
+        println!("{line}");
+        count.add(&closing_line(&line).unwrap_or_default());
+    }
+    let status = child.wait()?;
+    if !status.success() && count.failed == 0 {
+        eprintln!("failed: {} ended with {status}", line(command));
         count.failed = 1;
     }
     Ok(count)
@@ -180,7 +209,8 @@ fn closing_line(line: &str) -> Option<Count> {
     if !start {
         return None;
     }
-    Some(Count { passed: number_before("passed")?, failed: number_before("failed").unwrap_or(0) })
+    let (passed, failed) = (number_before("passed")?, number_before("failed").unwrap_or(0));
+    Some(Count { passed, failed, skipped: 0 })
 }
 
 #[cfg(test)]

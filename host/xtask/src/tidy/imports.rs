@@ -5,6 +5,7 @@
 //! calls and exported callbacks must be equal.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use wasmparser::{ExternalKind, Parser, Payload};
@@ -16,10 +17,15 @@ use crate::workspace;
 const WASI: &str = "wasi_snapshot_preview1";
 
 pub fn listed(_: &Tree) -> Result<Vec<String>> {
+    differences(&workspace::plugins())
+}
+
+/// What the modules in a folder import or export against their lists.
+pub fn differences(folder: &Path) -> Result<Vec<String>> {
     let mut found = Vec::new();
     for module in MODULES {
         let listed = list(module)?;
-        let built = surface(module)?;
+        let built = surface(&folder.join(format!("{module}.wasm")))?;
         let extra = built.difference(&listed).map(|line| format!("{module}: not listed: {line}"));
         found.extend(extra);
         let unused = listed.difference(&built).filter(|line| !line.contains(WASI));
@@ -36,9 +42,8 @@ fn list(module: &str) -> Result<BTreeSet<String>> {
     Ok(lines.map(str::to_owned).collect())
 }
 
-fn surface(module: &str) -> Result<BTreeSet<String>> {
-    let path = workspace::plugins().join(format!("{module}.wasm"));
-    let bytes = std::fs::read(&path).with_context(|| path.display().to_string())?;
+fn surface(path: &Path) -> Result<BTreeSet<String>> {
+    let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
     let mut lines = BTreeSet::new();
     for payload in Parser::new(0).parse_all(&bytes) {
         match payload? {

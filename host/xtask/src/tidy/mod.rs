@@ -4,7 +4,7 @@
 //! found. Limits that change with the code stand in `tidy.toml`.
 
 mod documents;
-mod imports;
+pub mod imports;
 mod lints;
 mod sources;
 
@@ -35,7 +35,7 @@ struct Limits {
 }
 
 /// What the checks look at.
-struct Tree {
+pub struct Tree {
     files: Vec<PathBuf>,
     limits: Limits,
 }

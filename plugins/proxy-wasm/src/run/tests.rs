@@ -1,3 +1,5 @@
+//! Hostcalls that fail become refusals; held lengths are counted per direction.
+
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::time::Duration;
