@@ -63,7 +63,10 @@ impl Operator {
         let bytes = postern_files::read_private(&args.file, MAX_FILE)
             .or_environment("cannot read the operator's file (--operator, POSTERN_OPERATOR)")?;
         let bytes = Zeroizing::new(bytes);
-        let wire: Wire = serde_json::from_slice(&bytes).or_environment(args.file.display())?;
+        // A parser's error quotes what it read, which may be the key.
+        let wire = serde_json::from_slice::<Wire>(&bytes)
+            .map_err(|e| format!("line {}: expected the output of postern enrol", e.line()))
+            .or_environment(args.file.display())?;
         Self::from_wire(wire).ok_or_else(|| {
             let file = args.file.display();
             Failure::environment(format_args!("{file}: expected the output of postern enrol"))
@@ -138,6 +141,17 @@ mod tests {
         };
         let seed = Secret::new(vec![7; 32]);
         Operator { endpoint, id: [0xab; 16], tenant: "acme".into(), seed }
+    }
+
+    #[test]
+    fn a_damaged_file_is_refused_without_repeating_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("operator.json");
+        for text in ["{\"v\": \"SECRET\"}", "\"SECRET\"", "{\"SECRET\": 1}", "SECRET"] {
+            postern_files::write_private(&file, text.as_bytes()).unwrap();
+            let refused = Operator::load(&OperatorArgs { file: file.clone() }).err().unwrap();
+            assert!(!refused.to_string().contains("SECRET"), "{refused}");
+        }
     }
 
     #[test]

@@ -120,11 +120,19 @@ fn sentence(report: &Report, with_checkpoint: bool) -> String {
     match &report.broken {
         Some(broken) => format!("broken: {broken} ({} events before it hold)", report.good),
         None if with_checkpoint => {
-            format!("good: {} events, complete up to the checkpoint", report.good)
+            format!("good: {}, complete up to the checkpoint", events(report))
         }
         None => {
-            format!("good: {} events (without --checkpoint a cut-off end is not seen)", report.good)
+            format!("good: {} (without --checkpoint a cut-off end is not seen)", events(report))
         }
+    }
+}
+
+/// Content that is missing is said: it is another tenant's, or someone took it out.
+fn events(report: &Report) -> String {
+    match report.withheld {
+        0 => format!("{} events", report.good),
+        withheld => format!("{} events, {withheld} of them without their content", report.good),
     }
 }
 
@@ -149,4 +157,17 @@ fn decode_key(text: &str) -> Option<VerifyingKey> {
 fn read_text(path: &Path) -> Outcome<String> {
     let bytes = postern_files::read_bounded(path, MAX_SMALL).or_environment("cannot read")?;
     String::from_utf8(bytes).or_environment(path.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_without_content_are_said() {
+        let report = |withheld| Report { good: 5, withheld, head: [0; 32], broken: None };
+        assert_eq!(sentence(&report(0), true), "good: 5 events, complete up to the checkpoint");
+        let said = sentence(&report(2), true);
+        assert!(said.starts_with("good: 5 events, 2 of them without their content"), "{said}");
+    }
 }

@@ -201,13 +201,28 @@ fn of_flags(args: &PutArgs) -> Wire {
 
 fn read_bindings(path: &Path) -> Outcome<Vec<Wire>> {
     let bytes = postern_files::read_bounded(path, MAX_FILE).or_environment("cannot read")?;
-    let text = String::from_utf8(bytes).or_usage(path.display())?;
-    let value: Value = serde_saphyr::from_str(&text).or_usage(path.display())?;
+    let text = Zeroizing::new(String::from_utf8(bytes).or_usage(path.display())?);
+    parse_bindings(&text).or_usage(path.display())
+}
+
+/// Errors say where and what was expected, never what is there: the file of a value is
+/// easily given in place of the file of its binding.
+fn parse_bindings(text: &str) -> Result<Vec<Wire>, String> {
+    let options = serde_saphyr::options! { with_snippet: false };
+    let value: Value = serde_saphyr::from_str_with_options(text, options).map_err(|e| {
+        let line = e.location().map(|at| format!("line {}: ", at.line())).unwrap_or_default();
+        format!("{line}expected YAML or JSON")
+    })?;
     let wires = match value {
         Value::Array(_) => serde_json::from_value(value),
-        one => serde_json::from_value(one).map(|wire| vec![wire]),
+        one @ Value::Object(_) => serde_json::from_value(one).map(|wire| vec![wire]),
+        _ => return Err("expected a binding or a list of bindings".to_owned()),
     };
-    wires.or_usage(path.display())
+    wires.map_err(|e| {
+        let text = e.to_string();
+        let expected = text.rfind(", expected ").and_then(|at| text.get(at + 2..));
+        expected.unwrap_or("expected a binding or a list of bindings").to_owned()
+    })
 }
 
 /// From the terminal without echo, else all of stdin without one final line break.
@@ -265,4 +280,42 @@ fn delete(args: &DeleteArgs, out: Output) -> Outcome {
         None,
     )?;
     out.result(&json!({"deleted": name}), &format!("deleted {name}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_given_as_its_binding_is_not_repeated() {
+        for text in [
+            "xoxb-SECRET",
+            "key: xoxb-SECRET",
+            "SECRET: 1",
+            "credential: {a: SECRET}",
+            "max_occurrences: SECRET",
+            "site: SECRET",
+            "site: {style: SECRET}",
+            "- SECRET",
+            "- [SECRET]",
+            "a: [SECRET\nb: \"x",
+            "SECRET: 1\nSECRET: 2\n",
+            "\t@SECRET",
+            "%SECRET: 1\n",
+            "-----BEGIN PRIVATE KEY-----\nSECRET==\n-----END PRIVATE KEY-----",
+            "*SECRET",
+            "a: !SECRET x",
+            "{\"SECRET\"",
+        ] {
+            let said = parse_bindings(text).unwrap_err();
+            assert!(said.contains("expected ") && !said.contains("SECRET"), "{text}: {said}");
+        }
+    }
+
+    #[test]
+    fn one_binding_or_a_list_is_read() {
+        let one = "{authority: slack.com, methods: [GET], paths: [/api/**]}";
+        assert_eq!(parse_bindings(one).unwrap().len(), 1);
+        assert_eq!(parse_bindings(&format!("- {one}\n- {one}\n")).unwrap().len(), 2);
+    }
 }
