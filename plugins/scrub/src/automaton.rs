@@ -4,9 +4,10 @@
 //! longest: the scrubber covers the union of all matches, so that of two overlapping
 //! secrets no end sticks out.
 //!
-//! Invariant: at most [`CACHED`] automata live here. Their memory holds spellings of
-//! secrets and is not wiped when freed (the crate gives no access to it); the cache
-//! is bounded instead, and lives in the one VM that holds secrets anyway.
+//! Invariant: at most [`CACHED`] automata live here, and no more of them than fit in
+//! [`KEPT`] bytes. Their memory holds spellings of secrets and is not wiped when freed
+//! (the crate gives no access to it); the cache is bounded instead, and lives in the one
+//! VM that holds secrets anyway.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
@@ -23,6 +24,10 @@ use crate::window::{Window, Withheld};
 
 /// How many automata are kept. One is needed per set of credentials in use.
 pub const CACHED: usize = 64;
+
+/// How many bytes of automata are kept beside the newest. One for a token of 2 KiB takes
+/// a few MiB, and a proxy ends a VM that has grown too large.
+pub const KEPT: usize = 32 * 1024 * 1024;
 
 /// Finds every pattern; knows at each position how much of one may still be open.
 pub struct Automaton {
@@ -123,6 +128,12 @@ impl Automaton {
         self.first.get(usize::from(byte)).copied().unwrap_or(true)
     }
 
+    /// About how many bytes it takes.
+    fn size(&self) -> usize {
+        let entry = size_of::<(StateID, usize)>().saturating_mul(2);
+        self.nfa.memory_usage().saturating_add(self.open.len().saturating_mul(entry))
+    }
+
     fn longest(&self, state: StateID) -> usize {
         (0..self.nfa.match_len(state))
             .map(|i| self.nfa.pattern_len(self.nfa.match_pattern(state, i)))
@@ -131,10 +142,17 @@ impl Automaton {
     }
 }
 
-/// Makes scrubbers; keeps the automata of the last [`CACHED`] sets of secrets.
-#[derive(Default)]
+/// Makes scrubbers; keeps the automata of the last sets of secrets.
 pub struct PatternScrubbing {
     cache: RefCell<VecDeque<([u8; 32], Rc<Automaton>)>>,
+    /// [`KEPT`].
+    kept: usize,
+}
+
+impl Default for PatternScrubbing {
+    fn default() -> Self {
+        Self { cache: RefCell::default(), kept: KEPT }
+    }
 }
 
 impl PatternScrubbing {
@@ -151,10 +169,13 @@ impl PatternScrubbing {
             return Some(Rc::clone(found));
         }
         let made = Rc::new(Automaton::new(&forms::patterns(secrets))?);
-        if cache.len() >= CACHED {
+        cache.push_back((key, Rc::clone(&made)));
+        let size = |cache: &VecDeque<(_, Rc<Automaton>)>| -> usize {
+            cache.iter().map(|(_, kept)| kept.size()).sum()
+        };
+        while cache.len() > CACHED || (cache.len() > 1 && size(&cache) > self.kept) {
             cache.pop_front();
         }
-        cache.push_back((key, Rc::clone(&made)));
         Some(made)
     }
 }
@@ -165,6 +186,30 @@ impl Scrubbing for PatternScrubbing {
             Some(automaton) => Box::new(Window::new(automaton)),
             // What cannot be looked for cannot be told from the rest.
             None => Box::new(Withheld::default()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use postern_core::inject::InPlay;
+    use postern_core::scrubbing::Scrubbing as _;
+    use postern_core::secret::Secret;
+
+    use super::{PatternScrubbing, VecDeque};
+
+    #[test]
+    fn what_is_kept_has_a_bound_in_bytes_and_holds_the_newest() {
+        let kept = 256 * 1024;
+        let scrubbing = PatternScrubbing { kept, ..PatternScrubbing::new() };
+        for (number, length) in (0..12).zip([[200; 11].as_slice(), &[1500]].concat()) {
+            let value = || Secret::new(format!("{number:0length$}").into_bytes());
+            let secrets = [InPlay { value: value(), rendered: value() }];
+            let _ = scrubbing.scrubber(&secrets);
+            let cache: &VecDeque<_> = &scrubbing.cache.borrow();
+            let bytes: usize = cache.iter().map(|(_, kept)| kept.size()).sum();
+            assert!(bytes <= kept || cache.len() == 1, "{bytes} bytes after {number}");
+            assert_eq!(cache.back().map(|(key, _)| *key), Some(crate::forms::digest(&secrets)));
         }
     }
 }
