@@ -137,7 +137,7 @@ impl Seen {
 
 /// An audit record without times, ids and what only a proxy knows.
 pub fn comparable(record: &[u8]) -> Option<Value> {
-    const LEFT_OUT: [&str; 11] = [
+    const LEFT_OUT: [&str; 10] = [
         "time",
         "received",
         "duration_us",
@@ -147,7 +147,6 @@ pub fn comparable(record: &[u8]) -> Option<Value> {
         "gateway",
         "seq",
         "flags",
-        "digest",
         "policy",
     ];
     let mut record: Value = serde_json::from_slice(record).ok()?;

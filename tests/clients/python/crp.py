@@ -1,0 +1,213 @@
+"""CRP/1, written from plugins/crp/SPEC.md alone: an independent client and its check.
+
+`python3 crp.py ../../../plugins/crp/vectors` rebuilds every request of the vectors from the
+readable question and the seed, byte for byte, and opens every reply. Needs `cryptography`.
+"""
+
+import base64
+import hashlib
+import hmac
+import json
+import pathlib
+import sys
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+CODES = {"release": 1, "enrol": 2, "directory": 3, "store": 4, "audit": 5}
+KEM = b"KEM" + (0x0020).to_bytes(2, "big")
+SUITE = b"HPKE" + b"".join(n.to_bytes(2, "big") for n in (0x0020, 0x0001, 0x0002))
+
+
+def sha256(data):
+    return hashlib.sha256(data).digest()
+
+
+def public(key):
+    return key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+
+
+# RFC 9180 -------------------------------------------------------------------------------
+
+def extract(suite, salt, label, ikm):
+    return hmac.digest(salt, b"HPKE-v1" + suite + label + ikm, "sha256")
+
+
+def expand(suite, prk, label, info, length):
+    info = length.to_bytes(2, "big") + b"HPKE-v1" + suite + label + info
+    out, block, count = b"", b"", 1
+    while len(out) < length:
+        block = hmac.digest(prk, block + info + bytes([count]), "sha256")
+        out, count = out + block, count + 1
+    return out[:length]
+
+
+def derive(ikm):
+    prk = extract(KEM, b"", b"dkp_prk", ikm)
+    return X25519PrivateKey.from_private_bytes(expand(KEM, prk, b"sk", b"", 32))
+
+
+def shared(dh, enc, recipient):
+    prk = extract(KEM, b"", b"eae_prk", dh)
+    return expand(KEM, prk, b"shared_secret", enc + recipient, 32)
+
+
+class Context:
+    def __init__(self, secret, info, psk=b"", psk_id=b""):
+        mode = bytes([1 if psk else 0])
+        schedule = mode + extract(SUITE, b"", b"psk_id_hash", psk_id)
+        schedule += extract(SUITE, b"", b"info_hash", info)
+        prk = extract(SUITE, secret, b"secret", psk)
+        self.aead = AESGCM(expand(SUITE, prk, b"key", schedule, 32))
+        self.nonce = expand(SUITE, prk, b"base_nonce", schedule, 12)
+        self.exporter = expand(SUITE, prk, b"exp", schedule, 32)
+
+    def export(self, label, length):
+        return expand(SUITE, self.exporter, b"sec", label, length)
+
+
+def send(ephemeral, recipient, info):
+    enc = public(ephemeral)
+    dh = ephemeral.exchange(X25519PublicKey.from_public_bytes(recipient))
+    return enc, Context(shared(dh, enc, recipient), info)
+
+
+def receive(private, enc, info, psk=b"", psk_id=b""):
+    dh = private.exchange(X25519PublicKey.from_public_bytes(enc))
+    return Context(shared(dh, enc, public(private)), info, psk, psk_id)
+
+
+# CRP/1 ----------------------------------------------------------------------------------
+
+def u(bits, value):
+    return int(value).to_bytes(bits // 8, "big")
+
+
+def lp8(value):
+    value = value.encode() if isinstance(value, str) else value
+    return u(8, len(value)) + value
+
+
+def lp16(value):
+    value = value.encode() if isinstance(value, str) else value
+    return u(16, len(value)) + value
+
+
+def fields(pairs):
+    pairs = sorted(pairs)
+    return u(8, len(pairs)) + b"".join(lp8(name) + lp16(value) for name, value in pairs)
+
+
+def part(kind, q):
+    """Section 5."""
+    raw = bytes.fromhex
+    if kind == "release":
+        tags = [(1, raw(q["request_digest"])), (3, q["path"].encode()), (4, raw(q["binding_hash"]))]
+        if q.get("approval"):
+            tags.append((2, raw(q["approval"])))
+        head = lp8(q["agent"]) + lp8(q["credential"]) + lp8(q["host"]) + lp8(q["method"])
+        head += raw(q["caller_hash"]) + lp16(raw(q["capability"])) + u(16, len(tags))
+        return head + b"".join(u(8, tag) + lp16(value) for tag, value in sorted(tags))
+    if kind == "enrol":
+        return lp8(q["join_token"]) + u(8, q["role"]) + raw(q["public_key"]) + lp8(q["label"])
+    if kind == "directory":
+        return u(8, len(q["ids"])) + b"".join(key.encode() for key in sorted(q["ids"]))
+    if kind == "store":
+        bindings = sorted((sha256(b["json"].encode()), b["json"]) for b in q["bindings"])
+        out = lp8(q["credential"]) + lp8(q["description"]) + u(32, q["expected"])
+        out += u(64, q["not_after_ms"]) + fields(q["fields"]) + u(8, len(bindings))
+        return out + b"".join(digest + lp16(text) for digest, text in bindings)
+    records = [lp16(raw(record)) for record in q["records"]]
+    head = raw(q["boot"]) + raw(q["vm"]) + u(64, q["first"]) + raw(q["prev"])
+    return head + u(16, len(records)) + b"".join(records)
+
+
+class Stream:
+    """ChaCha20 under the seed (section 8, Randomness)."""
+
+    def __init__(self, seed):
+        self.cipher = Cipher(algorithms.ChaCha20(seed, bytes(16)), mode=None).encryptor()
+
+    def draw(self, count):
+        return self.cipher.update(bytes(count))
+
+
+def ask(runtime, kex, identity, kind, question, head, seed):
+    """The body (section 4) and what opens the reply (section 6)."""
+    stream = Stream(seed)
+    nonce, reply_key, ephemeral = stream.draw(16), derive(stream.draw(32)), derive(stream.draw(32))
+    header = bytes([1, CODES[kind], 0, 1]) + sha256(kex)[:8]
+    enc, context = send(ephemeral, kex, b"crp/1 req\0" + sha256(runtime))
+    plain = head["gateway_id"] + u(64, head["ts_ms"]) + nonce + public(reply_key)
+    plain += lp8(head["tenant"]) + part(kind, question) + u(32, 0) + u(16, 0)
+    plain += bytes(-len(plain) % 64)
+    label = b"crp/1 " + kind.encode() + b"\0"
+    plain += identity.sign(label + header + enc + sha256(runtime) + plain)
+    body = header + enc + lp16(context.aead.encrypt(context.nonce, plain, header))
+    subject = [question.get("agent", ""), question.get("credential", ""), question.get("host", "")]
+    if kind not in ("release", "store"):
+        subject = ["", "", ""]
+    aad = b"crp/1 aad\0" + lp8(head["tenant"]) + b"".join(map(lp8, subject)) + nonce
+    psk = context.export(b"crp/1 resp psk", 32)
+
+    def opens(reply):
+        assert reply[:2] == bytes([1, 0x80 | CODES[kind]]) and reply[2:18] == nonce
+        sealed = reply[52:]
+        assert len(sealed) == int.from_bytes(reply[50:52], "big")
+        info = b"crp/1 resp\0" + sha256(body)
+        answer = receive(reply_key, reply[18:50], info, psk, nonce)
+        return answer.aead.decrypt(answer.nonce, sealed, aad)
+
+    return body, opens
+
+
+def refuse_changes(opens, reply):
+    """No bit of a reply can be changed."""
+    for at in range(len(reply)):
+        changed = bytes(reply[:at]) + bytes([reply[at] ^ 1]) + bytes(reply[at + 1:])
+        try:
+            opens(changed)
+        except Exception:
+            continue
+        raise AssertionError(f"byte {at} of the reply is not authenticated")
+
+
+def check(path):
+    vector = json.loads(path.read_text())
+    parties = vector["parties"]
+    runtime, kex = parties["R"].encode(), bytes.fromhex(parties["kex"])
+    if "document" in vector:
+        document = json.loads(vector["document"])
+        unpadded = lambda text: base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+        assert unpadded(document["runtime"]) == runtime
+        key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(vector["development_public"]))
+        key.verify(unpadded(document["sim"]), b"crp/1 sim\0" + sha256(runtime))
+        return
+    request = vector["request"]
+    identity = Ed25519PrivateKey.from_private_bytes(bytes.fromhex(parties["identity_seed"]))
+    head = {
+        "gateway_id": bytes.fromhex(request["gateway_id"]),
+        "ts_ms": request["ts_ms"],
+        "tenant": request["tenant"],
+    }
+    seed = bytes.fromhex(request["seed"])
+    body, opens = ask(runtime, kex, identity, request["type"], vector["question"], head, seed)
+    assert body.hex() == request["body"], "request"
+    reply = bytes.fromhex(vector["reply"]["body"])
+    assert opens(reply).hex() == vector["reply"]["P2"], "reply"
+    refuse_changes(opens, reply)
+
+
+def main():
+    files = sorted(pathlib.Path(sys.argv[1]).glob("*.json"))
+    assert files, "no vectors"
+    for path in files:
+        check(path)
+        print(f"{path.name}: good")
+
+
+if __name__ == "__main__":
+    main()
