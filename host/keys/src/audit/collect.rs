@@ -41,17 +41,18 @@ pub async fn collect(
     now: UnixMillis,
 ) -> Result<u64, Fault> {
     let known = known(&mut *db, rows, sender, batch).await?;
-    if let Some(event) = oddity(&known, sender, batch) {
-        audit.append(&mut *db, event, now).await?;
-    }
+    let mut events: Vec<Event> = oddity(&known, sender, batch).into_iter().collect();
     let mut head = batch.prev;
     let mut next = batch.first;
     for record in &batch.records {
         head = edge_link(&head, record);
         if next >= known.next {
-            audit.append(&mut *db, event(sender, batch, next, record), now).await?;
+            events.push(event(sender, batch, next, record));
         }
         next = next.saturating_add(1);
+    }
+    if !events.is_empty() {
+        audit.append_all(&mut *db, events, now).await?;
     }
     if next <= known.next {
         return Ok(known.next);

@@ -7,11 +7,14 @@ use ed25519_dalek::{Signer, SigningKey, VerifyingKey};
 use postern_core::chain::{START, service_link};
 use postern_core::secret::Secret;
 use postern_core::time::UnixMillis;
-use sqlx::SqliteConnection;
+use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
 use crate::audit::Event;
 use crate::fault::Fault;
 use crate::store::{exact, millis};
+
+/// Events of one statement; each binds seven values.
+const ROWS: usize = 64;
 
 /// Where an event stands on the chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,25 +55,67 @@ impl AuditLog {
         event: Event,
         now: UnixMillis,
     ) -> Result<Link, Fault> {
-        let last = head(&mut *db).await?;
+        self.append_all(db, vec![event], now).await
+    }
+
+    /// Appends `events` in their order; gives the last one. A batch of records costs one
+    /// look at the head and a statement for each [`ROWS`] events.
+    pub async fn append_all(
+        &self,
+        db: &mut SqliteConnection,
+        events: Vec<Event>,
+        now: UnixMillis,
+    ) -> Result<Link, Fault> {
+        let mut last = head(&mut *db).await?;
+        let mut rows = Vec::with_capacity(events.len());
+        for event in events {
+            let row = self.row(last, event, now)?;
+            last = row.link;
+            rows.push(row);
+        }
+        for rows in rows.chunks(ROWS) {
+            insert(&mut *db, rows, now).await?;
+        }
+        Ok(last)
+    }
+
+    fn row(&self, last: Link, event: Event, now: UnixMillis) -> Result<Row, Fault> {
         let n = last.n.saturating_add(1);
+        let number = i64::try_from(n).map_err(|_| Fault::Malformed("event number"))?;
         let tenant = event.tenant().map(str::to_owned);
         let bytes = event.bytes(n, now, self.attestation);
         let hash = service_link(&last.hash, &bytes);
-        sqlx::query(
-            "INSERT INTO audit_events (n, at_ms, tenant, prev, hash, sig, bytes) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        )
-        .bind(i64::try_from(n).map_err(|_| Fault::Malformed("event number"))?)
-        .bind(millis(now))
-        .bind(tenant)
-        .bind(last.hash.as_slice())
-        .bind(hash.as_slice())
-        .bind(self.sign(&hash).as_slice())
-        .bind(bytes)
-        .execute(db)
-        .await?;
-        Ok(Link { n, hash })
+        let sig = self.sign(&hash);
+        Ok(Row { link: Link { n, hash }, number, tenant, prev: last.hash, sig, bytes })
     }
+}
+
+/// An event with its place on the chain.
+struct Row {
+    link: Link,
+    number: i64,
+    tenant: Option<String>,
+    prev: [u8; 32],
+    sig: [u8; 64],
+    bytes: Vec<u8>,
+}
+
+async fn insert(db: &mut SqliteConnection, rows: &[Row], now: UnixMillis) -> Result<(), Fault> {
+    let mut query = QueryBuilder::<Sqlite>::new(
+        "INSERT INTO audit_events (n, at_ms, tenant, prev, hash, sig, bytes) ",
+    );
+    query.push_values(rows, |mut values, row| {
+        values
+            .push_bind(row.number)
+            .push_bind(millis(now))
+            .push_bind(row.tenant.as_deref())
+            .push_bind(row.prev.as_slice())
+            .push_bind(row.link.hash.as_slice())
+            .push_bind(row.sig.as_slice())
+            .push_bind(row.bytes.as_slice());
+    });
+    query.build().execute(db).await?;
+    Ok(())
 }
 
 /// The last event; number 0 and [`START`] when there is none.
