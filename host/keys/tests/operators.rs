@@ -180,15 +180,21 @@ async fn one_changed_byte_of_the_stored_chain_is_named_online_and_offline() {
 }
 
 #[tokio::test]
-async fn a_checkpoint_is_signed_each_hundred_events() {
+async fn a_checkpoint_is_signed_each_hundred_events_but_once_a_second() {
     let world = World::in_memory().await;
     let acme = world.tenant("acme").await;
     for _ in 0..100 {
         world.put(&acme, b"value", NOW).await;
     }
     let note = world.service.last_checkpoint().await.unwrap().unwrap();
-    let count = note.lines().find_map(|line| line.strip_prefix("count ")).unwrap();
-    assert!(count.parse::<u64>().unwrap() >= 100, "{note}");
+    let count = |note: &str| -> u64 {
+        let count = note.lines().find_map(|line| line.strip_prefix("count "));
+        count.unwrap().parse().unwrap()
+    };
+    assert!(count(&note) < 100, "{note}");
+    world.put(&acme, b"value", later(1_000)).await;
+    let note = world.service.last_checkpoint().await.unwrap().unwrap();
+    assert!(count(&note) >= 100, "{note}");
 }
 
 #[tokio::test]

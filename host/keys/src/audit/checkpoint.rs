@@ -23,8 +23,11 @@ use crate::audit::{AuditLog, Link};
 /// Name of the key in the note.
 const NAME: &str = "postern-audit";
 const HEADING: &str = "postern-audit-checkpoint/v1";
-/// A checkpoint is due after this many events.
+/// A checkpoint is due after this many events, unless there was one just now: each is a
+/// synced file, and thousands of events a second need no more than one of them.
 pub const EVERY_EVENTS: u64 = 100;
+/// Least time between two checkpoints.
+pub const LEAST_MILLIS: u64 = 1_000;
 /// Or, when there is any new event, after this long.
 pub const EVERY_MILLIS: u64 = 60_000;
 
@@ -47,7 +50,9 @@ impl Checkpoint {
     pub fn due(last: Option<(u64, UnixMillis)>, head: Link, now: UnixMillis) -> bool {
         let (count, at) = last.unwrap_or((0, UnixMillis(0)));
         let new = head.n.saturating_sub(count);
-        new >= EVERY_EVENTS || (new > 0 && now.0.saturating_sub(at.0) >= EVERY_MILLIS)
+        // A clock that went back must not put the next one off.
+        let since = now.0.abs_diff(at.0);
+        (new >= EVERY_EVENTS && since >= LEAST_MILLIS) || (new > 0 && since >= EVERY_MILLIS)
     }
 
     /// The signed note.
@@ -148,11 +153,12 @@ mod tests {
     }
 
     #[test]
-    fn due_after_a_hundred_events_or_a_minute_with_any() {
+    fn due_after_a_hundred_events_and_a_second_or_a_minute_with_any() {
         let head = |n| Link { n, hash: [0; 32] };
         let last = Some((100, UnixMillis(1_000_000)));
         let due = |n, now| Checkpoint::due(last, head(n), UnixMillis(now));
-        assert_eq!((due(199, 1_000_001), due(200, 1_000_001)), (false, true));
+        assert_eq!((due(199, 1_001_000), due(200, 1_001_000)), (false, true));
+        assert!(!due(9_999, 1_000_999), "one a second is enough");
         assert_eq!((due(101, 1_060_000), due(100, 1_060_000)), (true, false));
     }
 }
