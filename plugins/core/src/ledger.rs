@@ -6,28 +6,32 @@
 //! have waited long enough, and is kept until the collector has acknowledged it.
 //!
 //! Invariant: at most one batch is in flight, the buffer never holds more than its bound,
-//! and what does not fit is counted and the count itself recorded.
+//! and what does not fit is counted and the count itself recorded. Requests that the gate
+//! refused because the buffer is full are counted too while it is: listed one by one they
+//! would keep it full, and a flood of them would let nothing else pass.
 
 mod boot;
 mod buffer;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
 use crate::config::audit::{Config, WhenFull};
+use crate::denial::{AuditReason, Denial};
 use crate::effect::Metric;
 use crate::key_service::{Acknowledged, Call, CallId, CallResult, Collector, Turn};
 use crate::mac::MacKeys;
-use crate::receipt::{Given, Level, Receipts, SharedData};
-use crate::record::{AuditRecord, Draft, Entry, NoDraft, ResponseFacts};
+use crate::receipt::{Given, Level, Read, Receipts, SharedData, Told};
+use crate::record::{AuditRecord, Decision, Draft, Entry, NoDraft, ResponseFacts};
 use crate::time::{Moment, UnixMillis};
 
 pub use boot::boot_id;
 use buffer::{Buffer, MAX_RECORD};
 
-/// Longest pause between two attempts to deliver.
-pub const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
+/// Longest pause between two attempts to deliver. A buffer that filled meanwhile refuses
+/// requests until the next one, so it is short.
+pub const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
 /// A call that did not come back in this time never will; the batch is sent again.
 const LOST_AFTER: Duration = Duration::from_secs(15);
 
@@ -59,6 +63,8 @@ pub struct Ledger {
     keys: MacKeys,
     buffer: Buffer,
     dropped: u64,
+    /// The roots whose last receipt said that the buffer is full, by slot.
+    told: BTreeMap<u16, Told>,
     delivery: Delivery,
     outputs: VecDeque<Output>,
 }
@@ -91,9 +97,16 @@ impl Ledger {
         now: UnixMillis,
     ) -> Self {
         let buffer = Buffer::new(boot, vm, config.buffer);
-        let outputs = VecDeque::new();
-        let delivery = AT_ONCE;
-        let mut ledger = Self { config, collector, keys, buffer, dropped: 0, delivery, outputs };
+        let mut ledger = Self {
+            config,
+            collector,
+            keys,
+            buffer,
+            dropped: 0,
+            told: BTreeMap::new(),
+            delivery: AT_ONCE,
+            outputs: VecDeque::new(),
+        };
         ledger.append(Entry::ChainStarted, now);
         ledger
     }
@@ -101,7 +114,7 @@ impl Ledger {
     /// Records one request and, where `postern.seq` is good, gives its receipt.
     pub fn log(&mut self, logged: Logged<'_>, shared: &mut dyn SharedData, now: UnixMillis) {
         let read = Receipts::new(&self.keys).read(logged.seq, shared);
-        match read.as_ref().map(crate::receipt::Read::given) {
+        match read.as_ref().map(Read::given) {
             Some(Given::Unlogged { count, root }) => {
                 self.count(UNLOGGED);
                 self.append(Entry::Unlogged { count, root }, now);
@@ -113,10 +126,29 @@ impl Ledger {
             Some(Given::InOrder) | None => {}
         }
         self.append_request(logged, now);
-        let level = self.level();
         if let Some(read) = read {
-            // When this fails the slot keeps the old count and the gate denies.
-            let _ = read.give(&Receipts::new(&self.keys), shared, level, now);
+            self.give(read, shared, now);
+        }
+    }
+
+    fn give(&mut self, read: Read, shared: &mut dyn SharedData, now: UnixMillis) {
+        let level = self.level();
+        match level {
+            Level::Room => self.told.remove(&read.slot()),
+            Level::Full | Level::FullForWrites => self.told.insert(read.slot(), read.told()),
+        };
+        // When this fails the slot keeps the old count and the gate denies.
+        let _ = read.give(&Receipts::new(&self.keys), shared, level, now);
+    }
+
+    /// Tells the gate that there is room again: a root without traffic gets no receipt that
+    /// would. To be called after [`Ledger::heard`].
+    pub fn tell(&mut self, shared: &mut dyn SharedData, now: UnixMillis) {
+        if self.level() == Level::Room {
+            for told in std::mem::take(&mut self.told).into_values() {
+                // When this fails the next request is refused, and its receipt says it.
+                let _ = Receipts::new(&self.keys).room_again(&told, shared, now);
+            }
         }
     }
 
@@ -166,7 +198,7 @@ impl Ledger {
     }
 
     fn send(&mut self, at: Moment) {
-        let Some(batch) = self.buffer.batch(self.config.records) else { return };
+        let Some(batch) = self.buffer.batch() else { return };
         let count = u64::try_from(batch.records.len()).unwrap_or(u64::MAX);
         let batch_end = batch.first.saturating_add(count);
         let backoff = match self.delivery {
@@ -219,6 +251,10 @@ impl Ledger {
         if draft.is_err() {
             self.count(NO_DRAFT);
         }
+        if self.buffer.nearly_full() && draft.as_ref().is_ok_and(|draft| refused_as_full(draft)) {
+            self.drop_one();
+            return;
+        }
         self.append(Entry::Request { draft, facts: logged.facts }, now);
     }
 
@@ -230,9 +266,13 @@ impl Ledger {
             bytes = self.render(Entry::Request { draft: Err(NoDraft::Unreadable), facts }, time);
         }
         if !self.buffer.push(bytes, time) {
-            self.dropped = self.dropped.saturating_add(1);
-            self.count(DROPPED);
+            self.drop_one();
         }
+    }
+
+    fn drop_one(&mut self) {
+        self.dropped = self.dropped.saturating_add(1);
+        self.count(DROPPED);
     }
 
     fn render(&self, entry: Entry, time: UnixMillis) -> Vec<u8> {
@@ -259,6 +299,12 @@ impl Ledger {
     fn count(&mut self, metric: Metric) {
         self.outputs.push_back(Output::Count(metric));
     }
+}
+
+/// Whether the gate refused this request because the buffer is full.
+fn refused_as_full(draft: &Draft) -> bool {
+    let full = Denial::AuditUnavailable(AuditReason::Full).reason();
+    matches!(&draft.decision, Decision::Deny { reason, .. } if reason == full)
 }
 
 #[cfg(test)]

@@ -182,7 +182,25 @@ impl<'k> Receipts<'k> {
         };
         Some(Read { claim, key, version, given })
     }
+
+    /// Gives the receipt of `told` once more, now with room in the buffer. False when the
+    /// slot has moved on or the host refused; then the next receipt says it.
+    pub fn room_again(&self, told: &Told, shared: &mut dyn SharedData, now: UnixMillis) -> bool {
+        let key = slot::key(told.0.slot);
+        let Some((bytes, version)) = shared.read(&key) else { return false };
+        let held = Slot::open(self.keys, &key, &bytes)
+            .filter(|held| held.root == told.0.root && held.count == told.0.count);
+        held.is_some_and(|held| {
+            let slot = Slot { level: Level::Room, written: now, ..held };
+            shared.replace(&key, &slot.seal(self.keys, &key), version)
+        })
+    }
 }
+
+/// A root that was told that the buffer is full. Without traffic no receipt would ever
+/// tell it otherwise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told(Claim);
 
 /// A slot that was read and waits for its receipt.
 #[must_use]
@@ -197,6 +215,16 @@ impl Read {
     /// What the slot told.
     pub fn given(&self) -> Given {
         self.given
+    }
+
+    /// The slot, of which a full buffer is told to one root at a time.
+    pub fn slot(&self) -> u16 {
+        self.claim.slot
+    }
+
+    /// Whom the receipt tells.
+    pub fn told(&self) -> Told {
+        Told(self.claim.clone())
     }
 
     /// Writes the receipt. False when the slot changed meanwhile or the host refused.

@@ -85,6 +85,7 @@ impl Logger {
         let now = host::now();
         let Some(at) = moment(now) else { return };
         self.ledger.heard(id, answer(size), at);
+        self.ledger.tell(&mut Shared, now);
         // More may wait: a full buffer empties as fast as the collector answers.
         self.deliver(now);
     }

@@ -11,8 +11,11 @@ use crate::time::UnixMillis;
 
 /// Largest record. Drafts are bounded far below, unless every character needs an escape.
 pub(super) const MAX_RECORD: usize = 16 * 1024;
-/// Most bytes of one batch: a sealed message holds 64 KiB with its head and padding.
-const MAX_BATCH: usize = 48 * 1024;
+/// Most bytes of one batch, two for the length of each record included: what the protocol
+/// takes in one message.
+const MAX_BATCH: usize = 60 * 1024;
+/// Most records of one batch.
+const MAX_RECORDS: usize = 1000;
 /// What one record costs beside its bytes: hash, time, length, allocation.
 const OVERHEAD: usize = 96;
 
@@ -81,14 +84,15 @@ impl Buffer {
         true
     }
 
-    /// The oldest records, at most `records` of them.
-    pub(super) fn batch(&self, records: usize) -> Option<Batch> {
+    /// The oldest records, as many as one message takes: each costs a round trip and the
+    /// sealing, so a buffer that fills has to empty in large pieces.
+    pub(super) fn batch(&self) -> Option<Batch> {
         let mut bytes = 0_usize;
         let fits = |held: &&Held| {
-            bytes = bytes.saturating_add(held.bytes.len());
+            bytes = bytes.saturating_add(held.bytes.len()).saturating_add(2);
             bytes <= MAX_BATCH
         };
-        let records: Vec<_> = self.held.iter().take(records).take_while(fits).collect();
+        let records: Vec<_> = self.held.iter().take(MAX_RECORDS).take_while(fits).collect();
         let records: Vec<_> = records.into_iter().map(|held| held.bytes.clone()).collect();
         let (boot, vm, first, prev) = (self.boot, self.vm, self.first, self.prev);
         (!records.is_empty()).then_some(Batch { boot, vm, first, prev, records })
