@@ -70,7 +70,7 @@ fn has_ranges(fields: &Fields) -> bool {
     })
 }
 
-/// Any coding but `identity`, on any line.
+/// Any coding but `identity`, on any line, or any instance manipulation (RFC 3229 10.5.2).
 fn is_encoded(fields: &Fields) -> bool {
     let coded = |name, plain: &'static [u8]| {
         fields.all(name).flat_map(|value| value.split(|byte| *byte == b',')).any(move |coding| {
@@ -78,7 +78,9 @@ fn is_encoded(fields: &Fields) -> bool {
             !coding.is_empty() && !coding.eq_ignore_ascii_case(plain)
         })
     };
-    coded("content-encoding", b"identity") || coded("transfer-encoding", b"chunked")
+    coded("content-encoding", b"identity")
+        || coded("transfer-encoding", b"chunked")
+        || coded("im", b"")
 }
 
 /// The head announces trailers, is gRPC's, or has the look of HTTP/2: content of unknown

@@ -87,11 +87,12 @@ fn name(used: &CredentialUse) -> String {
     }
 }
 
-/// Asks for an answer that can be scrubbed: whole, in no content coding, over a connection
-/// without transfer codings (`te`; its one other member, `trailers`, stays for gRPC).
+/// Asks for an answer that can be scrubbed: whole, in no content coding and not as a
+/// difference to another (`a-im`, RFC 3229), over a connection without transfer codings
+/// (`te`; its one other member, `trailers`, stays for gRPC).
 fn tidy(fields: &Fields, run: &mut Run) {
     run.set(Part::Request, "accept-encoding", b"identity");
-    for name in ["range", "if-range"] {
+    for name in ["range", "if-range", "a-im"] {
         if fields.has(name) {
             run.remove(Part::Request, name);
         }

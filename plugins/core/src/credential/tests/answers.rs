@@ -152,6 +152,7 @@ fn what_cannot_be_scrubbed_is_refused_with_502() {
         ("200", &[("content-encoding", "identity"), ("content-encoding", "br")], "encoded"),
         ("200", &[("content-encoding", "x-unheard-of")], "encoded"),
         ("200", &[("transfer-encoding", "gzip, chunked")], "encoded"),
+        ("226", &[("im", "gzip")], "encoded"),
         ("206", &[], "partial"),
         ("200", &[("content-type", "Multipart/ByteRanges; boundary=x")], "partial"),
         ("101", &[("upgrade", "websocket")], "upgraded"),
