@@ -15,7 +15,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use support::*;
 
-fn exchange(address: SocketAddr, roots: &RootCertStore, request: Vec<u8>) -> String {
+fn connect(address: SocketAddr, roots: &RootCertStore) -> StreamOwned<ClientConnection, TcpStream> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -24,7 +24,11 @@ fn exchange(address: SocketAddr, roots: &RootCertStore, request: Vec<u8>) -> Str
         .with_no_client_auth();
     let name = ServerName::try_from("localhost").unwrap();
     let client = ClientConnection::new(Arc::new(config), name).unwrap();
-    let mut stream = StreamOwned::new(client, TcpStream::connect(address).unwrap());
+    StreamOwned::new(client, TcpStream::connect(address).unwrap())
+}
+
+fn exchange(address: SocketAddr, roots: &RootCertStore, request: Vec<u8>) -> String {
+    let mut stream = connect(address, roots);
     stream.write_all(&request).unwrap();
     let mut answer = Vec::new();
     // The end without close_notify is an error to rustls; what came before it counts.
@@ -70,9 +74,7 @@ async fn the_shell_speaks_tls_only_bounds_requests_and_stops() {
     let world = World::on_disk().await;
     let running = http::start(world.service.clone(), &world.config).await.unwrap();
     let address = running.address();
-    let pem = std::fs::read(tls::authority_file(&world.config).unwrap()).unwrap();
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(&pem).unwrap()).unwrap();
+    let roots = roots(&world);
     let (signed, replayed) = signed_request(&world).await;
     let crp = "content-type: application/crp\r\n";
     let rows = [
@@ -115,4 +117,35 @@ async fn the_shell_speaks_tls_only_bounds_requests_and_stops() {
     asked.await.unwrap();
     running.stop().await;
     assert!(TcpStream::connect(address).is_err());
+}
+
+fn roots(world: &World) -> RootCertStore {
+    let pem = std::fs::read(tls::authority_file(&world.config).unwrap()).unwrap();
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(&pem).unwrap()).unwrap();
+    roots
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn those_who_send_slowly_do_not_keep_others_out() {
+    let mut world = World::on_disk().await;
+    world.config.limits.in_flight = 2;
+    let running = http::start(world.service.clone(), &world.config).await.unwrap();
+    let (address, roots) = (running.address(), roots(&world));
+    let asked = tokio::task::spawn_blocking(move || {
+        let crp = "content-type: application/crp\r\n";
+        let whole = request("POST", "/crp/v1/message", crp, &[0; 1000]);
+        let slow: Vec<_> = (0..8)
+            .map(|_| {
+                let mut stream = connect(address, &roots);
+                stream.write_all(&whole[..whole.len() - 1]).unwrap();
+                stream
+            })
+            .collect();
+        let answer = exchange(address, &roots, request("GET", "/ready", "", b""));
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        drop(slow);
+    });
+    asked.await.unwrap();
+    running.stop().await;
 }

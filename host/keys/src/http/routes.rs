@@ -19,6 +19,8 @@ use crate::config::Limits;
 use crate::operator_auth::{self, Fields};
 use crate::service::{HttpAnswer, Service};
 
+/// Most contents that are read at a time: 128 MiB of them. Beyond it 503.
+const READERS: usize = 2048;
 /// Shortest and longest nonce of an evidence challenge.
 const CHALLENGE: std::ops::RangeInclusive<usize> = 16..=64;
 
@@ -26,6 +28,7 @@ const CHALLENGE: std::ops::RangeInclusive<usize> = 16..=64;
 struct Shell {
     service: Service,
     limits: Limits,
+    readers: Arc<Semaphore>,
     slots: Arc<Semaphore>,
 }
 
@@ -39,7 +42,8 @@ struct Read {
 
 pub(super) fn router(service: Service, limits: Limits) -> Router {
     let slots = Arc::new(Semaphore::new(limits.in_flight));
-    let shell = Shell { service, limits, slots };
+    let readers = Arc::new(Semaphore::new(READERS));
+    let shell = Shell { service, limits, readers, slots };
     Router::new()
         .route("/health", get(serve))
         .route("/ready", get(serve))
@@ -50,19 +54,24 @@ pub(super) fn router(service: Service, limits: Limits) -> Router {
         .with_state(shell)
 }
 
-/// A place, the content, the answer: all of it within the time of one request.
+/// The content, a place, the answer: all of it within the time of one request.
 async fn serve(State(shell): State<Shell>, request: Request) -> Response {
-    let Ok(_slot) = shell.slots.clone().try_acquire_owned() else {
-        return respond(HttpAnswer::empty(503));
-    };
-    let work = async {
+    let answer = tokio::time::timeout(shell.limits.request, shell.work(request)).await;
+    respond(answer.unwrap_or_else(|_| HttpAnswer::empty(503)))
+}
+
+impl Shell {
+    /// A request takes one of the few places only when it is here whole: whoever sends
+    /// slowly keeps nobody out.
+    async fn work(&self, request: Request) -> HttpAnswer {
+        let Ok(reading) = self.readers.try_acquire() else { return HttpAnswer::empty(503) };
         let (head, body) = request.into_parts();
         let Ok(body) = content(body).await else { return HttpAnswer::empty(413) };
+        let Ok(_slot) = self.slots.try_acquire() else { return HttpAnswer::empty(503) };
+        drop(reading);
         let read = Read { method: head.method, uri: head.uri, headers: head.headers, body };
-        answer(&shell.service, &read).await
-    };
-    let answer = tokio::time::timeout(shell.limits.request, work).await;
-    respond(answer.unwrap_or_else(|_| HttpAnswer::empty(503)))
+        answer(&self.service, &read).await
+    }
 }
 
 async fn content(body: Body) -> Result<Bytes, axum::Error> {
