@@ -14,12 +14,15 @@ use tokio::sync::Mutex;
 
 use crate::audit::checkpoint::Checkpoint;
 use crate::audit::{AuditLog, integrity};
-use crate::config::{Config, Limits};
+use crate::config::{Config, Database, Limits};
 use crate::envelope::{KekProvider, LocalKek, RowKeys, Scope};
 use crate::epoch::Epochs;
 use crate::fault::Fault;
 use crate::store::{self, deks, identities, millis, nonces};
 use crate::{files, random};
+
+/// Largest checkpoint note that is read.
+const MAX_NOTE: usize = 64 * 1024;
 
 /// An answer of the service, to be sent as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,7 +74,8 @@ pub(crate) struct Inner {
     pub(crate) rows: RowKeys,
     pub(crate) epochs: Epochs,
     pub(crate) limits: Limits,
-    data_dir: PathBuf,
+    /// Where notes are kept beside the database; `None` where it ends with the process.
+    checkpoints: Option<PathBuf>,
     checkpointing: Mutex<()>,
 }
 
@@ -95,7 +99,7 @@ impl Service {
             rows: RowKeys::new(&dek)?,
             epochs: Epochs::new(dek, &sim)?,
             limits: config.limits,
-            data_dir: dir.clone(),
+            checkpoints: (config.database != Database::Memory).then(|| dir.join("checkpoints")),
             checkpointing: Mutex::new(()),
             pool,
         };
@@ -171,8 +175,8 @@ impl Service {
 
     /// The file beside the database: whoever can cut the table does not reach a copy of it.
     fn keep_apart(&self, count: u64, note: &str) -> Result<(), Fault> {
-        let dir = self.inner.data_dir.join("checkpoints");
-        postern_files::create_private_dir(&dir).map_err(|e| Fault::file(&dir, &e))?;
+        let Some(dir) = &self.inner.checkpoints else { return Ok(()) };
+        postern_files::create_private_dir(dir).map_err(|e| Fault::file(dir, &e))?;
         let path = dir.join(format!("{count:012}.note"));
         postern_files::write_atomic(&path, note.as_bytes()).map_err(|e| Fault::file(&path, &e))
     }
@@ -182,8 +186,21 @@ impl Service {
     /// # Errors
     /// When the database fails.
     pub async fn integrity(&self) -> Result<crate::audit::Report, Fault> {
+        let kept = self.kept_apart()?;
         let mut db = self.inner.pool.acquire().await?;
-        integrity::check(&mut db, &self.inner.audit).await
+        integrity::check(&mut db, &self.inner.audit, kept).await
+    }
+
+    /// The newest note of the folder beside the database: the highest number.
+    fn kept_apart(&self) -> Result<Option<String>, Fault> {
+        let Some(dir) = &self.inner.checkpoints else { return Ok(None) };
+        let Ok(entries) = std::fs::read_dir(dir) else { return Ok(None) };
+        let paths = entries.filter_map(|entry| entry.ok().map(|entry| entry.path()));
+        let notes = paths.filter(|path| path.extension().is_some_and(|end| end == "note"));
+        let Some(newest) = notes.max() else { return Ok(None) };
+        let note = postern_files::read_bounded(&newest, MAX_NOTE);
+        let note = note.map_err(|e| Fault::file(&newest, &e))?;
+        Ok(Some(String::from_utf8_lossy(&note).into_owned()))
     }
 
     /// The whole chain in the export format, as `tenant` may see it; `None` sees all.

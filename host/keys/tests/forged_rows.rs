@@ -9,6 +9,7 @@ use postern_core::key_service::Batch;
 use postern_core::secret::Secret;
 use postern_crp::Role;
 use postern_crp::message::{Message, Status, audit, directory};
+use postern_keys::audit::Break;
 use sqlx::SqlitePool;
 use support::*;
 
@@ -193,4 +194,20 @@ async fn an_edge_chain_that_was_edited_takes_no_records() {
     let next = message(batch(1, edge_link(&START, b"{}")));
     let (body, _) = world.sealed(&acme.audit, &next, NOW).await;
     assert_eq!(world.service.message(&body, NOW).await.status, 503);
+}
+
+#[tokio::test]
+async fn a_chain_cut_together_with_its_checkpoints_is_seen_by_the_copy_beside_the_database() {
+    let world = World::on_disk().await;
+    let acme = world.tenant("acme").await;
+    world.put(&acme, b"value", NOW).await;
+    world.service.maintain(later(60_000)).await.unwrap();
+    let whole = world.service.integrity().await.unwrap();
+    assert_eq!(whole.broken, None);
+    let pool = database(&world).await;
+    edit(&pool, "DELETE FROM audit_events WHERE n > 3").await;
+    edit(&pool, "DELETE FROM checkpoints").await;
+    let cut = world.service.integrity().await.unwrap();
+    let missing = Break::Truncated { first: 4, last: whole.good };
+    assert_eq!((cut.good, cut.broken), (3, Some(missing)));
 }

@@ -1,6 +1,7 @@
 //! The service's check of its own chain, for `/audit/integrity`.
 //!
-//! Invariant: the same verifier as offline, over the stored rows and the last checkpoint.
+//! Invariant: the same verifier as offline, over the stored rows and the last checkpoint, be
+//! it in the database or in the copy beside it.
 
 use sqlx::SqliteConnection;
 
@@ -8,12 +9,17 @@ use crate::audit::verify::{Break, Report, Verifier};
 use crate::audit::{AuditLog, export};
 use crate::fault::Fault;
 
-/// Verifies every stored event against the newest checkpoint.
-pub async fn check(db: &mut SqliteConnection, audit: &AuditLog) -> Result<Report, Fault> {
+/// Verifies every stored event against the newest checkpoint of the database and of
+/// `kept`, the copy beside it.
+pub async fn check(
+    db: &mut SqliteConnection,
+    audit: &AuditLog,
+    kept: Option<String>,
+) -> Result<Report, Fault> {
     let key = audit.public_key();
     let mut chain = Verifier::new(&key);
-    let note = last_note(&mut *db).await?;
-    let end = match note.map_or(Ok(()), |note| chain.against(&note)) {
+    let notes = [last_note(&mut *db).await?, kept];
+    let end = match notes.iter().flatten().try_for_each(|note| chain.against(note)) {
         Ok(()) => walk(db, &mut chain).await?,
         refused => refused,
     };

@@ -124,10 +124,12 @@ impl<'a> Verifier<'a> {
         Self { key, last, withheld: 0, point: None, waiting: None }
     }
 
-    /// Compares with a checkpoint note too.
+    /// Compares with a checkpoint note too; of several with the one that covers most.
     pub(super) fn against(&mut self, note: &str) -> Result<(), Break> {
         let point = Checkpoint::open(note, self.key).map_err(|_| Break::Checkpoint)?;
-        self.point = Some(point);
+        if self.point.is_none_or(|known| known.head.n <= point.head.n) {
+            self.point = Some(point);
+        }
         Ok(())
     }
 
