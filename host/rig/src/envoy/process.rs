@@ -43,6 +43,16 @@ impl Envoy {
         config: &Config,
         environment: &[(String, String)],
     ) -> Result<Self, RigError> {
+        Self::start_workers(binary, config, environment, 1)
+    }
+
+    /// The same with more than one worker thread.
+    pub fn start_workers(
+        binary: &Path,
+        config: &Config,
+        environment: &[(String, String)],
+        workers: usize,
+    ) -> Result<Self, RigError> {
         if !binary.exists() {
             return Err(RigError::Missing(binary.to_owned()));
         }
@@ -55,7 +65,7 @@ impl Envoy {
             "--service-cluster",
             "postern",
             "--concurrency",
-            "1",
+            &workers.to_string(),
         ]);
         command.arg("--admin-address-path").arg(folder.path().join("admin"));
         let (stop, stopped) = channel();

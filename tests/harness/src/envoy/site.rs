@@ -121,9 +121,18 @@ impl Gateway {
 
     /// Starts Envoy with a configuration.
     pub fn with(site: &Site, config: &Config) -> Result<Self> {
-        let envoy = Envoy::start(&binary(&root()), config, &site.world.environment)?;
+        Self::of(Envoy::start(&binary(&root()), config, &site.world.environment)?)
+    }
+
+    /// An Envoy that was started already.
+    pub fn of(envoy: Envoy) -> Result<Self> {
         let port = envoy.port("ingress")?;
         Ok(Self { envoy, port })
+    }
+
+    /// The port of the listener `ingress`.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// One request to the listener `ingress`.

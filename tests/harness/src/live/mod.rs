@@ -5,6 +5,7 @@
 //! Each check is a function that gives its differences; an empty list is a pass.
 
 mod audit;
+mod callers;
 mod config;
 mod routes;
 mod secrets;
@@ -35,6 +36,8 @@ const CHECKS: &[(&str, Check)] = &[
     ("live/no_gate_no_credential", routes::without_gate),
     ("live/trapped_gate_lets_nothing_pass", trap::gate),
     ("live/trapped_audit_is_503_from_the_second_request", trap::audit),
+    ("live/many_callers_at_once", callers::many_at_once),
+    ("live/a_caller_that_goes_away", callers::gone_while_waiting),
     ("live/only_the_listener_without_audit_refuses", audit::one_listener_without),
     ("live/a_gap_is_refused_once_and_recorded", audit::gap),
     ("live/no_secret_in_anything_written", secrets::nowhere),

@@ -1,0 +1,78 @@
+//! Many callers at once, and callers that go away.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use postern_rig::client::{Client, exchange};
+use postern_rig::envoy::{Envoy, binary};
+use serde_json::Value;
+
+use super::{Caller, Seen, expect};
+use crate::envoy::{Gateway, Site};
+use crate::faults::{Exchange, Fault, Kind};
+use crate::root;
+
+const CALLERS: usize = 8;
+const EACH: usize = 12;
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Two workers, eight callers: every answer is right and every request has its record.
+pub fn many_at_once(site: &Site, seen: &mut Seen) -> Result<Vec<String>> {
+    let config = site.config(None)?;
+    let envoy = Envoy::start_workers(&binary(&root()), &config, &site.world.environment, 2)?;
+    let gateway = Gateway::of(envoy)?;
+    let caller = Caller::new(site, "many")?;
+    let request = caller.request(site, "api.test", "/api/a", Some("slack"));
+    site.world.take_records()?;
+    let port = gateway.port();
+    let statuses: Vec<Option<u16>> = std::thread::scope(|scope| {
+        let ask = || exchange(port, &request, PATIENCE).ok().flatten().map(|a| a.status());
+        let callers: Vec<_> = (0..CALLERS)
+            .map(|_| scope.spawn(move || (0..EACH).map(|_| ask()).collect::<Vec<_>>()))
+            .collect();
+        callers.into_iter().flat_map(|caller| caller.join().unwrap_or_default()).collect()
+    });
+    let mut lines = Vec::new();
+    let total = CALLERS * EACH;
+    expect(
+        &mut lines,
+        "answers with 200",
+        total,
+        statuses.iter().filter(|s| **s == Some(200)).count(),
+    );
+    let want = format!("Bearer {}", caller.secret(site, "slack"));
+    let forwarded = site.take_forwarded();
+    let right = forwarded.iter().filter(|r| r.text("authorization").as_ref() == Some(&want));
+    expect(&mut lines, "requests with the credential", total, right.count());
+    let records = site.wait_for_records(total)?;
+    let allowed = records.iter().filter_map(|record| serde_json::from_slice::<Value>(record).ok());
+    let allowed = allowed.filter(|record| record["decision"] == "allow");
+    expect(&mut lines, "records", total, allowed.count());
+    seen.keep(site, gateway)?;
+    Ok(lines)
+}
+
+/// A caller that goes away while the key service is asked leaves a record and nothing else.
+pub fn gone_while_waiting(site: &Site, seen: &mut Seen) -> Result<Vec<String>> {
+    let gateway = Gateway::with(site, &site.config(None)?)?;
+    let caller = Caller::new(site, "gone")?;
+    let request = caller.request(site, "api.test", "/api/a", Some("slack"));
+    site.world.take_records()?;
+    site.world.backend.stand.take_asked();
+    site.world.backend.stand.set(Fault { is: Kind::Slow, to: vec![Exchange::Directory] });
+    let mut client = Client::connect(gateway.port(), PATIENCE)?;
+    client.send(&request.pieces().concat())?;
+    let stand = &site.world.backend.stand;
+    let asked = || stand.take_asked().contains(&Exchange::Directory).then_some(());
+    postern_rig::wait::until(PATIENCE, asked).context("the directory was not asked")?;
+    drop(client);
+    let mut lines = Vec::new();
+    let gone = site.wait_for_records(1)?;
+    let gone: Value = serde_json::from_slice(gone.first().context("no record")?)?;
+    expect(&mut lines, "status in the record", "null".to_owned(), gone["status"].to_string());
+    site.world.backend.stand.set(Fault::default());
+    expect(&mut lines, "the next request", 200, gateway.ask(&request)?.status());
+    expect(&mut lines, "requests forwarded", 1, site.take_forwarded().len());
+    seen.keep(site, gateway)?;
+    Ok(lines)
+}
