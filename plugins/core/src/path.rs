@@ -29,6 +29,21 @@ impl RequestPath {
         // A trailing slash is a last segment of no bytes; one anywhere else is `//`.
         (!all_but_last.iter().any(Vec::is_empty)).then_some(Self { segments })
     }
+
+    /// As servers read it that drop what follows a `;` in a segment (RFC 3986 3.3), be it
+    /// encoded or not; `None` when they read the same.
+    pub fn without_parameters(&self) -> Option<Self> {
+        let segments: Vec<_> = self.segments.iter().map(|segment| bare(segment)).collect();
+        (segments != self.segments).then_some(Self { segments })
+    }
+}
+
+fn bare(segment: &[u8]) -> Vec<u8> {
+    let parameters = |at: &usize| {
+        segment.get(*at..).is_some_and(|rest| rest.starts_with(b";") || rest.starts_with(b"%3B"))
+    };
+    let end = (0..segment.len()).find(parameters).unwrap_or(segment.len());
+    segment.get(..end).unwrap_or_default().to_vec()
 }
 
 /// Decodes what never needs encoding (RFC 3986 6.2.2.2) and writes other encodings in
@@ -53,7 +68,7 @@ fn normal_segment(segment: &[u8]) -> Option<Vec<u8>> {
         }
     }
     // `..;x=1` is a dot segment to servers that strip parameters.
-    let name = normal.split(|byte| *byte == b';').next().unwrap_or_default();
+    let name = bare(&normal);
     let has_parameters = name.len() < normal.len();
     let ambiguous = name == b"." || name == b".." || (name.is_empty() && has_parameters);
     (!ambiguous).then_some(normal)
@@ -199,6 +214,7 @@ mod tests {
             "/%4",
             "/%zz",
             "/a/..;x=1/b",
+            "/a/..%3bx=1/b",
             "/a/;x=1/b",
             "/é",
         ] {

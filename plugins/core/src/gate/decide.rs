@@ -36,19 +36,21 @@ impl Pipeline {
         Ok(Decided { bound, removed })
     }
 
+    /// A path with parameters is another one to some servers: both need their scopes.
     fn check_scopes(&self, request: &mut Request, caller: &Identity) -> Result<(), Denial> {
-        let rule = self.config.rule(&request.head.method, &request.head.path);
-        let Some(rule) = rule else {
-            request.draft.scope_check = ScopeCheck::Failed;
-            return Err(Denial::PolicyDenied(PolicyReason::NoScopeRule));
-        };
-        request.draft.route = rule.path.as_str().to_owned();
-        if rule.require.iter().all(|scope| caller.scopes.contains(scope)) {
-            request.draft.scope_check = ScopeCheck::Passed;
-            return Ok(());
+        let Request { head, draft, .. } = request;
+        draft.scope_check = ScopeCheck::Failed;
+        let bare = head.path.without_parameters();
+        for path in bare.iter().chain([&head.path]) {
+            let rule = self.config.rule(&head.method, path);
+            let rule = rule.ok_or(Denial::PolicyDenied(PolicyReason::NoScopeRule))?;
+            rule.path.as_str().clone_into(&mut draft.route);
+            if !rule.require.iter().all(|scope| caller.scopes.contains(scope)) {
+                return Err(Denial::InsufficientScope { scope: rule.require.join(" ") });
+            }
         }
-        request.draft.scope_check = ScopeCheck::Failed;
-        Err(Denial::InsufficientScope { scope: rule.require.join(" ") })
+        draft.scope_check = ScopeCheck::Passed;
+        Ok(())
     }
 
     /// Content that cannot be read, or not wholly, is refused before it comes. Where content

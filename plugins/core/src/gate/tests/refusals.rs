@@ -225,6 +225,20 @@ fn a_credential_that_is_not_allowed_here_gets_one_reply_whatever_the_reason() {
 }
 
 #[test]
+fn a_path_with_parameters_needs_the_scopes_of_the_path_without_them_too() {
+    let mut config = document();
+    let everything = serde_json::json!({"methods": ["GET"], "path": "/**", "require": []});
+    config["scopes"].as_array_mut().unwrap().push(everything);
+    let get = |path: &str| Gate::with(&config).get(&[(":method", "GET"), (":path", path)]);
+    let admin = refused(403, "insufficient_scope", "insufficient_scope");
+    for path in ["/admin", "/admin;x=1", "/admin;", "/%61dmin;x", "/admin%3Bx"] {
+        assert_eq!(get(path), admin, "{path}");
+    }
+    assert_eq!(get("/other;x=1"), allowed(&[], &["x-tap-key"]));
+    assert_eq!(get("/open/../admin;x"), refused(400, "request_ambiguous", "path"));
+}
+
+#[test]
 fn content_that_cannot_be_read_whole_is_refused() {
     let gate = Gate::new();
     for coding in ["gzip", "br", "identity, gzip", ""] {
