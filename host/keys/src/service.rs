@@ -119,11 +119,6 @@ impl Service {
         self.inner.audit.public_key()
     }
 
-    /// What signs rows of the database, for tools that fill one beside a running service.
-    pub fn row_keys(&self) -> &RowKeys {
-        &self.inner.rows
-    }
-
     /// The evidence document, for `challenge` where one is given.
     pub async fn evidence(&self, challenge: Option<&[u8]>, now: UnixMillis) -> HttpAnswer {
         match self.inner.epochs.evidence(&self.inner.pool, challenge, now).await {
