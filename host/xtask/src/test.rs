@@ -26,6 +26,8 @@ enum Step {
     Packages(&'static [&'static str]),
     /// The scenario harness on one boundary.
     Scenarios(&'static str),
+    /// The vectors of CRP/1, rebuilt by an independent client in Python; one test a file.
+    PythonClient,
     /// The checks of the tidy command, each counted.
     Tidy,
     /// The modules built by Debian's toolchain have the same imports and exports; one test.
@@ -57,6 +59,7 @@ const GROUPS: &[Group] = &[
         name: "core",
         steps: &[
             Step::Packages(&["postern-core", "postern-crp", "postern-scrub", "postern-proxy-wasm"]),
+            Step::PythonClient,
             Step::Scenarios("core"),
         ],
     },
@@ -151,6 +154,11 @@ impl Step {
                 let report = tidy::examine()?;
                 report.print();
                 Ok(Count { passed: report.held(), failed: report.broken(), skipped: 0 })
+            }
+            Self::PythonClient => {
+                let mut command = Command::new(setup::python()?);
+                let words = ["tests/clients/python/crp.py", "plugins/crp/vectors"];
+                counted(command.args(words).current_dir(workspace::root()))
             }
             Self::Way3 => way_3(),
             Self::Ends(words) => {

@@ -207,6 +207,7 @@ def main():
     for path in files:
         check(path)
         print(f"{path.name}: good")
+    print(f"vectors: {len(files)} passed")
 
 
 if __name__ == "__main__":
