@@ -29,6 +29,7 @@ pub(super) struct Buffer {
     prev: Hash,
     bytes: usize,
     bound: usize,
+    crowded: bool,
 }
 
 struct Held {
@@ -50,7 +51,7 @@ fn cost(bytes: &[u8]) -> usize {
 impl Buffer {
     pub(super) fn new(boot: [u8; 16], vm: [u8; 16], bound: usize) -> Self {
         let (chain, held) = (Chain::default(), VecDeque::new());
-        Self { boot, vm, chain, held, first: 0, prev: START, bytes: 0, bound }
+        Self { boot, vm, chain, held, first: 0, prev: START, bytes: 0, bound, crowded: false }
     }
 
     /// Sequence number of the next record.
@@ -67,9 +68,11 @@ impl Buffer {
         self.held.front().map(|held| held.time)
     }
 
-    /// Three quarters of the bound: requests that are under way still find room.
+    /// From three quarters of the bound, so that requests under way still find room, until
+    /// half of it is free. Were it a single mark, callers who come back at once when they are
+    /// refused would hold the buffer there even when all their requests could be recorded.
     pub(super) fn nearly_full(&self) -> bool {
-        self.bytes >= (self.bound / 4).saturating_mul(3)
+        self.crowded
     }
 
     /// Appends to the chain. False, and nothing happened, when there is no room.
@@ -79,6 +82,7 @@ impl Buffer {
             return false;
         }
         self.bytes = grown;
+        self.crowded |= grown >= (self.bound / 4).saturating_mul(3);
         self.chain.append(&bytes);
         self.held.push_back(Held { bytes, head: self.chain.head(), time });
         true
@@ -109,6 +113,7 @@ impl Buffer {
             self.prev = held.head;
             self.first = self.first.saturating_add(1);
         }
+        self.crowded &= self.bytes > self.bound / 2;
         true
     }
 }

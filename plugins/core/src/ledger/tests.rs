@@ -387,6 +387,22 @@ fn a_flood_of_refusals_leaves_the_room_that_was_delivered_to_others() {
 }
 
 #[test]
+fn a_buffer_that_was_full_takes_requests_again_when_half_of_it_is_free() {
+    let mut world = World::new(1 << 20, WhenFull::All);
+    while world.call() == AuditState::Acknowledged {}
+    let full = world.ledger.buffer.len();
+    let mut left = full;
+    while world.call() == AuditState::Full {
+        world.submit();
+        let end = world.fake.end();
+        world.hear(Some(Ok(end)));
+        left = world.ledger.buffer.len();
+    }
+    // Three quarters held `full` records, so a half holds two thirds of them.
+    assert!((full / 2..=full * 2 / 3 + 3).contains(&left), "{left} of {full}");
+}
+
+#[test]
 fn a_root_that_moved_on_is_not_told_of_room() {
     let mut world = World::new(65_536, WhenFull::All);
     while world.request() == AuditState::Acknowledged {}
