@@ -198,13 +198,14 @@ impl Service {
         Ok(Some(String::from_utf8_lossy(&note).into_owned()))
     }
 
-    /// The whole chain in the export format, as `tenant` may see it; `None` sees all.
+    /// The chain in the export format, as `tenant` may see it; `None` sees all. With
+    /// `after`, the part behind that event ([`crate::audit::export::PART`]).
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn export(&self, tenant: Option<&str>) -> Result<String, Fault> {
+    pub async fn export(&self, tenant: Option<&str>, after: Option<u64>) -> Result<String, Fault> {
         let mut db = self.inner.pool.acquire().await?;
-        crate::audit::export::export(&mut db, &self.inner.audit, tenant).await
+        crate::audit::export::export(&mut db, &self.inner.audit, tenant, after).await
     }
 
     /// The newest checkpoint note.

@@ -180,6 +180,33 @@ async fn one_changed_byte_of_the_stored_chain_is_named_online_and_offline() {
 }
 
 #[tokio::test]
+async fn a_part_of_an_export_starts_where_the_one_before_ended() {
+    let world = World::in_memory().await;
+    let acme = world.tenant("acme").await;
+    let get = async |path: &str| world.operate(&acme.operator, "GET", path, b"", NOW).await;
+    let whole = world.export(&acme, NOW).await;
+    let lines: Vec<&str> = whole.split_inclusive('\n').collect();
+    assert!(lines.len() > 4, "{whole}");
+    for (query, want) in [("0", &lines[..]), ("2", &lines[3..]), ("1000", &[])] {
+        let part = get(&format!("/audit/export?after={query}")).await;
+        assert_eq!((part.status, part.body), (200, want.concat().into_bytes()), "{query}");
+    }
+    for query in ["after=", "after=-1", "after=x", "before=1", "after=1&after=2"] {
+        assert_eq!(get(&format!("/audit/export?{query}")).await.status, 400, "{query}");
+    }
+}
+
+#[tokio::test]
+async fn the_newest_checkpoint_is_shown_without_a_check_of_the_chain() {
+    let world = World::in_memory().await;
+    let acme = world.tenant("acme").await;
+    world.service.maintain(later(60_000)).await.unwrap();
+    let answer = world.operate(&acme.operator, "GET", "/log/checkpoint", b"", NOW).await;
+    let note = world.service.last_checkpoint().await.unwrap();
+    assert_eq!((answer.status, String::from_utf8(answer.body).ok()), (200, note));
+}
+
+#[tokio::test]
 async fn a_checkpoint_is_signed_each_hundred_events_but_once_a_second() {
     let world = World::in_memory().await;
     let acme = world.tenant("acme").await;

@@ -7,12 +7,14 @@ use std::path::{Path, PathBuf};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as B64;
 use ed25519_dalek::VerifyingKey;
+use postern_keys::audit::export::Header;
 use postern_keys::audit::{Report, verify_export};
 use serde_json::{Value, json};
 
 use crate::failure::{Failure, Outcome, Sort};
 use crate::operator::{Operator, OperatorArgs};
 use crate::output::Output;
+use crate::service::Service;
 
 /// Largest key or checkpoint file.
 const MAX_SMALL: usize = 64 << 10;
@@ -76,23 +78,54 @@ fn export(args: &ExportArgs, out: Output) -> Outcome {
     let operator = Operator::load(&args.operator)?;
     let service = operator.service()?;
     let progress = out.progress("exporting");
-    let chain = service.signed_bytes(&operator, "GET", "/audit/export", None)?;
+    // Before the chain, which may grow meanwhile: the export must reach the checkpoint.
+    let note = args.checkpoint_out.as_ref().map(|_| checkpoint(&service, &operator)).transpose()?;
+    let (chain, events) = whole_chain(&service, &operator)?;
     drop(progress);
     postern_files::write_private(&args.out, &chain).or_environment("cannot write")?;
     if let Some(path) = &args.key_out {
         let key = service.get("/audit/signing-key")?;
         postern_files::write_atomic(path, &key).or_environment("cannot write")?;
     }
-    if let Some(path) = &args.checkpoint_out {
-        let state = service.signed(&operator, "GET", "/audit/integrity", None)?;
-        let note = state.get("checkpoint").and_then(Value::as_str).ok_or_else(|| {
-            Failure::environment("there is no checkpoint yet: one is signed after a minute")
-        })?;
-        postern_files::write_atomic(path, note.as_bytes()).or_environment("cannot write")?;
+    if let Some((path, note)) = args.checkpoint_out.as_ref().zip(note) {
+        postern_files::write_atomic(path, &note).or_environment("cannot write")?;
     }
-    let events = chain.iter().filter(|byte| **byte == b'\n').count().saturating_sub(1);
     let text = format!("{events} events in {}", args.out.display());
     out.result(&json!({"file": args.out.display().to_string(), "events": events}), &text)
+}
+
+fn checkpoint(service: &Service<'_>, operator: &Operator) -> Outcome<Vec<u8>> {
+    let note = service.signed_bytes(operator, "GET", "/log/checkpoint", None);
+    note.map_err(|failure| {
+        let why = "no checkpoint (the first is signed within a minute)";
+        Failure::environment(format_args!("{why}: {failure}"))
+    })
+}
+
+/// The chain as long as it was at the first of its parts, and the number of its events.
+fn whole_chain(service: &Service<'_>, operator: &Operator) -> Outcome<(Vec<u8>, usize)> {
+    let part = |after: usize| {
+        service.signed_bytes(operator, "GET", &format!("/audit/export?after={after}"), None)
+    };
+    let mut chain = part(0)?;
+    let lines = |bytes: &[u8]| bytes.iter().filter(|byte| **byte == b'\n').count();
+    let header = chain.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let header: Header = serde_json::from_slice(header).or_environment("audit export")?;
+    let promised: usize = header.count.parse().or_environment("audit export")?;
+    let mut events = lines(&chain).saturating_sub(1);
+    while events < promised {
+        let part = part(events)?;
+        let before = events;
+        for line in part.split_inclusive(|byte| *byte == b'\n').take(promised - events) {
+            chain.extend_from_slice(line);
+            events += 1;
+        }
+        if events == before {
+            // What is missing is for `audit verify` to name.
+            break;
+        }
+    }
+    Ok((chain, events))
 }
 
 fn verify(args: &VerifyArgs, out: Output) -> Outcome {

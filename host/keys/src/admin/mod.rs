@@ -1,4 +1,5 @@
-//! The operators' interface: `/api/v1/…`, `/audit/integrity` and `/audit/export`.
+//! The operators' interface: `/api/v1/…`, `/audit/integrity`, `/audit/export` and
+//! `/log/checkpoint`.
 //!
 //! Every request is signed ([`crate::operator_auth`]) by an enrolled operator and acts on
 //! that operator's tenant alone; there is no parameter by which to name another. Changes
@@ -95,8 +96,9 @@ impl Service {
         let segments: Vec<&str> = path.split('/').collect();
         match (request.method, segments.as_slice()) {
             ("GET", ["audit", "integrity"]) => self.show_integrity().await,
+            ("GET", ["log", "checkpoint"]) => self.show_checkpoint().await,
             ("GET", ["audit", "export"] | ["api", "v1", "audit"]) => {
-                self.show_export(operator).await
+                self.show_export(operator, request.query).await
             }
             (method, ["api", "v1", rest @ ..]) => {
                 self.resource(operator, method, rest, request.body, now).await
@@ -154,8 +156,18 @@ impl Service {
         })))
     }
 
-    async fn show_export(&self, operator: &Operator) -> Result<HttpAnswer, Fault> {
-        let body = self.export(Some(&operator.tenant)).await?.into_bytes();
+    async fn show_checkpoint(&self) -> Result<HttpAnswer, Fault> {
+        let Some(note) = self.last_checkpoint().await? else { return Ok(not_found()) };
+        Ok(HttpAnswer { status: 200, content_type: "text/plain", body: note.into_bytes() })
+    }
+
+    async fn show_export(&self, operator: &Operator, query: &str) -> Result<HttpAnswer, Fault> {
+        let after = match query.strip_prefix("after=").map(str::parse) {
+            None if query.is_empty() => None,
+            Some(Ok(after)) => Some(after),
+            _ => return Ok(bad_request("Expected after=NUMBER or nothing")),
+        };
+        let body = self.export(Some(&operator.tenant), after).await?.into_bytes();
         Ok(HttpAnswer { status: 200, content_type: "application/jsonl", body })
     }
 

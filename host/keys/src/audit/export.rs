@@ -13,7 +13,7 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD as B64;
 use serde::{Deserialize, Serialize};
 use sqlx::SqliteConnection;
 
-use crate::audit::{AuditLog, log};
+use crate::audit::{AuditLog, Link, log};
 use crate::fault::Fault;
 
 /// The first line.
@@ -52,29 +52,42 @@ type Row = (i64, Option<String>, Vec<u8>, Vec<u8>, Vec<u8>, Vec<u8>);
 /// Events read at a time.
 const PAGE: i64 = 500;
 
-/// Writes the whole chain as `tenant` may see it; `None` sees everything.
+/// Events of one part: an answer of moderate size, written well within one request's time.
+pub const PART: u64 = 20_000;
+
+/// Writes the chain as `tenant` may see it; `None` sees everything. With `after`, only the
+/// [`PART`] behind that event, and the header only before the first: the parts put together
+/// are the whole. A long chain can be had in no other way.
 pub async fn export(
     db: &mut SqliteConnection,
     audit: &AuditLog,
     tenant: Option<&str>,
+    after: Option<u64>,
 ) -> Result<String, Fault> {
     let head = log::head(&mut *db).await?;
-    let header = Header {
+    let mut out = String::new();
+    if after.is_none_or(|after| after == 0) {
+        push(&mut out, &header(audit, head))?;
+    }
+    let end = after.map_or(head.n, |after| head.n.min(after.saturating_add(PART)));
+    let mut last = i64::try_from(after.unwrap_or(0)).unwrap_or(i64::MAX);
+    while last.unsigned_abs() < end {
+        let rows = page(&mut *db, last).await?;
+        let Some(row) = rows.last() else { break };
+        last = row.0;
+        for row in rows.into_iter().filter(|row| row.0.unsigned_abs() <= end) {
+            push(&mut out, &line(row, tenant))?;
+        }
+    }
+    Ok(out)
+}
+
+fn header(audit: &AuditLog, head: Link) -> Header {
+    Header {
         postern_audit: 1,
         key: B64.encode(audit.public_key().as_bytes()),
         count: head.n.to_string(),
         head: B64.encode(head.hash),
-    };
-    let mut out = String::new();
-    push(&mut out, &header)?;
-    let mut after = 0;
-    loop {
-        let rows = page(&mut *db, after).await?;
-        let Some(last) = rows.last().map(|row| row.0) else { return Ok(out) };
-        for row in rows.into_iter().filter(|row| row.0.unsigned_abs() <= head.n) {
-            push(&mut out, &line(row, tenant))?;
-        }
-        after = last;
     }
 }
 

@@ -150,7 +150,8 @@ impl World {
         body: &[u8],
         now: UnixMillis,
     ) -> HttpAnswer {
-        let request = operator_auth::Request { method, authority: "keys", path, query: "", body };
+        let (path, query) = path.split_once('?').unwrap_or((path, ""));
+        let request = operator_auth::Request { method, authority: "keys", path, query, body };
         let fields = operator_auth::sign(&request, &claim(party, now), &signing(party));
         self.service.operator_request(&request, Some(&fields), now).await
     }
