@@ -13,7 +13,7 @@
 mod boot;
 mod buffer;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -63,8 +63,8 @@ pub struct Ledger {
     keys: MacKeys,
     buffer: Buffer,
     dropped: u64,
-    /// The roots whose last receipt said that the buffer is full, by slot.
-    told: BTreeMap<u16, Told>,
+    /// The roots whose last receipt said that the buffer is full: one a slot.
+    told: Vec<Told>,
     delivery: Delivery,
     outputs: VecDeque<Output>,
 }
@@ -103,7 +103,7 @@ impl Ledger {
             keys,
             buffer,
             dropped: 0,
-            told: BTreeMap::new(),
+            told: Vec::new(),
             delivery: AT_ONCE,
             outputs: VecDeque::new(),
         };
@@ -133,10 +133,11 @@ impl Ledger {
 
     fn give(&mut self, read: Read, shared: &mut dyn SharedData, now: UnixMillis) {
         let level = self.level();
-        match level {
-            Level::Room => self.told.remove(&read.slot()),
-            Level::Full | Level::FullForWrites => self.told.insert(read.slot(), read.told()),
-        };
+        let told = read.told();
+        self.told.retain(|other| !other.same_slot(&told));
+        if level != Level::Room {
+            self.told.push(told);
+        }
         // When this fails the slot keeps the old count and the gate denies.
         let _ = read.give(&Receipts::new(&self.keys), shared, level, now);
     }
@@ -145,7 +146,7 @@ impl Ledger {
     /// would. To be called after [`Ledger::heard`].
     pub fn tell(&mut self, shared: &mut dyn SharedData, now: UnixMillis) {
         if self.level() == Level::Room {
-            for told in std::mem::take(&mut self.told).into_values() {
+            for told in std::mem::take(&mut self.told) {
                 // When this fails the next request is refused, and its receipt says it.
                 let _ = Receipts::new(&self.keys).room_again(&told, shared, now);
             }

@@ -202,6 +202,13 @@ impl<'k> Receipts<'k> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Told(Claim);
 
+impl Told {
+    /// Whether both were told through one slot, so that only the later one counts.
+    pub fn same_slot(&self, other: &Self) -> bool {
+        self.0.slot == other.0.slot
+    }
+}
+
 /// A slot that was read and waits for its receipt.
 #[must_use]
 pub struct Read {
@@ -215,11 +222,6 @@ impl Read {
     /// What the slot told.
     pub fn given(&self) -> Given {
         self.given
-    }
-
-    /// The slot, of which a full buffer is told to one root at a time.
-    pub fn slot(&self) -> u16 {
-        self.claim.slot
     }
 
     /// Whom the receipt tells.
