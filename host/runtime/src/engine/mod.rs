@@ -1,0 +1,1 @@
+//! Machines for Proxy-Wasm modules on wasmtime.

@@ -1,0 +1,217 @@
+//! What the engine asks of the proxy: one trait for a stream, one for the process.
+//!
+//! The proxy implements both, the engine calls them from hostcalls. Both are shared
+//! handles (`Rc`) used on one worker thread, so methods take `&self` and the proxy keeps
+//! its state behind cells. No borrow of such a cell may be held while a callback of the
+//! module runs: the callback comes back through these methods.
+//!
+//! Invariant: every answer that a module can see is a value or a [`Status`] chosen here or
+//! by the proxy; guest memory and pointers never get past the engine.
+
+/// What a hostcall answers, with the numbers of the Proxy-Wasm ABI.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// No such thing: property, field, buffer, metric, key.
+    NotFound = 1,
+    /// Wrong argument, or a map that is not there in this phase.
+    BadArgument = 2,
+    /// A value that cannot be given as bytes.
+    SerializationFailure = 3,
+    /// Bytes that do not parse.
+    ParseFailure = 4,
+    /// A pointer or length outside of the module's memory.
+    InvalidMemoryAccess = 6,
+    /// A queue without entries.
+    Empty = 7,
+    /// Somebody else wrote the key in between.
+    CasMismatch = 8,
+    /// The proxy could not, or the module may not.
+    InternalFailure = 10,
+    /// This proxy has no such function.
+    Unimplemented = 12,
+}
+
+/// A map of fields; numbers as in the ABI.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MapKind {
+    /// Fields of the request.
+    RequestHeaders,
+    /// Trailers of the request.
+    RequestTrailers,
+    /// Fields of the response.
+    ResponseHeaders,
+    /// Trailers of the response.
+    ResponseTrailers,
+    /// Fields of a call-out's answer; the engine answers these itself.
+    CallHeaders,
+    /// Trailers of a call-out's answer; the engine answers these itself.
+    CallTrailers,
+}
+
+/// Content that the proxy holds for a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BodyKind {
+    /// Content of the request.
+    Request,
+    /// Content of the response.
+    Response,
+}
+
+/// One of the two halves of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// From the caller to the upstream.
+    Request,
+    /// From the upstream to the caller.
+    Response,
+}
+
+/// Field names and values in order, as raw bytes; names in lower case.
+pub type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// A response made by a module (`proxy_send_local_response`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocalReply {
+    /// Status code as the module gave it, not checked.
+    pub status: u32,
+    /// What `%RESPONSE_CODE_DETAILS%` shows.
+    pub details: Vec<u8>,
+    /// Content.
+    pub body: Vec<u8>,
+    /// Fields beside those that the proxy sets.
+    pub headers: Pairs,
+    /// gRPC status, or -1.
+    pub grpc_status: i32,
+}
+
+/// One filter's view of one stream, as it is during the callback that runs.
+///
+/// `continue_stream`, `close_stream` and `local_reply` only record: the proxy acts when
+/// the callback has returned, as Envoy does. A map or buffer that is not there in the
+/// phase is the error named at the method, as in Envoy.
+pub trait StreamView {
+    /// All fields of a map. Not there: `BadArgument`.
+    fn pairs(&self, map: MapKind) -> Result<Pairs, Status>;
+    /// Replaces all fields of a map. Not there: `BadArgument`.
+    fn set_pairs(&self, map: MapKind, pairs: Pairs) -> Result<(), Status>;
+    /// The lines of one field joined with `,`; `None` if it has none. Not there: `BadArgument`.
+    fn value(&self, map: MapKind, name: &[u8]) -> Result<Option<Vec<u8>>, Status>;
+    /// Adds a line. Not there, or closed for changes: `BadArgument`.
+    fn add(&self, map: MapKind, name: &[u8], value: &[u8]) -> Result<(), Status>;
+    /// Replaces all lines of a field with one. Not there, or closed: `BadArgument`.
+    fn replace(&self, map: MapKind, name: &[u8], value: &[u8]) -> Result<(), Status>;
+    /// Removes all lines of a field. Not there, or closed: `BadArgument`.
+    fn remove(&self, map: MapKind, name: &[u8]) -> Result<(), Status>;
+
+    /// At most `length` bytes from `start` of what is held. Past the end: empty. No such
+    /// buffer in this phase: `NotFound`.
+    fn body(&self, body: BodyKind, start: usize, length: usize) -> Result<Vec<u8>, Status>;
+    /// Envoy's rules: `start` 0 and `length` 0 puts `bytes` in front, `start` 0 and
+    /// `length` of at least what is held replaces all, `start` at or past the end appends,
+    /// anything else is `BadArgument`. No such buffer: `NotFound`.
+    fn set_body(&self, body: BodyKind, start: usize, length: usize, bytes: &[u8]) -> Result<(), Status>;
+
+    /// A property by its path. Unknown: `NotFound`.
+    fn property(&self, path: &[&[u8]]) -> Result<Vec<u8>, Status>;
+    /// Writes filter state; `path` is the raw path, segments still joined with NUL.
+    fn set_property(&self, path: &[u8], value: &[u8]) -> Result<(), Status>;
+
+    /// Continues a paused direction after the callback.
+    fn continue_stream(&self, direction: Direction) -> Result<(), Status>;
+    /// Resets the stream after the callback.
+    fn close_stream(&self, direction: Direction) -> Result<(), Status>;
+    /// Answers the caller after the callback, instead of an upstream.
+    fn local_reply(&self, reply: LocalReply) -> Result<(), Status>;
+}
+
+/// An HTTP call-out that a module asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallOut {
+    /// Cluster by name.
+    pub cluster: Vec<u8>,
+    /// Fields, with `:method`, `:path` and `:authority` (checked by the engine).
+    pub headers: Pairs,
+    /// Content; empty for none.
+    pub body: Vec<u8>,
+    /// Trailers; empty for none.
+    pub trailers: Pairs,
+    /// Time until the answer is Envoy's 504.
+    pub timeout: std::time::Duration,
+}
+
+/// What came back, a failure in Envoy's shape included (`:status` 503 or 504 and a text).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CallAnswer {
+    /// Fields, `:status` first.
+    pub headers: Pairs,
+    /// Content, whole.
+    pub body: Vec<u8>,
+    /// Trailers.
+    pub trailers: Pairs,
+}
+
+/// How much a line of the log matters; numbers as in the ABI.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Level {
+    /// Everything.
+    Trace,
+    /// For who writes a module.
+    Debug,
+    /// For who runs the gateway.
+    Info,
+    /// Worth a look.
+    Warn,
+    /// Something failed.
+    Error,
+    /// A panic of a module, as a rule.
+    Critical,
+}
+
+/// How a metric counts; numbers as in the ABI.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MetricKind {
+    /// Only goes up.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// A distribution of recorded values.
+    Histogram,
+}
+
+/// A key handed out by `define_metric`.
+pub type MetricId = u32;
+
+/// What the process gives one machine. One value per machine, so that an answer to a
+/// call-out finds its way back; what is shared between machines is shared behind it.
+pub trait Services {
+    /// Starts a call-out. The answer goes to `Vm::http_call_response` of the machine that
+    /// asked, under `token`, never from inside this method. Unknown cluster: `BadArgument`;
+    /// no host or over the circuit breaker: `InternalFailure`.
+    fn http_call(&self, token: u32, call: CallOut) -> Result<(), Status>;
+
+    /// Value and CAS of a key of this `vm_id`. Unknown: `NotFound`.
+    fn shared_data(&self, key: &[u8]) -> Result<(Vec<u8>, u32), Status>;
+    /// Writes a key; a `cas` that is not 0 must be the key's, else `CasMismatch`.
+    fn set_shared_data(&self, key: &[u8], value: &[u8], cas: u32) -> Result<(), Status>;
+
+    /// The id of a metric, the same for the same kind and name.
+    fn define_metric(&self, kind: MetricKind, name: &[u8]) -> Result<MetricId, Status>;
+    /// Adds to a counter or gauge. Unknown id: `NotFound`; wrong kind: `BadArgument`.
+    fn increment_metric(&self, id: MetricId, by: i64) -> Result<(), Status>;
+    /// Sets a gauge or records into a histogram.
+    fn record_metric(&self, id: MetricId, value: u64) -> Result<(), Status>;
+    /// Value of a counter or gauge.
+    fn metric(&self, id: MetricId) -> Result<u64, Status>;
+
+    /// Ticks of a root every `period`; zero stops them. Delivered by `Vm::tick(root)`.
+    fn set_tick_period(&self, root: u32, period: std::time::Duration);
+    /// The least level that is kept.
+    fn log_level(&self) -> Level;
+    /// One line, already bounded in length.
+    fn log(&self, level: Level, text: &str);
+    /// Nanoseconds since 1970.
+    fn now_nanos(&self) -> u64;
+    /// A property outside of a stream (`xds.node.id` …). Unknown: `NotFound`.
+    fn property(&self, path: &[&[u8]]) -> Result<Vec<u8>, Status>;
+}
