@@ -1,10 +1,15 @@
 //! Requests that are not recorded.
 
 use anyhow::Result;
+use postern_rig::client::Request;
 use serde_json::{Value, json};
 
 use super::{Caller, Seen, code, expect};
 use crate::envoy::{Gateway, Site};
+use crate::faults::{Exchange, Fault, Kind};
+
+/// Requests whose records certainly fill the smallest buffer.
+const MANY: usize = 400;
 
 /// Two listeners with the same gate, one without the audit logger: only that one refuses.
 pub fn one_listener_without(site: &Site, seen: &mut Seen) -> Result<Vec<String>> {
@@ -69,6 +74,40 @@ pub fn gap(site: &Site, seen: &mut Seen) -> Result<Vec<String>> {
     let request = || (json!("request"), Value::Null);
     let want = vec![request(), (json!("unlogged"), json!("1")), request(), request()];
     expect(&mut lines, "records", want, kinds);
+    seen.keep(site, gateway)?;
+    Ok(lines)
+}
+
+/// With nobody to take the records every request is refused, by and by. With the collector
+/// back the very first one passes, and what was refused meanwhile is counted.
+pub fn full(site: &Site, seen: &mut Seen) -> Result<Vec<String>> {
+    let mut config = site.config(None)?;
+    config.module("audit", |document| document["buffer"] = "64KiB".into());
+    let gateway = Gateway::with(site, &config)?;
+    let request = Caller::new(site, "full")?.request(site, "api.test", "/api/a", Some("slack"));
+    let mut lines = Vec::new();
+    expect(&mut lines, "before", 200, gateway.ask(&request)?.status());
+    let fault = Fault { is: Kind::Down, to: vec![Exchange::Audit] };
+    site.world.backend.stand.set(fault);
+    let anonymous = Request::new("GET", "api.test", "/api/a");
+    let mut listed = 1;
+    while listed < MANY && gateway.ask(&anonymous)?.status() == 401 {
+        listed += 1;
+    }
+    for turn in 0..3 {
+        let answer = gateway.ask(&request)?;
+        let want = (503, "audit_unavailable".to_owned());
+        expect(&mut lines, &format!("full, turn {turn}"), want, (answer.status(), code(&answer)));
+    }
+    site.world.backend.stand.set(Fault::default());
+    let records = site.wait_for_records(listed + 1)?;
+    expect(&mut lines, "records", listed + 1, records.len());
+    let last = records.last().and_then(|record| serde_json::from_slice::<Value>(record).ok());
+    let last = last.map(|record| (record["kind"].clone(), record["count"].clone()));
+    // Three, and the one that ended the filling.
+    expect(&mut lines, "the last record", Some((json!("dropped"), json!("4"))), last);
+    expect(&mut lines, "recovered", 200, gateway.ask(&request)?.status());
+    expect(&mut lines, "requests forwarded", 2, site.take_forwarded().len());
     seen.keep(site, gateway)?;
     Ok(lines)
 }

@@ -40,6 +40,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("live/a_caller_that_goes_away", callers::gone_while_waiting),
     ("live/only_the_listener_without_audit_refuses", audit::one_listener_without),
     ("live/a_gap_is_refused_once_and_recorded", audit::gap),
+    ("live/a_full_audit_buffer_refuses_and_recovers_at_once", audit::full),
     ("live/no_secret_in_anything_written", secrets::nowhere),
 ];
 
