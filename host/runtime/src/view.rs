@@ -69,6 +69,16 @@ pub enum Direction {
 /// Field names and values in order, as raw bytes; names in lower case.
 pub type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
 
+/// How a module declared a key of filter state (`declare_property`); undeclared is the
+/// default.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Declared {
+    /// A second write is refused.
+    pub readonly: bool,
+    /// Declared as a string instead of bytes; only native readers care.
+    pub string: bool,
+}
+
 /// A response made by a module (`proxy_send_local_response`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LocalReply {
@@ -113,8 +123,10 @@ pub trait StreamView {
 
     /// A property by its path. Unknown: `NotFound`.
     fn property(&self, path: &[&[u8]]) -> Result<Vec<u8>, Status>;
-    /// Writes filter state; `path` is the raw path, segments still joined with NUL.
-    fn set_property(&self, path: &[u8], value: &[u8]) -> Result<(), Status>;
+    /// Writes filter state `wasm.` + `path`; the raw path, segments still joined with NUL.
+    /// A key written before under a read-only declaration: `BadArgument`. No stream to
+    /// write to (access logger): `NotFound`.
+    fn set_property(&self, path: &[u8], value: &[u8], declared: Declared) -> Result<(), Status>;
 
     /// Continues a paused direction after the callback.
     fn continue_stream(&self, direction: Direction) -> Result<(), Status>;
