@@ -206,7 +206,7 @@ fn counted(command: &mut Command) -> Result<Count> {
     Ok(count)
 }
 
-/// `test result: ok. 12 passed; 0 failed; …` or `core: 12 passed, 0 failed`.
+/// `test result: ok. 12 passed; 0 failed; …` or `scenarios on core: 12 passed, 1 failed`.
 fn closing_line(line: &str) -> Option<Count> {
     let start = line.starts_with("test result:") || line.contains(": ") && line.contains(" passed");
     let number_before = |word: &str| {
@@ -233,8 +233,8 @@ mod tests {
     fn closing_lines_of_both_runners_are_counted() {
         let cargo = "test result: FAILED. 12 passed; 3 failed; 0 ignored; 0 measured";
         assert_eq!(counts(cargo), Some((12, 3)));
-        assert_eq!(counts("envoy: 41 passed"), Some((41, 0)));
-        assert_eq!(counts("envoy: 40 passed, 1 failed"), Some((40, 1)));
+        assert_eq!(counts("scenarios on envoy: 41 passed"), Some((41, 0)));
+        assert_eq!(counts("scenarios on envoy: 40 passed, 1 failed"), Some((40, 1)));
         assert_eq!(counts("scenario: passed"), None);
     }
 }

@@ -1,6 +1,6 @@
 //! `postern-harness --boundary core|envoy [--only NAME]`: runs the scenarios of a boundary.
 //!
-//! One line a scenario, then `BOUNDARY: N passed`. Exit 0 when all passed, 1 when one did
+//! One line a scenario, then `scenarios on BOUNDARY: N passed`. Exit 0 when all passed, 1 when one did
 //! not, 2 when the selection is empty.
 #![forbid(unsafe_code)]
 

@@ -53,10 +53,12 @@ impl Count {
         }
     }
 
-    fn close(&self, name: &str) {
+    /// The last line. It does not begin as a group's does (`core: 12 passed`): who runs both
+    /// and prints a sum of its own would say the same thing twice.
+    fn closing(&self, boundary: &str) -> String {
         match self.failed {
-            0 => println!("{name}: {} passed", self.passed),
-            failed => println!("{name}: {} passed, {failed} failed", self.passed),
+            0 => format!("scenarios on {boundary}: {} passed", self.passed),
+            failed => format!("scenarios on {boundary}: {} passed, {failed} failed", self.passed),
         }
     }
 }
@@ -94,11 +96,11 @@ pub fn boundary(boundary: Boundary, selection: &Selection) -> Result<Count> {
                 let (differences, _) = virtual_core.judge(named, selection.show)?;
                 count.report(&named.name, &differences);
             }
-            count.close("core");
+            println!("{}", count.closing("core"));
         }
         Boundary::Envoy => {
             crate::envoy::run(&chosen, selection, &mut count)?;
-            count.close("envoy");
+            println!("{}", count.closing("envoy"));
         }
     }
     Ok(count)
@@ -153,4 +155,16 @@ pub fn judged(
         );
     }
     Ok(lines)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Count;
+
+    #[test]
+    fn the_last_line_is_told_from_the_sum_of_a_group() {
+        let line = |failed| Count { passed: 12, failed }.closing("core");
+        assert_eq!(line(0), "scenarios on core: 12 passed");
+        assert_eq!(line(1), "scenarios on core: 12 passed, 1 failed");
+    }
 }
