@@ -5,6 +5,8 @@
 //! file is never readable by group or others, not even for a moment.
 #![forbid(unsafe_code)]
 
+pub mod yaml;
+
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};

@@ -13,9 +13,9 @@ mod report;
 mod routes;
 #[cfg(test)]
 mod tests;
-pub mod yaml;
 
 pub use modules::Module;
+use postern_files::yaml;
 pub use report::{Report, Severity};
 
 use bootstrap::Bootstrap;
