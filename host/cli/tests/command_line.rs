@@ -7,6 +7,10 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as B64;
 use ed25519_dalek::{Signer, SigningKey};
 use postern_core::chain::{START, service_link};
+use postern_core::secret::Secret;
+use postern_core::time::UnixMillis;
+use postern_keys::audit::checkpoint::Checkpoint;
+use postern_keys::audit::{AuditLog, Link};
 use serde_json::{Value, json};
 
 fn postern(folder: &Path, args: &[&str]) -> (i32, String, String) {
@@ -175,6 +179,40 @@ fn a_changed_deleted_inserted_or_cut_off_event_is_named() {
     let other = B64.encode(SigningKey::from_bytes(&[8; 32]).verifying_key().as_bytes());
     let (code, stdout) = verify(&chain(&key, 6), &other);
     assert!(code == 1 && stdout.contains("names another signing key"), "{stdout}");
+}
+
+#[test]
+fn strict_asks_for_every_content_and_a_checkpoint() {
+    let key = SigningKey::from_bytes(&[7; 32]);
+    let public = B64.encode(key.verifying_key().as_bytes());
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        postern_files::write_atomic(folder.path().join(name), text.as_bytes()).unwrap();
+    };
+    let text = |lines: &[Value]| lines.iter().map(|line| format!("{line}\n")).collect::<String>();
+    let mut lines = chain(&key, 3);
+    write("whole.jsonl", &text(&lines));
+    let hash = B64.decode(lines[3]["hash"].as_str().unwrap()).unwrap().try_into().unwrap();
+    let log = AuditLog::new(&Secret::new(vec![7; 32]), "simulated").unwrap();
+    write("note", &Checkpoint { head: Link { n: 3, hash }, at: UnixMillis(1) }.sign(&log));
+    lines[2].as_object_mut().unwrap().remove("bytes");
+    write("withheld.jsonl", &text(&lines));
+    let rows: &[(&[&str], i32, &str)] = &[
+        (&["whole.jsonl", "--strict", "--checkpoint", "note"], 0, "good: 3 events, complete"),
+        (&["whole.jsonl", "--strict"], 1, "not good enough for --strict: no checkpoint"),
+        (&["whole.jsonl"], 0, "good: 3 events"),
+        (
+            &["withheld.jsonl", "--strict", "--checkpoint", "note"],
+            1,
+            "events without their content: 1",
+        ),
+        (&["withheld.jsonl", "--checkpoint", "note"], 0, "1 of them without"),
+    ];
+    for (args, code, says) in rows {
+        let args = [&["audit", "verify", "--key", &public], *args].concat();
+        let (ended, stdout, stderr) = postern(folder.path(), &args);
+        assert!(ended == *code && stdout.contains(says), "{args:?}: {stdout}{stderr}");
+    }
 }
 
 #[test]

@@ -52,9 +52,10 @@ pub struct ExportArgs {
 #[command(after_help = "\
 Examples:
   postern audit verify audit.jsonl --key audit.pub
-  postern audit verify audit.jsonl --key GYH9HAEh… --checkpoint audit.note
+  postern audit verify audit.jsonl --key GYH9HAEh… --checkpoint audit.note --strict
 
-Exit codes: 0 the chain holds, 1 it is broken (the event is named), 3 a file cannot be read")]
+Exit codes: 0 the chain holds, 1 it is broken (the event is named) or, with --strict, not all
+of it could be looked at, 3 a file cannot be read")]
 pub struct VerifyArgs {
     /// The export.
     file: PathBuf,
@@ -64,6 +65,10 @@ pub struct VerifyArgs {
     /// A signed checkpoint that was kept apart from the export.
     #[arg(long, value_name = "FILE")]
     checkpoint: Option<PathBuf>,
+    /// Also fail when something could not be looked at: events whose content is withheld
+    /// (another tenant's, or taken out), or a cut-off end, which only --checkpoint shows.
+    #[arg(long)]
+    strict: bool,
 }
 
 /// Runs `audit export` or `audit verify`.
@@ -135,12 +140,31 @@ fn verify(args: &VerifyArgs, out: Output) -> Outcome {
     let progress = out.progress("verifying");
     let report = verify_export(BufReader::new(file), &key, checkpoint.as_deref());
     drop(progress);
-    out.result(&document(&report), &sentence(&report, checkpoint.is_some()))?;
-    if report.broken.is_none() { Ok(()) } else { Err(Failure::reported()) }
+    let unseen = unseen(&report, checkpoint.is_some());
+    let mut text = sentence(&report, checkpoint.is_some());
+    let lacking = args.strict && report.broken.is_none() && !unseen.is_empty();
+    if lacking {
+        text = format!("not good enough for --strict: {}\n{text}", unseen.join(", "));
+    }
+    out.result(&document(&report, &unseen), &text)?;
+    if report.broken.is_none() && !lacking { Ok(()) } else { Err(Failure::reported()) }
 }
 
-fn document(report: &Report) -> Value {
+/// What a chain that holds may still hide.
+fn unseen(report: &Report, with_checkpoint: bool) -> Vec<String> {
+    let mut unseen = Vec::new();
+    if report.withheld > 0 {
+        unseen.push(format!("events without their content: {}", report.withheld));
+    }
+    if !with_checkpoint {
+        unseen.push("no checkpoint".to_owned());
+    }
+    unseen
+}
+
+fn document(report: &Report, unseen: &[String]) -> Value {
     json!({
+        "unseen": unseen,
         "good": report.broken.is_none(),
         "events": report.good,
         "withheld": report.withheld,
