@@ -47,6 +47,7 @@ const ROWS: &[(&[&str], i32, &str)] = &[
     (&["credential", "list", "--operator", "wrong.json"], 3, "wrong.json"),
     (&["enrol", "--out", "x"], 2, "--local"),
     (&["enrol", "--local", "--config", "missing.yaml", "--out", "x"], 3, "missing.yaml"),
+    (&["enrol", "--local", "--data-dir", "d", "--out", "x", "--tenant", "A B"], 2, "expected [a-z0-9]"),
     (&["keys", "serve", "--config", "bad-keys.yaml"], 3, "listen: expected a loopback address"),
     (&["audit", "verify", "missing.jsonl", "--key", "AAAA"], 3, "AAAA"),
     (&["demo", "--once", "--modules", "nowhere"], 3, "expected nowhere/gate.wasm"),

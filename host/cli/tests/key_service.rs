@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD as B64;
 use serde_json::Value;
 
 struct Day {
@@ -193,4 +195,30 @@ fn enrolment_does_not_overwrite_and_its_private_files_are_private() {
         let mode = std::fs::metadata(day.path(name)).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode, 0o600, "{name}");
     }
+}
+
+#[test]
+fn an_enrolment_that_could_not_be_kept_mints_nothing() {
+    let day = Day::begin();
+    let tokens = || {
+        day.good(&["audit", "export", "--out", "a.jsonl"], "");
+        let chain = std::fs::read_to_string(day.path("a.jsonl")).unwrap();
+        let events = chain.lines().skip(1).map(|line| {
+            let line: Value = serde_json::from_str(line).unwrap();
+            String::from_utf8(B64.decode(line["bytes"].as_str().unwrap()).unwrap()).unwrap()
+        });
+        events.filter(|event| event.contains("join_token_made")).count()
+    };
+    let before = tokens();
+    postern_files::write_atomic(day.path("file"), b"").unwrap();
+    let enrol = |out: &str| day.run(&["enrol", "--local", "--data-dir", "keys", "--out", out], "");
+    // A folder of that name cannot be made; one of the files is there already.
+    for (out, code, says) in [("file", 3, "file"), ("file/x", 3, "file"), ("taken", 2, "exists")] {
+        let _ = std::fs::create_dir(day.path("taken"));
+        postern_files::write_atomic(day.path("taken/keys-ca.pem"), b"mine").unwrap();
+        let (ended, _, stderr) = enrol(out);
+        assert!(ended == code && stderr.contains(says), "{out}: {ended} {stderr}");
+        assert_eq!(tokens(), before, "{out}");
+    }
+    assert_eq!(std::fs::read_dir(day.path("taken")).unwrap().count(), 1);
 }

@@ -40,6 +40,13 @@ pub fn create_private(path: impl AsRef<Path>) -> io::Result<()> {
     }
 }
 
+/// Takes a name: makes an empty file that only its owner may read (0600), to be written
+/// later. One that is there already is an error (`AlreadyExists`).
+pub fn reserve(path: impl AsRef<Path>) -> io::Result<()> {
+    let path = path.as_ref();
+    write_new(path, b"", PRIVATE).map_err(|e| named(path, &e))
+}
+
 /// Reads a file of at most `max` bytes; a longer one is `InvalidData`.
 pub fn read_bounded(path: impl AsRef<Path>, max: usize) -> io::Result<Vec<u8>> {
     let path = path.as_ref();
@@ -166,6 +173,15 @@ mod tests {
         create_private(&path).unwrap();
         assert_eq!(read_private(&path, 10).unwrap(), b"rows");
         assert!(create_private(folder.path().join("none/database")).is_err());
+    }
+
+    #[test]
+    fn a_name_is_taken_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        reserve(&path).unwrap();
+        assert_eq!((mode(&path), fs::read(&path).unwrap()), (0o600, Vec::new()));
+        assert_eq!(reserve(&path).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
     }
 
     #[test]

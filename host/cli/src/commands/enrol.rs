@@ -1,8 +1,10 @@
 //! `postern enrol`: the three identities of a gateway, and an operator.
 //!
 //! Invariant: every private key is made here, and only public keys leave; the files that
-//! hold private keys have mode 0600.
+//! hold private keys have mode 0600. Nothing is minted or enrolled before every file that
+//! will hold the outcome is there: an identity whose key cannot be kept is not asked for.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
@@ -11,8 +13,8 @@ use postern_core::secret::Secret;
 use postern_crp::evidence::Evidence;
 use postern_crp::message::{Answer, Message, enrol};
 use postern_crp::{Identity, Role};
-use postern_keys::Config;
 use postern_keys::join::{GatewayTokens, OperatorToken};
+use postern_keys::{Config, Fault};
 use serde_json::json;
 use zeroize::Zeroizing;
 
@@ -48,7 +50,7 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// Tenant; made if it is not there.
-    #[arg(long, default_value = "default")]
+    #[arg(long, default_value = "default", value_parser = tenant)]
     tenant: String,
     /// For people: what this gateway is.
     #[arg(long, default_value = "gateway")]
@@ -70,8 +72,8 @@ struct Minted {
 
 /// Enrols a gateway and an operator.
 pub fn run(args: &Args, out: Output) -> Outcome {
-    refuse_to_overwrite(&args.out)?;
     let config = args.config.load()?;
+    let files = Reserved::take(&args.out)?;
     let minted = keys::runtime()?.block_on(mint(args, &config))?;
     let service = Service::new(&minted.endpoint)?;
     let progress = out.progress("enrolling");
@@ -84,43 +86,83 @@ pub fn run(args: &Args, out: Output) -> Outcome {
     let audit = enrolment.one(Role::Audit, tokens.audit)?;
     let operator = enrolment.one(Role::Operator, minted.operator.token)?;
     drop(progress);
-    postern_files::create_private_dir(&args.out).or_environment("cannot make the folder")?;
     write_env(&args.out, [&gate, &credential, &audit])?;
     write_gateway(&args.out, &gate, &minted.endpoint)?;
     write(&args.out, "keys-ca.pem", minted.endpoint.ca.as_bytes())?;
     let (id, tenant, seed) = (operator.id, operator.tenant, operator.seed);
     let operator = Operator { endpoint: minted.endpoint, id, tenant, seed };
     operator.save(&args.out.join("operator.json"))?;
+    drop(files);
     let dir = args.out.display();
     let document = json!({
         "gateway_id": hex(&gate.id),
         "tenant": gate.tenant,
         "operator_id": hex(&operator.id),
         "ends": gate.not_after,
-        "files": ["gateway.env", "gateway.json", "keys-ca.pem", "operator.json"],
+        "files": FILES,
         "dir": dir.to_string(),
     });
     let text = format!("enrolled gateway {} of {}; files in {dir}", hex(&gate.id), gate.tenant);
     out.result(&document, &text)
 }
 
-/// An old key in use is worth more than the comfort of running this twice.
-fn refuse_to_overwrite(dir: &Path) -> Outcome {
-    for name in ["gateway.env", "operator.json"] {
-        let path = dir.join(name);
-        if path.exists() {
-            let text = format!("{} exists; choose another --out", path.display());
-            return Err(Failure::usage(text));
+/// What is written.
+const FILES: [&str; 4] = ["gateway.env", "gateway.json", "keys-ca.pem", "operator.json"];
+
+fn tenant(name: &str) -> Result<String, String> {
+    let good = postern_core::placeholder::Name::new(name).is_some();
+    good.then(|| name.to_owned()).ok_or_else(|| "expected [a-z0-9][a-z0-9_-]{0,62}".to_owned())
+}
+
+/// The files of the outcome, made empty before anything else happens. Those that are still
+/// empty at the end are taken away again, so that another try finds nothing in its way.
+struct Reserved<'a> {
+    dir: &'a Path,
+    made_dir: bool,
+    names: Vec<&'static str>,
+}
+
+impl<'a> Reserved<'a> {
+    fn take(dir: &'a Path) -> Outcome<Self> {
+        let made_dir = !dir.exists();
+        postern_files::create_private_dir(dir).or_environment("cannot make the folder")?;
+        let mut reserved = Self { dir, made_dir, names: Vec::new() };
+        for name in FILES {
+            let made = postern_files::reserve(dir.join(name));
+            made.map_err(|error| match error.kind() {
+                // An old key in use is worth more than the comfort of running this twice.
+                ErrorKind::AlreadyExists => {
+                    let file = dir.join(name);
+                    Failure::usage(format!("{} exists; choose another --out", file.display()))
+                }
+                _ => Failure::environment(format_args!("cannot write: {error}")),
+            })?;
+            reserved.names.push(name);
+        }
+        Ok(reserved)
+    }
+}
+
+impl Drop for Reserved<'_> {
+    fn drop(&mut self) {
+        // Best effort: what is left is empty, and the next try names it.
+        for path in self.names.iter().map(|name| self.dir.join(name)) {
+            if std::fs::metadata(&path).is_ok_and(|file| file.len() == 0) {
+                let _ = std::fs::remove_file(path);
+            }
+        }
+        if self.made_dir {
+            // Fails, as it should, unless the folder is empty.
+            let _ = std::fs::remove_dir(self.dir);
         }
     }
-    Ok(())
 }
 
 async fn mint(args: &Args, config: &Config) -> Outcome<Minted> {
     let now = span::now();
     let service = postern_keys::Service::open(config, now).await;
     let service = service.or_environment("cannot open the key service's files")?;
-    let (gateway, operator) = service.mint(&args.tenant, now).await.or_usage("cannot enrol")?;
+    let (gateway, operator) = minted(service.mint(&args.tenant, now).await)?;
     let endpoint = Endpoint {
         url: keys::url(config, args.url.as_deref())?,
         ca: keys::authority(config, args.ca.as_deref())?,
@@ -128,6 +170,11 @@ async fn mint(args: &Args, config: &Config) -> Outcome<Minted> {
     };
     service.close(now).await;
     Ok(Minted { endpoint, gateway, operator })
+}
+
+/// The tenant's name was checked before: what fails now is the database.
+fn minted<T>(tokens: Result<T, Fault>) -> Outcome<T> {
+    tokens.or_environment("cannot mint join tokens")
 }
 
 struct Enrolment<'a> {
@@ -203,4 +250,35 @@ fn write_gateway(dir: &Path, gate: &Enrolled, endpoint: &Endpoint) -> Outcome {
 
 fn write(dir: &Path, name: &str, bytes: &[u8]) -> Outcome {
     postern_files::write_atomic(dir.join(name), bytes).or_environment("cannot write")
+}
+
+#[cfg(test)]
+mod tests {
+    use postern_core::redacted::Redacted;
+
+    use super::*;
+    use crate::failure::Kind;
+
+    #[test]
+    fn a_failing_database_is_the_environments_fault() {
+        let failed = minted::<()>(Err(Fault::Database(Redacted::new("disk is full"))));
+        let failure = failed.unwrap_err();
+        assert_eq!(failure.kind, Kind::Environment);
+        assert!(failure.to_string().contains("disk is full"), "{failure}");
+    }
+
+    #[test]
+    fn what_was_reserved_and_not_written_is_taken_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("gateway");
+        drop(Reserved::take(&out).unwrap());
+        assert!(!out.exists());
+        let reserved = Reserved::take(&out).unwrap();
+        assert_eq!(std::fs::read_dir(&out).unwrap().count(), FILES.len());
+        postern_files::write_private(out.join("gateway.env"), b"keys").unwrap();
+        drop(reserved);
+        assert_eq!(std::fs::read_dir(&out).unwrap().count(), 1);
+        let taken = Reserved::take(&out).err().unwrap();
+        assert!(taken.kind == Kind::Usage && taken.to_string().contains("gateway.env exists"));
+    }
 }
