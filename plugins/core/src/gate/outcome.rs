@@ -92,6 +92,13 @@ pub(super) fn overtaken(step: &mut Step<'_>, draft: Draft, denial: &Denial) -> S
     State::Over
 }
 
+/// The stream is over before a decision; the record says what was asked and that nobody
+/// decided.
+pub(super) fn left(step: &mut Step<'_>, draft: Draft) -> State {
+    emit_record(step, draft);
+    State::Over
+}
+
 fn note_denial(step: &mut Step<'_>, draft: Draft, denial: &Denial) {
     step.emit(Effect::Publish(Publication {
         permit: None,

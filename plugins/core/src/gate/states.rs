@@ -20,7 +20,7 @@ use crate::gate::authenticate::authenticate;
 use crate::gate::content::Content;
 use crate::gate::decide::Decided;
 use crate::gate::head::Head;
-use crate::gate::outcome::{self, Request, allow, cut, overtaken, refuse};
+use crate::gate::outcome::{self, Request, allow, cut, left, overtaken, refuse};
 use crate::gate::{Step, key};
 use crate::identity::Principal;
 use crate::key_service::{CallId, CallResult, KeyEntry, KeyServiceFault, Turn};
@@ -206,7 +206,7 @@ impl AwaitDirectory {
             Event::Tick => self.go_on(step),
             Event::Done => {
                 pipeline.directory.abandon(self.call);
-                State::Over
+                left(step, self.waiting.request.draft)
             }
             event if is_response(&event) => {
                 pipeline.directory.abandon(self.call);
@@ -265,7 +265,7 @@ impl AwaitContent {
                 self.go_on(step)
             }
             Event::Tick => self.go_on(step),
-            Event::Done => State::Over,
+            Event::Done => left(step, self.request.draft),
             event if is_response(&event) => {
                 overtaken(step, self.request.draft, &Denial::Internal(Ours::EndedByHost))
             }

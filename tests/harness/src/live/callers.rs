@@ -70,6 +70,8 @@ pub fn gone_while_waiting(site: &Site, seen: &mut Seen) -> Result<Vec<String>> {
     let gone = site.wait_for_records(1)?;
     let gone: Value = serde_json::from_slice(gone.first().context("no record")?)?;
     expect(&mut lines, "status in the record", "null".to_owned(), gone["status"].to_string());
+    expect(&mut lines, "method in the record", "\"GET\"".to_owned(), gone["method"].to_string());
+    expect(&mut lines, "decision", "\"none\"".to_owned(), gone["decision"].to_string());
     site.world.backend.stand.set(Fault::default());
     expect(&mut lines, "the next request", 200, gateway.ask(&request)?.status());
     expect(&mut lines, "requests forwarded", 1, site.take_forwarded().len());

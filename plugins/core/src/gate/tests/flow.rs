@@ -6,6 +6,7 @@ use super::fixture::*;
 use crate::effect::Flow;
 use crate::event::Event;
 use crate::fields::Fields;
+use crate::record::Decision;
 
 fn body(chunk: &[u8], end: bool) -> Event {
     Event::RequestBody { chunk: chunk.to_vec(), end }
@@ -116,6 +117,8 @@ fn a_client_that_goes_away_is_forgotten() {
     run.event(headers(fields(&[]), true));
     run.event(Event::Done);
     assert_eq!(gate.directory.abandoned.get(), 1);
+    let record = &run.records[0];
+    assert_eq!((record.method.as_str(), &record.decision), ("POST", &Decision::Undecided));
     assert_eq!(run.event(reply(true)), Flow::Pause);
     assert_eq!(run.outcome(), Outcome::Waiting);
 }
