@@ -11,6 +11,7 @@ mod logs;
 mod modules;
 mod report;
 mod routes;
+mod scopes;
 #[cfg(test)]
 mod tests;
 

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::Allowed;
 use super::bootstrap::{Bootstrap, is_type};
 use super::report::Report;
+use super::scopes;
 use super::yaml::At;
 
 /// The name of our VMs and of nothing else.
@@ -346,7 +347,12 @@ fn check_configuration(module: Module, instance: &Instance<'_>, report: &mut Rep
 }
 
 fn parse(module: Module, json: &[u8], at: &At<'_>, report: &mut Report) {
-    let Err(error) = module.parse(json) else { return };
+    let Err(error) = module.parse(json) else {
+        if let (Module::Gate, Ok(config)) = (module, config::gate::Config::parse(json)) {
+            scopes::check(&config, at, report);
+        }
+        return;
+    };
     for problem in error.problems {
         match problem.path.as_str() {
             "" => report.error(at, problem.message),

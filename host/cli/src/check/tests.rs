@@ -142,3 +142,39 @@ fn a_bare_configuration_is_parsed_by_its_module() {
         assert!(errors(&report).iter().any(|e| e.contains("key_service")), "{:?}", errors(&report));
     }
 }
+
+/// The first rule of the shipped gate, and what may stand before it.
+const FIRST_RULE: &str = "- {methods: [GET, HEAD], path: /api/**, require: [\"documents:read\"]}\n";
+
+#[test]
+fn a_scope_rule_that_another_spelling_gets_round_is_noted() {
+    let said = |rules: &str| {
+        let rules: Vec<&str> = rules.split(' ').collect();
+        let rules: String = rules.chunks(2).map(|rule| {
+            let (path, require) = (rule[0], rule[1]);
+            format!("- {{methods: [GET], path: '{path}', require: [{require}]}}\n                    ")
+        }).collect();
+        let report = check(&edited(FIRST_RULE, &format!("{rules}{FIRST_RULE}")), None, LOCAL);
+        assert_eq!(errors(&report), Vec::<String>::new(), "{rules}");
+        let notes = report.findings.into_iter().filter(|f| f.message.contains("requires less"));
+        notes.map(|f| f.message.split(',').next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let slash = "/admin/ falls to the rule for /**";
+    let case = "/ADMIN falls to the rule for /**";
+    for (rules, expected) in [
+        ("/admin admin:read /** documents:read", &[slash, case][..]),
+        ("/admin admin:read,documents:read /** documents:read", &[slash, case]),
+        (
+            "/admin admin:read /admin/ admin:read /** documents:read",
+            &[case, "/ADMIN/ falls to the rule for /**"],
+        ),
+        ("/admin/** admin:read /** documents:read", &["/ADMIN/** falls to the rule for /**"]),
+        ("/7/{Id} admin:read /** documents:read", &["/7/{Id}/ falls to the rule for /**"]),
+        ("/7/ admin:read /** documents:read", &["/7 falls to the rule for /**"]),
+        ("/admin documents:read /** documents:read,admin:read", &[]),
+        ("/admin admin:read /docs/** documents:read", &[]),
+        ("/ admin:read /** documents:read", &[]),
+    ] {
+        assert_eq!(said(rules), expected, "{rules}");
+    }
+}

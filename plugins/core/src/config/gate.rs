@@ -38,6 +38,11 @@ pub struct Wire {
     pub authenticators: Vec<AuthenticatorWire>,
     /// Which scopes a request needs: the first rule that matches decides, and a request
     /// that no rule matches is denied. Required, at least one.
+    ///
+    /// Paths are compared byte by byte. With `/admin` before a catch-all that requires less
+    /// (`/**`), `/admin/` and `/ADMIN` fall to the catch-all, and some upstreams serve them
+    /// like `/admin`. Write `/admin/**`, and where an upstream does not tell letters of
+    /// either case apart, let no later rule require less. `postern check` notes such rules.
     #[serde(default)]
     pub scopes: Vec<ScopeRuleWire>,
     /// Where each credential may go. Default: none, so that no credential goes anywhere.
