@@ -35,15 +35,9 @@ fn configure(document: &[u8]) -> Result<Module, ConfigError> {
     let read = (|| Some((config?, permit?, seed?)))();
     let (config, permit, seed) = problems.finish(read)?;
     let key_service = config.key_service.clone();
-    let client = Client::new(Settings {
-        gateway_id: key_service.gateway_id,
-        tenant: config.tenant.clone(),
-        role: Role::Credential,
-        seed,
-        simulated: key_service.evidence.simulated(),
-        cache_ttl: config.cache_ttl,
-        cache_entries: config.cache_entries,
-    });
+    let settings = Settings::of(&key_service, &config.tenant, Role::Credential, seed);
+    let (cache_ttl, cache_entries) = (config.cache_ttl, config.cache_entries);
+    let client = Client::new(Settings { cache_ttl, cache_entries, ..settings });
     let client = client.map_err(|bad| ConfigError::one("environment", bad.to_string()))?;
     let client = Rc::new(client);
     let tick = Rc::clone(&client);

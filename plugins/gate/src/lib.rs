@@ -13,7 +13,6 @@
 )]
 
 use std::rc::Rc;
-use std::time::Duration;
 
 use postern_core::config::gate::Config;
 use postern_core::config::{ConfigError, Problems};
@@ -37,15 +36,7 @@ fn configure(document: &[u8]) -> Result<Module, ConfigError> {
     let read = (|| Some((config?, permit?, shared?, seed?, vm?)))();
     let (config, permit, shared, seed, vm) = problems.finish(read)?;
     let key_service = config.key_service.clone();
-    let client = Client::new(Settings {
-        gateway_id: key_service.gateway_id,
-        tenant: config.tenant.clone(),
-        role: Role::Gate,
-        seed,
-        simulated: key_service.evidence.simulated(),
-        cache_ttl: Duration::ZERO,
-        cache_entries: 0,
-    });
+    let client = Client::new(Settings::of(&key_service, &config.tenant, Role::Gate, seed));
     let client = client.map_err(|bad| ConfigError::one("environment", bad.to_string()))?;
     let client = Rc::new(client);
     let tick = Rc::clone(&client);

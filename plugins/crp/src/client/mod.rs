@@ -16,6 +16,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use postern_core::api_key::KeyId;
+use postern_core::config::key_service::KeyService;
 use postern_core::credential::{Release, Want};
 use postern_core::key_service::{
     Acknowledged, Batch, CallId, CallResult, Collector, Directory, KeyEntry, KeyServiceFault,
@@ -56,6 +57,21 @@ pub struct Settings {
     pub cache_ttl: Duration,
     /// Most cached credentials.
     pub cache_entries: usize,
+}
+
+impl Settings {
+    /// For a module that is configured so; it caches no credentials.
+    pub fn of(key_service: &KeyService, tenant: &str, role: Role, seed: Secret) -> Self {
+        Self {
+            gateway_id: key_service.gateway_id,
+            tenant: tenant.to_owned(),
+            role,
+            seed,
+            simulated: key_service.evidence.simulated(),
+            cache_ttl: Duration::ZERO,
+            cache_entries: 0,
+        }
+    }
 }
 
 /// Asks the key service, for all streams of a VM.
