@@ -81,6 +81,8 @@ const PUT: &[&str] = &[
     "--path",
     "/api/**",
 ];
+/// A day in milliseconds.
+const DAY: u64 = 86_400_000;
 const CREATE: &[&str] =
     &["apikey", "create", "--user", "ada", "--organisation", "acme", "--agent", "bot"];
 
@@ -130,6 +132,8 @@ fn keys_are_shown_once_rotate_with_overlap_and_are_revoked() {
     assert_eq!(list["keys"][0]["platform"], "cursor");
     let next = day.json(&["apikey", "rotate", id, "--overlap", "1h"]);
     assert_eq!(next["replaces"], id);
+    let (old, new) = (list["keys"][0]["not_after"].as_u64(), next["ends"].as_u64());
+    assert!(new.unwrap() > old.unwrap() + 59 * DAY, "90 days where the old key had 30");
     let list = day.json(&["apikey", "list"]);
     assert_eq!(
         (&list["keys"][0]["state"], &list["keys"][1]["state"]),

@@ -3,6 +3,8 @@
 
 mod support;
 
+use postern_core::time::UnixMillis;
+use postern_keys::HttpAnswer;
 use postern_keys::admin::Rotation;
 use postern_keys::audit::{Break, verify_export};
 use postern_keys::operator_auth;
@@ -95,21 +97,82 @@ async fn an_eleventh_active_key_of_a_user_is_a_conflict() {
     assert_eq!(world.api_key(&acme, "Key00010", "ada", NOW).await, 200);
 }
 
+/// A day in milliseconds.
+const DAY: u64 = 86_400_000;
+
+/// Rotates with an overlap of a minute; the new key lives a day.
+async fn rotate(
+    world: &World,
+    tenant: &Tenant,
+    old: &str,
+    new: &str,
+    now: UnixMillis,
+) -> HttpAnswer {
+    let new = new_key(new, "ada");
+    let not_after = now.0 + DAY;
+    let rotation =
+        Rotation { id: new.id, salt: new.salt, hash: new.hash, overlap_seconds: 60, not_after };
+    let body = serde_json::to_vec(&rotation).unwrap();
+    world.operate(&tenant.operator, "POST", &format!("/api/v1/keys/{old}/rotate"), &body, now).await
+}
+
+#[tokio::test]
+async fn a_rotated_key_lives_anew_however_little_its_predecessor_had_left() {
+    let world = World::in_memory().await;
+    let acme = world.tenant("acme").await;
+    let mut old = new_key("OldKey00", "ada");
+    old.grant.not_after = Some(later(1_000).0);
+    let body = serde_json::to_vec(&old).unwrap();
+    world.operate(&acme.operator, "POST", "/api/v1/keys", &body, NOW).await;
+    let answer = rotate(&world, &acme, "OldKey00", "NewKey00", NOW).await;
+    assert_eq!(json(&answer.body)["not_after"], later(DAY).0);
+    let list = world.operate(&acme.operator, "GET", "/api/v1/keys", b"", NOW).await;
+    let ends = json(&list.body)["keys"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find_map(|key| (key["id"] == "OldKey00").then(|| key["not_after"].clone()));
+    assert_eq!(ends, Some(later(1_000).0.into()), "the old one ends no later than it would have");
+}
+
+#[tokio::test]
+async fn rotation_replaces_and_so_works_at_the_limit_but_adds_no_second_key() {
+    let world = World::in_memory().await;
+    let acme = world.tenant("acme").await;
+    for at in 0..10 {
+        world.api_key(&acme, &format!("Key0000{at}"), "ada", NOW).await;
+    }
+    let status = async |old: &str, new: &str, now| {
+        let answer = rotate(&world, &acme, old, new, now).await;
+        (answer.status, json(&answer.body)["title"].as_str().unwrap_or_default().to_owned())
+    };
+    assert_eq!(status("Key00000", "NewKey00", NOW).await.0, 200);
+    assert_eq!(world.api_key(&acme, "Key00010", "ada", NOW).await, 409, "still ten");
+    let overlaps = "An earlier rotation still overlaps; revoke its old key first";
+    assert_eq!(status("Key00000", "NewKey01", NOW).await, (409, overlaps.to_owned()));
+    assert_eq!(status("NewKey00", "NewKey01", NOW).await, (409, overlaps.to_owned()));
+    assert_eq!(status("NewKey00", "NewKey01", later(60_000)).await.0, 200, "after the overlap");
+    let path = "/api/v1/keys/NewKey01/revoke";
+    world.operate(&acme.operator, "POST", path, b"", later(60_001)).await;
+    assert_eq!(
+        world.api_key(&acme, "Key00010", "ada", later(60_001)).await,
+        409,
+        "an old key whose successor is gone counts again"
+    );
+    assert_eq!(status("NewKey00", "NewKey02", later(60_002)).await.0, 200);
+}
+
 #[tokio::test]
 async fn a_rotated_key_ends_after_the_overlap_and_its_successor_goes_on() {
     let world = World::in_memory().await;
     let acme = world.tenant("acme").await;
     world.api_key(&acme, "OldKey00", "ada", NOW).await;
-    let new = new_key("NewKey00", "ada");
-    let rotation = Rotation { id: new.id, salt: new.salt, hash: new.hash, overlap_seconds: 60 };
-    let body = serde_json::to_vec(&rotation).unwrap();
-    let path = "/api/v1/keys/OldKey00/rotate";
-    let answer = world.operate(&acme.operator, "POST", path, &body, NOW).await;
+    let answer = rotate(&world, &acme, "OldKey00", "NewKey00", NOW).await;
     assert_eq!((answer.status, json(&answer.body)["id"].as_str()), (200, Some("NewKey00")));
     let found = world.look_up(&acme.gate, &["NewKey00", "OldKey00"], NOW).await;
     let ends: Vec<_> =
         found.entries.into_iter().map(|(_, entry)| entry.unwrap().record.not_after).collect();
-    assert_eq!(ends, [None, Some(later(60_000))]);
+    assert_eq!(ends, [Some(later(DAY)), Some(later(60_000))]);
     let list = world.operate(&acme.operator, "GET", "/api/v1/keys", b"", later(60_000)).await;
     let states: Vec<Value> = json(&list.body)["keys"]
         .as_array()

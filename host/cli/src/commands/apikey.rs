@@ -91,7 +91,12 @@ pub struct ListArgs {
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
-  postern apikey rotate AbCd0123 --overlap 1h")]
+  postern apikey rotate AbCd0123 --overlap 1h
+  postern apikey rotate AbCd0123 --overlap 7d --expires 30d
+
+The new key takes over user, scopes and trust, and lives anew. While both work, the old one
+does not count towards the 10 active keys of its user; until it ends, the new one cannot be
+rotated itself.")]
 pub struct RotateArgs {
     #[command(flatten)]
     operator: OperatorArgs,
@@ -101,6 +106,9 @@ pub struct RotateArgs {
     /// How long the old key goes on working.
     #[arg(long, value_parser = span::parse, default_value = "1h")]
     overlap: Duration,
+    /// The new key ends by itself after this long.
+    #[arg(long, value_parser = span::parse, default_value = "90d")]
+    expires: Duration,
     /// What the new key starts with.
     #[arg(long, default_value = "pk_")]
     prefix: String,
@@ -229,16 +237,19 @@ fn rotate(args: &RotateArgs, out: Output) -> Outcome {
     let operator = Operator::load(&args.operator)?;
     let made = Made::new(&args.prefix)?;
     let mut record = made.record();
+    let end = span::now().after(args.expires);
     record["overlap_seconds"] = json!(args.overlap.as_secs());
+    record["not_after"] = json!(end.0);
     let path = format!("/api/v1/keys/{}/rotate", args.id);
     operator.service()?.signed(&operator, "POST", &path, Some(&record))?;
     out.note(&format!(
-        "key {} takes the place of {}, which works for {} s more; shown once, keep it now",
+        "key {} takes the place of {}, which works for {} s more; ends {}; shown once, keep it now",
         made.id.as_str(),
         args.id,
-        args.overlap.as_secs()
+        args.overlap.as_secs(),
+        span::shown(end)
     ));
-    print_key(&made, json!({"replaces": args.id}), out)
+    print_key(&made, json!({"replaces": args.id, "ends": end.0}), out)
 }
 
 fn revoke(args: &RevokeArgs, out: Output) -> Outcome {

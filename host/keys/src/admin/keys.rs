@@ -34,7 +34,11 @@ pub struct NewKey {
     pub grant: Grant,
 }
 
-/// `POST /api/v1/keys/{id}/rotate`: the new key takes over the grant.
+/// `POST /api/v1/keys/{id}/rotate`: the new key takes over the grant, and lives anew.
+///
+/// Rotation replaces: while its successor is active, the old key does not count towards
+/// [`api_keys::MAX_ACTIVE`]. So that this stays one more key and no chain of them, a key is
+/// rotated only when it has no active successor and no predecessor that still works.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rotation {
@@ -44,8 +48,11 @@ pub struct Rotation {
     pub salt: String,
     /// The new key's hash, base64url.
     pub hash: String,
-    /// Seconds for which the old key stays good, at most 30 days.
+    /// Seconds for which the old key stays good, at most 30 days, and never longer than it
+    /// would have been.
     pub overlap_seconds: u64,
+    /// Milliseconds since 1970 from which the new key is no good.
+    pub not_after: u64,
 }
 
 fn stored(id: &str, salt: &str, hash: &str) -> Option<(KeyId, StoredKey)> {
@@ -119,13 +126,13 @@ impl Service {
         now: UnixMillis,
     ) -> Result<HttpAnswer, Fault> {
         let Ok(new) = serde_json::from_slice::<Rotation>(body) else {
-            return Ok(bad_request("Expected id, salt, hash and overlap_seconds"));
+            return Ok(bad_request("Expected id, salt, hash, overlap_seconds and not_after"));
         };
         let Some((id, key)) = stored(&new.id, &new.salt, &new.hash) else {
             return Ok(bad_request("Expected id, salt and hash of their lengths"));
         };
-        if new.overlap_seconds > MAX_OVERLAP_S {
-            return Ok(bad_request("Expected an overlap of at most 30 days"));
+        if new.overlap_seconds > MAX_OVERLAP_S || new.not_after <= now.0 {
+            return Ok(bad_request("Expected an overlap of at most 30 days and a later end"));
         }
         let mut db = store::write(&self.inner.pool).await?;
         let found =
@@ -133,12 +140,13 @@ impl Service {
         let Some(found) = found.filter(|found| found.state == "active") else {
             return Ok(not_found());
         };
+        if api_keys::in_rotation(&mut db, &operator.tenant, old, now).await? {
+            return Ok(conflict("An earlier rotation still overlaps; revoke its old key first"));
+        }
         let end = UnixMillis(now.0.saturating_add(new.overlap_seconds.saturating_mul(1000)));
         api_keys::supersede(&mut db, &self.inner.rows, &operator.tenant, old, &id, end).await?;
-        if !has_room(&mut db, &operator.tenant, &found.grant.user, now).await? {
-            return Ok(conflict("This user has 10 active keys; revoke one first"));
-        }
-        if !api_keys::add(&mut db, &self.inner.rows, &operator.tenant, &id, &key, &found.grant, now)
+        let grant = Grant { not_after: Some(new.not_after), ..found.grant };
+        if !api_keys::add(&mut db, &self.inner.rows, &operator.tenant, &id, &key, &grant, now)
             .await?
         {
             return Ok(conflict("This key id is taken"));

@@ -15,7 +15,8 @@ use crate::envelope::{RowBytes, RowKeys};
 use crate::fault::Fault;
 use crate::store::{at, exact, millis};
 
-/// Most keys of one user that are neither revoked nor expired.
+/// Most keys of one user that are neither revoked nor expired. One that is being rotated out
+/// does not count beside its successor.
 pub const MAX_ACTIVE: i64 = 10;
 /// How old `last used` may be before a look-up writes it again.
 const LAST_USED_GRAIN_MS: u64 = 60_000;
@@ -263,7 +264,7 @@ pub async fn touch(db: &mut SqliteConnection, id: &KeyId, now: UnixMillis) -> Re
     Ok(done.rows_affected() > 0)
 }
 
-/// Active keys of `user`.
+/// Active keys of `user`, without those whose successor is active.
 pub async fn active(
     db: &mut SqliteConnection,
     tenant: &str,
@@ -271,8 +272,10 @@ pub async fn active(
     now: UnixMillis,
 ) -> Result<i64, Fault> {
     let (count,): (i64,) = sqlx::query_as(
-        "SELECT COUNT(*) FROM api_keys WHERE tenant = ? AND user = ? AND revoked_ms IS NULL
-         AND (not_after_ms IS NULL OR not_after_ms > ?)",
+        "SELECT COUNT(*) FROM api_keys k WHERE tenant = ?1 AND user = ?2 AND revoked_ms IS NULL
+         AND (not_after_ms IS NULL OR not_after_ms > ?3)
+         AND NOT EXISTS (SELECT 1 FROM api_keys s WHERE s.tenant = ?1 AND s.key_id = k.replaced_by
+             AND s.revoked_ms IS NULL AND (s.not_after_ms IS NULL OR s.not_after_ms > ?3))",
     )
     .bind(tenant)
     .bind(user)
@@ -280,6 +283,26 @@ pub async fn active(
     .fetch_one(db)
     .await?;
     Ok(count)
+}
+
+/// Whether the active key `id` has an active successor, or an active predecessor.
+pub async fn in_rotation(
+    db: &mut SqliteConnection,
+    tenant: &str,
+    id: &str,
+    now: UnixMillis,
+) -> Result<bool, Fault> {
+    let (found,): (bool,) = sqlx::query_as(
+        "SELECT EXISTS (SELECT 1 FROM api_keys WHERE tenant = ?1 AND revoked_ms IS NULL
+         AND (not_after_ms IS NULL OR not_after_ms > ?3) AND (replaced_by = ?2 OR key_id =
+             (SELECT replaced_by FROM api_keys WHERE tenant = ?1 AND key_id = ?2)))",
+    )
+    .bind(tenant)
+    .bind(id)
+    .bind(millis(now))
+    .fetch_one(db)
+    .await?;
+    Ok(found)
 }
 
 /// Adds a key; `false` when the id is taken, by whatever tenant.
