@@ -309,39 +309,39 @@ pub(crate) fn fuzz_runtime(bytes: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{self, DEV_SEED, NOW};
+    use crate::tests::fixture::{self, DEV_SEED, NOW};
 
     fn judge(document: &[u8]) -> Result<Evidence, Refusal> {
-        appraise(document, &testing::trust(), 7, NOW)
+        appraise(document, &fixture::trust(), 7, NOW)
     }
 
     fn changed(from: &str, to: &str) -> Vec<u8> {
-        let runtime = String::from_utf8(testing::runtime().to_bytes()).unwrap();
+        let runtime = String::from_utf8(fixture::runtime().to_bytes()).unwrap();
         assert!(runtime.contains(from), "{from}");
         simulate(runtime.replace(from, to).as_bytes(), &Zeroizing::new(DEV_SEED))
     }
 
     #[test]
     fn simulated_evidence_of_the_configured_key_is_accepted() {
-        let evidence = judge(&testing::document()).unwrap();
-        assert_eq!(evidence.kex(), testing::epoch_keys().public());
+        let evidence = judge(&fixture::document()).unwrap();
+        assert_eq!(evidence.kex(), fixture::epoch_keys().public());
         assert_eq!(evidence.epoch(), 7);
     }
 
     #[test]
     fn evidence_is_refused_without_or_with_another_development_key() {
-        let document = testing::document();
+        let document = fixture::document();
         let nobody = Trust { simulated: None };
         assert_eq!(appraise(&document, &nobody, 0, NOW), Err(Refusal::Kind));
         let other = Trust { simulated: Some([9; 32]) };
         assert_eq!(appraise(&document, &other, 0, NOW), Err(Refusal::Signature));
-        let signed_by_other = simulate(&testing::runtime().to_bytes(), &Zeroizing::new([9; 32]));
+        let signed_by_other = simulate(&fixture::runtime().to_bytes(), &Zeroizing::new([9; 32]));
         assert_eq!(judge(&signed_by_other), Err(Refusal::Signature));
     }
 
     #[test]
     fn evidence_that_is_not_strict_json_is_malformed() {
-        let good = String::from_utf8(testing::document()).unwrap();
+        let good = String::from_utf8(fixture::document()).unwrap();
         let rows = [
             good.clone() + "\n",
             good.clone() + "{}",
@@ -383,7 +383,7 @@ mod tests {
 
     #[test]
     fn runtime_data_in_another_order_is_other_evidence_with_the_same_keys() {
-        let one = judge(&testing::document()).unwrap();
+        let one = judge(&fixture::document()).unwrap();
         let two =
             judge(&changed("\"suites\":[\"0001\"],\"v\":[1]", "\"v\":[1],\"suites\":[\"0001\"]"))
                 .unwrap();
@@ -393,9 +393,9 @@ mod tests {
 
     #[test]
     fn evidence_is_valid_from_a_minute_before_nbf_until_exp() {
-        let runtime = testing::runtime();
+        let runtime = fixture::runtime();
         let at = |seconds: u64| {
-            appraise(&testing::document(), &testing::trust(), 7, UnixMillis(seconds * 1000))
+            appraise(&fixture::document(), &fixture::trust(), 7, UnixMillis(seconds * 1000))
                 .map(|_| ())
         };
         assert_eq!(at(runtime.not_before - 61), Err(Refusal::Time));
@@ -407,18 +407,18 @@ mod tests {
     #[test]
     fn an_epoch_may_go_back_by_one_and_no_further() {
         let seen =
-            |epoch| appraise(&testing::document(), &testing::trust(), epoch, NOW).map(|_| ());
+            |epoch| appraise(&fixture::document(), &fixture::trust(), epoch, NOW).map(|_| ());
         assert_eq!(seen(8), Ok(()));
         assert_eq!(seen(9), Err(Refusal::Epoch));
     }
 
     #[test]
     fn a_challenge_is_answered_only_by_its_own_evidence() {
-        let mut runtime = testing::runtime();
+        let mut runtime = fixture::runtime();
         runtime.challenge = Some(Sha256::digest(b"sixteen bytes ok").into());
         let evidence = judge(&simulate(&runtime.to_bytes(), &Zeroizing::new(DEV_SEED))).unwrap();
         assert_eq!(evidence.answers(b"sixteen bytes ok"), Ok(()));
         assert_eq!(evidence.answers(b"another nonce 16"), Err(Refusal::Challenge));
-        assert_eq!(judge(&testing::document()).unwrap().answers(b""), Err(Refusal::Challenge));
+        assert_eq!(judge(&fixture::document()).unwrap().answers(b""), Err(Refusal::Challenge));
     }
 }

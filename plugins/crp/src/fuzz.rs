@@ -62,7 +62,7 @@ pub fn fuzz_evidence(bytes: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing;
+    use crate::tests::fixture;
     use proptest::prelude::*;
 
     proptest! {
@@ -80,7 +80,7 @@ mod tests {
         fn nearly_good_bytes_do_not_either(
             which in 0..6_usize, at in any::<prop::sample::Index>(), byte: u8, cut: bool,
         ) {
-            let mut bytes = testing::samples().swap_remove(which);
+            let mut bytes = fixture::samples().swap_remove(which);
             let at = at.index(bytes.len());
             bytes[at] = byte;
             if cut {

@@ -24,14 +24,14 @@ impl<'a> Reader<'a> {
         mut member: impl FnMut(&'a str, &mut Self) -> Result<(), Unexpected>,
     ) -> Result<(), Unexpected> {
         let mut seen: Vec<&'a str> = Vec::new();
-        self.expect(b'{')?;
+        self.literal(b'{')?;
         loop {
             let name = self.string()?;
             if seen.contains(&name) {
                 return Err(Unexpected);
             }
             seen.push(name);
-            self.expect(b':')?;
+            self.literal(b':')?;
             member(name, self)?;
             if !self.another(b'}')? {
                 return Ok(());
@@ -44,7 +44,7 @@ impl<'a> Reader<'a> {
         &mut self,
         mut item: impl FnMut(&mut Self) -> Result<(), Unexpected>,
     ) -> Result<(), Unexpected> {
-        self.expect(b'[')?;
+        self.literal(b'[')?;
         loop {
             item(self)?;
             if !self.another(b']')? {
@@ -54,11 +54,11 @@ impl<'a> Reader<'a> {
     }
 
     pub(crate) fn string(&mut self) -> Result<&'a str, Unexpected> {
-        self.expect(b'"')?;
+        self.literal(b'"')?;
         let end = self.left.iter().position(|byte| *byte == b'"').ok_or(Unexpected)?;
         let (text, _) = self.left.split_at_checked(end).ok_or(Unexpected)?;
         self.left = self.left.get(end..).ok_or(Unexpected)?;
-        self.expect(b'"')?;
+        self.literal(b'"')?;
         if text.iter().any(|byte| !(b' '..=b'~').contains(byte) || *byte == b'\\') {
             return Err(Unexpected);
         }
@@ -89,7 +89,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn expect(&mut self, byte: u8) -> Result<(), Unexpected> {
+    fn literal(&mut self, byte: u8) -> Result<(), Unexpected> {
         match self.left.split_first() {
             Some((first, left)) if *first == byte => {
                 self.left = left;

@@ -30,14 +30,10 @@ pub mod identity;
 mod json;
 pub mod message;
 pub mod padding;
-#[cfg(test)]
-mod refusals;
 pub mod service;
 pub mod suite;
 #[cfg(test)]
-mod testing;
-#[cfg(test)]
-mod vectors;
+mod tests;
 pub mod wire;
 
 pub use identity::{Identity, Role};

@@ -47,12 +47,11 @@ fn is_module(path: &Path) -> bool {
     crate::guests::MODULES.iter().any(|name| path.starts_with(format!("plugins/{name}")))
 }
 
-/// Files that only a test build contains: `tests.rs`, `testing.rs`, `vectors.rs` and whatever
+/// Files that only a test build contains: `tests.rs` and whatever
 /// lies in a folder `tests`.
 fn is_test(path: &Path) -> bool {
     let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
-    matches!(stem, "tests" | "testing" | "vectors")
-        || path.components().any(|part| part.as_os_str() == "tests")
+    stem == "tests" || path.components().any(|part| part.as_os_str() == "tests")
 }
 
 /// Lines before the first unit-test module.

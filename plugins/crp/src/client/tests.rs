@@ -12,16 +12,16 @@ use super::{Client, Settings};
 use crate::identity::Role;
 use crate::message::{Answer, Message, Receipt, Status, audit, directory};
 use crate::service;
-use crate::testing::{self, NOW};
+use crate::tests::fixture::{self, NOW};
 use postern_core::credential::Want;
 
 fn client(role: Role) -> Client {
     let settings = Settings {
-        gateway_id: testing::GATEWAY,
-        tenant: testing::TENANT.into(),
+        gateway_id: fixture::GATEWAY,
+        tenant: fixture::TENANT.into(),
         role,
-        seed: Secret::new(testing::IDENTITY_SEED.to_vec()),
-        simulated: testing::trust().simulated,
+        seed: Secret::new(fixture::IDENTITY_SEED.to_vec()),
+        simulated: fixture::trust().simulated,
         cache_ttl: Duration::from_secs(60),
         cache_entries: 256,
     };
@@ -33,9 +33,9 @@ fn at(after_ms: u64) -> Moment {
 }
 
 fn want() -> Want {
-    let request = testing::release_request();
+    let request = fixture::release_request();
     Want {
-        tenant: testing::TENANT.into(),
+        tenant: fixture::TENANT.into(),
         agent: request.agent,
         credential: request.credential,
         host: request.host,
@@ -59,22 +59,22 @@ fn status(status: u16) -> CallResult {
 /// What the service replies to `call`.
 fn serve(call: &Call, answer: impl Fn(&Message) -> Answer) -> Vec<u8> {
     if call.method == "GET" {
-        return testing::document();
+        return fixture::document();
     }
-    let opened = service::open(&call.body, &[&testing::epoch_key()]).unwrap();
-    let Ok(verified) = opened.verify(&testing::identity().public_key(), NOW) else {
+    let opened = service::open(&call.body, &[&fixture::epoch_key()]).unwrap();
+    let Ok(verified) = opened.verify(&fixture::identity().public_key(), NOW) else {
         panic!("signed by the gateway")
     };
-    verified.seal(&answer(verified.message()), &testing::reply_entropy()).unwrap()
+    verified.seal(&answer(verified.message()), &fixture::reply_entropy()).unwrap()
 }
 
 fn released(_: &Message) -> Answer {
-    Answer::Release(testing::release_answer())
+    Answer::Release(fixture::release_answer())
 }
 
 fn known(message: &Message) -> Answer {
     let Message::Directory(request) = message else { panic!("a look-up") };
-    let entries = request.ids.iter().map(|id| (*id, Some(testing::key_entry()))).collect();
+    let entries = request.ids.iter().map(|id| (*id, Some(fixture::key_entry()))).collect();
     Answer::Directory(directory::Answer { entries })
 }
 
@@ -120,7 +120,7 @@ fn warm() -> Client {
 fn get_evidence(client: &Client, want: &Want, after: u64) -> Call {
     let evidence = asked(client.ask(want, at(after)));
     assert_eq!((evidence.method, evidence.path), ("GET", "/crp/v1/evidence"));
-    asked(Releases::heard(client, evidence.id, ok(testing::document()), at(after)))
+    asked(Releases::heard(client, evidence.id, ok(fixture::document()), at(after)))
 }
 
 fn hear(client: &Client, call: &Call, result: CallResult, after: u64) -> Turn<Released> {
@@ -131,7 +131,7 @@ fn hear(client: &Client, call: &Call, result: CallResult, after: u64) -> Turn<Re
 fn a_release_asks_for_evidence_then_for_the_value_and_is_cached_for_three_seconds() {
     let client = client(Role::Credential);
     let evidence = asked(client.ask(&want(), at(0)));
-    let message = asked(hear(&client, &evidence, ok(testing::document()), 300));
+    let message = asked(hear(&client, &evidence, ok(fixture::document()), 300));
     assert_eq!((message.method, message.path), ("POST", "/crp/v1/message"));
     assert_eq!(message.timeout, Duration::from_millis(1700));
     let first = answered(hear(&client, &message, ok(serve(&message, released)), 400)).unwrap();
@@ -170,13 +170,13 @@ fn a_value_is_used_as_often_as_the_service_says_and_not_kept_when_it_says_so() {
     for (ttl_s, max_uses, served) in [(60, 3, 2), (60, 1, 0), (60, 0, 0), (0, 9, 0)] {
         let client = warm();
         let message = asked(client.ask(&want(), at(0)));
-        let mut answer = testing::release_answer();
+        let mut answer = fixture::release_answer();
         (answer.ttl_s, answer.max_uses) = (ttl_s, max_uses);
-        let opened = service::open(&message.body, &[&testing::epoch_key()]).unwrap();
-        let Ok(verified) = opened.verify(&testing::identity().public_key(), NOW) else {
+        let opened = service::open(&message.body, &[&fixture::epoch_key()]).unwrap();
+        let Ok(verified) = opened.verify(&fixture::identity().public_key(), NOW) else {
             panic!("verifies")
         };
-        let reply = verified.seal(&Answer::Release(answer), &testing::reply_entropy()).unwrap();
+        let reply = verified.seal(&Answer::Release(answer), &fixture::reply_entropy()).unwrap();
         answered(hear(&client, &message, ok(reply), 0)).unwrap();
         for _ in 0..served {
             answered(client.ask(&want(), at(1))).unwrap();
@@ -189,7 +189,7 @@ fn outcome(change: impl Fn(&mut crate::message::release::Answer)) -> Turn<Releas
     let client = warm();
     let message = asked(client.ask(&want(), at(0)));
     let reply = serve(&message, |_| {
-        let mut answer = testing::release_answer();
+        let mut answer = fixture::release_answer();
         change(&mut answer);
         if !matches!(answer.status, Status::Ok | Status::NeedsApproval) {
             answer.fields.clear();
@@ -246,7 +246,7 @@ fn a_409_refreshes_evidence_once_and_retries_with_a_new_nonce() {
     let first = asked(client.ask(&want(), at(0)));
     let refresh = asked(hear(&client, &first, status(409), 10));
     assert_eq!(refresh.method, "GET");
-    let second = asked(hear(&client, &refresh, ok(testing::document()), 20));
+    let second = asked(hear(&client, &refresh, ok(fixture::document()), 20));
     assert_ne!(first.body, second.body);
     assert_eq!(failed(hear(&client, &second, status(409), 30)), KeyServiceFault::Unreachable);
     // Within ten seconds nobody on the path can make us fetch it again.
@@ -278,7 +278,7 @@ fn rubbish_replayed_and_swapped_replies_end_as_not_authentic() {
         let mut call = asked(client.ask(&want(), at(1)));
         let end = loop {
             let evidence = call.method == "GET";
-            let body = if evidence { testing::document() } else { body.clone() };
+            let body = if evidence { fixture::document() } else { body.clone() };
             match hear(&client, &call, ok(body), 2) {
                 Turn::Ask(next) => call = next,
                 Turn::Failed(fault) => break fault,
@@ -307,7 +307,7 @@ fn bad_evidence_is_refused_and_good_evidence_survives_it() {
     let client = client(Role::Credential);
     let call = asked(client.ask(&want(), at(0)));
     let forged = crate::evidence::simulate(
-        &testing::runtime().to_bytes(),
+        &fixture::runtime().to_bytes(),
         &zeroize::Zeroizing::new([9; 32]),
     );
     assert_eq!(failed(hear(&client, &call, ok(forged.clone()), 1)), KeyServiceFault::Evidence);
@@ -322,8 +322,8 @@ fn bad_evidence_is_refused_and_good_evidence_survives_it() {
 fn an_old_epoch_that_is_replayed_is_refused() {
     let client = client(Role::Credential);
     let with_epoch = |epoch| {
-        let runtime = crate::evidence::Runtime { epoch, ..testing::runtime() };
-        let seed = zeroize::Zeroizing::new(testing::DEV_SEED);
+        let runtime = crate::evidence::Runtime { epoch, ..fixture::runtime() };
+        let seed = zeroize::Zeroizing::new(fixture::DEV_SEED);
         crate::evidence::simulate(&runtime.to_bytes(), &seed)
     };
     let call = asked(client.ask(&want(), at(0)));
@@ -343,22 +343,22 @@ fn a_clock_that_jumps_back_wipes_evidence_and_cache() {
 }
 
 fn service_reply_at(call: &Call, now: u64) -> Vec<u8> {
-    let opened = service::open(&call.body, &[&testing::epoch_key()]).unwrap();
-    let Ok(verified) = opened.verify(&testing::identity().public_key(), UnixMillis(now)) else {
+    let opened = service::open(&call.body, &[&fixture::epoch_key()]).unwrap();
+    let Ok(verified) = opened.verify(&fixture::identity().public_key(), UnixMillis(now)) else {
         panic!("verifies")
     };
-    let mut answer = testing::release_answer();
+    let mut answer = fixture::release_answer();
     answer.not_after = UnixMillis(now + 60_000);
-    verified.seal(&Answer::Release(answer), &testing::reply_entropy()).unwrap()
+    verified.seal(&Answer::Release(answer), &fixture::reply_entropy()).unwrap()
 }
 
 #[test]
 fn a_known_key_is_cached_three_seconds_and_an_unknown_one_five() {
-    let id = testing::key_id("AbCd0123");
+    let id = fixture::key_id("AbCd0123");
     for (reply, kept) in [(known as fn(&Message) -> Answer, 3000), (unknown, 5000)] {
         let client = client(Role::Gate);
         let call = asked(client.find(&id, at(0)));
-        let call = asked(Directory::heard(&client, call.id, ok(testing::document()), at(0)));
+        let call = asked(Directory::heard(&client, call.id, ok(fixture::document()), at(0)));
         let found = answered(Directory::heard(&client, call.id, ok(serve(&call, reply)), at(0)));
         assert_eq!(found.is_some(), kept == 3000);
         assert_eq!(answered(client.find(&id, at(kept - 1))), found);
@@ -369,7 +369,7 @@ fn a_known_key_is_cached_three_seconds_and_an_unknown_one_five() {
 #[test]
 fn a_record_of_another_key_or_tenant_is_not_authentic() {
     let other_key = |_: &Message| {
-        let entries = vec![(testing::key_id("OtherKey"), Some(testing::key_entry()))];
+        let entries = vec![(fixture::key_id("OtherKey"), Some(fixture::key_entry()))];
         Answer::Directory(directory::Answer { entries })
     };
     let other_tenant = |message: &Message| {
@@ -380,8 +380,8 @@ fn a_record_of_another_key_or_tenant_is_not_authentic() {
     let rows: [&dyn Fn(&Message) -> Answer; 2] = [&other_key, &other_tenant];
     for row in rows {
         let client = client(Role::Gate);
-        let call = asked(client.find(&testing::key_id("AbCd0123"), at(0)));
-        let call = asked(Directory::heard(&client, call.id, ok(testing::document()), at(0)));
+        let call = asked(client.find(&fixture::key_id("AbCd0123"), at(0)));
+        let call = asked(Directory::heard(&client, call.id, ok(fixture::document()), at(0)));
         let turn = Directory::heard(&client, call.id, ok(serve(&call, row)), at(0));
         assert_eq!(failed(turn), KeyServiceFault::NotAuthentic);
     }
@@ -390,15 +390,15 @@ fn a_record_of_another_key_or_tenant_is_not_authentic() {
 #[test]
 fn guessed_ids_run_into_the_bucket_and_known_keys_do_not() {
     let client = client(Role::Gate);
-    let good = testing::key_id("AbCd0123");
+    let good = fixture::key_id("AbCd0123");
     let call = asked(client.find(&good, at(0)));
-    let call = asked(Directory::heard(&client, call.id, ok(testing::document()), at(0)));
+    let call = asked(Directory::heard(&client, call.id, ok(fixture::document()), at(0)));
     answered(Directory::heard(&client, call.id, ok(serve(&call, known)), at(0)));
     for guess in 0..64 {
-        let call = asked(client.find(&testing::key_id(&format!("Guess{guess:03}")), at(1)));
+        let call = asked(client.find(&fixture::key_id(&format!("Guess{guess:03}")), at(1)));
         answered(Directory::heard(&client, call.id, ok(serve(&call, unknown)), at(1)));
     }
-    let guess = testing::key_id("Guess999");
+    let guess = fixture::key_id("Guess999");
     assert_eq!(failed(client.find(&guess, at(2))), KeyServiceFault::Local);
     asked(client.find(&good, at(4000)));
 }
@@ -406,7 +406,7 @@ fn guessed_ids_run_into_the_bucket_and_known_keys_do_not() {
 #[test]
 fn at_most_64_questions_are_in_flight_and_lost_ones_are_forgotten() {
     let client = client(Role::Gate);
-    let ids: Vec<_> = (0..=MAX_PENDING).map(|n| testing::key_id(&format!("Key{n:05}"))).collect();
+    let ids: Vec<_> = (0..=MAX_PENDING).map(|n| fixture::key_id(&format!("Key{n:05}"))).collect();
     let calls: Vec<_> = ids[..MAX_PENDING].iter().map(|id| asked(client.find(id, at(0)))).collect();
     assert_eq!(failed(client.find(&ids[MAX_PENDING], at(0))), KeyServiceFault::Local);
     Directory::abandon(&client, calls[0].id);
@@ -419,7 +419,7 @@ fn nothing_is_sealed_without_randomness_or_for_another_role() {
     let client = warm();
     let dark = Moment { now: NOW, entropy: Entropy([0; 32]) };
     assert_eq!(failed(client.ask(&want(), dark)), KeyServiceFault::Local);
-    assert_eq!(failed(client.find(&testing::key_id("AbCd0123"), at(0))), KeyServiceFault::Local);
+    assert_eq!(failed(client.find(&fixture::key_id("AbCd0123"), at(0))), KeyServiceFault::Local);
     assert_eq!(failed(hear(&client, &asked_again(), status(200), 0)), KeyServiceFault::Local);
 }
 
@@ -447,15 +447,15 @@ fn equal_randomness_never_seals_two_messages_alike() {
 fn a_batch_is_acknowledged_without_a_visible_status() {
     let client = client(Role::Audit);
     let unseen = |body| Ok(CallAnswer { status: None, body });
-    let call = asked(client.submit(&testing::batch(), at(0)));
-    let call = asked(Collector::heard(&client, call.id, unseen(testing::document()), at(0)));
+    let call = asked(client.submit(&fixture::batch(), at(0)));
+    let call = asked(Collector::heard(&client, call.id, unseen(fixture::document()), at(0)));
     let reply = serve(&call, |_| Answer::Audit(audit::Answer { next: 14 }));
     let done = answered(Collector::heard(&client, call.id, unseen(reply), at(0)));
     assert_eq!(done, Acknowledged { next: 14 });
-    let call = asked(client.submit(&testing::batch(), at(1)));
+    let call = asked(client.submit(&fixture::batch(), at(1)));
     let synthetic = unseen(b"upstream connect error".to_vec());
     assert_eq!(asked(Collector::heard(&client, call.id, synthetic, at(2))).method, "GET");
-    let call = asked(client.submit(&testing::batch(), at(3)));
+    let call = asked(client.submit(&fixture::batch(), at(3)));
     let refused = serve(&call, |_| Answer::Denied(Status::Denied));
     let turn = Collector::heard(&client, call.id, unseen(refused), at(3));
     assert_eq!(failed(turn), KeyServiceFault::NotReady);

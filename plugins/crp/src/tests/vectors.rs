@@ -11,7 +11,7 @@ use crate::envelope::{self, Reply, Request};
 use crate::message::{Answer, Message};
 use crate::service;
 use crate::suite::{self, Randomness};
-use crate::testing::{self, NOW};
+use crate::tests::fixture::{self, NOW};
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -23,33 +23,33 @@ fn private(ikm: &[u8]) -> String {
 
 fn parties() -> Value {
     json!({
-        "epoch_ikm": hex(&testing::EPOCH_IKM),
-        "epoch_private": private(&testing::EPOCH_IKM),
-        "kex": hex(testing::epoch_keys().public()),
-        "kex_id": hex(&envelope::kex_id(testing::epoch_keys().public())),
-        "identity_seed": hex(&testing::IDENTITY_SEED),
-        "identity_public": hex(&testing::identity().public_key()),
-        "R": String::from_utf8(testing::runtime().to_bytes()).unwrap(),
-        "R_sha256": hex(&Sha256::digest(testing::runtime().to_bytes())),
+        "epoch_ikm": hex(&fixture::EPOCH_IKM),
+        "epoch_private": private(&fixture::EPOCH_IKM),
+        "kex": hex(fixture::epoch_keys().public()),
+        "kex_id": hex(&envelope::kex_id(fixture::epoch_keys().public())),
+        "identity_seed": hex(&fixture::IDENTITY_SEED),
+        "identity_public": hex(&fixture::identity().public_key()),
+        "R": String::from_utf8(fixture::runtime().to_bytes()).unwrap(),
+        "R_sha256": hex(&Sha256::digest(fixture::runtime().to_bytes())),
     })
 }
 
 fn request_vector(message: &Message, body: &[u8]) -> (Value, suite::Psk) {
-    let mut random = Randomness::new(&testing::ASK_SEED);
+    let mut random = Randomness::new(&fixture::ASK_SEED);
     let nonce = random.draw::<16>();
     let reply_ikm = random.draw::<32>();
     let ephemeral_ikm = random.draw::<32>();
     let request = Request::parse(body).unwrap();
-    let hash = Sha256::digest(testing::runtime().to_bytes()).into();
+    let hash = Sha256::digest(fixture::runtime().to_bytes()).into();
     let info = envelope::request_info(&hash);
     let header = request.header.bytes();
     let (plain, psk) =
-        suite::open_base(&testing::epoch_keys(), &request.enc, &info, &header, request.sealed)
+        suite::open_base(&fixture::epoch_keys(), &request.enc, &info, &header, request.sealed)
             .unwrap();
     let (unsigned, signature) = plain.split_at(plain.len() - envelope::SIGNATURE);
     let signed = envelope::signed(&request.header, &request.enc, &hash, unsigned);
     let value = json!({
-        "seed": hex(&testing::ASK_SEED),
+        "seed": hex(&fixture::ASK_SEED),
         "nonce": hex(&*nonce),
         "reply_ikm": hex(&*reply_ikm),
         "reply_private": private(&*reply_ikm),
@@ -58,7 +58,7 @@ fn request_vector(message: &Message, body: &[u8]) -> (Value, suite::Psk) {
         "ephemeral_private": private(&*ephemeral_ikm),
         "ts_ms": NOW.0.to_string(),
         "gateway_id": hex(&unsigned[..16]),
-        "tenant": if matches!(message, Message::Enrol(_)) { "" } else { testing::TENANT },
+        "tenant": if matches!(message, Message::Enrol(_)) { "" } else { fixture::TENANT },
         "type": message.kind().name(),
         "HDR": hex(&header),
         "info": hex(&info),
@@ -74,14 +74,14 @@ fn request_vector(message: &Message, body: &[u8]) -> (Value, suite::Psk) {
 }
 
 fn reply_vector(message: &Message, body: &[u8], request: &[u8], psk: &suite::Psk) -> Value {
-    let mut random = Randomness::new(&testing::REPLY_SEED);
+    let mut random = Randomness::new(&fixture::REPLY_SEED);
     let ephemeral_ikm = random.draw::<32>();
     let reply = Reply::parse(body).unwrap();
-    let awaiting = testing::ask(message).1;
-    let tenant = if matches!(message, Message::Enrol(_)) { "" } else { testing::TENANT };
+    let awaiting = fixture::ask(message).1;
+    let tenant = if matches!(message, Message::Enrol(_)) { "" } else { fixture::TENANT };
     let aad = envelope::reply_aad(tenant, &message.subject(), &reply.nonce).unwrap();
     json!({
-        "seed": hex(&testing::REPLY_SEED),
+        "seed": hex(&fixture::REPLY_SEED),
         "ephemeral_ikm": hex(&*ephemeral_ikm),
         "ephemeral_private": private(&*ephemeral_ikm),
         "psk": hex(psk.bytes()),
@@ -96,13 +96,13 @@ fn reply_vector(message: &Message, body: &[u8], request: &[u8], psk: &suite::Psk
 }
 
 fn exchange_vector(message: &Message, answer: &Answer) -> Value {
-    let (body, _) = testing::ask(message);
-    let key = testing::epoch_key();
+    let (body, _) = fixture::ask(message);
+    let key = fixture::epoch_key();
     let verified = service::open(&body, &[&key])
         .unwrap()
-        .verify(&testing::identity().public_key(), NOW)
+        .verify(&fixture::identity().public_key(), NOW)
         .unwrap_or_else(|_| panic!("verifies"));
-    let reply = verified.seal(answer, &testing::reply_entropy()).unwrap();
+    let reply = verified.seal(answer, &fixture::reply_entropy()).unwrap();
     let (request, psk) = request_vector(message, &body);
     let reply = reply_vector(message, &reply, &body, &psk);
     json!({
@@ -208,7 +208,7 @@ fn check(name: &str, made: &Value) {
 
 #[test]
 fn each_type_of_message_makes_its_published_bytes() {
-    for (message, answer) in testing::exchanges() {
+    for (message, answer) in fixture::exchanges() {
         check(message.kind().name(), &exchange_vector(&message, &answer));
     }
 }
@@ -216,24 +216,24 @@ fn each_type_of_message_makes_its_published_bytes() {
 #[test]
 fn refusals_make_their_published_bytes() {
     use crate::message::{Receipt, Status, release};
-    let (message, _) = testing::exchanges().swap_remove(0);
+    let (message, _) = fixture::exchanges().swap_remove(0);
     let refused = release::Answer::refused(Status::Denied, [0xb1; 32], Receipt::default());
     check("release-denied", &exchange_vector(&message, &Answer::Release(refused)));
-    let (message, _) = testing::exchanges().swap_remove(2);
+    let (message, _) = fixture::exchanges().swap_remove(2);
     check("directory-denied", &exchange_vector(&message, &Answer::Denied(Status::Denied)));
 }
 
 #[test]
 fn evidence_makes_its_published_bytes() {
-    let runtime_hash: [u8; 32] = Sha256::digest(testing::runtime().to_bytes()).into();
+    let runtime_hash: [u8; 32] = Sha256::digest(fixture::runtime().to_bytes()).into();
     check(
         "evidence",
         &json!({
             "parties": parties(),
-            "development_seed": hex(&testing::DEV_SEED),
-            "development_public": hex(&testing::identity_of(testing::DEV_SEED).public_key()),
+            "development_seed": hex(&fixture::DEV_SEED),
+            "development_public": hex(&fixture::identity_of(fixture::DEV_SEED).public_key()),
             "signed": hex(&[b"crp/1 sim\0".as_slice(), &runtime_hash].concat()),
-            "document": String::from_utf8(testing::document()).unwrap(),
+            "document": String::from_utf8(fixture::document()).unwrap(),
         }),
     );
 }

@@ -9,15 +9,15 @@ use crate::exchange::NotAuthentic;
 use crate::message::{Answer, Kind, Message, Receipt, Status, Subject, audit, release};
 use crate::service::{self, ClearError, EpochKey, Opened, Reason, SealError, Verified};
 use crate::suite::{self, KeyPair, Randomness, ReplyBinding, Sender};
-use crate::testing::{self, NOW};
+use crate::tests::fixture::{self, NOW};
 use crate::wire::Writer;
 
 fn release_message() -> Message {
-    Message::Release(testing::release_request())
+    Message::Release(fixture::release_request())
 }
 
 fn open(body: &[u8]) -> Result<Opened, ClearError> {
-    service::open(body, &[&testing::epoch_key()])
+    service::open(body, &[&fixture::epoch_key()])
 }
 
 fn clear_error(body: &[u8]) -> Option<ClearError> {
@@ -25,7 +25,7 @@ fn clear_error(body: &[u8]) -> Option<ClearError> {
 }
 
 fn verified(body: &[u8]) -> Verified {
-    match open(body).unwrap().verify(&testing::identity().public_key(), NOW) {
+    match open(body).unwrap().verify(&fixture::identity().public_key(), NOW) {
         Ok(verified) => verified,
         Err(refused) => panic!("{:?}", refused.reason),
     }
@@ -33,14 +33,14 @@ fn verified(body: &[u8]) -> Verified {
 
 /// Seals a plaintext of the test's own making to the epoch key.
 fn sealed(kind: Kind, unsigned: &[u8], runtime_hash: &[u8; 32]) -> Vec<u8> {
-    let evidence = testing::evidence();
+    let evidence = fixture::evidence();
     let header = Header::new(kind, evidence.kex());
     let info = envelope::request_info(evidence.runtime_hash());
     let mut random = Randomness::new(&[3; 32]);
     let sender = Sender::base(evidence.kex(), &info, &mut random).unwrap();
     let enc = *sender.enc();
     let signature =
-        testing::identity().sign(&envelope::signed(&header, &enc, runtime_hash, unsigned));
+        fixture::identity().sign(&envelope::signed(&header, &enc, runtime_hash, unsigned));
     let plain = [unsigned, signature.as_slice()].concat();
     let (sealed, _) = sender.seal(&header.bytes(), &plain).unwrap();
     Request { header, enc, sealed: &sealed }.bytes().unwrap()
@@ -49,11 +49,11 @@ fn sealed(kind: Kind, unsigned: &[u8], runtime_hash: &[u8; 32]) -> Vec<u8> {
 /// `P` of a release whose tags are `tags`, with `tail` after the message.
 fn unsigned(tags: &[(u8, &[u8])], flags: u16, padding: &[u8]) -> Vec<u8> {
     let mut writer = Writer::new(1024);
-    writer.put(&testing::GATEWAY);
+    writer.put(&fixture::GATEWAY);
     writer.u64(NOW.0);
     writer.put(&[9; 16]);
     writer.put(KeyPair::derive(&[8; 32]).public());
-    for text in [testing::TENANT, "agent-7", "slack", "slack.example:443", "POST"] {
+    for text in [fixture::TENANT, "agent-7", "slack", "slack.example:443", "POST"] {
         writer.lp8(text.as_bytes()).unwrap();
     }
     writer.put(&[0xca; 32]);
@@ -75,7 +75,7 @@ const PATH: (u8, &[u8]) = (3, b"/api");
 const BINDING: (u8, &[u8]) = (4, &[4; 32]);
 
 fn plain_error(unsigned: &[u8]) -> Option<ClearError> {
-    clear_error(&sealed(Kind::Release, unsigned, testing::evidence().runtime_hash()))
+    clear_error(&sealed(Kind::Release, unsigned, fixture::evidence().runtime_hash()))
 }
 
 #[test]
@@ -109,7 +109,7 @@ fn a_plaintext_is_read_in_its_one_encoding_only() {
 
 #[test]
 fn a_request_is_refused_in_clear_with_one_status_each() {
-    let (body, _) = testing::ask(&release_message());
+    let (body, _) = fixture::ask(&release_message());
     let with = |at: usize, value: u8| {
         let mut changed = body.clone();
         changed[at] = value;
@@ -139,14 +139,14 @@ fn a_request_is_refused_in_clear_with_one_status_each() {
 
 #[test]
 fn a_request_opens_only_with_the_key_and_runtime_data_it_was_sealed_to() {
-    let (body, _) = testing::ask(&release_message());
-    let other = EpochKey::new(KeyPair::derive(&[1; 32]), testing::runtime().to_bytes());
+    let (body, _) = fixture::ask(&release_message());
+    let other = EpochKey::new(KeyPair::derive(&[1; 32]), fixture::runtime().to_bytes());
     assert_eq!(service::open(&body, &[&other]).err(), Some(ClearError::UnknownKey));
     assert_eq!(service::open(&body, &[]).err(), Some(ClearError::UnknownKey));
-    let later = Runtime { epoch: 8, ..testing::runtime() };
-    let other_runtime = EpochKey::new(testing::epoch_keys(), later.to_bytes());
+    let later = Runtime { epoch: 8, ..fixture::runtime() };
+    let other_runtime = EpochKey::new(fixture::epoch_keys(), later.to_bytes());
     assert_eq!(service::open(&body, &[&other_runtime]).err(), Some(ClearError::Envelope));
-    assert!(service::open(&body, &[&other, &testing::epoch_key()]).is_ok());
+    assert!(service::open(&body, &[&other, &fixture::epoch_key()]).is_ok());
 }
 
 fn reason(body: &[u8], key: [u8; 32], now: UnixMillis) -> Option<Reason> {
@@ -155,11 +155,11 @@ fn reason(body: &[u8], key: [u8; 32], now: UnixMillis) -> Option<Reason> {
 
 #[test]
 fn a_signature_by_another_key_or_over_other_runtime_data_is_refused() {
-    let key = testing::identity().public_key();
-    let (body, _) = testing::ask(&release_message());
+    let key = fixture::identity().public_key();
+    let (body, _) = fixture::ask(&release_message());
     assert_eq!(reason(&body, key, NOW), None);
     assert_eq!(
-        reason(&body, testing::identity_of([2; 32]).public_key(), NOW),
+        reason(&body, fixture::identity_of([2; 32]).public_key(), NOW),
         Some(Reason::Signature)
     );
     assert_eq!(reason(&body, [0; 32], NOW), Some(Reason::Signature), "small-order key");
@@ -170,8 +170,8 @@ fn a_signature_by_another_key_or_over_other_runtime_data_is_refused() {
 
 #[test]
 fn a_request_is_timely_within_sixty_seconds_both_ways() {
-    let key = testing::identity().public_key();
-    let (body, _) = testing::ask(&release_message());
+    let key = fixture::identity().public_key();
+    let (body, _) = fixture::ask(&release_message());
     let at = |offset: i64| reason(&body, key, UnixMillis(NOW.0.saturating_add_signed(offset)));
     assert_eq!((at(60_000), at(-60_000)), (None, None));
     assert_eq!((at(60_001), at(-60_001)), (Some(Reason::Clock), Some(Reason::Clock)));
@@ -179,11 +179,11 @@ fn a_request_is_timely_within_sixty_seconds_both_ways() {
 
 #[test]
 fn a_refusal_is_sealed_and_says_only_its_status() {
-    for (message, _) in testing::exchanges() {
-        let (body, awaiting) = testing::ask(&message);
+    for (message, _) in fixture::exchanges() {
+        let (body, awaiting) = fixture::ask(&message);
         let opened = open(&body).unwrap();
         let reply =
-            opened.deny(Status::Denied, Receipt::default(), &testing::reply_entropy()).unwrap();
+            opened.deny(Status::Denied, Receipt::default(), &fixture::reply_entropy()).unwrap();
         match awaiting.open(&reply).unwrap() {
             Answer::Denied(status) => assert_eq!(status, Status::Denied),
             Answer::Release(answer) => {
@@ -197,9 +197,9 @@ fn a_refusal_is_sealed_and_says_only_its_status() {
 
 #[test]
 fn every_answer_comes_back_as_it_was_given() {
-    for (message, answer) in testing::exchanges() {
-        let (body, awaiting) = testing::ask(&message);
-        let reply = verified(&body).seal(&answer, &testing::reply_entropy()).unwrap();
+    for (message, answer) in fixture::exchanges() {
+        let (body, awaiting) = fixture::ask(&message);
+        let reply = verified(&body).seal(&answer, &fixture::reply_entropy()).unwrap();
         let mut given = Writer::new(1024);
         answer.encode(&mut given).unwrap();
         assert_eq!(awaiting.open_bytes(&reply).unwrap().as_slice(), given.bytes());
@@ -210,9 +210,9 @@ fn every_answer_comes_back_as_it_was_given() {
 
 #[test]
 fn a_reply_that_was_changed_cut_or_swapped_is_not_authentic() {
-    let (body, awaiting) = testing::ask(&release_message());
-    let answer = Answer::Release(testing::release_answer());
-    let reply = verified(&body).seal(&answer, &testing::reply_entropy()).unwrap();
+    let (body, awaiting) = fixture::ask(&release_message());
+    let answer = Answer::Release(fixture::release_answer());
+    let reply = verified(&body).seal(&answer, &fixture::reply_entropy()).unwrap();
     assert!(awaiting.open(&reply).is_ok());
     for at in 0..reply.len() {
         let mut changed = reply.clone();
@@ -221,9 +221,9 @@ fn a_reply_that_was_changed_cut_or_swapped_is_not_authentic() {
         assert_eq!(awaiting.open(&reply[..at]).err(), Some(NotAuthentic), "cut at {at}");
     }
     assert_eq!(awaiting.open(&[reply.as_slice(), b"x"].concat()).err(), Some(NotAuthentic));
-    let (other_body, other) = testing::ask_at(&release_message(), NOW, &[7; 32]);
+    let (other_body, other) = fixture::ask_at(&release_message(), NOW, &[7; 32]);
     assert_eq!(other.open(&reply).err(), Some(NotAuthentic), "reply to another request");
-    let other_reply = verified(&other_body).seal(&answer, &testing::reply_entropy()).unwrap();
+    let other_reply = verified(&other_body).seal(&answer, &fixture::reply_entropy()).unwrap();
     let mut our_nonce = other_reply;
     our_nonce[2..18].copy_from_slice(&reply[2..18]);
     assert_eq!(awaiting.open(&our_nonce).err(), Some(NotAuthentic), "our nonce, their reply");
@@ -231,11 +231,11 @@ fn a_reply_that_was_changed_cut_or_swapped_is_not_authentic() {
 
 /// A reply by someone who holds all keys but speaks of other names.
 fn reply_for(tenant: &str, subject: &Subject) -> Vec<u8> {
-    let (body, _) = testing::ask(&release_message());
+    let (body, _) = fixture::ask(&release_message());
     let request = Request::parse(&body).unwrap();
-    let info = envelope::request_info(testing::evidence().runtime_hash());
+    let info = envelope::request_info(fixture::evidence().runtime_hash());
     let (plain, psk) = suite::open_base(
-        &testing::epoch_keys(),
+        &fixture::epoch_keys(),
         &request.enc,
         &info,
         &request.header.bytes(),
@@ -250,7 +250,7 @@ fn reply_for(tenant: &str, subject: &Subject) -> Vec<u8> {
         aad: &envelope::reply_aad(tenant, subject, &nonce).unwrap(),
     };
     let mut answer = Writer::new(1024);
-    Answer::Release(testing::release_answer()).encode(&mut answer).unwrap();
+    Answer::Release(fixture::release_answer()).encode(&mut answer).unwrap();
     let reply_key: [u8; 32] = plain[40..72].try_into().unwrap();
     let mut random = Randomness::new(&[6; 32]);
     let (enc, sealed) = suite::seal_psk(&reply_key, &binding, answer.bytes(), &mut random).unwrap();
@@ -259,14 +259,14 @@ fn reply_for(tenant: &str, subject: &Subject) -> Vec<u8> {
 
 #[test]
 fn a_reply_that_speaks_of_another_tenant_agent_credential_or_host_is_not_authentic() {
-    let (_, awaiting) = testing::ask(&release_message());
+    let (_, awaiting) = fixture::ask(&release_message());
     let ours = release_message().subject();
-    assert!(awaiting.open(&reply_for(testing::TENANT, &ours)).is_ok());
+    assert!(awaiting.open(&reply_for(fixture::TENANT, &ours)).is_ok());
     let swapped = [
         ("other", ours.clone()),
-        (testing::TENANT, Subject { agent: "agent-8".into(), ..ours.clone() }),
-        (testing::TENANT, Subject { credential: "github".into(), ..ours.clone() }),
-        (testing::TENANT, Subject { host: "evil.example:443".into(), ..ours }),
+        (fixture::TENANT, Subject { agent: "agent-8".into(), ..ours.clone() }),
+        (fixture::TENANT, Subject { credential: "github".into(), ..ours.clone() }),
+        (fixture::TENANT, Subject { host: "evil.example:443".into(), ..ours }),
     ];
     for (tenant, subject) in swapped {
         assert_eq!(awaiting.open(&reply_for(tenant, &subject)).err(), Some(NotAuthentic));
@@ -275,13 +275,13 @@ fn a_reply_that_speaks_of_another_tenant_agent_credential_or_host_is_not_authent
 
 #[test]
 fn an_answer_of_another_type_or_without_a_usable_reply_key_is_not_sealed() {
-    let (body, _) = testing::ask(&release_message());
+    let (body, _) = fixture::ask(&release_message());
     let wrong = Answer::Audit(audit::Answer { next: 1 });
-    let entropy = testing::reply_entropy();
+    let entropy = fixture::reply_entropy();
     assert_eq!(verified(&body).seal(&wrong, &entropy).err(), Some(SealError::WrongAnswer));
     let mut plain = unsigned(&[DIGEST, PATH, BINDING], 0, b"");
     plain[40..72].fill(0);
-    let body = sealed(Kind::Release, &plain, testing::evidence().runtime_hash());
+    let body = sealed(Kind::Release, &plain, fixture::evidence().runtime_hash());
     let refused = release::Answer::refused(Status::Denied, [4; 32], Receipt::default());
     let sealed = verified(&body).seal(&Answer::Release(refused), &Entropy([1; 32]));
     assert_eq!(sealed.err(), Some(SealError::ReplyKey));
@@ -289,10 +289,10 @@ fn an_answer_of_another_type_or_without_a_usable_reply_key_is_not_sealed() {
 
 #[test]
 fn an_audit_batch_that_does_not_fit_is_not_sent() {
-    let mut batch = testing::batch();
+    let mut batch = fixture::batch();
     batch.records = vec![vec![b'r'; 20_000]; 3];
     assert!(audit::fits(&batch));
-    let (body, _) = testing::ask(&Message::Audit(audit::Request { batch: batch.clone() }));
+    let (body, _) = fixture::ask(&Message::Audit(audit::Request { batch: batch.clone() }));
     assert!(body.len() <= MAX_BODY && open(&body).is_ok());
     batch.records.push(vec![b'r'; 2000]);
     assert!(!audit::fits(&batch));

@@ -1,0 +1,6 @@
+//! Tests of both sides together: every refusal, the published vectors, and the parties
+//! they are played with.
+
+pub(crate) mod fixture;
+mod refusals;
+mod vectors;
