@@ -66,6 +66,11 @@ struct WireTls {
 struct WireLimits {
     /// Requests served at a time, 1 to 4096. Default 128; beyond it 503.
     in_flight: usize,
+    /// Connections open at a time, 1 to 65536. Default 1024; one more is closed at once.
+    connections: usize,
+    /// Seconds that a connection may go without a request, from its first moment on, 1 to
+    /// 300. Default 10.
+    idle_seconds: u64,
     /// Seconds for one request from its first byte, 1 to 60. Default 5.
     request_seconds: u64,
     /// Seconds a gateway may keep a released value, 0 to 300. Default 60.
@@ -74,7 +79,13 @@ struct WireLimits {
 
 impl Default for WireLimits {
     fn default() -> Self {
-        Self { in_flight: 128, request_seconds: 5, release_seconds: 60 }
+        Self {
+            in_flight: 128,
+            connections: 1024,
+            idle_seconds: 10,
+            request_seconds: 5,
+            release_seconds: 60,
+        }
     }
 }
 
@@ -119,6 +130,10 @@ pub enum Tls {
 pub struct Limits {
     /// Requests at a time.
     pub in_flight: usize,
+    /// Connections at a time.
+    pub connections: usize,
+    /// How long a connection may go without a request.
+    pub idle: Duration,
     /// Time for one request.
     pub request: Duration,
     /// How long a gateway may keep a value.
@@ -173,7 +188,7 @@ impl Config {
                 },
             },
             evidence: wire.evidence,
-            limits: limits(&wire.limits)?,
+            limits: limits(wire.limits)?,
             data_dir,
         })
     }
@@ -181,18 +196,13 @@ impl Config {
     /// Defaults around `data_dir`, on a free port of 127.0.0.1.
     #[must_use]
     pub fn local(data_dir: &Path) -> Self {
-        let defaults = WireLimits::default();
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             data_dir: data_dir.to_owned(),
             database: Database::File(data_dir.join("keys.sqlite")),
             tls: Tls::Own,
             evidence: Evidence::Sim,
-            limits: Limits {
-                in_flight: defaults.in_flight,
-                request: Duration::from_secs(defaults.request_seconds),
-                release_ttl: Duration::from_secs(defaults.release_seconds.into()),
-            },
+            limits: WireLimits::default().into(),
         }
     }
 }
@@ -217,21 +227,32 @@ fn database(url: Option<&str>, data_dir: &Path) -> Result<Database, ConfigError>
     }
 }
 
-fn limits(wire: &WireLimits) -> Result<Limits, ConfigError> {
-    if !(1..=4096).contains(&wire.in_flight) {
-        return Err(problem("limits.in_flight", "expected 1 to 4096"));
+fn limits(wire: WireLimits) -> Result<Limits, ConfigError> {
+    let rows = [
+        ("in_flight", wire.in_flight as u64, 1, 4096),
+        ("connections", wire.connections as u64, 1, 65_536),
+        ("idle_seconds", wire.idle_seconds, 1, 300),
+        ("request_seconds", wire.request_seconds, 1, 60),
+        ("release_seconds", wire.release_seconds.into(), 0, 300),
+    ];
+    for (name, value, least, most) in rows {
+        if !(least..=most).contains(&value) {
+            return Err(problem(&format!("limits.{name}"), format!("expected {least} to {most}")));
+        }
     }
-    if !(1..=60).contains(&wire.request_seconds) {
-        return Err(problem("limits.request_seconds", "expected 1 to 60"));
+    Ok(wire.into())
+}
+
+impl From<WireLimits> for Limits {
+    fn from(wire: WireLimits) -> Self {
+        Self {
+            in_flight: wire.in_flight,
+            connections: wire.connections,
+            idle: Duration::from_secs(wire.idle_seconds),
+            request: Duration::from_secs(wire.request_seconds),
+            release_ttl: Duration::from_secs(wire.release_seconds.into()),
+        }
     }
-    if wire.release_seconds > 300 {
-        return Err(problem("limits.release_seconds", "expected 0 to 300"));
-    }
-    Ok(Limits {
-        in_flight: wire.in_flight,
-        request: Duration::from_secs(wire.request_seconds),
-        release_ttl: Duration::from_secs(wire.release_seconds.into()),
-    })
 }
 
 fn problem(path: &str, message: impl Into<String>) -> ConfigError {
@@ -270,6 +291,8 @@ mod tests {
             ("data_dir: d\nlisten: 0.0.0.0:1\n", "listen: expected a loopback address"),
             ("data_dir: d\ndatabase: mysql://x\n", "database: expected sqlite"),
             ("data_dir: d\nlimits: {in_flight: 0}\n", "limits.in_flight"),
+            ("data_dir: d\nlimits: {connections: 0}\n", "limits.connections: expected 1 to 65536"),
+            ("data_dir: d\nlimits: {idle_seconds: 301}\n", "limits.idle_seconds"),
             ("data_dir: d\nlimits: {request_seconds: 61}\n", "limits.request_seconds"),
             ("data_dir: d\nlimits: {release_seconds: 301}\n", "limits.release_seconds"),
             ("data_dir: d\ncolour: red\n", "colour"),

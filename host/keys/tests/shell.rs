@@ -3,9 +3,10 @@
 
 mod support;
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
+use std::time::Duration;
 
 use postern_crp::Role;
 use postern_crp::message::Status;
@@ -145,6 +146,66 @@ async fn those_who_send_slowly_do_not_keep_others_out() {
         let answer = exchange(address, &roots, request("GET", "/ready", "", b""));
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
         drop(slow);
+    });
+    asked.await.unwrap();
+    running.stop().await;
+}
+
+/// Reads to the end, and says how the connection ended: with a clean end or a reset.
+fn ended(mut stream: StreamOwned<ClientConnection, TcpStream>) -> bool {
+    stream.sock.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let end = stream.read_to_end(&mut Vec::new());
+    !end.is_err_and(|e| matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_asks_nothing_is_closed() {
+    let mut world = World::on_disk().await;
+    world.config.limits.idle = Duration::from_millis(300);
+    let running = http::start(world.service.clone(), &world.config).await.unwrap();
+    let (address, roots) = (running.address(), roots(&world));
+    let asked = tokio::task::spawn_blocking(move || {
+        let handshake_only = || {
+            let mut stream = connect(address, &roots);
+            stream.conn.complete_io(&mut stream.sock).unwrap();
+            stream
+        };
+        let mut half_a_head = handshake_only();
+        half_a_head.write_all(b"GET /health HTTP/1.1\r\nhost: ").unwrap();
+        let mut after_a_request = handshake_only();
+        after_a_request.write_all(b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
+        let mut preface_only = handshake_only();
+        preface_only.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").unwrap();
+        let rows = [handshake_only(), half_a_head, after_a_request, preface_only];
+        for (at, stream) in rows.into_iter().enumerate() {
+            assert!(ended(stream), "row {at}");
+        }
+        // Not even TLS.
+        let mut silent = TcpStream::connect(address).unwrap();
+        silent.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        let end = silent.read(&mut [0]);
+        assert!(!end.is_err_and(|e| e.kind() == ErrorKind::WouldBlock), "still open");
+    });
+    asked.await.unwrap();
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_more_connections_are_open_than_the_limit_says() {
+    let mut world = World::on_disk().await;
+    world.config.limits.connections = 2;
+    let running = http::start(world.service.clone(), &world.config).await.unwrap();
+    let (address, roots) = (running.address(), roots(&world));
+    let asked = tokio::task::spawn_blocking(move || {
+        let open = || {
+            let mut stream = connect(address, &roots);
+            stream.conn.complete_io(&mut stream.sock).map(|_| stream)
+        };
+        let (first, _second) = (open().unwrap(), open().unwrap());
+        assert!(open().is_err(), "a third");
+        drop(first);
+        let again = (0..1000).find_map(|_| open().ok());
+        assert!(again.is_some(), "the place of one that left");
     });
     asked.await.unwrap();
     running.stop().await;

@@ -1,9 +1,10 @@
 //! The HTTP shell: TLS, limits, and one line from each path to the service.
 //!
 //! Owns the clock and the sockets of this crate and decides nothing. Plain HTTP is not
-//! served. Invariant: a request is bounded in size and time before the service sees it,
+//! served. Invariant: connections are bounded in number and in idle time, a request is bounded in size and time before the service sees it,
 //! and every answer says when its evidence is simulated.
 
+mod door;
 mod routes;
 
 use std::net::{SocketAddr, TcpListener};
@@ -42,21 +43,14 @@ pub async fn start(service: Service, config: &Config) -> Result<Running, Fault> 
     listener.set_nonblocking(true).map_err(|e| listen_fault(config, &e))?;
     let address = listener.local_addr().map_err(|e| listen_fault(config, &e))?;
     let handle = Handle::new();
+    let limits = config.limits;
+    let door = door::Door::new(limits.connections, limits.idle);
     let mut server = axum_server::from_tcp_rustls(listener, tls)
         .map_err(|e| listen_fault(config, &e))?
+        .map(|acceptor| acceptor.acceptor(door))
         .handle(handle.clone());
-    let limit = config.limits.request;
-    server
-        .http_builder()
-        .http1()
-        .timer(hyper_util::rt::TokioTimer::new())
-        .header_read_timeout(limit);
-    server
-        .http_builder()
-        .http2()
-        .timer(hyper_util::rt::TokioTimer::new())
-        .max_concurrent_streams(64);
-    let app = routes::router(service.clone(), config.limits).into_make_service();
+    server.http_builder().http2().max_concurrent_streams(64);
+    let app = routes::router(service.clone(), limits).into_make_service();
     let server = tokio::spawn(async move { server.serve(app).await });
     let upkeep = tokio::spawn(upkeep(service.clone()));
     Ok(Running { address, service, handle, server, upkeep })

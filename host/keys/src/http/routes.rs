@@ -2,18 +2,19 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::{Extension, Router};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as B64;
 use postern_crp::envelope::MAX_BODY;
 use serde::Deserialize;
 use tokio::sync::Semaphore;
 
+use super::door::Activity;
 use super::now;
 use crate::config::Limits;
 use crate::operator_auth::{self, Fields};
@@ -55,7 +56,12 @@ pub(super) fn router(service: Service, limits: Limits) -> Router {
 }
 
 /// The content, a place, the answer: all of it within the time of one request.
-async fn serve(State(shell): State<Shell>, request: Request) -> Response {
+async fn serve(
+    State(shell): State<Shell>,
+    Extension(activity): Extension<Activity>,
+    request: Request,
+) -> Response {
+    let _busy = activity.begin();
     let answer = tokio::time::timeout(shell.limits.request, shell.work(request)).await;
     respond(answer.unwrap_or_else(|_| HttpAnswer::empty(503)))
 }
