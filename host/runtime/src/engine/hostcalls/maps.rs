@@ -1,0 +1,90 @@
+//! Header maps and trailers, of the stream or of a call-out's answer.
+
+use crate::engine::guest::{Answer, Guest, Out, Span};
+use crate::engine::host::Lent;
+use crate::engine::pairs;
+use crate::view::{MapKind, Pairs, Status};
+
+pub(in crate::engine) fn pairs(guest: &mut Guest, map: u32, out: Out) -> Answer {
+    let pairs = all(guest, map)?;
+    guest.give(&pairs::encode(&pairs), out)
+}
+
+pub(in crate::engine) fn size(guest: &mut Guest, map: u32, out: u32) -> Answer {
+    let size = pairs::size(&all(guest, map)?);
+    Ok(guest.put_u32(out, u32::try_from(size).map_err(|_| Status::InternalFailure)?)?)
+}
+
+pub(in crate::engine) fn set_pairs(guest: &mut Guest, map: u32, new: Span) -> Answer {
+    let map = writable(map)?;
+    let new = pairs::decode(guest.bytes(new)?).ok_or(Status::BadArgument)?;
+    Ok(guest.host().view()?.set_pairs(map, new)?)
+}
+
+pub(in crate::engine) fn value(guest: &mut Guest, map: u32, name: Span, out: Out) -> Answer {
+    let name = guest.bytes(name)?.to_ascii_lowercase();
+    let value = match kind(map)? {
+        map @ (MapKind::CallHeaders | MapKind::CallTrailers) => joined(answer(guest, map)?, &name),
+        map => guest.host().view()?.value(map, &name)?,
+    };
+    guest.give(&value.ok_or(Status::NotFound)?, out)
+}
+
+pub(in crate::engine) fn add(guest: &mut Guest, map: u32, name: Span, value: Span) -> Answer {
+    let (map, view) = (writable(map)?, guest.host().view()?);
+    let name = guest.bytes(name)?.to_ascii_lowercase();
+    Ok(view.add(map, &name, guest.bytes(value)?)?)
+}
+
+pub(in crate::engine) fn replace(guest: &mut Guest, map: u32, name: Span, value: Span) -> Answer {
+    let (map, view) = (writable(map)?, guest.host().view()?);
+    let name = guest.bytes(name)?.to_ascii_lowercase();
+    Ok(view.replace(map, &name, guest.bytes(value)?)?)
+}
+
+pub(in crate::engine) fn remove(guest: &mut Guest, map: u32, name: Span) -> Answer {
+    let (map, view) = (writable(map)?, guest.host().view()?);
+    Ok(view.remove(map, &guest.bytes(name)?.to_ascii_lowercase())?)
+}
+
+fn all(guest: &Guest, map: u32) -> Result<Pairs, Status> {
+    match kind(map)? {
+        map @ (MapKind::CallHeaders | MapKind::CallTrailers) => answer(guest, map).cloned(),
+        map => guest.host().view()?.pairs(map),
+    }
+}
+
+/// The answer that is being delivered; at any other time there is no such map.
+fn answer<'a>(guest: &'a Guest, map: MapKind) -> Result<&'a Pairs, Status> {
+    match (&guest.host().lent, map) {
+        (Lent::Answer(answer), MapKind::CallHeaders) => Ok(&answer.headers),
+        (Lent::Answer(answer), _) => Ok(&answer.trailers),
+        _ => Err(Status::BadArgument),
+    }
+}
+
+fn joined(pairs: &Pairs, name: &[u8]) -> Option<Vec<u8>> {
+    let lines = pairs.iter().filter(|(line, _)| line == name);
+    let values: Vec<&[u8]> = lines.map(|(_, value)| value.as_slice()).collect();
+    (!values.is_empty()).then(|| values.join(&b','))
+}
+
+/// gRPC's two maps do not exist here, as they do not in Envoy outside of a gRPC call-out.
+fn kind(map: u32) -> Result<MapKind, Status> {
+    Ok(match map {
+        0 => MapKind::RequestHeaders,
+        1 => MapKind::RequestTrailers,
+        2 => MapKind::ResponseHeaders,
+        3 => MapKind::ResponseTrailers,
+        6 => MapKind::CallHeaders,
+        7 => MapKind::CallTrailers,
+        _ => return Err(Status::BadArgument),
+    })
+}
+
+fn writable(map: u32) -> Result<MapKind, Status> {
+    match kind(map)? {
+        MapKind::CallHeaders | MapKind::CallTrailers => Err(Status::BadArgument),
+        map => Ok(map),
+    }
+}

@@ -1,0 +1,271 @@
+//! One machine: an instance of a module, the plugins configured in it and its end.
+//!
+//! Invariant: a machine that has trapped is never entered again; every later call answers
+//! with the same [`Trapped`].
+
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use wasmtime::{Store, StoreLimitsBuilder, TypedFunc, WasmParams, WasmResults};
+
+use crate::view::Services;
+
+use super::callbacks::{Callback, Callbacks, Finder};
+use super::fault::{StartError, Trapped};
+use super::host::{Context, Host, Lent, Root};
+use super::{Program, machine};
+
+/// Settings of one machine (`vm_config`, and limits that Envoy does not have).
+#[derive(Debug, Clone)]
+pub struct VmSettings {
+    /// `vm_id`.
+    pub vm_id: String,
+    /// `configuration` of the VM, as bytes.
+    pub configuration: Vec<u8>,
+    /// Environment variables, whole: nothing is taken from the process.
+    pub environment: Vec<(String, String)>,
+    /// Most bytes of linear memory.
+    pub memory: usize,
+    /// Longest time of a callback.
+    pub deadline: Duration,
+    /// Longest time of starting and configuring.
+    pub start_deadline: Duration,
+}
+
+impl Default for VmSettings {
+    fn default() -> Self {
+        Self {
+            vm_id: String::new(),
+            configuration: Vec::new(),
+            environment: Vec::new(),
+            memory: 1 << 30,
+            deadline: Duration::from_millis(100),
+            start_deadline: Duration::from_secs(10),
+        }
+    }
+}
+
+/// One plugin configuration; it gets a root context of its own.
+#[derive(Debug, Clone, Default)]
+pub struct Plugin {
+    /// `name`.
+    pub name: String,
+    /// `root_id`.
+    pub root_id: String,
+    /// `configuration`, as bytes.
+    pub configuration: Arc<[u8]>,
+}
+
+/// A root context.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct RootId(pub(super) u32);
+
+impl RootId {
+    /// The context of a number that [`Services::set_tick_period`] named.
+    pub fn of(context: u32) -> Self {
+        Self(context)
+    }
+}
+
+/// A stream context.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct StreamId(pub(super) u32);
+
+/// One machine, on one thread.
+pub struct Vm {
+    pub(super) store: Store<Host>,
+    pub(super) callbacks: Callbacks,
+    pub(super) last_context: u32,
+    deadline: u64,
+    start_deadline: u64,
+    dead: Option<Trapped>,
+}
+
+impl Vm {
+    /// Makes an instance and runs its start function. Plugins are added with [`Vm::root`].
+    pub fn start(
+        program: &Program,
+        settings: VmSettings,
+        services: Rc<dyn Services>,
+    ) -> Result<Self, StartError> {
+        let (deadline, start_deadline) =
+            (machine::ticks(settings.deadline), machine::ticks(settings.start_deadline));
+        let mut store = store(program, settings, services);
+        store.limiter(|host| &mut host.limits);
+        store.set_epoch_deadline(start_deadline);
+        let callbacks =
+            instance(program, &mut store).map_err(|e| StartError::Instance(format!("{e:#}")))?;
+        let mut vm =
+            Self { store, callbacks, last_context: 0, deadline, start_deadline, dead: None };
+        match vm.callbacks.initialize.clone() {
+            Some(initialize) => vm.begin("_initialize", 0, &Some(initialize), ())?,
+            None => vm.begin("_start", 0, &vm.callbacks.start.clone(), ())?,
+        };
+        Ok(vm)
+    }
+
+    /// Makes a root for `plugin` and configures it. Refused: the machine lives, and the root
+    /// never was.
+    pub fn root(&mut self, plugin: Plugin) -> Result<RootId, StartError> {
+        let id = self.next_context();
+        let host = self.store.data_mut();
+        host.contexts.insert(id, Context { root: id, view: None });
+        let configured = self.configure(id, plugin);
+        if configured.is_err() {
+            self.forget_root(id);
+        }
+        configured.map(|()| RootId(id))
+    }
+
+    pub(super) fn forget_root(&mut self, id: u32) {
+        let host = self.store.data_mut();
+        host.contexts.remove(&id);
+        host.roots.remove(&id);
+    }
+
+    fn configure(&mut self, id: u32, plugin: Plugin) -> Result<(), StartError> {
+        let (name, size) = (plugin.name.clone(), length(plugin.configuration.len()));
+        self.store.data_mut().roots.insert(id, Root { plugin, declared: HashMap::new() });
+        self.begin("proxy_on_context_create", id, &self.callbacks.context_create.clone(), (id, 0))?;
+        let vm_size = length(self.store.data().settings.configuration.len());
+        let vm_start = self.callbacks.vm_start.clone();
+        if !self.accepts("proxy_on_vm_start", id, &vm_start, vm_size, Lent::VmConfiguration)? {
+            return Err(StartError::VmConfiguration(name));
+        }
+        let configure = self.callbacks.configure.clone();
+        if !self.accepts("proxy_on_configure", id, &configure, size, Lent::PluginConfiguration)? {
+            return Err(StartError::Configuration(name));
+        }
+        Ok(())
+    }
+
+    /// `proxy_on_tick` of a root.
+    pub fn tick(&mut self, root: RootId) -> Result<(), Trapped> {
+        self.call("proxy_on_tick", root.0, |callbacks| &callbacks.tick, root.0).map(drop)
+    }
+
+    /// Whether and how the machine has died.
+    pub fn trapped(&self) -> Option<&Trapped> {
+        self.dead.as_ref()
+    }
+
+    /// Bytes of linear memory in use.
+    pub fn memory(&self) -> usize {
+        self.store.data().memory.map_or(0, |memory| memory.data_size(&self.store))
+    }
+
+    pub(super) fn next_context(&mut self) -> u32 {
+        loop {
+            self.last_context = self.last_context.wrapping_add(1);
+            let taken = self.store.data().contexts.contains_key(&self.last_context);
+            if self.last_context != 0 && !taken {
+                return self.last_context;
+            }
+        }
+    }
+
+    /// Calls a callback under its deadline; `None` if the module has none.
+    pub(super) fn call<P: WasmParams, R: WasmResults>(
+        &mut self,
+        name: &'static str,
+        context: u32,
+        which: fn(&Callbacks) -> &Callback<P, R>,
+        arguments: P,
+    ) -> Result<Option<R>, Trapped> {
+        let Some(function) = which(&self.callbacks).clone() else {
+            return self.dead.clone().map_or(Ok(None), Err);
+        };
+        self.enter(name, context, &function, arguments, self.deadline).map(Some)
+    }
+
+    /// The same under the deadline of starting.
+    fn begin<P: WasmParams, R: WasmResults>(
+        &mut self,
+        name: &'static str,
+        context: u32,
+        function: &Callback<P, R>,
+        arguments: P,
+    ) -> Result<Option<R>, Trapped> {
+        let Some(function) = function else { return Ok(None) };
+        self.enter(name, context, function, arguments, self.start_deadline).map(Some)
+    }
+
+    /// A question at start; a module without the callback says yes.
+    fn accepts(
+        &mut self,
+        name: &'static str,
+        root: u32,
+        function: &Callback<(u32, u32), u32>,
+        size: u32,
+        lent: Lent,
+    ) -> Result<bool, Trapped> {
+        self.store.data_mut().lent = lent;
+        let answer = self.begin(name, root, function, (root, size));
+        self.store.data_mut().lent = Lent::Nothing;
+        Ok(answer?.is_none_or(|yes| yes != 0))
+    }
+
+    fn enter<P: WasmParams, R: WasmResults>(
+        &mut self,
+        name: &'static str,
+        context: u32,
+        function: &TypedFunc<P, R>,
+        arguments: P,
+        deadline: u64,
+    ) -> Result<R, Trapped> {
+        if let Some(trapped) = &self.dead {
+            return Err(trapped.clone());
+        }
+        self.store.data_mut().effective = context;
+        self.store.set_epoch_deadline(deadline);
+        function.call(&mut self.store, arguments).map_err(|error| {
+            let trapped = Trapped::new(name, &error);
+            self.dead = Some(trapped.clone());
+            trapped
+        })
+    }
+}
+
+fn store(program: &Program, settings: VmSettings, services: Rc<dyn Services>) -> Store<Host> {
+    let limits = StoreLimitsBuilder::new()
+        .memory_size(settings.memory)
+        .table_elements(1 << 20)
+        .instances(1)
+        .memories(1)
+        .build();
+    let host = Host {
+        services,
+        settings: Arc::new(settings),
+        limits,
+        memory: None,
+        allocate: None,
+        effective: 0,
+        contexts: HashMap::new(),
+        roots: HashMap::new(),
+        calls: HashMap::new(),
+        last_token: 0,
+        lent: Lent::Nothing,
+        started: Instant::now(),
+    };
+    Store::new(program.engine.inner(), host)
+}
+
+/// Hostcalls may be made from the module's own start section on, so a memory is looked up
+/// right after it exists.
+fn instance(program: &Program, store: &mut Store<Host>) -> wasmtime::Result<Callbacks> {
+    let instance = program.instance.instantiate(&mut *store)?;
+    let memory = instance.get_memory(&mut *store, "memory");
+    let mut finder =
+        Finder { store: &mut *store, instance: &instance, capabilities: &program.capabilities };
+    let (allocate, callbacks) = (finder.allocator()?, finder.callbacks()?);
+    let host = store.data_mut();
+    (host.memory, host.allocate) = (memory, Some(allocate));
+    Ok(callbacks)
+}
+
+/// Longer than 32 bits cannot be lent to a 32-bit module; reading is cut at its end.
+pub(super) fn length(length: usize) -> u32 {
+    u32::try_from(length).unwrap_or(u32::MAX)
+}
