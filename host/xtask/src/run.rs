@@ -61,7 +61,8 @@ pub fn quiet(command: &mut Command) -> Result<String, String> {
         Ok(output) if output.status.success() => {
             Ok(String::from_utf8_lossy(&output.stdout).into_owned())
         }
-        Ok(output) => Err(tail(&String::from_utf8_lossy(&output.stderr))),
+        // Some tools complain on stdout.
+        Ok(output) => Err(tail(&String::from_utf8_lossy(&[output.stdout, output.stderr].concat()))),
     }
 }
 
