@@ -1,0 +1,165 @@
+//! Modules that misbehave: each ends at most its own machine, and says why.
+
+mod support;
+
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use postern_runtime::engine::{
+    Action, Capabilities, Plugin, Program, ProgramError, Reason, StartError, Trapped, Vm,
+    VmSettings,
+};
+use support::{Process, engine, program, settings, stream, vm, wat};
+
+/// What `proxy_on_request_headers` with this body ends in.
+fn headers(declarations: &str, body: &str) -> Result<Action, Trapped> {
+    let process = Rc::new(Process::default());
+    let module = format!(
+        r#"{declarations} (func $callback (export "proxy_on_request_headers")
+            (param i32 i32 i32) (result i32) {body})"#
+    );
+    let mut vm = vm(&module, &process);
+    let root = vm.root(Plugin::default()).unwrap();
+    let id = vm.stream(root, stream(&[("x-a", "1")]))?;
+    let first = vm.request_headers(id, 1, true);
+    if let Err(trapped) = &first {
+        // Dead for good, and forgetting its streams is still possible.
+        assert_eq!(vm.request_headers(id, 1, true), Err(trapped.clone()));
+        assert_eq!(vm.delete(id), Err(trapped.clone()));
+        assert_eq!(vm.trapped(), Some(trapped));
+    }
+    first
+}
+
+fn reason(declarations: &str, body: &str) -> Reason {
+    headers(declarations, body).unwrap_err().reason
+}
+
+#[test]
+fn a_trap_names_the_callback_and_kills_the_machine() {
+    let trapped = headers("", "unreachable").unwrap_err();
+    assert_eq!(trapped.callback, "proxy_on_request_headers");
+    assert!(matches!(trapped.reason, Reason::Other(_)), "{trapped}");
+}
+
+#[test]
+fn an_endless_loop_ends_at_the_deadline() {
+    let start = Instant::now();
+    assert_eq!(reason("", "(loop br 0) unreachable"), Reason::Deadline);
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+}
+
+#[test]
+fn endless_recursion_is_a_stack_overflow() {
+    let body = "(call $callback (local.get 0) (local.get 1) (local.get 2))";
+    assert_eq!(reason("", body), Reason::StackOverflow);
+}
+
+#[test]
+fn a_load_outside_of_memory_is_out_of_bounds() {
+    assert_eq!(reason("", "(i32.load (i32.const -8))"), Reason::OutOfBounds);
+}
+
+#[test]
+fn exit_is_the_end_of_the_machine_only() {
+    let exit = r#"(import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))"#;
+    assert_eq!(reason(exit, "(call $exit (i32.const 3)) i32.const 0"), Reason::Exit(3));
+}
+
+#[test]
+fn four_gibibytes_are_refused_without_ending_the_machine() {
+    // Growth answers -1, so the callback pauses.
+    let action = headers("", "(memory.grow (i32.const 65534))").unwrap();
+    assert_eq!(action, Action::Pause);
+}
+
+#[test]
+fn a_module_that_starts_with_too_much_memory_does_not_start() {
+    let little = VmSettings { memory: 65_536, ..settings() };
+    let started = Vm::start(&program(""), little, Rc::new(Process::default()));
+    assert!(matches!(started.err(), Some(StartError::Instance(_))));
+}
+
+#[test]
+fn wild_pointers_and_lengths_are_answered_with_invalid_memory_access() {
+    let log = r#"(import "env" "proxy_log" (func $call (param i32 i32 i32) (result i32)))"#;
+    for (at, size) in [(-1, 1), (0, -1), (131_072, 1), (131_071, 2), (-1, -1)] {
+        let body = format!(
+            "(call $call (i32.const 2) (i32.const {at}) (i32.const {size}))
+             (if (i32.ne (i32.const 6)) (then unreachable)) i32.const 0"
+        );
+        assert!(headers(log, &body).is_ok(), "{at} {size}");
+    }
+}
+
+#[test]
+fn wild_pointers_for_answers_are_refused_before_anything_is_allocated() {
+    let pairs = r#"(import "env" "proxy_get_header_map_pairs" (func $call (param i32 i32 i32) (result i32)))"#;
+    for (data, size) in [("-1", "0"), ("0", "-3"), ("131070", "0")] {
+        let body = format!(
+            "(call $call (i32.const 0) (i32.const {data}) (i32.const {size}))
+             (if (i32.ne (i32.const 6)) (then unreachable)) i32.const 0"
+        );
+        assert!(headers(pairs, &body).is_ok(), "{data} {size}");
+    }
+}
+
+#[test]
+fn a_start_function_that_loops_ends_at_the_start_deadline() {
+    let text = r#"(module (memory (export "memory") 1) (func (export "proxy_abi_version_0_2_1"))
+        (func (export "_initialize") (loop br 0))
+        (func (export "malloc") (param i32) (result i32) i32.const 0))"#;
+    let program =
+        Program::new(engine(), &wat::parse_str(text).unwrap(), Capabilities::default()).unwrap();
+    let settings = VmSettings { start_deadline: Duration::from_millis(20), ..settings() };
+    let error = Vm::start(&program, settings, Rc::new(Process::default())).err();
+    let trapped = Trapped { callback: "_initialize", reason: Reason::Deadline };
+    assert_eq!(error, Some(StartError::Trapped(trapped)));
+}
+
+#[test]
+fn what_is_not_proxy_wasm_is_refused_with_its_reason() {
+    let refused = |bytes: &[u8]| Program::new(engine(), bytes, Capabilities::default()).err();
+    let text = |text: &str| refused(&wat::parse_str(text).unwrap());
+    assert!(matches!(refused(b"\x7fELF"), Some(ProgramError::NotWasm(_))));
+    assert_eq!(text("(module)"), Some(ProgramError::NotProxyWasm));
+    let old = r#"(module (func (export "proxy_abi_version_0_1_0")))"#;
+    assert_eq!(text(old), Some(ProgramError::Version("proxy_abi_version_0_1_0".to_owned())));
+    let bare = r#"(module (func (export "proxy_abi_version_0_2_1")))"#;
+    assert_eq!(text(bare), Some(ProgramError::MissingExport("memory")));
+    let unknown = refused(&wat(r#"(import "env" "proxy_launch" (func))"#)).unwrap();
+    assert!(unknown.to_string().contains("proxy_launch"), "{unknown}");
+    let wrong = refused(&wat(r#"(import "env" "proxy_log" (func))"#)).unwrap();
+    assert!(wrong.to_string().contains("proxy_log"), "{wrong}");
+}
+
+#[test]
+fn what_is_not_allowed_fails_in_env_and_refuses_the_start_in_wasi() {
+    let env = r#"(import "env" "proxy_set_tick_period_milliseconds" (func $tick (param i32) (result i32)))
+        (func (export "proxy_on_configure") (param i32 i32) (result i32)
+            (i32.eq (call $tick (i32.const 1)) (i32.const 10)))"#;
+    let only = |names: &[&str]| Capabilities::only(names.iter().copied());
+    let program = Program::new(engine(), &wat(env), only(&["proxy_on_configure"])).unwrap();
+    let process = Rc::new(Process::default());
+    let mut vm = Vm::start(&program, settings(), process.clone()).unwrap();
+    assert!(vm.root(Plugin::default()).is_ok());
+    assert!(process.ticks.borrow().is_empty());
+    assert!(process.log_text().contains("restricted"), "{}", process.log_text());
+
+    let wasi = r#"(import "wasi_snapshot_preview1" "sched_yield" (func (result i32)))"#;
+    assert!(matches!(
+        Program::new(engine(), &wat(wasi), only(&[])).err(),
+        Some(ProgramError::Import(_))
+    ));
+}
+
+#[test]
+fn a_stream_on_another_machine_is_not_touched_by_a_trap() {
+    let process = Rc::new(Process::default());
+    let dying = r#"(func (export "proxy_on_tick") (param i32) unreachable)"#;
+    let (mut dead, mut alive) = (vm(dying, &process), vm("", &process));
+    let (root, other) =
+        (dead.root(Plugin::default()).unwrap(), alive.root(Plugin::default()).unwrap());
+    assert!(dead.tick(root).is_err());
+    assert!(alive.tick(other).is_ok());
+}
