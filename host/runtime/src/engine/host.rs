@@ -13,6 +13,7 @@ use wasmtime::{Memory, StoreLimits, TypedFunc};
 
 use crate::view::{CallAnswer, Declared, Services, Status, StreamView};
 
+use super::deadline::Deadline;
 use super::vm::{Plugin, VmSettings};
 
 /// Data of one machine's store.
@@ -34,6 +35,7 @@ pub(super) struct Host {
     pub lent: Lent,
     /// Start of the monotonic clock.
     pub started: Instant,
+    pub deadline: Deadline,
 }
 
 /// A root or a stream.

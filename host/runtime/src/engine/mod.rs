@@ -12,6 +12,7 @@
 //! pass wild pointers) ends at most its own [`Vm`], within the deadline of the callback.
 
 mod callbacks;
+mod deadline;
 mod fault;
 mod guest;
 mod host;

@@ -13,9 +13,10 @@ use wasmtime::{Store, StoreLimitsBuilder, TypedFunc, WasmParams, WasmResults};
 use crate::view::Services;
 
 use super::callbacks::{Callback, Callbacks, Finder};
+use super::deadline::Deadline;
 use super::fault::{StartError, Trapped};
 use super::host::{Context, Host, Lent, Root};
-use super::{Program, machine};
+use super::{Program, deadline};
 
 /// Settings of one machine (`vm_config`, and limits that Envoy does not have).
 #[derive(Debug, Clone)]
@@ -28,7 +29,8 @@ pub struct VmSettings {
     pub environment: Vec<(String, String)>,
     /// Most bytes of linear memory.
     pub memory: usize,
-    /// Longest time of a callback.
+    /// Longest time of a callback; time spent waiting for a processor counts for half of it
+    /// at most.
     pub deadline: Duration,
     /// Longest time of starting and configuring.
     pub start_deadline: Duration,
@@ -78,8 +80,8 @@ pub struct Vm {
     pub(super) store: Store<Host>,
     pub(super) callbacks: Callbacks,
     pub(super) last_context: u32,
-    deadline: u64,
-    start_deadline: u64,
+    deadline: Duration,
+    start_deadline: Duration,
     dead: Option<Trapped>,
 }
 
@@ -90,15 +92,21 @@ impl Vm {
         settings: VmSettings,
         services: Rc<dyn Services>,
     ) -> Result<Self, StartError> {
-        let (deadline, start_deadline) =
-            (machine::ticks(settings.deadline), machine::ticks(settings.start_deadline));
+        let (usual, start) = (settings.deadline, settings.start_deadline);
         let mut store = store(program, settings, services);
         store.limiter(|host| &mut host.limits);
-        store.set_epoch_deadline(start_deadline);
+        deadline::install(&mut store);
+        deadline::set(&mut store, start);
         let callbacks =
             instance(program, &mut store).map_err(|e| StartError::Instance(format!("{e:#}")))?;
-        let mut vm =
-            Self { store, callbacks, last_context: 0, deadline, start_deadline, dead: None };
+        let mut vm = Self {
+            store,
+            callbacks,
+            last_context: 0,
+            deadline: usual,
+            start_deadline: start,
+            dead: None,
+        };
         match vm.callbacks.initialize.clone() {
             Some(initialize) => vm.begin("_initialize", 0, &Some(initialize), ())?,
             None => vm.begin("_start", 0, &vm.callbacks.start.clone(), ())?,
@@ -213,13 +221,13 @@ impl Vm {
         context: u32,
         function: &TypedFunc<P, R>,
         arguments: P,
-        deadline: u64,
+        time: Duration,
     ) -> Result<R, Trapped> {
         if let Some(trapped) = &self.dead {
             return Err(trapped.clone());
         }
         self.store.data_mut().effective = context;
-        self.store.set_epoch_deadline(deadline);
+        deadline::set(&mut self.store, time);
         function.call(&mut self.store, arguments).map_err(|error| {
             let trapped = Trapped::new(name, &error);
             self.dead = Some(trapped.clone());
@@ -248,6 +256,7 @@ fn store(program: &Program, settings: VmSettings, services: Rc<dyn Services>) ->
         last_token: 0,
         lent: Lent::Nothing,
         started: Instant::now(),
+        deadline: Deadline::default(),
     };
     Store::new(program.engine.inner(), host)
 }
