@@ -166,7 +166,7 @@ async fn an_untouched_row_is_believed_after_every_change_the_service_makes() {
     let world = World::on_disk().await;
     let acme = world.tenant("acme").await;
     assert_eq!(world.api_key(&acme, "AbCd0123", "ada", NOW).await, 200);
-    let body = br#"{"id":"BbBb0000","salt":"AAAAAAAAAAAAAAAAAAAAAA","hash":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA","overlap_seconds":60}"#;
+    let body = br#"{"id":"BbBb0000","salt":"AAAAAAAAAAAAAAAAAAAAAA","hash":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA","overlap_seconds":60,"not_after":1795332700000}"#;
     let path = "/api/v1/keys/AbCd0123/rotate";
     assert_eq!(world.operate(&acme.operator, "POST", path, body, NOW).await.status, 200);
     let path = "/api/v1/keys/BbBb0000/revoke";
