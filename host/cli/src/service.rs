@@ -26,6 +26,8 @@ use crate::{random, span};
 
 /// Longest wait for one answer.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Longest wait for an answer that reads the whole audit chain: what the service may be set to.
+const CHAIN_PATIENCE: Duration = Duration::from_secs(600);
 /// Largest answer but for an export.
 const MAX_ANSWER: u64 = 1 << 20;
 const EVIDENCE: &str = "/crp/v1/evidence";
@@ -71,7 +73,6 @@ impl<'a> Service<'a> {
             .proxy(None)
             .max_redirects(0)
             .http_status_as_error(false)
-            .timeout_global(Some(PATIENCE))
             .build();
         Ok(Self { endpoint, agent: config.into() })
     }
@@ -182,6 +183,9 @@ impl<'a> Service<'a> {
 
     fn good(&self, request: Request<Vec<u8>>, limit: u64) -> Outcome<Vec<u8>> {
         let service = &self.endpoint.url;
+        let reads_chain = request.uri().path().starts_with("/audit/");
+        let patience = if reads_chain { CHAIN_PATIENCE } else { PATIENCE };
+        let request = self.agent.configure_request(request).timeout_global(Some(patience)).build();
         let mut answer = self
             .agent
             .run(request)

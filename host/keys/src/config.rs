@@ -73,6 +73,9 @@ struct WireLimits {
     idle_seconds: u64,
     /// Seconds for one request from its first byte, 1 to 60. Default 5.
     request_seconds: u64,
+    /// Seconds for an answer that reads the whole audit chain (`/audit/export`,
+    /// `/audit/integrity`), 1 to 600. Default 60.
+    audit_seconds: u64,
     /// Seconds a gateway may keep a released value, 0 to 300. Default 60.
     release_seconds: u16,
 }
@@ -84,6 +87,7 @@ impl Default for WireLimits {
             connections: 1024,
             idle_seconds: 10,
             request_seconds: 5,
+            audit_seconds: 60,
             release_seconds: 60,
         }
     }
@@ -136,6 +140,8 @@ pub struct Limits {
     pub idle: Duration,
     /// Time for one request.
     pub request: Duration,
+    /// Time for an answer that reads the whole audit chain.
+    pub audit: Duration,
     /// How long a gateway may keep a value.
     pub release_ttl: Duration,
 }
@@ -233,6 +239,7 @@ fn limits(wire: WireLimits) -> Result<Limits, ConfigError> {
         ("connections", wire.connections as u64, 1, 65_536),
         ("idle_seconds", wire.idle_seconds, 1, 300),
         ("request_seconds", wire.request_seconds, 1, 60),
+        ("audit_seconds", wire.audit_seconds, 1, 600),
         ("release_seconds", wire.release_seconds.into(), 0, 300),
     ];
     for (name, value, least, most) in rows {
@@ -250,6 +257,7 @@ impl From<WireLimits> for Limits {
             connections: wire.connections,
             idle: Duration::from_secs(wire.idle_seconds),
             request: Duration::from_secs(wire.request_seconds),
+            audit: Duration::from_secs(wire.audit_seconds),
             release_ttl: Duration::from_secs(wire.release_seconds.into()),
         }
     }
@@ -294,6 +302,7 @@ mod tests {
             ("data_dir: d\nlimits: {connections: 0}\n", "limits.connections: expected 1 to 65536"),
             ("data_dir: d\nlimits: {idle_seconds: 301}\n", "limits.idle_seconds"),
             ("data_dir: d\nlimits: {request_seconds: 61}\n", "limits.request_seconds"),
+            ("data_dir: d\nlimits: {audit_seconds: 0}\n", "limits.audit_seconds"),
             ("data_dir: d\nlimits: {release_seconds: 301}\n", "limits.release_seconds"),
             ("data_dir: d\ncolour: red\n", "colour"),
             ("data_dir: d\nevidence: trust_me\n", "trust_me"),

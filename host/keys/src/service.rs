@@ -12,8 +12,10 @@ use postern_core::time::UnixMillis;
 use sqlx::sqlite::SqlitePool;
 use tokio::sync::Mutex;
 
+use crate::audit::AuditLog;
 use crate::audit::checkpoint::Checkpoint;
-use crate::audit::{AuditLog, integrity};
+use crate::audit::export::Export;
+use crate::audit::integrity::{self, Check};
 use crate::config::{Config, Database, Limits};
 use crate::envelope::{KekProvider, LocalKek, RowKeys, Scope};
 use crate::epoch::Epochs;
@@ -176,14 +178,17 @@ impl Service {
         postern_files::write_atomic(&path, note.as_bytes()).map_err(|e| Fault::file(&path, &e))
     }
 
-    /// The chain's state, checked now. For the operator's `/audit/integrity`.
+    /// The chain's state, checked now. For the operator's `/audit/integrity`. Between pages
+    /// the database is free for others.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn integrity(&self) -> Result<crate::audit::Report, Fault> {
         let kept = self.kept_apart()?;
-        let mut db = self.inner.pool.acquire().await?;
-        integrity::check(&mut db, &self.inner.audit, kept).await
+        let (pool, key) = (&self.inner.pool, self.audit_key());
+        let mut check = Check::begin(&mut *pool.acquire().await?, &key, kept).await?;
+        while check.page(&mut *pool.acquire().await?).await? {}
+        Ok(check.report())
     }
 
     /// The newest note of the folder beside the database: the highest number.
@@ -198,14 +203,24 @@ impl Service {
         Ok(Some(String::from_utf8_lossy(&note).into_owned()))
     }
 
-    /// The chain in the export format, as `tenant` may see it; `None` sees all. With
-    /// `after`, the part behind that event ([`crate::audit::export::PART`]).
+    /// Begins an export of the chain as `tenant` may see it; `None` sees all. With `after`,
+    /// the part behind that event ([`crate::audit::export::PART`]).
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn export(&self, tenant: Option<&str>, after: Option<u64>) -> Result<String, Fault> {
+    pub async fn export(&self, tenant: Option<&str>, after: Option<u64>) -> Result<Export, Fault> {
         let mut db = self.inner.pool.acquire().await?;
-        crate::audit::export::export(&mut db, &self.inner.audit, tenant, after).await
+        Export::begin(&mut db, &self.inner.audit, tenant, after).await
+    }
+
+    /// The next lines of an export; `None` after the last. Between them the database is free
+    /// for others.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn export_page(&self, export: &mut Export) -> Result<Option<Vec<u8>>, Fault> {
+        let mut db = self.inner.pool.acquire().await?;
+        export.page(&mut db).await
     }
 
     /// The newest checkpoint note.

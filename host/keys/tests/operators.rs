@@ -260,6 +260,24 @@ async fn a_part_of_an_export_starts_where_the_one_before_ended() {
 }
 
 #[tokio::test]
+async fn an_export_is_read_page_by_page_as_long_as_the_chain_was_at_first() {
+    let world = World::in_memory().await;
+    let acme = world.tenant("acme").await;
+    for _ in 0..100 {
+        world.service.mint("acme", NOW).await.unwrap();
+    }
+    let whole = world.export(&acme, NOW).await;
+    let mut export = world.service.export(Some("acme"), None).await.unwrap();
+    let mut pages = Vec::new();
+    while let Some(page) = world.service.export_page(&mut export).await.unwrap() {
+        pages.push(String::from_utf8(page).unwrap());
+        world.service.mint("acme", NOW).await.unwrap();
+    }
+    assert!(pages.len() > 4 && pages.iter().all(|page| page.lines().count() <= 101));
+    assert_eq!(pages.concat(), whole);
+}
+
+#[tokio::test]
 async fn the_newest_checkpoint_is_shown_without_a_check_of_the_chain() {
     let world = World::in_memory().await;
     let acme = world.tenant("acme").await;

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use postern_crp::Role;
 use postern_crp::message::Status;
+use postern_keys::audit::verify_export;
 use postern_keys::{http, operator_auth, tls};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -45,15 +46,19 @@ fn request(method: &str, path: &str, fields: &str, body: &[u8]) -> Vec<u8> {
     [head.as_bytes(), body].concat()
 }
 
-/// A list of keys, signed by an operator enrolled now, twice the same.
-async fn signed_request(world: &World) -> (Vec<u8>, Vec<u8>) {
+/// An operator enrolled now.
+async fn operator(world: &World) -> Party {
     let now = http::now();
     let (_, operator) = world.service.mint("acme", now).await.unwrap();
     let mut party = Party::new("");
     let enrolled = world.ask(&party, &enrolment(operator.token, Role::Operator, &party), now).await;
     assert_eq!(status(&enrolled), Status::Ok);
     party.id = operator.operator_id;
-    let path = "/api/v1/keys";
+    party
+}
+
+/// GET, signed by an operator.
+fn signed(party: &Party, path: &str) -> Vec<u8> {
     let parts = operator_auth::Request {
         method: "GET",
         authority: "localhost",
@@ -61,13 +66,12 @@ async fn signed_request(world: &World) -> (Vec<u8>, Vec<u8>) {
         query: "",
         body: b"",
     };
-    let fields = operator_auth::sign(&parts, &claim(&party, now), &signing(&party));
+    let fields = operator_auth::sign(&parts, &claim(party, http::now()), &signing(party));
     let fields = format!(
         "content-digest: {}\r\nsignature-input: {}\r\nsignature: {}\r\n",
         fields.content_digest, fields.signature_input, fields.signature
     );
-    let request = request("GET", path, &fields, b"");
-    (request.clone(), request)
+    request("GET", path, &fields, b"")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -76,7 +80,8 @@ async fn the_shell_speaks_tls_only_bounds_requests_and_stops() {
     let running = http::start(world.service.clone(), &world.config).await.unwrap();
     let address = running.address();
     let roots = roots(&world);
-    let (signed, replayed) = signed_request(&world).await;
+    let signed = signed(&operator(&world).await, "/api/v1/keys");
+    let replayed = signed.clone();
     let crp = "content-type: application/crp\r\n";
     let rows = [
         (request("GET", "/health", "", b""), "200", "\"attestation\":\"SIMULATED\""),
@@ -209,4 +214,53 @@ async fn no_more_connections_are_open_than_the_limit_says() {
     });
     asked.await.unwrap();
     running.stop().await;
+}
+
+/// The content of chunks, if they end as they should.
+fn unchunked(mut rest: &str) -> Option<String> {
+    let mut content = String::new();
+    loop {
+        let (size, more) = rest.split_once("\r\n")?;
+        let size = usize::from_str_radix(size, 16).ok()?;
+        if size == 0 {
+            return Some(content);
+        }
+        content.push_str(more.get(..size)?);
+        rest = more.get(size..)?.strip_prefix("\r\n")?;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chain_of_thousands_is_streamed_and_checked_in_a_time_of_its_own() {
+    let mut world = World::in_memory().await;
+    let acme = operator(&world).await;
+    for _ in 0..750 {
+        world.service.mint("acme", http::now()).await.unwrap();
+    }
+    let key = world.service.audit_key();
+    for (seconds, good) in [(60, true), (0, false)] {
+        world.config.limits.audit = Duration::from_secs(seconds);
+        let running = http::start(world.service.clone(), &world.config).await.unwrap();
+        let (address, roots) = (running.address(), roots(&world));
+        let asks = ["/audit/export", "/audit/integrity"].map(|path| signed(&acme, path));
+        let others = request("GET", "/ready", "", b"");
+        let asked = tokio::task::spawn_blocking(move || {
+            let answers = asks.map(|ask| exchange(address, &roots, ask));
+            assert!(exchange(address, &roots, others).starts_with("HTTP/1.1 200 "));
+            answers
+        });
+        let [export, integrity] = asked.await.unwrap();
+        if good {
+            let (head, content) = export.split_once("\r\n\r\n").unwrap();
+            assert!(head.contains("transfer-encoding: chunked"), "{head}");
+            let report = verify_export(unchunked(content).unwrap().as_bytes(), &key, None);
+            assert!(report.broken.is_none() && report.good > 3000, "{report:?}");
+            assert!(integrity.contains("\"intact\":true"), "{integrity}");
+        } else {
+            assert!(export.starts_with("HTTP/1.1 503 "), "{export}");
+            assert!(integrity.starts_with("HTTP/1.1 503 "), "{integrity}");
+        }
+        // The service stays open for the second round.
+        drop(running);
+    }
 }

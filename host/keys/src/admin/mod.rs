@@ -20,12 +20,16 @@ use postern_crp::Role;
 use sqlx::SqliteConnection;
 
 use crate::audit::Break;
+use crate::audit::export::Export;
 use crate::fault::Fault;
 use crate::operator_auth::{self, Claim, Fields, Request};
 use crate::service::{HttpAnswer, Service, unavailable};
 use crate::store::{self, api_keys, identities, nonces};
 
-/// A verified operator of one tenant. Made only by [`Service::operator_request`].
+/// Media type of an export.
+pub(crate) const EXPORT_TYPE: &str = "application/jsonl";
+
+/// A verified operator of one tenant. Made only by [`Service::operator_answer`].
 struct Operator {
     id: [u8; 16],
     tenant: String,
@@ -38,27 +42,53 @@ impl Operator {
     }
 }
 
+/// What an operator is sent.
+pub enum Answered {
+    /// Whole.
+    Whole(HttpAnswer),
+    /// Page by page ([`Service::export_page`]).
+    Export(Export),
+}
+
 impl Service {
     /// Answers a signed request.
+    pub async fn operator_answer(
+        &self,
+        request: &Request<'_>,
+        fields: Option<&Fields>,
+        now: UnixMillis,
+    ) -> Answered {
+        let operator = match self.authenticate(request, fields, now).await {
+            Ok(Some(operator)) => operator,
+            Ok(None) => {
+                let title = "Expected an operator's signature";
+                return Answered::Whole(HttpAnswer::problem(401, "invalid_token", title));
+            }
+            Err(fault) => return Answered::Whole(unavailable(&fault)),
+        };
+        let answer = self.route(&operator, request, now).await;
+        answer.unwrap_or_else(|fault| Answered::Whole(unavailable(&fault)))
+    }
+
+    /// The same with an export in memory, for whoever asks without a socket.
     pub async fn operator_request(
         &self,
         request: &Request<'_>,
         fields: Option<&Fields>,
         now: UnixMillis,
     ) -> HttpAnswer {
-        let operator = match self.authenticate(request, fields, now).await {
-            Ok(Some(operator)) => operator,
-            Ok(None) => {
-                return HttpAnswer::problem(
-                    401,
-                    "invalid_token",
-                    "Expected an operator's signature",
-                );
-            }
-            Err(fault) => return unavailable(&fault),
+        let mut export = match self.operator_answer(request, fields, now).await {
+            Answered::Whole(answer) => return answer,
+            Answered::Export(export) => export,
         };
-        let answer = self.route(&operator, request, now).await;
-        answer.unwrap_or_else(|fault| unavailable(&fault))
+        let mut body = Vec::new();
+        loop {
+            match self.export_page(&mut export).await {
+                Ok(Some(lines)) => body.extend_from_slice(&lines),
+                Ok(None) => return HttpAnswer { status: 200, content_type: EXPORT_TYPE, body },
+                Err(fault) => return unavailable(&fault),
+            }
+        }
     }
 
     /// Identity active, signature and time good, nonce new: in that order.
@@ -91,20 +121,21 @@ impl Service {
         operator: &Operator,
         request: &Request<'_>,
         now: UnixMillis,
-    ) -> Result<HttpAnswer, Fault> {
+    ) -> Result<Answered, Fault> {
         let path = request.path.strip_prefix('/').unwrap_or_default();
         let segments: Vec<&str> = path.split('/').collect();
-        match (request.method, segments.as_slice()) {
+        let answer = match (request.method, segments.as_slice()) {
+            ("GET", ["audit", "export"] | ["api", "v1", "audit"]) => {
+                return self.show_export(operator, request.query).await;
+            }
             ("GET", ["audit", "integrity"]) => self.show_integrity().await,
             ("GET", ["log", "checkpoint"]) => self.show_checkpoint().await,
-            ("GET", ["audit", "export"] | ["api", "v1", "audit"]) => {
-                self.show_export(operator, request.query).await
-            }
             (method, ["api", "v1", rest @ ..]) => {
                 self.resource(operator, method, rest, request.body, now).await
             }
             _ => Ok(not_found()),
-        }
+        };
+        answer.map(Answered::Whole)
     }
 
     async fn resource(
@@ -161,14 +192,13 @@ impl Service {
         Ok(HttpAnswer { status: 200, content_type: "text/plain", body: note.into_bytes() })
     }
 
-    async fn show_export(&self, operator: &Operator, query: &str) -> Result<HttpAnswer, Fault> {
+    async fn show_export(&self, operator: &Operator, query: &str) -> Result<Answered, Fault> {
         let after = match query.strip_prefix("after=").map(str::parse) {
             None if query.is_empty() => None,
             Some(Ok(after)) => Some(after),
-            _ => return Ok(bad_request("Expected after=NUMBER or nothing")),
+            _ => return Ok(Answered::Whole(bad_request("Expected after=NUMBER or nothing"))),
         };
-        let body = self.export(Some(&operator.tenant), after).await?.into_bytes();
-        Ok(HttpAnswer { status: 200, content_type: "application/jsonl", body })
+        self.export(Some(&operator.tenant), after).await.map(Answered::Export)
     }
 
     /// Commits a change together with its event.

@@ -49,37 +49,58 @@ pub struct Line {
 
 type Row = (i64, Option<String>, Vec<u8>, Vec<u8>, Vec<u8>, Vec<u8>);
 
-/// Events read at a time.
-const PAGE: i64 = 500;
+/// Events read at a time: no more of them are in memory.
+pub const PAGE: i64 = 100;
 
-/// Events of one part: an answer of moderate size, written well within one request's time.
+/// Events of one answer where a client asks with `after`: what was sent before a connection
+/// broke need not be sent again.
 pub const PART: u64 = 20_000;
 
-/// Writes the chain as `tenant` may see it; `None` sees everything. With `after`, only the
-/// [`PART`] behind that event, and the header only before the first: the parts put together
-/// are the whole. A long chain can be had in no other way.
-pub async fn export(
-    db: &mut SqliteConnection,
-    audit: &AuditLog,
-    tenant: Option<&str>,
-    after: Option<u64>,
-) -> Result<String, Fault> {
-    let head = log::head(&mut *db).await?;
-    let mut out = String::new();
-    if after.is_none_or(|after| after == 0) {
-        push(&mut out, &header(audit, head))?;
+/// An export under way. Lines come page by page, in the order of the chain: a page is read
+/// when it is asked for, behind the last number and up to the end the chain had at first.
+pub struct Export {
+    tenant: Option<String>,
+    header: Option<Header>,
+    after: i64,
+    end: u64,
+}
+
+impl Export {
+    /// The chain as `tenant` may see it; `None` sees everything. With `after`, only the
+    /// [`PART`] behind that event, and the header only before the first: the parts put
+    /// together are the whole.
+    pub async fn begin(
+        db: &mut SqliteConnection,
+        audit: &AuditLog,
+        tenant: Option<&str>,
+        after: Option<u64>,
+    ) -> Result<Self, Fault> {
+        let head = log::head(db).await?;
+        let from = after.unwrap_or(0);
+        Ok(Self {
+            tenant: tenant.map(str::to_owned),
+            header: (from == 0).then(|| header(audit, head)),
+            after: i64::try_from(from).unwrap_or(i64::MAX),
+            end: after.map_or(head.n, |after| head.n.min(after.saturating_add(PART))),
+        })
     }
-    let end = after.map_or(head.n, |after| head.n.min(after.saturating_add(PART)));
-    let mut last = i64::try_from(after.unwrap_or(0)).unwrap_or(i64::MAX);
-    while last.unsigned_abs() < end {
-        let rows = page(&mut *db, last).await?;
-        let Some(row) = rows.last() else { break };
-        last = row.0;
-        for row in rows.into_iter().filter(|row| row.0.unsigned_abs() <= end) {
-            push(&mut out, &line(row, tenant))?;
+
+    /// The next lines; `None` when there are no more.
+    pub async fn page(&mut self, db: &mut SqliteConnection) -> Result<Option<Vec<u8>>, Fault> {
+        let mut out = Vec::new();
+        if let Some(header) = self.header.take() {
+            push(&mut out, &header)?;
         }
+        if self.after.unsigned_abs() < self.end {
+            let rows = page(db, self.after).await?;
+            // What should be there and is not is for the verifier to name.
+            self.after = rows.last().map_or(i64::MAX, |row| row.0);
+            for row in rows.into_iter().filter(|row| row.0.unsigned_abs() <= self.end) {
+                push(&mut out, &line(row, self.tenant.as_deref()))?;
+            }
+        }
+        Ok((!out.is_empty()).then_some(out))
     }
-    Ok(out)
 }
 
 fn header(audit: &AuditLog, head: Link) -> Header {
@@ -115,8 +136,8 @@ pub(super) fn line(row: Row, tenant: Option<&str>) -> Line {
     }
 }
 
-fn push(out: &mut String, line: &impl Serialize) -> Result<(), Fault> {
-    out.push_str(&serde_json::to_string(line).map_err(|_| Fault::Malformed("export line"))?);
-    out.push('\n');
+fn push(out: &mut Vec<u8>, line: &impl Serialize) -> Result<(), Fault> {
+    serde_json::to_writer(&mut *out, line).map_err(|_| Fault::Malformed("export line"))?;
+    out.push(b'\n');
     Ok(())
 }

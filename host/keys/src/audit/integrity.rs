@@ -3,43 +3,52 @@
 //! Invariant: the same verifier as offline, over the stored rows and the last checkpoint, be
 //! it in the database or in the copy beside it.
 
+use ed25519_dalek::VerifyingKey;
 use sqlx::SqliteConnection;
 
+use crate::audit::export;
 use crate::audit::verify::{Break, Report, Verifier};
-use crate::audit::{AuditLog, export};
 use crate::fault::Fault;
 
-/// Verifies every stored event against the newest checkpoint of the database and of
-/// `kept`, the copy beside it.
-pub async fn check(
-    db: &mut SqliteConnection,
-    audit: &AuditLog,
-    kept: Option<String>,
-) -> Result<Report, Fault> {
-    let key = audit.public_key();
-    let mut chain = Verifier::new(&key);
-    let notes = [last_note(&mut *db).await?, kept];
-    let end = match notes.iter().flatten().try_for_each(|note| chain.against(note)) {
-        Ok(()) => walk(db, &mut chain).await?,
-        refused => refused,
-    };
-    Ok(chain.report(end))
+/// A check under way, page by page.
+pub struct Check<'a> {
+    chain: Verifier<'a>,
+    after: i64,
+    end: Option<Result<(), Break>>,
 }
 
-async fn walk(
-    db: &mut SqliteConnection,
-    chain: &mut Verifier<'_>,
-) -> Result<Result<(), Break>, Fault> {
-    let mut after = 0;
-    loop {
-        let rows = export::page(&mut *db, after).await?;
-        let Some(last) = rows.last().map(|row| row.0) else { return Ok(chain.finish(0)) };
-        for row in rows {
-            if let Err(broken) = chain.line(export::line(row, None)) {
-                return Ok(Err(broken));
-            }
+impl<'a> Check<'a> {
+    /// Against the newest checkpoint of the database and of `kept`, the copy beside it.
+    pub async fn begin(
+        db: &mut SqliteConnection,
+        key: &'a VerifyingKey,
+        kept: Option<String>,
+    ) -> Result<Self, Fault> {
+        let mut chain = Verifier::new(key);
+        let notes = [last_note(db).await?, kept];
+        let noted = notes.iter().flatten().try_for_each(|note| chain.against(note));
+        Ok(Self { chain, after: 0, end: noted.is_err().then_some(noted) })
+    }
+
+    /// Verifies the next events; `false` when nothing is left to look at.
+    pub async fn page(&mut self, db: &mut SqliteConnection) -> Result<bool, Fault> {
+        if self.end.is_some() {
+            return Ok(false);
         }
-        after = last;
+        let rows = export::page(db, self.after).await?;
+        let Some(last) = rows.last().map(|row| row.0) else {
+            self.end = Some(self.chain.finish(0));
+            return Ok(false);
+        };
+        self.after = last;
+        let broken = rows.into_iter().try_for_each(|row| self.chain.line(export::line(row, None)));
+        self.end = broken.is_err().then_some(broken);
+        Ok(self.end.is_none())
+    }
+
+    /// What was found.
+    pub fn report(self) -> Report {
+        self.chain.report(self.end.unwrap_or(Ok(())))
     }
 }
 

@@ -9,7 +9,7 @@ use std::future::{Future, Ready, ready};
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, ready as all_of};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::Extension;
@@ -114,7 +114,7 @@ impl Guest {
     /// Ready when it has been idle for too long; until then the task is woken in time.
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
         loop {
-            all_of!(self.timer.as_mut().poll(cx));
+            ready!(self.timer.as_mut().poll(cx));
             let now = Instant::now();
             let end = self.activity.idle_since().unwrap_or(now) + self.idle;
             if end <= now {

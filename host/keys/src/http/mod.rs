@@ -6,6 +6,7 @@
 
 mod door;
 mod routes;
+mod stream;
 
 use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

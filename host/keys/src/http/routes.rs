@@ -5,23 +5,28 @@ use std::sync::Arc;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Extension, Router};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as B64;
 use postern_crp::envelope::MAX_BODY;
 use serde::Deserialize;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout_at};
 
 use super::door::Activity;
-use super::now;
+use super::{now, stream};
+use crate::admin::{Answered, EXPORT_TYPE};
 use crate::config::Limits;
 use crate::operator_auth::{self, Fields};
 use crate::service::{HttpAnswer, Service};
 
 /// Most contents that are read at a time: 128 MiB of them. Beyond it 503.
 const READERS: usize = 2048;
+/// Answers that read the whole chain, and how many of them are given at a time.
+const CHAIN: [&str; 3] = ["/audit/export", "/audit/integrity", "/api/v1/audit"];
+const CHAINS: usize = 2;
 /// Shortest and longest nonce of an evidence challenge.
 const CHALLENGE: std::ops::RangeInclusive<usize> = 16..=64;
 
@@ -31,6 +36,7 @@ struct Shell {
     limits: Limits,
     readers: Arc<Semaphore>,
     slots: Arc<Semaphore>,
+    chains: Arc<Semaphore>,
 }
 
 /// A request whose content was read within its limits.
@@ -44,7 +50,8 @@ struct Read {
 pub(super) fn router(service: Service, limits: Limits) -> Router {
     let slots = Arc::new(Semaphore::new(limits.in_flight));
     let readers = Arc::new(Semaphore::new(READERS));
-    let shell = Shell { service, limits, readers, slots };
+    let chains = Arc::new(Semaphore::new(CHAINS));
+    let shell = Shell { service, limits, readers, slots, chains };
     Router::new()
         .route("/health", get(serve))
         .route("/ready", get(serve))
@@ -55,28 +62,49 @@ pub(super) fn router(service: Service, limits: Limits) -> Router {
         .with_state(shell)
 }
 
-/// The content, a place, the answer: all of it within the time of one request.
+/// The content, a place, the answer: all of it within the time of one request, but for an
+/// answer that reads the whole chain, which has a time of its own.
 async fn serve(
     State(shell): State<Shell>,
     Extension(activity): Extension<Activity>,
     request: Request,
 ) -> Response {
-    let _busy = activity.begin();
-    let answer = tokio::time::timeout(shell.limits.request, shell.work(request)).await;
-    respond(answer.unwrap_or_else(|_| HttpAnswer::empty(503)))
+    let (busy, start) = (activity.begin(), Instant::now());
+    let end = start + shell.limits.request;
+    let Ok(taken) = timeout_at(end, shell.take(request)).await else { return status(503) };
+    let (read, reading) = match taken {
+        Ok(taken) => taken,
+        Err(refusal) => return status(refusal),
+    };
+    let reads_chain = CHAIN.contains(&read.uri.path());
+    let end = if reads_chain { start + shell.limits.audit } else { end };
+    let chain = if reads_chain { timeout_at(end, shell.chain_turn()).await.ok() } else { None };
+    let Ok(slot) = Arc::clone(&shell.slots).try_acquire_owned() else { return status(503) };
+    drop(reading);
+    match timeout_at(end, answer(&shell.service, &read)).await {
+        Ok(Answered::Whole(answer)) => respond(answer),
+        Ok(Answered::Export(export)) => {
+            let held = (busy, slot, chain);
+            let body = stream::content(shell.service.clone(), export, end, held);
+            finish(200, EXPORT_TYPE, body)
+        }
+        Err(_) => status(503),
+    }
 }
 
 impl Shell {
     /// A request takes one of the few places only when it is here whole: whoever sends
-    /// slowly keeps nobody out.
-    async fn work(&self, request: Request) -> HttpAnswer {
-        let Ok(reading) = self.readers.try_acquire() else { return HttpAnswer::empty(503) };
+    /// slowly keeps nobody out. Until then it is one of [`READERS`].
+    async fn take(&self, request: Request) -> Result<(Read, OwnedSemaphorePermit), u16> {
+        let reading = Arc::clone(&self.readers).try_acquire_owned().map_err(|_| 503_u16)?;
         let (head, body) = request.into_parts();
-        let Ok(body) = content(body).await else { return HttpAnswer::empty(413) };
-        let Ok(_slot) = self.slots.try_acquire() else { return HttpAnswer::empty(503) };
-        drop(reading);
-        let read = Read { method: head.method, uri: head.uri, headers: head.headers, body };
-        answer(&self.service, &read).await
+        let body = content(body).await.map_err(|_| 413_u16)?;
+        Ok((Read { method: head.method, uri: head.uri, headers: head.headers, body }, reading))
+    }
+
+    /// Few read the chain at a time; the others wait for them.
+    async fn chain_turn(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.chains).acquire_owned().await.ok()
     }
 }
 
@@ -84,8 +112,8 @@ async fn content(body: Body) -> Result<Bytes, axum::Error> {
     to_bytes(body, MAX_BODY).await
 }
 
-async fn answer(service: &Service, read: &Read) -> HttpAnswer {
-    match read.uri.path() {
+async fn answer(service: &Service, read: &Read) -> Answered {
+    Answered::Whole(match read.uri.path() {
         "/health" => health(service, true).await,
         "/ready" => health(service, false).await,
         "/crp/v1/evidence" => evidence(service, read).await,
@@ -93,8 +121,8 @@ async fn answer(service: &Service, read: &Read) -> HttpAnswer {
         "/audit/signing-key" => HttpAnswer::json(&serde_json::json!({
             "alg": "Ed25519", "key": B64.encode(service.audit_key().as_bytes()),
         })),
-        _ => operator(service, read).await,
-    }
+        _ => return operator(service, read).await,
+    })
 }
 
 /// `/health` answers 200 while the process lives and says whether it is ready; `/ready`
@@ -138,7 +166,7 @@ async fn message(service: &Service, read: &Read) -> HttpAnswer {
     service.message(&read.body, now()).await
 }
 
-async fn operator(service: &Service, read: &Read) -> HttpAnswer {
+async fn operator(service: &Service, read: &Read) -> Answered {
     let host = read.headers.get(header::HOST).and_then(|host| host.to_str().ok());
     let authority = read.uri.authority().map(|authority| authority.as_str()).or(host);
     let request = operator_auth::Request {
@@ -148,7 +176,7 @@ async fn operator(service: &Service, read: &Read) -> HttpAnswer {
         query: read.uri.query().unwrap_or_default(),
         body: &read.body,
     };
-    service.operator_request(&request, fields(&read.headers).as_ref(), now()).await
+    service.operator_answer(&request, fields(&read.headers).as_ref(), now()).await
 }
 
 /// The three signature fields, each exactly once.
@@ -165,13 +193,21 @@ fn fields(headers: &HeaderMap) -> Option<Fields> {
     })
 }
 
+fn status(status: u16) -> Response {
+    respond(HttpAnswer::empty(status))
+}
+
 fn respond(answer: HttpAnswer) -> Response {
-    let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = (status, answer.body).into_response();
+    finish(answer.status, answer.content_type, answer.body)
+}
+
+fn finish(status: u16, content_type: &'static str, body: impl Into<Body>) -> Response {
+    let mut response = Response::new(body.into());
+    *response.status_mut() =
+        StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
-    headers.remove(header::CONTENT_TYPE);
-    if !answer.content_type.is_empty() {
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(answer.content_type));
+    if !content_type.is_empty() {
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     }
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert("x-crp-attestation", HeaderValue::from_static("SIMULATED"));
