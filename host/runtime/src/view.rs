@@ -119,7 +119,13 @@ pub trait StreamView {
     /// Envoy's rules: `start` 0 and `length` 0 puts `bytes` in front, `start` 0 and
     /// `length` of at least what is held replaces all, `start` at or past the end appends,
     /// anything else is `BadArgument`. No such buffer: `NotFound`.
-    fn set_body(&self, body: BodyKind, start: usize, length: usize, bytes: &[u8]) -> Result<(), Status>;
+    fn set_body(
+        &self,
+        body: BodyKind,
+        start: usize,
+        length: usize,
+        bytes: &[u8],
+    ) -> Result<(), Status>;
 
     /// A property by its path. Unknown: `NotFound`.
     fn property(&self, path: &[&[u8]]) -> Result<Vec<u8>, Status>;

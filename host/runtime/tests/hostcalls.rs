@@ -60,88 +60,90 @@ fn request_headers(body: &str) -> (Vm, Rc<Process>, Rc<Stream>) {
     (vm, process, view)
 }
 
+/// Note, call, and the status that Envoy answers with.
+const ANSWERS: &[(&str, &str, u32)] = &[
+    (
+        "a field that is not there",
+        "$value (i32.const 0) (i32.const 1028) (i32.const 6) (i32.const 0) (i32.const 4)",
+        1,
+    ),
+    (
+        "a map of another phase",
+        "$value (i32.const 2) (i32.const 1024) (i32.const 3) (i32.const 0) (i32.const 4)",
+        2,
+    ),
+    (
+        "a map that does not exist",
+        "$value (i32.const 99) (i32.const 1024) (i32.const 3) (i32.const 0) (i32.const 4)",
+        2,
+    ),
+    (
+        "a call-out's map without a call-out",
+        "$value (i32.const 6) (i32.const 1024) (i32.const 3) (i32.const 0) (i32.const 4)",
+        2,
+    ),
+    (
+        "a write to a call-out's map",
+        "$replace (i32.const 6) (i32.const 1024) (i32.const 3) (i32.const 0) (i32.const 0)",
+        2,
+    ),
+    (
+        "no content",
+        "$read (i32.const 0) (i32.const 0) (i32.const 9) (i32.const 0) (i32.const 4)",
+        1,
+    ),
+    (
+        "a range that wraps",
+        "$read (i32.const 0) (i32.const -1) (i32.const 9) (i32.const 0) (i32.const 4)",
+        2,
+    ),
+    (
+        "configuration outside of configure",
+        "$read (i32.const 7) (i32.const 0) (i32.const 9) (i32.const 0) (i32.const 4)",
+        1,
+    ),
+    (
+        "a write to content that is not there",
+        "$write (i32.const 1) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0)",
+        1,
+    ),
+    (
+        "an unknown property",
+        "$property (i32.const 1024) (i32.const 3) (i32.const 0) (i32.const 4)",
+        1,
+    ),
+    ("a property", "$property (i32.const 1040) (i32.const 12) (i32.const 0) (i32.const 4)", 0),
+    (
+        "an unknown key of shared data",
+        "$shared (i32.const 1024) (i32.const 3) (i32.const 0) (i32.const 4) (i32.const 8)",
+        1,
+    ),
+    ("a context that does not exist", "$act_on (i32.const 77)", 2),
+    ("a direction that does not exist", "$continue (i32.const 2)", 2),
+    (
+        "a metric of no kind",
+        "$metric (i32.const 9) (i32.const 1024) (i32.const 3) (i32.const 0)",
+        2,
+    ),
+    ("a metric that is not defined", "$add (i32.const 9) (i64.const 1)", 1),
+    ("gRPC, which is not here", "$grpc (i32.const 1)", 10),
+    (
+        "a foreign function that does not exist",
+        "$foreign (i32.const 1024) (i32.const 3) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 4)",
+        1,
+    ),
+    (
+        "a declaration that does not parse",
+        "$foreign (i32.const 1072) (i32.const 16) (i32.const 1089) (i32.const 4) (i32.const 0) (i32.const 4)",
+        2,
+    ),
+    ("too much randomness", "$random (i32.const 0) (i32.const 65537)", 28),
+    ("randomness outside of memory", "$random (i32.const -1) (i32.const 4)", 21),
+];
+
 #[test]
 fn calls_answer_as_in_envoy() {
-    let rows = [
-        (
-            "a field that is not there",
-            "$value (i32.const 0) (i32.const 1028) (i32.const 6) (i32.const 0) (i32.const 4)",
-            1,
-        ),
-        (
-            "a map of another phase",
-            "$value (i32.const 2) (i32.const 1024) (i32.const 3) (i32.const 0) (i32.const 4)",
-            2,
-        ),
-        (
-            "a map that does not exist",
-            "$value (i32.const 99) (i32.const 1024) (i32.const 3) (i32.const 0) (i32.const 4)",
-            2,
-        ),
-        (
-            "a call-out's map without a call-out",
-            "$value (i32.const 6) (i32.const 1024) (i32.const 3) (i32.const 0) (i32.const 4)",
-            2,
-        ),
-        (
-            "a write to a call-out's map",
-            "$replace (i32.const 6) (i32.const 1024) (i32.const 3) (i32.const 0) (i32.const 0)",
-            2,
-        ),
-        (
-            "no content",
-            "$read (i32.const 0) (i32.const 0) (i32.const 9) (i32.const 0) (i32.const 4)",
-            1,
-        ),
-        (
-            "a range that wraps",
-            "$read (i32.const 0) (i32.const -1) (i32.const 9) (i32.const 0) (i32.const 4)",
-            2,
-        ),
-        (
-            "configuration outside of configure",
-            "$read (i32.const 7) (i32.const 0) (i32.const 9) (i32.const 0) (i32.const 4)",
-            1,
-        ),
-        (
-            "a write to content that is not there",
-            "$write (i32.const 1) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0)",
-            1,
-        ),
-        (
-            "an unknown property",
-            "$property (i32.const 1024) (i32.const 3) (i32.const 0) (i32.const 4)",
-            1,
-        ),
-        ("a property", "$property (i32.const 1040) (i32.const 12) (i32.const 0) (i32.const 4)", 0),
-        (
-            "an unknown key of shared data",
-            "$shared (i32.const 1024) (i32.const 3) (i32.const 0) (i32.const 4) (i32.const 8)",
-            1,
-        ),
-        ("a context that does not exist", "$act_on (i32.const 77)", 2),
-        ("a direction that does not exist", "$continue (i32.const 2)", 2),
-        (
-            "a metric of no kind",
-            "$metric (i32.const 9) (i32.const 1024) (i32.const 3) (i32.const 0)",
-            2,
-        ),
-        ("a metric that is not defined", "$add (i32.const 9) (i64.const 1)", 1),
-        ("gRPC, which is not here", "$grpc (i32.const 1)", 10),
-        (
-            "a foreign function that does not exist",
-            "$foreign (i32.const 1024) (i32.const 3) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 4)",
-            1,
-        ),
-        (
-            "a declaration that does not parse",
-            "$foreign (i32.const 1072) (i32.const 16) (i32.const 1089) (i32.const 4) (i32.const 0) (i32.const 4)",
-            2,
-        ),
-        ("too much randomness", "$random (i32.const 0) (i32.const 65537)", 28),
-        ("randomness outside of memory", "$random (i32.const -1) (i32.const 4)", 21),
-    ];
-    for (note, call, want) in rows {
+    for (note, call, want) in ANSWERS {
         let process = Rc::new(Process::default());
         let body = format!("(call $want (call {call}) (i32.const {want}))");
         let mut vm = vm(&callback("proxy_on_request_headers", 3, true, &body), &process);

@@ -4,7 +4,8 @@
 //! Compiled modules are machine code that wasmtime runs as it finds it, so their folder is
 //! for the owner alone.
 
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
@@ -35,7 +36,7 @@ impl Engine {
         let mut config = Config::new();
         config.epoch_interruption(true).max_wasm_stack(STACK);
         if let Some(folder) = &settings.cache {
-            config.cache(Some(cache(folder.clone())?));
+            config.cache(Some(cache(folder)?));
         }
         let inner = wasmtime::Engine::new(&config).map_err(|e| format!("{e:#}"))?;
         start_clock(inner.weak())?;
@@ -47,6 +48,13 @@ impl Engine {
     }
 }
 
+/// Workers on several threads start machines from what was compiled once.
+const _: () = {
+    const fn shared<T: Send + Sync>() {}
+    shared::<Engine>();
+    shared::<super::Program>();
+};
+
 /// Ticks of the clock until `time` has surely passed.
 pub(super) fn ticks(time: Duration) -> u64 {
     let ticks = time.as_nanos().div_ceil(TICK.as_nanos());
@@ -56,9 +64,13 @@ pub(super) fn ticks(time: Duration) -> u64 {
 
 /// wasmtime's own cache: keyed by module, wasmtime version and compiler settings, written
 /// by rename, and without an `unsafe` of ours.
-fn cache(folder: PathBuf) -> Result<Cache, String> {
-    postern_files::create_private_dir(&folder).map_err(|e| e.to_string())?;
-    let folder = folder.canonicalize().map_err(|e| format!("{}: {e}", folder.display()))?;
+fn cache(folder: &Path) -> Result<Cache, String> {
+    postern_files::create_private_dir(folder).map_err(|e| e.to_string())?;
+    let named = |e: std::io::Error| format!("{}: {e}", folder.display());
+    if folder.metadata().map_err(named)?.permissions().mode() & 0o022 != 0 {
+        return Err(format!("{}: others can write to it (chmod 700)", folder.display()));
+    }
+    let folder = folder.canonicalize().map_err(named)?;
     let mut config = CacheConfig::new();
     config.with_directory(folder);
     Cache::new(config).map_err(|e| format!("{e:#}"))
@@ -74,4 +86,19 @@ fn start_clock(engine: EngineWeak) -> Result<(), String> {
     };
     let started = thread::Builder::new().name("postern-epoch".to_owned()).spawn(beat);
     started.map(drop).map_err(|e| format!("clock of the deadlines: {e}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{Permissions, set_permissions};
+
+    use super::*;
+
+    #[test]
+    fn a_cache_that_others_can_write_to_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        set_permissions(folder.path(), Permissions::from_mode(0o777)).unwrap();
+        let settings = EngineSettings { cache: Some(folder.path().to_owned()) };
+        assert!(Engine::new(&settings).err().unwrap().contains("chmod 700"));
+    }
 }

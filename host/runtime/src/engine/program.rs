@@ -87,7 +87,7 @@ fn check(module: &Module) -> Result<(), ProgramError> {
             other.map_or(ProgramError::NotProxyWasm, |v| ProgramError::Version(v.to_owned()))
         );
     }
-    if !module.get_export("memory").is_some_and(|export| export.memory().is_some()) {
+    if module.get_export("memory").is_none_or(|export| export.memory().is_none()) {
         return Err(ProgramError::MissingExport("memory"));
     }
     if !has("proxy_on_memory_allocate") && !has("malloc") {

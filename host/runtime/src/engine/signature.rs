@@ -62,10 +62,38 @@ fn element(tag: u8, der: &[u8]) -> Option<(&[u8], &[u8])> {
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
     use ring::rand::SystemRandom;
     use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair};
 
     use super::*;
+
+    /// SubjectPublicKeyInfo of a key of 2048 bits that was thrown away.
+    const RSA_KEY: &str = "\
+        MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEA9Jo6VV8wXjz3DsdHimk0J4NFF_EZ_K0O9fTGhuSxVSYvDd\
+        8RS-iT3ejS7EJqHRCDHhoqLsPoREuxvJ38YOJURECmnzOhAEOXIXwsadcIqyFUzxMGBh8SEtlOw_1-MBsmFs81Yj8w\
+        QEKIdAf5Ym13I5GfAwUYUgGxdygxHXhm9itoDR01NnnR6AGy_lV8oKLfBYnn-vP6BDPq_H4bdWlUCeeGY8iyJAiNxA\
+        BmMhnBn5sjuk8rR30XHX9TbgKwdDn5psgmheiBVt_sNyjwYJtRBFgHmP4hUbwOXEWdVCDhuU-TMh69sJgcv4fjXKeR\
+        j4ZsJJDpjq2QijpSkwi3YdIe0wIDAQAB";
+    /// Its signature over `text`.
+    const RSA_SIGNATURE: &str = "\
+        32vt058Q7hFxYkv2jGSHWO7D0fB7Hh8lYzk7byE2sENvFnrsUU3j8Pjyy1nnLoEKajAtf7h4WAYAjJ3YS8IzefEEA0\
+        sibIPF7dCL2zHIHczZawlW_Xpw-xVevQ0y8W0Ye7k9Yoy5hFeVIzCKSRMaiCpERYoJqNyTd-3R9Pqw15oM-mKKTOYu\
+        rIBac9uGg4CnveZtK15U_INvOKCzrfRmCNCxAdmvY2H7d3i3gOqVbhlqzbH6UgVFRt4l8UOu14Wkd6Q-TXkoWZBQLT\
+        5RmjtQ0--16gArejZ3o8dl92mMm5aYDuBD-QYF31TbOtcNf_H4qtUtvbqv7lUwN0N88Dlt2A";
+
+    fn bytes(text: &str) -> Vec<u8> {
+        URL_SAFE_NO_PAD.decode(text).unwrap()
+    }
+
+    #[test]
+    fn rsa_verifies_its_text_and_no_other() {
+        let (key, signature) = (bytes(RSA_KEY), bytes(RSA_SIGNATURE));
+        assert_eq!(verify(b"sha256", &key, &signature, b"text"), Ok(()));
+        assert_eq!(verify(b"sha256", &key, &signature, b"texu"), Err(Fault::Signature));
+        assert_eq!(verify(b"sha256", &key, &signature[1..], b"text"), Err(Fault::Signature));
+    }
 
     fn info(algorithm: &[u8], key: &[u8]) -> Vec<u8> {
         let wrap =

@@ -117,11 +117,14 @@ impl Services for Process {
     }
 }
 
+/// A write of filter state.
+pub type Write = (Vec<u8>, Vec<u8>, Declared);
+
 /// A stream in its request phase, whose response is a local reply or nothing.
 #[derive(Default)]
 pub struct Stream {
     pub request: RefCell<Pairs>,
-    pub state: RefCell<Vec<(Vec<u8>, Vec<u8>, Declared)>>,
+    pub state: RefCell<Vec<Write>>,
     pub reply: RefCell<Option<LocalReply>>,
     pub continued: Cell<u32>,
 }

@@ -48,3 +48,18 @@ fn verify(arguments: &[u8]) -> Result<Vec<u8>, Status> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signature_that_does_not_count_is_answered_with_a_text() {
+        // hash "sha256", a key and a signature of one byte each, no text.
+        let answer = verify(b"\x0a\x06sha256\x12\x01k\x1a\x01s").unwrap();
+        assert_eq!(answer[0], 0x12);
+        assert_eq!(usize::from(answer[1]), answer.len() - 2);
+        assert!(String::from_utf8_lossy(&answer[2..]).contains("public key"));
+        assert_eq!(verify(b"\x0a\x7f"), Err(Status::BadArgument));
+    }
+}
