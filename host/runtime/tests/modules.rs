@@ -2,7 +2,8 @@
 
 mod support;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -28,10 +29,21 @@ fn environment() -> Vec<(String, String)> {
         .to_vec()
 }
 
+/// What `envoy.yaml` allows a module: what it imports and exports, without what is withheld.
+fn allowed(name: &str) -> Capabilities {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../envoy/imports");
+    let lines = |kind: &str| -> BTreeSet<String> {
+        let file = folder.join(name.replace(".wasm", kind));
+        let text = std::fs::read_to_string(file).unwrap_or_default();
+        text.lines().filter_map(|line| line.rsplit([' ', '.']).next()).map(str::to_owned).collect()
+    };
+    Capabilities::only(&lines(".txt") - &lines(".withheld.txt"))
+}
+
 /// Compiled once for all tests.
 fn program(name: &'static str) -> Program {
     static PROGRAMS: Mutex<BTreeMap<&str, Program>> = Mutex::new(BTreeMap::new());
-    let make = || Program::new(support::engine(), &module(name), Capabilities::default()).unwrap();
+    let make = || Program::new(support::engine(), &module(name), allowed(name)).unwrap();
     PROGRAMS.lock().unwrap().entry(name).or_insert_with(make).clone()
 }
 
@@ -100,6 +112,24 @@ fn gate_answers_a_request_without_credentials_with_401() {
     vm.done(id).unwrap();
     vm.log(id).unwrap();
     vm.delete(id).unwrap();
+}
+
+#[test]
+fn many_requests_do_not_grow_the_memory_of_gate() {
+    let (mut vm, root, _) = configured("gate.wasm", GATE);
+    let mut requests = |count: usize| {
+        for _ in 0..count {
+            let view = stream(&[(":method", "GET"), (":path", "/a"), (":authority", "local.test")]);
+            let id = vm.stream(root, view).unwrap();
+            vm.request_headers(id, 3, true).unwrap();
+            vm.done(id).unwrap();
+            vm.log(id).unwrap();
+            vm.delete(id).unwrap();
+        }
+        vm.memory()
+    };
+    let warm = requests(500);
+    assert_eq!(requests(10_000), warm);
 }
 
 #[test]
