@@ -1,12 +1,14 @@
 //! A gateway that runs the `envoy.yaml` and the Proxy-Wasm modules that Envoy runs, on
 //! wasmtime.
 //!
-//! Owns the modules' machines ([`engine`]) and the seam between them and the proxy
-//! ([`view`]).
+//! Owns the reading of the file ([`config`]), the modules' machines ([`engine`]), the order
+//! in which streams pass them ([`proxy`]) and the seam between the two ([`view`]).
 //!
 //! Invariant: a module reaches the proxy through the traits of [`view`] and nothing else,
 //! and whatever it does costs at most its own machine.
 #![forbid(unsafe_code)]
 
+pub mod config;
 pub mod engine;
+pub mod proxy;
 pub mod view;

@@ -1,0 +1,183 @@
+//! Clusters: one endpoint each, limits, optional TLS, upstream HTTP filters.
+
+use std::time::Duration;
+
+use super::listener::{Address, BUFFER};
+use super::plugin::Filter;
+use super::read::Table;
+use super::tls::ClientTls;
+
+/// How an endpoint's host is meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Endpoint {
+    /// An IP address (`STATIC`).
+    Static(Address),
+    /// A name that is looked up (`LOGICAL_DNS`).
+    LogicalDns(Address),
+}
+
+/// Limits of one cluster, per process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Breaker {
+    /// Connections at once.
+    pub connections: u64,
+    /// Requests that wait for a connection.
+    pub pending: u64,
+    /// Requests at once.
+    pub requests: u64,
+}
+
+/// One cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cluster {
+    /// Its name.
+    pub name: String,
+    /// Where it is.
+    pub endpoint: Endpoint,
+    /// Time for a connection.
+    pub connect_timeout: Duration,
+    /// After this long without a request an idle connection is closed.
+    pub idle_timeout: Duration,
+    /// Bytes of one message that are held at most.
+    pub buffer: usize,
+    /// Field lines of a response at most.
+    pub max_fields: usize,
+    /// Limits.
+    pub breaker: Breaker,
+    /// TLS.
+    pub tls: Option<ClientTls>,
+    /// Upstream HTTP filters, without the codec.
+    pub filters: Vec<Filter>,
+}
+
+impl Default for Breaker {
+    /// Envoy's defaults.
+    fn default() -> Self {
+        Self { connections: 1024, pending: 1024, requests: 1024 }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Static,
+    LogicalDns,
+}
+
+impl Cluster {
+    /// Reads one of `static_resources.clusters`.
+    pub(super) fn read(mut table: Table<'_, '_>) -> Option<Self> {
+        let name = table.need_text("name");
+        table.need("type");
+        let kinds = [("STATIC", Kind::Static), ("LOGICAL_DNS", Kind::LogicalDns)];
+        let kind = table.word("type", &kinds);
+        let connect_timeout = table.duration("connect_timeout").unwrap_or(Duration::from_secs(5));
+        let buffer = table.number("per_connection_buffer_limit_bytes").unwrap_or(BUFFER);
+        let assignment = table.need_table("load_assignment");
+        let address = assignment.and_then(|at| read_assignment(at, name.as_deref()));
+        let breaker = table.table("circuit_breakers").map(read_breakers).unwrap_or_default();
+        let tls = table.table("transport_socket").map(ClientTls::read);
+        let options = table.table("typed_extension_protocol_options");
+        let options = options.map(Options::read).unwrap_or_default();
+        table.done();
+        let tls = match tls {
+            Some(read) => Some(read?),
+            None => None,
+        };
+        let endpoint = match kind? {
+            Kind::Static => Endpoint::Static(address?),
+            Kind::LogicalDns => Endpoint::LogicalDns(address?),
+        };
+        let Options { idle_timeout, max_fields, filters } = options;
+        let name = name?;
+        Some(Self {
+            name,
+            endpoint,
+            connect_timeout,
+            idle_timeout,
+            buffer,
+            max_fields,
+            breaker,
+            tls,
+            filters,
+        })
+    }
+}
+
+fn read_assignment(mut table: Table<'_, '_>, cluster: Option<&str>) -> Option<Address> {
+    let name = table.need_text("cluster_name");
+    if name.as_deref() != cluster {
+        table.report.problem(&table.at, "expected cluster_name to be the cluster's name");
+    }
+    let group = table.single("endpoints");
+    table.done();
+    let mut group = group?;
+    let member = group.single("lb_endpoints");
+    group.done();
+    let mut member = member?;
+    let endpoint = member.need_table("endpoint");
+    member.done();
+    let mut endpoint = endpoint?;
+    let address = endpoint.need_table("address").and_then(Address::read);
+    endpoint.done();
+    address
+}
+
+fn read_breakers(mut table: Table<'_, '_>) -> Breaker {
+    let entry = table.single("thresholds");
+    table.done();
+    let Some(mut entry) = entry else { return Breaker::default() };
+    let usual = Breaker::default();
+    let breaker = Breaker {
+        connections: entry.number("max_connections").unwrap_or(usual.connections),
+        pending: entry.number("max_pending_requests").unwrap_or(usual.pending),
+        requests: entry.number("max_requests").unwrap_or(usual.requests),
+    };
+    // There are no retries here, so any limit of them holds.
+    entry.number::<u64>("max_retries");
+    entry.done();
+    breaker
+}
+
+const OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+
+/// `HttpProtocolOptions` of a cluster.
+struct Options {
+    idle_timeout: Duration,
+    max_fields: usize,
+    filters: Vec<Filter>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { idle_timeout: Duration::from_secs(3600), max_fields: 100, filters: Vec::new() }
+    }
+}
+
+impl Options {
+    fn read(mut table: Table<'_, '_>) -> Self {
+        let mut options = Self::default();
+        let found = table.table(OPTIONS);
+        table.done();
+        let Some(mut found) = found else { return options };
+        found.typed(OPTIONS);
+        if let Some(mut common) = found.table("common_http_protocol_options") {
+            options.idle_timeout = common.duration("idle_timeout").unwrap_or(options.idle_timeout);
+            options.max_fields = common.number("max_headers_count").unwrap_or(options.max_fields);
+            common.done();
+        }
+        if let Some(mut explicit) = found.need_table("explicit_http_config") {
+            if let Some(mut http1) = explicit.need_table("http_protocol_options") {
+                http1.only("enable_trailers", true);
+                http1.done();
+            }
+            explicit.done();
+        }
+        let filters = found.list("http_filters");
+        if !filters.is_empty() {
+            let last = "envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec";
+            options.filters = Filter::chain(&filters, last, found.report);
+        }
+        found.done();
+        options
+    }
+}

@@ -1,0 +1,338 @@
+//! What a filter may see and change of one stream, and what it has asked for.
+//!
+//! Owns the fields, trailers and filter state of a stream. Invariant: a map or buffer is
+//! there for a filter only while the message is at that filter, as in Envoy; what has gone
+//! on cannot be changed, and whoever tries is told so.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use super::chain::Verdict;
+use crate::view::{BodyKind, Declared, Direction, LocalReply, MapKind, Pairs, Status, StreamView};
+
+/// The exchange of one stream, shared by its chain and its views.
+pub type Shared = Rc<RefCell<Exchange>>;
+
+/// Properties that are no part of the message, by path with segments joined by NUL.
+pub type Facts = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// One stream.
+#[derive(Debug, Default)]
+pub struct Exchange {
+    request: Half,
+    response: Half,
+    state: BTreeMap<Vec<u8>, (Vec<u8>, Declared)>,
+    /// `xds.…`, `source.…`, `destination.…`, `connection.…`, `request.duration` and so on.
+    pub facts: Facts,
+    /// What `%RESPONSE_CODE_DETAILS%` shows.
+    pub details: Vec<u8>,
+    asked: Verdict,
+    /// Whether access loggers run: fields are there again, for reading.
+    logging: bool,
+}
+
+/// One message.
+#[derive(Debug, Default)]
+struct Half {
+    headers: Pairs,
+    trailers: Pairs,
+    headers_here: bool,
+    trailers_here: bool,
+    body: Option<Vec<u8>>,
+}
+
+impl Exchange {
+    /// A stream whose request has these fields, pseudo fields first.
+    pub fn new(request: Pairs) -> Self {
+        let request = Half { headers: request, ..Half::default() };
+        Self { request, ..Self::default() }
+    }
+
+    /// The fields of a message.
+    pub fn headers(&self, direction: Direction) -> Pairs {
+        self.half(direction).headers.clone()
+    }
+
+    /// Sets the fields of a message, when it has come.
+    pub fn set_headers(&mut self, direction: Direction, pairs: Pairs) {
+        self.half_mut(direction).headers = pairs;
+    }
+
+    /// The trailers of a message.
+    pub fn trailers(&self, direction: Direction) -> Pairs {
+        self.half(direction).trailers.clone()
+    }
+
+    /// Sets the trailers of a message, when they have come.
+    pub fn set_trailers(&mut self, direction: Direction, pairs: Pairs) {
+        self.half_mut(direction).trailers = pairs;
+    }
+
+    /// Whether the request's method is `HEAD`.
+    pub fn is_head(&self) -> bool {
+        value(&self.request.headers, b":method").as_deref() == Some(b"HEAD")
+    }
+
+    /// The lines of a field of the request joined with `,`.
+    pub fn request_field(&self, name: &[u8]) -> Option<Vec<u8>> {
+        value(&self.request.headers, name)
+    }
+
+    /// Replaces a field of the request, as the router does.
+    pub fn set_request_field(&mut self, name: &[u8], text: &[u8]) {
+        replace(&mut self.request.headers, name, text);
+    }
+
+    /// A value of the filter state by its full key (`wasm.…`).
+    pub fn filter_state(&self, key: &[u8]) -> Option<&[u8]> {
+        self.state.get(key).map(|(value, _)| value.as_slice())
+    }
+
+    /// Bytes of content that the filter at hand can see.
+    pub fn held(&self, direction: Direction) -> usize {
+        self.half(direction).body.as_ref().map_or(0, Vec::len)
+    }
+
+    /// Turns to access logging.
+    pub fn log(&mut self) {
+        self.logging = true;
+    }
+
+    /// Takes what the callback that has just run asked for.
+    pub fn take_asked(&mut self) -> Verdict {
+        std::mem::take(&mut self.asked)
+    }
+
+    /// Puts a local reply in place of the response's fields; gives its content.
+    pub(super) fn answer_locally(&mut self, reply: LocalReply) -> Vec<u8> {
+        let mut pairs = vec![(b":status".to_vec(), reply.status.to_string().into_bytes())];
+        pairs.extend(reply.headers);
+        pairs.retain(|(name, _)| name.as_slice() != b"content-length");
+        if !reply.body.is_empty() {
+            let length = reply.body.len().to_string().into_bytes();
+            pairs.push((b"content-length".to_vec(), length));
+            if !pairs.iter().any(|(name, _)| name.as_slice() == b"content-type") {
+                pairs.push((b"content-type".to_vec(), b"text/plain".to_vec()));
+            }
+        }
+        self.details = reply.details;
+        self.response.headers = pairs;
+        self.response.trailers.clear();
+        reply.body
+    }
+
+    pub(super) fn show(
+        &mut self,
+        direction: Direction,
+        headers: bool,
+        body: Option<Vec<u8>>,
+        trailers: bool,
+    ) {
+        let half = self.half_mut(direction);
+        (half.headers_here, half.body, half.trailers_here) = (headers, body, trailers);
+    }
+
+    pub(super) fn hide(&mut self, direction: Direction) -> Option<Vec<u8>> {
+        let half = self.half_mut(direction);
+        (half.headers_here, half.trailers_here) = (false, false);
+        half.body.take()
+    }
+
+    fn half(&self, direction: Direction) -> &Half {
+        match direction {
+            Direction::Request => &self.request,
+            Direction::Response => &self.response,
+        }
+    }
+
+    fn half_mut(&mut self, direction: Direction) -> &mut Half {
+        match direction {
+            Direction::Request => &mut self.request,
+            Direction::Response => &mut self.response,
+        }
+    }
+
+    /// A map for reading.
+    fn map(&self, kind: MapKind) -> Result<&Pairs, Status> {
+        let (direction, is_trailers) = place(kind)?;
+        let half = self.half(direction);
+        match (is_trailers, half.headers_here, half.trailers_here, self.logging) {
+            (false, true, _, _) | (false, _, _, true) => Ok(&half.headers),
+            (true, _, true, _) | (true, _, _, true) => Ok(&half.trailers),
+            _ => Err(Status::BadArgument),
+        }
+    }
+
+    /// A map for changing.
+    fn map_mut(&mut self, kind: MapKind) -> Result<&mut Pairs, Status> {
+        let (direction, is_trailers) = place(kind)?;
+        let half = self.half_mut(direction);
+        match (is_trailers, half.headers_here, half.trailers_here) {
+            (false, true, _) => Ok(&mut half.headers),
+            (true, _, true) => Ok(&mut half.trailers),
+            _ => Err(Status::BadArgument),
+        }
+    }
+
+    fn buffer(&mut self, kind: BodyKind) -> Result<&mut Vec<u8>, Status> {
+        let direction = match kind {
+            BodyKind::Request => Direction::Request,
+            BodyKind::Response => Direction::Response,
+        };
+        self.half_mut(direction).body.as_mut().ok_or(Status::NotFound)
+    }
+
+    fn property(&self, path: &[&[u8]]) -> Option<Vec<u8>> {
+        let request = |name: &[u8]| value(&self.request.headers, name);
+        match path {
+            [b"filter_state", key] => self.filter_state(key).map(<[u8]>::to_vec),
+            [b"request", b"path"] => request(b":path"),
+            [b"request", b"method"] => request(b":method"),
+            [b"request", b"host"] => request(b":authority"),
+            [b"request", b"scheme"] => request(b":scheme"),
+            [b"request", b"headers", name] => request(name),
+            [b"response", b"code"] => {
+                let status = value(&self.response.headers, b":status")?;
+                let status: u64 = std::str::from_utf8(&status).ok()?.parse().ok()?;
+                Some(status.to_le_bytes().to_vec())
+            }
+            [key] if self.facts.get(*key).is_none() => {
+                self.filter_state(&[b"wasm.", *key].concat()).map(<[u8]>::to_vec)
+            }
+            _ => self.facts.get(&path.join(&0)).cloned(),
+        }
+    }
+}
+
+/// Direction of a map, and whether it is one of trailers.
+fn place(kind: MapKind) -> Result<(Direction, bool), Status> {
+    match kind {
+        MapKind::RequestHeaders => Ok((Direction::Request, false)),
+        MapKind::RequestTrailers => Ok((Direction::Request, true)),
+        MapKind::ResponseHeaders => Ok((Direction::Response, false)),
+        MapKind::ResponseTrailers => Ok((Direction::Response, true)),
+        MapKind::CallHeaders | MapKind::CallTrailers => Err(Status::BadArgument),
+    }
+}
+
+fn value(pairs: &Pairs, name: &[u8]) -> Option<Vec<u8>> {
+    let name = name.to_ascii_lowercase();
+    let lines = pairs.iter().filter(|(have, _)| *have == name).map(|(_, value)| value.as_slice());
+    let lines: Vec<&[u8]> = lines.collect();
+    (!lines.is_empty()).then(|| lines.join(&b','))
+}
+
+fn replace(pairs: &mut Pairs, name: &[u8], text: &[u8]) {
+    let name = name.to_ascii_lowercase();
+    match pairs.iter().position(|(have, _)| *have == name) {
+        None => pairs.push((name, text.to_vec())),
+        Some(first) => {
+            pairs[first].1 = text.to_vec();
+            let mut index = 0;
+            pairs.retain(|(have, _)| {
+                index += 1;
+                index <= first + 1 || *have != name
+            });
+        }
+    }
+}
+
+/// A filter's view of an exchange.
+#[derive(Debug, Clone)]
+pub struct View(pub Shared);
+
+impl StreamView for View {
+    fn pairs(&self, map: MapKind) -> Result<Pairs, Status> {
+        self.0.borrow().map(map).cloned()
+    }
+
+    fn set_pairs(&self, map: MapKind, pairs: Pairs) -> Result<(), Status> {
+        *self.0.borrow_mut().map_mut(map)? = pairs;
+        Ok(())
+    }
+
+    fn value(&self, map: MapKind, name: &[u8]) -> Result<Option<Vec<u8>>, Status> {
+        Ok(value(self.0.borrow().map(map)?, name))
+    }
+
+    fn add(&self, map: MapKind, name: &[u8], value: &[u8]) -> Result<(), Status> {
+        let line = (name.to_ascii_lowercase(), value.to_vec());
+        self.0.borrow_mut().map_mut(map)?.push(line);
+        Ok(())
+    }
+
+    fn replace(&self, map: MapKind, name: &[u8], value: &[u8]) -> Result<(), Status> {
+        replace(self.0.borrow_mut().map_mut(map)?, name, value);
+        Ok(())
+    }
+
+    fn remove(&self, map: MapKind, name: &[u8]) -> Result<(), Status> {
+        let name = name.to_ascii_lowercase();
+        self.0.borrow_mut().map_mut(map)?.retain(|(have, _)| *have != name);
+        Ok(())
+    }
+
+    fn body(&self, body: BodyKind, start: usize, length: usize) -> Result<Vec<u8>, Status> {
+        let mut exchange = self.0.borrow_mut();
+        let buffer = exchange.buffer(body)?;
+        let start = start.min(buffer.len());
+        let end = start.saturating_add(length).min(buffer.len());
+        Ok(buffer[start..end].to_vec())
+    }
+
+    fn set_body(
+        &self,
+        body: BodyKind,
+        start: usize,
+        length: usize,
+        bytes: &[u8],
+    ) -> Result<(), Status> {
+        let mut exchange = self.0.borrow_mut();
+        let buffer = exchange.buffer(body)?;
+        match (start, length) {
+            (0, 0) => drop(buffer.splice(..0, bytes.iter().copied())),
+            (0, length) if length >= buffer.len() => *buffer = bytes.to_vec(),
+            (start, _) if start >= buffer.len() => buffer.extend_from_slice(bytes),
+            _ => return Err(Status::BadArgument),
+        }
+        Ok(())
+    }
+
+    fn property(&self, path: &[&[u8]]) -> Result<Vec<u8>, Status> {
+        if path == [b"filter_state".as_slice()] {
+            return Err(Status::SerializationFailure);
+        }
+        self.0.borrow().property(path).ok_or(Status::NotFound)
+    }
+
+    fn set_property(&self, path: &[u8], value: &[u8], declared: Declared) -> Result<(), Status> {
+        let key = [b"wasm.", path].concat();
+        let mut exchange = self.0.borrow_mut();
+        if exchange.state.get(&key).is_some_and(|(_, declared)| declared.readonly) {
+            return Err(Status::BadArgument);
+        }
+        exchange.state.insert(key, (value.to_vec(), declared));
+        Ok(())
+    }
+
+    fn continue_stream(&self, direction: Direction) -> Result<(), Status> {
+        let asked = &mut self.0.borrow_mut().asked;
+        match direction {
+            Direction::Request => asked.continue_request = true,
+            Direction::Response => asked.continue_response = true,
+        }
+        Ok(())
+    }
+
+    fn close_stream(&self, _: Direction) -> Result<(), Status> {
+        self.0.borrow_mut().asked.close = true;
+        Ok(())
+    }
+
+    fn local_reply(&self, reply: LocalReply) -> Result<(), Status> {
+        // The first stands, as in Envoy.
+        self.0.borrow_mut().asked.reply.get_or_insert(reply);
+        Ok(())
+    }
+}
