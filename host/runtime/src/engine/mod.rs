@@ -19,6 +19,7 @@ mod host;
 mod hostcalls;
 mod link;
 mod machine;
+mod metrics;
 mod pairs;
 mod program;
 mod protobuf;
@@ -31,6 +32,7 @@ mod wasi;
 
 pub use fault::{Reason, StartError, Trapped};
 pub use machine::{Engine, EngineSettings};
+pub use metrics::Metrics;
 pub use program::{Capabilities, Program, ProgramError};
 pub use recovery::{FailurePolicy, Recovery, Verdict};
 pub use shared::SharedData;
