@@ -163,3 +163,93 @@ fn a_stream_on_another_machine_is_not_touched_by_a_trap() {
     assert!(dead.tick(root).is_err());
     assert!(alive.tick(other).is_ok());
 }
+
+/// Every function there is but `proc_exit`, with its parameters (`i` 32 bits, `l` 64).
+const FUNCTIONS: &[(&str, &str, &str)] = &[
+    ("env", "proxy_log", "iii"),
+    ("env", "proxy_get_log_level", "i"),
+    ("env", "proxy_get_current_time_nanoseconds", "i"),
+    ("env", "proxy_set_tick_period_milliseconds", "i"),
+    ("env", "proxy_get_buffer_bytes", "iiiii"),
+    ("env", "proxy_get_buffer_status", "iii"),
+    ("env", "proxy_set_buffer_bytes", "iiiii"),
+    ("env", "proxy_get_header_map_pairs", "iii"),
+    ("env", "proxy_get_header_map_size", "ii"),
+    ("env", "proxy_set_header_map_pairs", "iii"),
+    ("env", "proxy_get_header_map_value", "iiiii"),
+    ("env", "proxy_add_header_map_value", "iiiii"),
+    ("env", "proxy_replace_header_map_value", "iiiii"),
+    ("env", "proxy_remove_header_map_value", "iii"),
+    ("env", "proxy_get_property", "iiii"),
+    ("env", "proxy_set_property", "iiii"),
+    ("env", "proxy_get_shared_data", "iiiii"),
+    ("env", "proxy_set_shared_data", "iiiii"),
+    ("env", "proxy_define_metric", "iiii"),
+    ("env", "proxy_increment_metric", "il"),
+    ("env", "proxy_record_metric", "il"),
+    ("env", "proxy_get_metric", "ii"),
+    ("env", "proxy_call_foreign_function", "iiiiii"),
+    ("env", "proxy_http_call", "iiiiiiiiii"),
+    ("env", "proxy_continue_stream", "i"),
+    ("env", "proxy_close_stream", "i"),
+    ("env", "proxy_set_effective_context", "i"),
+    ("env", "proxy_send_local_response", "iiiiiiii"),
+    ("env", "proxy_done", ""),
+    ("env", "proxy_get_status", "iii"),
+    ("env", "proxy_register_shared_queue", "iii"),
+    ("env", "proxy_resolve_shared_queue", "iiiii"),
+    ("env", "proxy_dequeue_shared_queue", "iii"),
+    ("env", "proxy_enqueue_shared_queue", "iii"),
+    ("env", "proxy_grpc_cancel", "i"),
+    ("env", "proxy_grpc_close", "i"),
+    ("env", "proxy_grpc_send", "iiii"),
+    ("env", "proxy_grpc_stream", "iiiiiiiii"),
+    ("env", "proxy_grpc_call", "iiiiiiiiiiii"),
+    ("wasi_snapshot_preview1", "clock_time_get", "ili"),
+    ("wasi_snapshot_preview1", "random_get", "ii"),
+    ("wasi_snapshot_preview1", "environ_sizes_get", "ii"),
+    ("wasi_snapshot_preview1", "environ_get", "ii"),
+    ("wasi_snapshot_preview1", "args_sizes_get", "ii"),
+    ("wasi_snapshot_preview1", "args_get", "ii"),
+    ("wasi_snapshot_preview1", "fd_write", "iiii"),
+    ("wasi_snapshot_preview1", "fd_read", "iiii"),
+    ("wasi_snapshot_preview1", "fd_seek", "ilii"),
+    ("wasi_snapshot_preview1", "fd_close", "i"),
+    ("wasi_snapshot_preview1", "fd_fdstat_get", "ii"),
+    ("wasi_snapshot_preview1", "fd_prestat_get", "ii"),
+    ("wasi_snapshot_preview1", "fd_prestat_dir_name", "iii"),
+    ("wasi_snapshot_preview1", "sched_yield", ""),
+];
+
+/// A module that calls every function once, arguments taken in turn from `values`.
+fn calls_everything(values: &[i32], turn: usize) -> String {
+    let kind = |letter| if letter == 'i' { "i32" } else { "i64" };
+    let (mut imports, mut calls) = (String::new(), String::new());
+    for (module, name, parameters) in FUNCTIONS {
+        let types: Vec<&str> = parameters.chars().map(kind).collect();
+        let types = types.join(" ");
+        imports +=
+            &format!(r#"(import "{module}" "{name}" (func ${name} (param {types}) (result i32)))"#);
+        let value = |index: usize| values[(index * turn + turn) % values.len()];
+        let arguments = parameters.chars().enumerate();
+        let arguments =
+            arguments.map(|(i, letter)| format!("({}.const {})", kind(letter), value(i)));
+        calls += &format!("(drop (call ${name} {}))", arguments.collect::<String>());
+    }
+    format!(
+        r#"{imports} (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
+        {calls} i32.const 0)"#
+    )
+}
+
+#[test]
+fn no_argument_of_any_function_reaches_outside_of_the_machine() {
+    let values = [-1, 0, 1, i32::MIN, 131_072, 131_070, 65_536, 7, i32::MAX, 4, 6];
+    for turn in 0..values.len() {
+        let process = Rc::new(Process::default());
+        let mut vm = vm(&calls_everything(&values, turn), &process);
+        let root = vm.root(Plugin::default()).unwrap();
+        let id = vm.stream(root, stream(&[("x-a", "1")])).unwrap();
+        vm.request_headers(id, 1, true).unwrap_or_else(|e| panic!("turn {turn}: {e}"));
+    }
+}

@@ -42,6 +42,8 @@ pub struct Capabilities(Option<BTreeSet<String>>);
 
 impl Capabilities {
     /// Only these, by their bare names (`proxy_log`, `proxy_on_request_headers`, `fd_write`).
+    /// None at all is nothing: in Envoy an empty list restricts nothing, which is the
+    /// default here.
     pub fn only<I: IntoIterator<Item = S>, S: Into<String>>(names: I) -> Self {
         Self(Some(names.into_iter().map(Into::into).collect()))
     }

@@ -88,7 +88,8 @@ pub(super) fn write(guest: &mut Guest, file: u32, pieces: Span, written_at: u32)
     let mut written = 0u32;
     for piece in 0..pieces.1 {
         let at = pieces.0.checked_add(piece * 8).ok_or(Status::InvalidMemoryAccess)?;
-        let span = Span(read_u32(guest, at)?, read_u32(guest, at.wrapping_add(4))?);
+        let size_at = at.checked_add(4).ok_or(Status::InvalidMemoryAccess)?;
+        let span = Span(read_u32(guest, at)?, read_u32(guest, size_at)?);
         if span.1 > 0 {
             service::log(guest, level as u32, span)?;
         }
