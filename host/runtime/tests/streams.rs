@@ -5,6 +5,7 @@ mod support;
 use std::cell::RefCell;
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use postern_runtime::config::Gateway;
@@ -26,8 +27,22 @@ fn gateway(edit: impl Fn(String) -> String) -> Gateway {
     Gateway::parse(&edit(text)).unwrap()
 }
 
+/// The shipped modules, compiled once; others each time.
+fn programs(gateway: &Gateway) -> Result<Programs, LaunchError> {
+    static SHARED: OnceLock<Programs> = OnceLock::new();
+    let load = |gateway: &Gateway| Programs::load(support::engine(), gateway);
+    let shipped = self::gateway(|text| text);
+    let modules = |gateway: &Gateway| {
+        gateway.listeners[0].http.filters.first().map(|it| it.plugin.module.clone())
+    };
+    match modules(gateway) {
+        Some(other) if modules(&shipped) != Some(other.clone()) => load(gateway),
+        _ => Ok(SHARED.get_or_init(|| load(&shipped).unwrap()).clone()),
+    }
+}
+
 fn start(gateway: &Gateway, process: &Rc<Process>) -> Result<Rc<Site>, LaunchError> {
-    let programs = Programs::load(support::engine(), gateway)?;
+    let programs = programs(gateway)?;
     let services = |_: &str| -> Rc<dyn Services> { process.clone() };
     let around = Surroundings {
         variable: &|_| Some(KEY.to_owned()),

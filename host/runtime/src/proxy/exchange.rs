@@ -197,7 +197,7 @@ impl Exchange {
                 let status: u64 = std::str::from_utf8(&status).ok()?.parse().ok()?;
                 Some(status.to_le_bytes().to_vec())
             }
-            [key] if self.facts.get(*key).is_none() => {
+            [key] if !self.facts.contains_key(*key) => {
                 self.filter_state(&[b"wasm.", *key].concat()).map(<[u8]>::to_vec)
             }
             _ => self.facts.get(&path.join(&0)).cloned(),

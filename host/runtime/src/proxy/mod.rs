@@ -1,14 +1,18 @@
 //! The proxy side: what Envoy does round the modules, without sockets.
 //!
 //! Owns how a path is read ([`path`]), which route a request takes ([`route`]), what a
-//! filter may see and change of a stream ([`exchange`]) and the order in which filters
-//! are asked ([`chain`]). All of it is driven by events and by `now` as an argument: no
-//! socket, clock or thread stands here.
+//! filter may see and change of a stream ([`exchange`]), the order in which filters are
+//! asked ([`chain`]), and the machines behind them ([`launch`], [`machine`], [`filters`]).
+//! All of it is driven by events and by `now` as an argument: no socket, clock or thread
+//! stands here.
 //!
 //! Invariant: nothing leaves towards an upstream before every filter of the listener and
 //! of the cluster has let it pass, and after a filter has answered nothing leaves at all.
 
 pub mod chain;
 pub mod exchange;
+pub mod filters;
+pub mod launch;
+pub mod machine;
 pub mod path;
 pub mod route;

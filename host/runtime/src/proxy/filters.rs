@@ -1,0 +1,235 @@
+//! The filters of one stream as machines: what a [`Chain`](super::chain::Chain) asks.
+//!
+//! Owns the contexts of a stream in the machines of its worker, and the router between
+//! listener and cluster. Invariant: a filter that cannot run is a failure of its stream,
+//! never a filter that was left out; a context is used only in the machine that made it.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::chain::{Guests, Routed, Slot, Verdict, own};
+use super::exchange::{Shared, View};
+use super::machine::Machine;
+use super::route;
+use crate::config::{FieldMatch, RouteTable};
+use crate::engine::{Action, RootId, StreamId, Trapped, Vm};
+use crate::view::Direction;
+
+/// A plugin in a chain.
+#[derive(Clone)]
+pub struct Place {
+    /// The machine of its module.
+    pub machine: Rc<RefCell<Machine>>,
+    /// Which of the machine's plugins.
+    pub plugin: usize,
+    /// How the chain treats it.
+    pub slot: Slot,
+}
+
+/// What all streams of a listener share on a worker.
+pub struct Site {
+    /// The listener's filters.
+    pub filters: Vec<Place>,
+    /// Its access loggers that are modules, with the requests that they want.
+    pub loggers: Vec<(Option<FieldMatch>, Place)>,
+    /// Where requests go.
+    pub routes: RouteTable,
+    /// Each cluster's filters.
+    pub clusters: BTreeMap<String, Vec<Place>>,
+}
+
+/// Where a request goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// Name of the cluster.
+    pub cluster: String,
+    /// Time for the response.
+    pub timeout: Option<Duration>,
+}
+
+/// The filters of one stream.
+pub struct Filters {
+    site: Rc<Site>,
+    exchange: Shared,
+    members: Vec<Member>,
+    /// Time since the worker has started, for failures of machines.
+    now: Duration,
+    /// Where the router has sent the request.
+    pub target: Option<Target>,
+}
+
+struct Member {
+    place: Place,
+    context: Option<Context>,
+}
+
+/// A context, and which life of the machine it belongs to.
+#[derive(Clone, Copy)]
+struct Context {
+    stream: StreamId,
+    life: u64,
+}
+
+impl Filters {
+    /// The filters for a request whose fields stand in `exchange`.
+    pub fn new(site: Rc<Site>, exchange: Shared, now: Duration) -> Self {
+        let place = |place: &Place| Member { place: place.clone(), context: None };
+        let members = site.filters.iter().map(place).collect();
+        let filters = Self { site, exchange, members, now, target: None };
+        filters.locate();
+        filters
+    }
+
+    /// The slots of the listener's filters.
+    pub fn slots(&self) -> Vec<Slot> {
+        self.members.iter().map(|member| member.place.slot).collect()
+    }
+
+    /// The time of what comes next.
+    pub fn at(&mut self, now: Duration) {
+        self.now = now;
+    }
+
+    /// Runs another callback of a filter, such as the answer to a call-out.
+    pub fn run(
+        &mut self,
+        filter: usize,
+        callback: impl FnOnce(&mut Vm, StreamId) -> Result<Action, Trapped>,
+    ) -> Verdict {
+        let Some(member) = self.members.get_mut(filter) else { return failure() };
+        let now = self.now;
+        let machine = Rc::clone(&member.place.machine);
+        let mut machine = machine.borrow_mut();
+        let context = match member.context {
+            Some(context) if machine.lives(context.life) => Ok(context),
+            Some(_) => return failure(),
+            None => machine
+                .stream(member.place.plugin, Rc::new(View(self.exchange.clone())), now)
+                .map(|(stream, life)| Context { stream, life }),
+        };
+        let Ok(context) = context else { return failure() };
+        member.context = Some(context);
+        let action = machine.call(|vm| callback(vm, context.stream));
+        let asked = self.exchange.borrow_mut().take_asked();
+        match action {
+            Ok(action) => Verdict { pause: action == Action::Pause, ..asked },
+            Err(_) => failure(),
+        }
+    }
+
+    /// `on_log` of `logging`, then the loggers, then the end of `contexts`.
+    pub fn finish(&mut self, logging: &[usize], contexts: &[usize]) {
+        self.exchange.borrow_mut().log();
+        for filter in logging {
+            self.each(*filter, |vm, stream| vm.log(stream));
+        }
+        let view = Rc::new(View(self.exchange.clone()));
+        let site = Rc::clone(&self.site);
+        for (wanted, place) in &site.loggers {
+            let field = |name: &str| self.exchange.borrow().request_field(name.as_bytes());
+            if wanted.as_ref().is_some_and(|wanted| !route::holds(wanted, field)) {
+                continue;
+            }
+            let mut machine = place.machine.borrow_mut();
+            // A logger that does not run is found out by the gate, which misses its receipt.
+            let log = |vm: &mut Vm, root: RootId| vm.log_root(root, view.clone());
+            let _ = machine.root(place.plugin, self.now, log);
+        }
+        for filter in contexts {
+            self.each(*filter, |vm, stream| vm.done(stream).map(drop));
+            self.each(*filter, Vm::delete);
+        }
+    }
+
+    /// A callback whose failure concerns later streams only.
+    fn each(
+        &mut self,
+        filter: usize,
+        callback: impl FnOnce(&mut Vm, StreamId) -> Result<(), Trapped>,
+    ) {
+        let member = self.members.get(filter);
+        let Some((place, Some(context))) = member.map(|it| (&it.place, it.context)) else { return };
+        let mut machine = place.machine.borrow_mut();
+        if machine.lives(context.life) {
+            let _ = machine.call(|vm| callback(vm, context.stream));
+        }
+    }
+
+    /// Finds the route and writes what modules can read of it.
+    fn locate(&self) -> Option<(Target, Vec<u8>, Vec<u8>)> {
+        let mut exchange = self.exchange.borrow_mut();
+        let field = |name: &str| exchange.request_field(name.as_bytes());
+        let (authority, path) = (field(":authority")?, field(":path")?);
+        let taken = route::find(&self.site.routes, &authority, &path, field);
+        let facts = taken.map(|taken| {
+            [
+                ("cluster_name", &taken.route.cluster),
+                ("route_name", &taken.route.name),
+                ("virtual_host_name", &taken.host.name),
+            ]
+        });
+        for key in ["cluster_name", "route_name", "virtual_host_name"] {
+            exchange.facts.remove(&fact(key));
+        }
+        for (key, value) in facts.into_iter().flatten() {
+            exchange.facts.insert(fact(key), value.clone().into_bytes());
+        }
+        let taken = taken?;
+        let target = Target { cluster: taken.route.cluster.clone(), timeout: taken.route.timeout };
+        Some((target, taken.authority(&authority), taken.path(&path)))
+    }
+}
+
+fn fact(key: &str) -> Vec<u8> {
+    [b"xds\0", key.as_bytes()].concat()
+}
+
+fn failure() -> Verdict {
+    Verdict { failed: true, ..Verdict::default() }
+}
+
+impl Guests for Filters {
+    fn headers(&mut self, filter: usize, direction: Direction, end: bool) -> Verdict {
+        let count = self.exchange.borrow().headers(direction).len();
+        self.run(filter, |vm, stream| match direction {
+            Direction::Request => vm.request_headers(stream, count, end),
+            Direction::Response => vm.response_headers(stream, count, end),
+        })
+    }
+
+    fn body(&mut self, filter: usize, direction: Direction, end: bool) -> Verdict {
+        let size = self.exchange.borrow().held(direction);
+        self.run(filter, |vm, stream| match direction {
+            Direction::Request => vm.request_body(stream, size, end),
+            Direction::Response => vm.response_body(stream, size, end),
+        })
+    }
+
+    fn trailers(&mut self, filter: usize, direction: Direction) -> Verdict {
+        let count = self.exchange.borrow().trailers(direction).len();
+        self.run(filter, |vm, stream| match direction {
+            Direction::Request => vm.request_trailers(stream, count),
+            Direction::Response => vm.response_trailers(stream, count),
+        })
+    }
+
+    fn route(&mut self) -> Routed {
+        let Some((target, authority, path)) = self.locate() else {
+            return Routed::Refused(own(404, "route_not_found", ""));
+        };
+        let Some(places) = self.site.clusters.get(&target.cluster) else {
+            return Routed::Refused(own(503, "cluster_not_found", ""));
+        };
+        let mut exchange = self.exchange.borrow_mut();
+        exchange.set_request_field(b":authority", &authority);
+        exchange.set_request_field(b":path", &path);
+        drop(exchange);
+        let place = |place: &Place| Member { place: place.clone(), context: None };
+        self.members.extend(places.iter().map(place));
+        let slots = places.iter().map(|place| place.slot).collect();
+        self.target = Some(target);
+        Routed::To(slots)
+    }
+}

@@ -1,0 +1,125 @@
+//! One module on one worker: its machine, its plugins, and a fresh machine after a death.
+//!
+//! Invariant: between two machines at least the backoff passes, and while there is none
+//! every callback is refused.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::engine::{
+    Plugin, Program, Recovery, RootId, StartError, StreamId, Trapped, Verdict, Vm, VmSettings,
+};
+use crate::view::{Services, StreamView};
+
+/// The plugin cannot run now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the module does not run")]
+pub struct Down;
+
+/// A module with the plugins that it serves.
+pub struct Machine {
+    program: Program,
+    settings: VmSettings,
+    services: Rc<dyn Services>,
+    plugins: Vec<Plugin>,
+    recovery: Recovery,
+    /// Counts the machines that there were.
+    life: u64,
+    running: Running,
+}
+
+/// A machine and the roots of its plugins, in their order.
+struct Running {
+    vm: Vm,
+    roots: Vec<RootId>,
+}
+
+impl Running {
+    fn start(
+        program: &Program,
+        settings: &VmSettings,
+        services: &Rc<dyn Services>,
+        plugins: &[Plugin],
+    ) -> Result<Self, StartError> {
+        let mut vm = Vm::start(program, settings.clone(), Rc::clone(services))?;
+        let roots = plugins.iter().map(|plugin| vm.root(plugin.clone()));
+        let roots = roots.collect::<Result<_, _>>()?;
+        Ok(Self { vm, roots })
+    }
+}
+
+impl Machine {
+    /// Starts a machine and configures its plugins.
+    pub fn start(
+        program: Program,
+        settings: VmSettings,
+        services: Rc<dyn Services>,
+        plugins: Vec<Plugin>,
+        recovery: Recovery,
+    ) -> Result<Self, StartError> {
+        let running = Running::start(&program, &settings, &services, &plugins)?;
+        Ok(Self { program, settings, services, plugins, recovery, life: 0, running })
+    }
+
+    /// Whether the machine that had this number still runs.
+    pub fn lives(&self, life: u64) -> bool {
+        self.life == life && self.running.vm.trapped().is_none()
+    }
+
+    /// A context for a stream, with the number of the machine; a fresh machine if need be.
+    pub fn stream(
+        &mut self,
+        plugin: usize,
+        view: Rc<dyn StreamView>,
+        now: Duration,
+    ) -> Result<(StreamId, u64), Down> {
+        let root = self.ready(plugin, now)?;
+        let stream = self.call(|vm| vm.stream(root, view)).map_err(|_| Down)?;
+        Ok((stream, self.life))
+    }
+
+    /// A callback of a plugin's root; a fresh machine if need be.
+    pub fn root<T>(
+        &mut self,
+        plugin: usize,
+        now: Duration,
+        callback: impl FnOnce(&mut Vm, RootId) -> Result<T, Trapped>,
+    ) -> Result<T, Down> {
+        let root = self.ready(plugin, now)?;
+        self.call(|vm| callback(vm, root)).map_err(|_| Down)
+    }
+
+    /// Any callback; a trap is noted.
+    pub fn call<T>(
+        &mut self,
+        callback: impl FnOnce(&mut Vm) -> Result<T, Trapped>,
+    ) -> Result<T, Trapped> {
+        let answer = callback(&mut self.running.vm);
+        if answer.is_err() {
+            self.recovery.trapped();
+        }
+        answer
+    }
+
+    fn ready(&mut self, plugin: usize, now: Duration) -> Result<RootId, Down> {
+        match self.recovery.verdict(now) {
+            Verdict::Run => {}
+            Verdict::Reload => self.reload()?,
+            // A configuration cannot ask for `FAIL_OPEN`.
+            Verdict::Refuse | Verdict::Bypass => return Err(Down),
+        }
+        self.running.roots.get(plugin).copied().ok_or(Down)
+    }
+
+    fn reload(&mut self) -> Result<(), Down> {
+        let fresh = Running::start(&self.program, &self.settings, &self.services, &self.plugins);
+        let Ok(fresh) = fresh else {
+            self.recovery.trapped();
+            return Err(Down);
+        };
+        self.running = fresh;
+        self.life += 1;
+        self.recovery.reloaded();
+        Ok(())
+    }
+}
