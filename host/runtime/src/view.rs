@@ -204,8 +204,9 @@ pub type MetricId = u32;
 /// call-out finds its way back; what is shared between machines is shared behind it.
 pub trait Services {
     /// Starts a call-out. The answer goes to `Vm::http_call_response` of the machine that
-    /// asked, under `token`, never from inside this method. Unknown cluster: `BadArgument`;
-    /// no host or over the circuit breaker: `InternalFailure`.
+    /// asked, under `token` (one of a kind in the process), never from inside this method.
+    /// Unknown cluster: `BadArgument`; no host or over the circuit breaker:
+    /// `InternalFailure`.
     fn http_call(&self, token: u32, call: CallOut) -> Result<(), Status>;
 
     /// Value and CAS of a key of this `vm_id`. Unknown: `NotFound`.

@@ -238,6 +238,17 @@ fn a_call_out_goes_out_whole_and_its_answer_comes_to_the_stream_that_asked() {
 }
 
 #[test]
+fn a_late_answer_to_a_dead_machine_is_not_one_to_its_successor() {
+    let asks = format!("(call $want {} (i32.const 0))", call((1120, 7), HEADERS_AT));
+    let [(mut one, first, _), (mut two, second, _)] =
+        [request_headers(&asks), request_headers(&asks)];
+    let token = |process: &Process| process.calls.borrow()[0].0;
+    assert_eq!(two.http_call_response(token(&first), CallAnswer::default()), Ok(false));
+    assert_eq!(one.http_call_response(token(&first), CallAnswer::default()), Ok(true));
+    assert_eq!(two.http_call_response(token(&second), CallAnswer::default()), Ok(true));
+}
+
+#[test]
 fn a_call_out_that_cannot_go_out_is_refused_at_once() {
     let unknown = call((1128, 7), HEADERS_AT);
     let headless = call((1120, 7), "(i32.const 0) (i32.const 0)");

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Instant;
 
 use wasmtime::{Memory, StoreLimits, TypedFunc};
@@ -15,6 +16,10 @@ use crate::view::{CallAnswer, Declared, Services, Status, StreamView};
 
 use super::deadline::Deadline;
 use super::vm::{Plugin, VmSettings};
+
+/// One sequence for the process, so that a late answer to a machine that died is never taken
+/// for one to its successor.
+static TOKENS: AtomicU32 = AtomicU32::new(1);
 
 /// Data of one machine's store.
 pub(super) struct Host {
@@ -31,7 +36,6 @@ pub(super) struct Host {
     pub roots: HashMap<u32, Root>,
     /// Contexts that wait for call-outs, by token.
     pub calls: HashMap<u32, u32>,
-    pub last_token: u32,
     pub lent: Lent,
     /// Start of the monotonic clock.
     pub started: Instant,
@@ -82,12 +86,12 @@ impl Host {
         self.roots.get_mut(&self.contexts.get(&self.effective)?.root)
     }
 
-    /// A token that no call-out waits under.
+    /// A token that no call-out waits under, here or in another machine.
     pub fn next_token(&mut self) -> u32 {
         loop {
-            self.last_token = self.last_token.wrapping_add(1);
-            if self.last_token != 0 && !self.calls.contains_key(&self.last_token) {
-                return self.last_token;
+            let token = TOKENS.fetch_add(1, Relaxed);
+            if token != 0 && !self.calls.contains_key(&token) {
+                return token;
             }
         }
     }

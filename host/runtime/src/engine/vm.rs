@@ -253,7 +253,6 @@ fn store(program: &Program, settings: VmSettings, services: Rc<dyn Services>) ->
         contexts: HashMap::new(),
         roots: HashMap::new(),
         calls: HashMap::new(),
-        last_token: 0,
         lent: Lent::Nothing,
         started: Instant::now(),
         deadline: Deadline::default(),
