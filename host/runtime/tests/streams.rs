@@ -12,6 +12,7 @@ use postern_runtime::config::Gateway;
 use postern_runtime::engine::VmSettings;
 use postern_runtime::proxy::chain::{Chain, Output};
 use postern_runtime::proxy::exchange::Exchange;
+use postern_runtime::proxy::failure::Failure;
 use postern_runtime::proxy::filters::{Filters, Site};
 use postern_runtime::proxy::launch::{LaunchError, Programs, Surroundings, Worker};
 use postern_runtime::view::*;
@@ -115,6 +116,37 @@ fn without_the_gate_the_credential_module_lets_nothing_leave() {
     let (outputs, filters) = ask(&site, "local.test", &[]);
     assert_eq!(status(&outputs).as_deref(), Some("403"), "{}", process.log_text());
     assert_eq!(filters.target.as_ref().map(|target| target.cluster.as_str()), Some("local"));
+}
+
+/// A well-formed key that nobody has been given.
+const CALLER: &str = "pk_00000001_00000000000000000000000000000000000000000012aOVGV";
+
+#[test]
+fn a_gate_that_waits_for_the_key_service_is_paused_and_a_failure_is_503() {
+    let process = Rc::new(Process::default());
+    let site = start(&gateway(|text| text), &process).unwrap();
+    let bearer = format!("Bearer {CALLER}");
+    let head = [
+        (":method", "GET"),
+        (":scheme", "http"),
+        (":authority", "local.test"),
+        (":path", "/api/a"),
+        ("authorization", bearer.as_str()),
+    ];
+    let exchange = Rc::new(RefCell::new(Exchange::new(pairs(&head))));
+    let mut filters = Filters::new(site, exchange.clone(), Duration::ZERO);
+    let mut chain = Chain::new(exchange, &filters.slots());
+    chain.request_headers(&mut filters, true);
+    assert_eq!(chain.poll(), None, "{}", process.log_text());
+    let mut asked = 0;
+    while let Some((token, call)) = process.calls.take().pop() {
+        assert_eq!(call.cluster, b"key_service");
+        asked += 1;
+        chain.meanwhile(&mut filters, 0, |it| it.answer(0, token, Failure::Connect.answer()));
+    }
+    assert!(asked > 0);
+    let outputs: Vec<Output> = std::iter::from_fn(|| chain.poll()).collect();
+    assert_eq!(status(&outputs).as_deref(), Some("503"), "{outputs:?}");
 }
 
 #[test]

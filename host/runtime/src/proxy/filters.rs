@@ -15,7 +15,7 @@ use super::machine::Machine;
 use super::route;
 use crate::config::{FieldMatch, RouteTable};
 use crate::engine::{Action, RootId, StreamId, Trapped, Vm};
-use crate::view::Direction;
+use crate::view::{CallAnswer, Direction};
 
 /// A plugin in a chain.
 #[derive(Clone)]
@@ -117,6 +117,11 @@ impl Filters {
             Ok(action) => Verdict { pause: action == Action::Pause, ..asked },
             Err(_) => failure(),
         }
+    }
+
+    /// The answer to a call-out of a filter, with [`Chain::meanwhile`](super::chain::Chain::meanwhile).
+    pub fn answer(&mut self, filter: usize, token: u32, answer: CallAnswer) -> Verdict {
+        self.run(filter, |vm, _| vm.http_call_response(token, answer).map(|_| Action::Continue))
     }
 
     /// `on_log` of `logging`, then the loggers, then the end of `contexts`.

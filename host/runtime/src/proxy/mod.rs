@@ -2,7 +2,7 @@
 //!
 //! Owns how a path is read ([`path`]), which route a request takes ([`route`]), what a
 //! filter may see and change of a stream ([`exchange`]), the order in which filters are
-//! asked ([`chain`]), and the machines behind them ([`launch`], [`machine`], [`filters`]).
+//! asked ([`chain`]), what is said when an upstream fails ([`failure`]), and the machines behind them ([`launch`], [`machine`], [`filters`]).
 //! All of it is driven by events and by `now` as an argument: no socket, clock or thread
 //! stands here.
 //!
@@ -11,6 +11,7 @@
 
 pub mod chain;
 pub mod exchange;
+pub mod failure;
 pub mod filters;
 pub mod launch;
 pub mod machine;

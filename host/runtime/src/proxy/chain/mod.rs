@@ -224,11 +224,11 @@ impl Chain {
 
     /// Runs a callback of one filter that is no part of a direction: the answer to a
     /// call-out, a tick. Does nothing for a filter that has no context.
-    pub fn meanwhile(
+    pub fn meanwhile<G: Guests>(
         &mut self,
-        guests: &mut dyn Guests,
+        guests: &mut G,
         filter: usize,
-        callback: impl FnOnce(&mut dyn Guests) -> Verdict,
+        callback: impl FnOnce(&mut G) -> Verdict,
     ) {
         if !self.members.get(filter).is_some_and(|member| member.created) {
             return;
