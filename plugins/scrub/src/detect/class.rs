@@ -50,11 +50,10 @@ impl Class {
     }
 }
 
-static TABLE: [u16; 256] = table();
-
-// Run by the compiler, which refuses to build on overflow or a bad index.
+// An initialiser runs in the compiler and nowhere else, which refuses to build on overflow
+// or a bad index.
 #[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
-const fn table() -> [u16; 256] {
+static TABLE: [u16; 256] = {
     let mut table = [NONE; 256];
     let mut i = 0_u16;
     while i < 256 {
@@ -84,4 +83,4 @@ const fn table() -> [u16; 256] {
         i += 1;
     }
     table
-}
+};
