@@ -11,4 +11,5 @@
 pub mod config;
 pub mod engine;
 pub mod proxy;
+pub mod serve;
 pub mod view;

@@ -1,0 +1,137 @@
+//! The gateway with its sockets: what `postern gateway` runs.
+//!
+//! Owns threads, sockets and timers. Each worker is one thread with its own machines,
+//! connections to upstreams and streams; all decisions about a stream are made in
+//! [`crate::proxy`], which is told what happened and says what to do.
+//!
+//! Invariant: no lock is taken on the way of a request but those of shared data, and
+//! whatever goes wrong on one connection ends that connection.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::Gateway;
+use crate::engine::VmSettings;
+use crate::proxy::launch::LaunchError;
+
+/// A variable of the environment, by name.
+pub type Environment = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
+/// What the file does not say.
+#[derive(Clone)]
+pub struct Options {
+    /// Worker threads, at least one.
+    pub workers: usize,
+    /// Folder of compiled modules; `None` compiles at each start.
+    pub cache: Option<PathBuf>,
+    /// Id in `/server_info`.
+    pub node: String,
+    /// Where `host_env_keys` are looked up.
+    pub environment: Environment,
+    /// Times and memory of the machines.
+    pub vm: VmSettings,
+}
+
+impl Default for Options {
+    /// One worker, no cache, this process's environment.
+    fn default() -> Self {
+        Self {
+            workers: 1,
+            cache: None,
+            node: String::new(),
+            environment: Arc::new(|name| std::env::var(name).ok()),
+            vm: VmSettings::default(),
+        }
+    }
+}
+
+/// Why the gateway does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The engine, which every module needs.
+    #[error("wasmtime: {0}")]
+    Engine(String),
+    /// A module, or what is configured in it.
+    #[error(transparent)]
+    Launch(#[from] LaunchError),
+    /// A socket.
+    #[error("{what}: {source}")]
+    Bind {
+        /// Listener and address.
+        what: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Certificates and keys.
+    #[error("{what}: {problem}")]
+    Tls {
+        /// Listener or cluster.
+        what: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// Plain HTTP where others could listen in.
+    #[error("{0}: expected TLS, or a loopback address: plain HTTP stays on this machine")]
+    Plain(String),
+    /// A thread.
+    #[error("cannot start a worker: {0}")]
+    Thread(std::io::Error),
+}
+
+/// A listener that is bound.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bound {
+    /// Its name in the file.
+    pub name: String,
+    /// Its address, with the port that the system chose.
+    pub address: SocketAddr,
+    /// Whether it speaks TLS.
+    pub tls: bool,
+}
+
+/// What is running, for the start-up report.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// Listeners in the order of the file.
+    pub listeners: Vec<Bound>,
+    /// The admin interface.
+    pub admin: Option<SocketAddr>,
+    /// Threads.
+    pub workers: usize,
+    /// Files of the modules, each once.
+    pub modules: Vec<String>,
+    /// From the call of [`start`] until it served.
+    pub took: Duration,
+}
+
+/// A gateway that runs; dropping it ends it at once.
+pub struct Running {
+    report: Report,
+}
+
+impl Running {
+    /// What runs.
+    pub fn report(&self) -> &Report {
+        &self.report
+    }
+
+    /// Waits until somebody has asked for the end at the admin interface
+    /// (`POST /quitquitquit`).
+    pub async fn asked_to_end(&self) {
+        std::future::pending::<()>().await;
+    }
+
+    /// Takes no more connections, gives requests that run at most `grace`, lets the modules
+    /// send what they hold (`proxy_on_done`), and ends the workers.
+    pub fn stop(self, grace: Duration) {
+        let _ = grace;
+    }
+}
+
+/// Compiles the modules, starts the workers and listens.
+pub fn start(gateway: Gateway, options: Options) -> Result<Running, ServeError> {
+    let _ = (gateway, options);
+    Err(ServeError::Engine("not joined with sockets yet".to_owned()))
+}
