@@ -12,6 +12,7 @@
 pub mod chain;
 pub mod exchange;
 pub mod failure;
+pub mod fields;
 pub mod filters;
 pub mod launch;
 pub mod machine;

@@ -1,0 +1,201 @@
+//! From the wire's method, target and fields to what the filters see.
+
+use super::connection::{closes, keep_trailers, remove_nominated, upgrades};
+use super::target::{Bad, Target, is_authority, is_authority_form};
+use super::{Accepted, Arrival, HOP, Refusal, Scheme, is, joined, line, remove, set, value};
+use crate::config::Http;
+use crate::proxy::chain::own;
+use crate::proxy::failure::{Failure, Flags};
+use crate::proxy::path::Reading;
+use crate::view::Pairs;
+
+/// Methods that Envoy's parser knows; every other one is 400.
+#[rustfmt::skip]
+const METHODS: &[&str] = &[
+    "ACL", "BIND", "CHECKOUT", "CONNECT", "COPY", "DELETE", "GET", "HEAD", "LINK", "LOCK", "MERGE",
+    "MKACTIVITY", "MKCALENDAR", "MKCOL", "MOVE", "MSEARCH", "NOTIFY", "OPTIONS", "PATCH", "POST",
+    "PROPFIND", "PROPPATCH", "PURGE", "PUT", "QUERY", "REBIND", "REPORT", "SEARCH", "SOURCE",
+    "SUBSCRIBE", "TRACE", "UNBIND", "UNLINK", "UNLOCK", "UNSUBSCRIBE",
+];
+
+/// Fields that speak between proxies: nobody outside may say them.
+const INTERNAL: &[&str] = &[
+    "x-envoy-expected-rq-timeout-ms",
+    "x-envoy-force-trace",
+    "x-envoy-hedge-on-per-try-timeout",
+    "x-envoy-internal",
+    "x-envoy-ip-tags",
+    "x-envoy-max-retries",
+    "x-envoy-original-url",
+    "x-envoy-retriable-header-names",
+    "x-envoy-retriable-status-codes",
+    "x-envoy-retry-grpc-on",
+    "x-envoy-retry-on",
+    "x-envoy-upstream-alt-stat-name",
+    "x-envoy-upstream-rq-per-try-timeout-ms",
+    "x-envoy-upstream-rq-timeout-ms",
+    "x-envoy-upstream-stream-duration-ms",
+    "x-forwarded-client-cert",
+];
+
+/// Fields of an edge, which `use_remote_address` says that this is.
+const EDGE: &[&str] = &[
+    "x-envoy-decorator-operation",
+    "x-envoy-downstream-service-cluster",
+    "x-envoy-downstream-service-node",
+    "x-envoy-original-host",
+    "x-envoy-original-path",
+];
+
+/// The request as the filters see it, or why none of them does. Names are in lower case.
+pub fn arrived(
+    method: &[u8],
+    target: &[u8],
+    fields: Pairs,
+    http: &Http,
+    from: &Arrival,
+) -> Result<Accepted, Refusal> {
+    let mut fields = joined::request(fields);
+    let closes = closes(&fields);
+    check_names(method, target, &fields, http)?;
+    let upgrade = upgrades(&mut fields);
+    let (target, mut pairs) = parse(method, target, &mut fields, from.scheme)?;
+    let path = check(&target, &pairs, &fields, http, closes)?;
+    set(&mut pairs, ":path", path);
+    let expects_continue = take_expectation(&mut fields);
+    mutate(&mut fields, http, from);
+    if target.scheme.is_none() {
+        pairs.push(line(":scheme", scheme(&fields, from).as_str()));
+    }
+    pairs.append(&mut fields);
+    if upgrade {
+        return Err(refused(403, "upgrade_failed", true, &pairs));
+    }
+    Ok(Accepted { pairs, expects_continue, closes })
+}
+
+/// What Envoy's codec does: nominated fields go, and the target becomes pseudo fields.
+fn parse(
+    method: &[u8],
+    target: &[u8],
+    fields: &mut Pairs,
+    connection: Scheme,
+) -> Result<(Target, Pairs), Refusal> {
+    remove_nominated(fields)
+        .map_err(|_| unparsed((400, "http1.connection_header_rejected", "Bad Request")))?;
+    if method == b"CONNECT" {
+        return Err(connect(target));
+    }
+    let target = Target::read(method, target, connection).map_err(unparsed)?;
+    let pairs = pseudo(method, &target, fields)?;
+    Ok((target, pairs))
+}
+
+/// What Envoy's connection manager checks; gives the path as everybody behind reads it.
+fn check(
+    target: &Target,
+    pairs: &Pairs,
+    fields: &Pairs,
+    http: &Http,
+    closes: bool,
+) -> Result<Vec<u8>, Refusal> {
+    let bad = |details| refused(400, details, true, pairs);
+    if value(pairs, ":authority").is_none() {
+        return Err(bad("missing_host_header"));
+    }
+    if target.path.first() != Some(&b'/') {
+        return Err(refused(404, "absolute_path_rejected", closes, pairs));
+    }
+    let is_query = value(pairs, ":method") == Some(b"QUERY");
+    if is_query && value(fields, "content-type").is_none() {
+        return Err(bad("query_missing_content_type"));
+    }
+    Reading::from(http).read(&target.path).map_err(|_| bad("path_normalization_failed"))
+}
+
+fn check_names(method: &[u8], target: &[u8], fields: &Pairs, http: &Http) -> Result<(), Refusal> {
+    let known = METHODS.iter().any(|known| known.as_bytes() == method);
+    if !known || !target.iter().all(u8::is_ascii_graphic) {
+        return Err(unparsed((400, "http1.codec_error", "Bad Request")));
+    }
+    let underscore = fields.iter().any(|(name, _)| name.contains(&b'_'));
+    if http.limits.reject_underscores && underscore {
+        return Err(unparsed((400, "http1.unexpected_underscore", "Bad Request")));
+    }
+    Ok(())
+}
+
+/// The pseudo fields in Envoy's order; without an authority if the request has none.
+fn pseudo(method: &[u8], target: &Target, fields: &Pairs) -> Result<Pairs, Refusal> {
+    let host = value(fields, "host");
+    let authority = target.authority.as_deref().or(host);
+    if !authority.is_none_or(is_authority) {
+        return Err(unparsed((400, "http.invalid_authority", "Bad Request")));
+    }
+    let mut pairs = Vec::new();
+    pairs.extend(authority.map(|authority| line(":authority", authority)));
+    pairs.extend(target.scheme.map(|scheme| line(":scheme", scheme.as_str())));
+    pairs.push(line(":path", target.path.as_slice()));
+    pairs.push(line(":method", method));
+    Ok(pairs)
+}
+
+/// Takes the expectation that a proxy answers itself (RFC 9110, 10.1.1); others go on.
+fn take_expectation(fields: &mut Pairs) -> bool {
+    let expects = value(fields, "expect").is_some_and(|value| is(value, "100-continue"));
+    if expects {
+        remove(fields, &["expect"]);
+    }
+    expects
+}
+
+/// What Envoy's connection manager does to every request's fields.
+fn mutate(fields: &mut Pairs, http: &Http, from: &Arrival) {
+    keep_trailers(fields);
+    remove(fields, HOP);
+    remove(fields, &["host"]);
+    remove(fields, INTERNAL);
+    if http.use_remote_address {
+        remove(fields, EDGE);
+        let peer = from.peer.to_string();
+        let before = value(fields, "x-forwarded-for").filter(|before| !before.is_empty());
+        let chain = before.map(|before| [before, b",", peer.as_bytes()].concat());
+        set(fields, "x-forwarded-for", chain.unwrap_or_else(|| peer.clone().into_bytes()));
+        set(fields, "x-forwarded-proto", from.scheme.as_str());
+        set(fields, "x-envoy-external-address", peer);
+    } else if value(fields, "x-forwarded-proto").is_none() {
+        set(fields, "x-forwarded-proto", from.scheme.as_str());
+    }
+    let given = value(fields, "x-request-id").is_some_and(|id| !id.is_empty());
+    if http.use_remote_address || !given {
+        set(fields, "x-request-id", from.request_id.as_str());
+    }
+}
+
+/// What `x-forwarded-proto` says if it is a scheme, else the connection's.
+fn scheme(fields: &Pairs, from: &Arrival) -> Scheme {
+    let told = value(fields, "x-forwarded-proto").and_then(Scheme::parse);
+    told.unwrap_or(from.scheme)
+}
+
+/// No route fits `CONNECT` in a file that this gateway reads.
+fn connect(target: &[u8]) -> Refusal {
+    if !is_authority_form(target) {
+        return unparsed((400, "http1.invalid_url", "Bad Request"));
+    }
+    let seen = vec![line(":authority", target), line(":method", "CONNECT")];
+    let (reply, flags) = (Failure::NoRoute.reply(), Failure::NoRoute.flags());
+    Refusal { reply, flags, closes: true, seen }
+}
+
+/// A message that the codec of Envoy refuses: loggers see nothing of it.
+fn unparsed((status, details, text): Bad) -> Refusal {
+    let reply = own(status, details, text);
+    Refusal { reply, flags: Flags::DPE, closes: true, seen: Vec::new() }
+}
+
+/// A request that the connection manager of Envoy refuses, without content.
+fn refused(status: u32, details: &str, closes: bool, seen: &Pairs) -> Refusal {
+    let (reply, flags) = (own(status, details, ""), Flags::NONE);
+    Refusal { reply, flags, closes, seen: seen.clone() }
+}

@@ -1,0 +1,139 @@
+//! Fields between the wire and the filters, each way, as Envoy 1.40 has them.
+//!
+//! Owns what of a request is refused before any filter, which fields end at a hop
+//! (RFC 9110, 7.6.1), which ones the gateway says itself, and the order of them all. The
+//! rows of the tests are answers of a real Envoy with the connection manager of
+//! `envoy/envoy.yaml`. No octet of the wire is read or written here: that is the codec's.
+//!
+//! Deliberate differences. Stricter: what filters add of `host`, `connection`, `upgrade`
+//! and `transfer-encoding` does not leave; a line that would break the message is not sent
+//! to a caller either; a length that filters have made wrong is corrected or dropped;
+//! `CONNECT` is refused before the filters; trailers lose the fields that frame or route a
+//! message. Other: `server` says `postern`; `x-forwarded-for` gets the caller's address
+//! even from loopback, where Envoy writes the machine's own; `referer` is not looked into,
+//! where Envoy drops one that is no URL.
+//!
+//! Invariant: what leaves holds one `host`, at most one of `content-length` and
+//! `transfer-encoding`, and no octet that ends a line early.
+
+mod arrive;
+mod connection;
+mod joined;
+mod leave;
+mod router;
+mod target;
+#[cfg(test)]
+mod tests;
+
+use std::net::IpAddr;
+
+pub use arrive::arrived;
+pub use leave::{
+    Content, Leaving, RequestHead, ResponseHead, SERVER, Unfit, request_leaves, response_leaves,
+    trailers_leave,
+};
+pub use router::{Rewritten, answered, routed};
+
+use super::failure::Flags;
+use crate::view::{LocalReply, Pairs};
+
+/// Scheme of a connection or of a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scheme {
+    /// Without TLS.
+    Http,
+    /// With TLS.
+    Https,
+}
+
+impl Scheme {
+    /// As in a URI.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+
+    /// By its name in any case.
+    fn parse(name: &[u8]) -> Option<Self> {
+        [Self::Http, Self::Https]
+            .into_iter()
+            .find(|scheme| name.eq_ignore_ascii_case(scheme.as_str().as_bytes()))
+    }
+}
+
+/// How a request came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Arrival {
+    /// Of the connection.
+    pub scheme: Scheme,
+    /// Who connected.
+    pub peer: IpAddr,
+    /// A fresh UUID for `x-request-id`.
+    pub request_id: String,
+}
+
+/// A request on its way to the filters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Accepted {
+    /// Its fields, pseudo fields first.
+    pub pairs: Pairs,
+    /// Whether the caller waits for `100 Continue` before it sends content.
+    pub expects_continue: bool,
+    /// Whether the caller wants the connection to end after the response.
+    pub closes: bool,
+}
+
+/// A request that is answered before any filter has seen it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The answer.
+    pub reply: LocalReply,
+    /// What `%RESPONSE_FLAGS%` shows.
+    pub flags: Flags,
+    /// Whether the connection ends after it.
+    pub closes: bool,
+    /// What access loggers see of the request; nothing of one that could not be parsed.
+    pub seen: Pairs,
+}
+
+/// Fields that end at a hop, whoever has set them (RFC 9110, 7.6.1). In a response they go
+/// when it leaves: filters see those of the upstream, as in Envoy.
+const HOP: &[&str] =
+    &["connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"];
+
+fn line(name: &str, value: impl Into<Vec<u8>>) -> (Vec<u8>, Vec<u8>) {
+    (name.as_bytes().to_vec(), value.into())
+}
+
+fn is(name: &[u8], wanted: &str) -> bool {
+    name.eq_ignore_ascii_case(wanted.as_bytes())
+}
+
+/// The first line of a field.
+fn value<'a>(pairs: &'a Pairs, name: &str) -> Option<&'a [u8]> {
+    pairs.iter().find(|(have, _)| is(have, name)).map(|(_, value)| value.as_slice())
+}
+
+fn remove(pairs: &mut Pairs, names: &[&str]) {
+    pairs.retain(|(have, _)| !names.iter().any(|name| is(have, name)));
+}
+
+/// Replaces a field where its first line stands, or adds it.
+fn set(pairs: &mut Pairs, name: &str, text: impl Into<Vec<u8>>) {
+    let Some(first) = pairs.iter().position(|(have, _)| is(have, name)) else {
+        return pairs.push(line(name, text));
+    };
+    pairs[first].1 = text.into();
+    let mut index = 0;
+    pairs.retain(|(have, _)| {
+        index += 1;
+        index <= first + 1 || !is(have, name)
+    });
+}
+
+/// The members of a list field (RFC 9110, 5.6.1), without empty ones.
+fn members(list: &[u8]) -> impl Iterator<Item = &[u8]> {
+    list.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
+}
