@@ -15,6 +15,7 @@ pub mod failure;
 pub mod fields;
 pub mod filters;
 pub mod launch;
+pub mod line;
 pub mod machine;
 pub mod path;
 pub mod route;
