@@ -200,6 +200,17 @@ pub enum MetricKind {
 /// A key handed out by `define_metric`.
 pub type MetricId = u32;
 
+/// How it went when a machine was needed after one had died.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reload {
+    /// A fresh machine is up.
+    Success,
+    /// The backoff still runs.
+    Backoff,
+    /// A fresh machine did not get ready.
+    Failure,
+}
+
 /// What the process gives one machine. One value per machine, so that an answer to a
 /// call-out finds its way back; what is shared between machines is shared behind it.
 pub trait Services {
@@ -225,6 +236,10 @@ pub trait Services {
 
     /// Ticks of a root every `period`; zero stops them. Delivered by `Vm::tick(root)`.
     fn set_tick_period(&self, root: u32, period: std::time::Duration);
+    /// A machine was needed after one had died; the names are those of its plugins.
+    fn reloaded(&self, plugins: &[&str], how: Reload) {
+        let _ = (plugins, how);
+    }
     /// The least level that is kept.
     fn log_level(&self) -> Level;
     /// One line, already bounded in length.

@@ -44,7 +44,7 @@ fn programs(gateway: &Gateway) -> Result<Programs, LaunchError> {
 
 fn start(gateway: &Gateway, process: &Rc<Process>) -> Result<Rc<Site>, LaunchError> {
     let programs = programs(gateway)?;
-    let services = |_: &str| -> Rc<dyn Services> { process.clone() };
+    let services = |_: usize, _: &str| -> Rc<dyn Services> { process.clone() };
     let around = Surroundings {
         variable: &|_| Some(KEY.to_owned()),
         services: &services,
@@ -63,11 +63,11 @@ fn ask(site: &Rc<Site>, authority: &str, rest: &[(&str, &str)]) -> (Vec<Output>,
     let head =
         [(":method", "GET"), (":scheme", "http"), (":authority", authority), (":path", "/api/a")];
     let exchange = Rc::new(RefCell::new(Exchange::new(pairs(&[&head, rest].concat()))));
-    let mut filters = Filters::new(site.clone(), exchange.clone(), Duration::ZERO);
+    let mut filters = Filters::new(site.clone(), exchange.clone(), Rc::new(()), Duration::ZERO);
     let mut chain = Chain::new(exchange, &filters.slots());
     chain.request_headers(&mut filters, true);
     let outputs = std::iter::from_fn(|| chain.poll()).collect();
-    filters.finish(&chain.logging(), &chain.contexts());
+    filters.finish();
     (outputs, filters)
 }
 
@@ -134,7 +134,7 @@ fn a_gate_that_waits_for_the_key_service_is_paused_and_a_failure_is_503() {
         ("authorization", bearer.as_str()),
     ];
     let exchange = Rc::new(RefCell::new(Exchange::new(pairs(&head))));
-    let mut filters = Filters::new(site, exchange.clone(), Duration::ZERO);
+    let mut filters = Filters::new(site, exchange.clone(), Rc::new(()), Duration::ZERO);
     let mut chain = Chain::new(exchange, &filters.slots());
     chain.request_headers(&mut filters, true);
     assert_eq!(chain.poll(), None, "{}", process.log_text());

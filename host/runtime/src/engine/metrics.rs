@@ -93,6 +93,14 @@ impl Metrics {
         Ok(entry.value.load(Relaxed))
     }
 
+    /// Name and value of every counter and gauge.
+    pub fn values(&self) -> Vec<(String, u64)> {
+        let ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
+        let values =
+            ids.iter().filter_map(|((_, name), id)| Some((name.clone(), self.value(*id).ok()?)));
+        values.collect()
+    }
+
     /// Everything in Prometheus' text format; `tags` are the names of
     /// `stats_config.stats_tags`.
     pub fn prometheus(&self, tags: &[&str]) -> String {

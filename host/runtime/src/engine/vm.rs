@@ -69,6 +69,11 @@ impl RootId {
     pub fn of(context: u32) -> Self {
         Self(context)
     }
+
+    /// The number that [`Services::set_tick_period`] gets.
+    pub fn context(self) -> u32 {
+        self.0
+    }
 }
 
 /// A stream context.

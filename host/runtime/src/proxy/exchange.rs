@@ -7,8 +7,10 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::chain::Verdict;
+use super::fields::{self, Rewritten};
 use crate::view::{BodyKind, Declared, Direction, LocalReply, MapKind, Pairs, Status, StreamView};
 
 /// The exchange of one stream, shared by its chain and its views.
@@ -23,7 +25,9 @@ pub struct Exchange {
     request: Half,
     response: Half,
     state: BTreeMap<Vec<u8>, (Vec<u8>, Declared)>,
-    /// `xds.…`, `source.…`, `destination.…`, `connection.…`, `request.duration` and so on.
+    /// `source.…`, `destination.…`, `connection.…`: alike for all streams of a connection.
+    pub connection: Rc<Facts>,
+    /// `xds.…`, `request.duration` and so on.
     pub facts: Facts,
     /// What `%RESPONSE_CODE_DETAILS%` shows.
     pub details: Vec<u8>,
@@ -79,9 +83,17 @@ impl Exchange {
         value(&self.request.headers, name)
     }
 
-    /// Replaces a field of the request, as the router does.
-    pub fn set_request_field(&mut self, name: &[u8], text: &[u8]) {
-        replace(&mut self.request.headers, name, text);
+    /// What the router writes: authority and path as they leave, and what tells the filters
+    /// of the cluster about the route.
+    pub fn route(&mut self, authority: &[u8], path: &[u8], timeout: Option<Duration>) {
+        let pairs = &mut self.request.headers;
+        let old = |name: &[u8], new: &[u8]| value(pairs, name).filter(|old| old != new);
+        let (old_authority, old_path) = (old(b":authority", authority), old(b":path", path));
+        replace(pairs, b":authority", authority);
+        replace(pairs, b":path", path);
+        let rewritten =
+            Rewritten { authority: old_authority.as_deref(), path: old_path.as_deref() };
+        fields::routed(pairs, timeout, rewritten);
     }
 
     /// A value of the filter state by its full key (`wasm.…`).
@@ -92,6 +104,12 @@ impl Exchange {
     /// Bytes of content that the filter at hand can see.
     pub fn held(&self, direction: Direction) -> usize {
         self.half(direction).body.as_ref().map_or(0, Vec::len)
+    }
+
+    /// Status of the response, if there is one.
+    pub fn status(&self) -> Option<u16> {
+        let status = value(&self.response.headers, b":status")?;
+        std::str::from_utf8(&status).ok()?.parse().ok()
     }
 
     /// Turns to access logging.
@@ -192,17 +210,32 @@ impl Exchange {
             [b"request", b"host"] => request(b":authority"),
             [b"request", b"scheme"] => request(b":scheme"),
             [b"request", b"headers", name] => request(name),
-            [b"response", b"code"] => {
-                let status = value(&self.response.headers, b":status")?;
-                let status: u64 = std::str::from_utf8(&status).ok()?.parse().ok()?;
-                Some(status.to_le_bytes().to_vec())
+            [b"request", b"url_path"] => request(b":path").map(|path| without_query(&path)),
+            [b"request", b"query"] => request(b":path").map(|path| query(&path)),
+            [b"request", b"useragent"] => request(b"user-agent"),
+            [b"request", b"referer"] => request(b"referer"),
+            [b"response", b"code_details"] => {
+                Some(self.details.clone()).filter(|details| !details.is_empty())
             }
+            [b"response", b"code"] => Some(u64::from(self.status()?).to_le_bytes().to_vec()),
             [key] if !self.facts.contains_key(*key) => {
                 self.filter_state(&[b"wasm.", *key].concat()).map(<[u8]>::to_vec)
             }
-            _ => self.facts.get(&path.join(&0)).cloned(),
+            _ => {
+                let path = path.join(&0);
+                self.facts.get(&path).or_else(|| self.connection.get(&path)).cloned()
+            }
         }
     }
+}
+
+fn without_query(path: &[u8]) -> Vec<u8> {
+    path.split(|byte| *byte == b'?').next().unwrap_or(path).to_vec()
+}
+
+fn query(path: &[u8]) -> Vec<u8> {
+    let start = path.iter().position(|byte| *byte == b'?');
+    start.and_then(|at| path.get(at + 1..)).unwrap_or_default().to_vec()
 }
 
 /// Direction of a map, and whether it is one of trailers.

@@ -9,8 +9,9 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::chain::{Guests, Routed, Slot, Verdict, own};
+use super::chain::{Guests, Routed, Slot, Verdict};
 use super::exchange::{Shared, View};
+use super::failure::Failure;
 use super::machine::Machine;
 use super::route;
 use crate::config::{FieldMatch, RouteTable};
@@ -49,15 +50,33 @@ pub struct Target {
     pub timeout: Option<Duration>,
 }
 
+/// Told which filter's callback begins and ends, so that the answer to a call-out which it
+/// starts finds its way back to the stream.
+pub trait Turn {
+    /// A callback of a filter begins.
+    fn begin(&self, filter: usize);
+    /// It has ended.
+    fn end(&self);
+}
+
+/// Nobody waits for call-outs.
+impl Turn for () {
+    fn begin(&self, _: usize) {}
+    fn end(&self) {}
+}
+
 /// The filters of one stream.
 pub struct Filters {
     site: Rc<Site>,
     exchange: Shared,
+    turn: Rc<dyn Turn>,
     members: Vec<Member>,
     /// Time since the worker has started, for failures of machines.
     now: Duration,
     /// Where the router has sent the request.
     pub target: Option<Target>,
+    /// Why it has sent it nowhere.
+    pub refused: Option<Failure>,
 }
 
 struct Member {
@@ -74,10 +93,10 @@ struct Context {
 
 impl Filters {
     /// The filters for a request whose fields stand in `exchange`.
-    pub fn new(site: Rc<Site>, exchange: Shared, now: Duration) -> Self {
+    pub fn new(site: Rc<Site>, exchange: Shared, turn: Rc<dyn Turn>, now: Duration) -> Self {
         let place = |place: &Place| Member { place: place.clone(), context: None };
         let members = site.filters.iter().map(place).collect();
-        let filters = Self { site, exchange, members, now, target: None };
+        let filters = Self { site, exchange, turn, members, now, target: None, refused: None };
         filters.locate();
         filters
     }
@@ -111,7 +130,9 @@ impl Filters {
         };
         let Ok(context) = context else { return failure() };
         member.context = Some(context);
+        self.turn.begin(filter);
         let action = machine.call(|vm| callback(vm, context.stream));
+        self.turn.end();
         let asked = self.exchange.borrow_mut().take_asked();
         match action {
             Ok(action) => Verdict { pause: action == Action::Pause, ..asked },
@@ -124,15 +145,25 @@ impl Filters {
         self.run(filter, |vm, _| vm.http_call_response(token, answer).map(|_| Action::Continue))
     }
 
-    /// `on_log` of `logging`, then the loggers, then the end of `contexts`.
-    pub fn finish(&mut self, logging: &[usize], contexts: &[usize]) {
+    /// `on_log` of the listener's filters, then the loggers, then the end of every context.
+    ///
+    /// A filter that has not seen the request gets a context now, as in Envoy: it learns of
+    /// requests that were refused before it.
+    pub fn finish(&mut self) {
         self.exchange.borrow_mut().log();
-        for filter in logging {
-            self.each(*filter, |vm, stream| vm.log(stream));
+        for filter in 0..self.site.filters.len() {
+            self.run(filter, |vm, stream| vm.log(stream).map(|()| Action::Continue));
         }
+        self.log();
+        for filter in 0..self.members.len() {
+            self.each(filter, |vm, stream| vm.done(stream).map(drop));
+            self.each(filter, Vm::delete);
+        }
+    }
+
+    fn log(&self) {
         let view = Rc::new(View(self.exchange.clone()));
-        let site = Rc::clone(&self.site);
-        for (wanted, place) in &site.loggers {
+        for (wanted, place) in &self.site.loggers {
             let field = |name: &str| self.exchange.borrow().request_field(name.as_bytes());
             if wanted.as_ref().is_some_and(|wanted| !route::holds(wanted, field)) {
                 continue;
@@ -141,10 +172,6 @@ impl Filters {
             // A logger that does not run is found out by the gate, which misses its receipt.
             let log = |vm: &mut Vm, root: RootId| vm.log_root(root, view.clone());
             let _ = machine.root(place.plugin, self.now, log);
-        }
-        for filter in contexts {
-            self.each(*filter, |vm, stream| vm.done(stream).map(drop));
-            self.each(*filter, Vm::delete);
         }
     }
 
@@ -160,6 +187,11 @@ impl Filters {
         if machine.lives(context.life) {
             let _ = machine.call(|vm| callback(vm, context.stream));
         }
+    }
+
+    fn refuse(&mut self, failure: Failure) -> Routed {
+        self.refused = Some(failure);
+        Routed::Refused(failure.reply())
     }
 
     /// Finds the route and writes what modules can read of it.
@@ -222,15 +254,12 @@ impl Guests for Filters {
 
     fn route(&mut self) -> Routed {
         let Some((target, authority, path)) = self.locate() else {
-            return Routed::Refused(own(404, "route_not_found", ""));
+            return self.refuse(Failure::NoRoute);
         };
         let Some(places) = self.site.clusters.get(&target.cluster) else {
-            return Routed::Refused(own(503, "cluster_not_found", ""));
+            return self.refuse(Failure::NoCluster);
         };
-        let mut exchange = self.exchange.borrow_mut();
-        exchange.set_request_field(b":authority", &authority);
-        exchange.set_request_field(b":path", &path);
-        drop(exchange);
+        self.exchange.borrow_mut().route(&authority, &path, target.timeout);
         let place = |place: &Place| Member { place: place.clone(), context: None };
         self.members.extend(places.iter().map(place));
         let slots = places.iter().map(|place| place.slot).collect();

@@ -71,7 +71,7 @@ impl Key {
 pub struct Programs(BTreeMap<Key, Program>);
 
 /// Every plugin of a gateway, wherever it stands.
-fn plugins(gateway: &Gateway) -> Vec<&Plugin> {
+pub fn plugins(gateway: &Gateway) -> Vec<&Plugin> {
     let listeners = gateway.listeners.iter().flat_map(|listener| {
         let filters = listener.http.filters.iter().map(|filter| &filter.plugin);
         let loggers = listener.http.access_log.iter().filter_map(|log| match &log.output {
@@ -109,14 +109,16 @@ impl Programs {
 pub struct Worker {
     /// One for each listener, in their order.
     pub sites: Vec<Rc<Site>>,
+    /// In the order of their numbers.
+    pub machines: Vec<Rc<RefCell<Machine>>>,
 }
 
 /// What a machine gets from its process.
 pub struct Surroundings<'a> {
     /// A variable of the environment, by name.
     pub variable: &'a dyn Fn(&str) -> Option<String>,
-    /// Services for a machine with this `vm_id`.
-    pub services: &'a dyn Fn(&str) -> Rc<dyn Services>,
+    /// Services for the machine of this number (they count up from 0) with this `vm_id`.
+    pub services: &'a dyn Fn(usize, &str) -> Rc<dyn Services>,
     /// Times and memory; `vm_id` and environment are the file's.
     pub settings: VmSettings,
 }
@@ -141,7 +143,9 @@ impl Worker {
         }
         let sites =
             (0..gateway.listeners.len()).map(|index| Rc::new(machines.site(gateway, index)));
-        Ok(Self { sites: sites.collect() })
+        let sites = sites.collect();
+        let machines = machines.0.into_values().map(|(machine, _)| machine).collect();
+        Ok(Self { sites, machines })
     }
 }
 
@@ -175,7 +179,7 @@ impl Machines {
             root_id: plugin.root_id.clone(),
             configuration: plugin.configuration.clone().into(),
         });
-        let services = (around.services)(&key.vm_id);
+        let services = (around.services)(self.0.len(), &key.vm_id);
         let configured = configured.collect();
         let machine =
             Machine::start(program.clone(), settings, services, configured, Recovery::new(policy))

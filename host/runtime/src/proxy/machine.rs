@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::engine::{
     Plugin, Program, Recovery, RootId, StartError, StreamId, Trapped, Verdict, Vm, VmSettings,
 };
-use crate::view::{Services, StreamView};
+use crate::view::{Reload, Services, StreamView};
 
 /// The plugin cannot run now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -106,20 +106,41 @@ impl Machine {
             Verdict::Run => {}
             Verdict::Reload => self.reload()?,
             // A configuration cannot ask for `FAIL_OPEN`.
-            Verdict::Refuse | Verdict::Bypass => return Err(Down),
+            Verdict::Refuse | Verdict::Bypass => {
+                self.tell(Reload::Backoff);
+                return Err(Down);
+            }
         }
         self.running.roots.get(plugin).copied().ok_or(Down)
     }
 
     fn reload(&mut self) -> Result<(), Down> {
+        // The roots of the old machine tick no more.
+        for root in &self.running.roots {
+            self.services.set_tick_period(root.context(), Duration::ZERO);
+        }
         let fresh = Running::start(&self.program, &self.settings, &self.services, &self.plugins);
         let Ok(fresh) = fresh else {
             self.recovery.trapped();
+            self.tell(Reload::Failure);
             return Err(Down);
         };
         self.running = fresh;
         self.life += 1;
         self.recovery.reloaded();
+        self.tell(Reload::Success);
         Ok(())
+    }
+
+    /// `proxy_on_done` and `proxy_on_delete` of every root, when the gateway ends.
+    pub fn close(&mut self) {
+        for root in std::mem::take(&mut self.running.roots) {
+            let _ = self.call(|vm| vm.close_root(root));
+        }
+    }
+
+    fn tell(&self, how: Reload) {
+        let names: Vec<&str> = self.plugins.iter().map(|plugin| plugin.name.as_str()).collect();
+        self.services.reloaded(&names, how);
     }
 }

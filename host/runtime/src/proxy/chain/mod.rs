@@ -169,6 +169,7 @@ pub struct Chain {
 impl Chain {
     /// A stream through the listener's filters.
     pub fn new(exchange: Shared, filters: &[Slot]) -> Self {
+        let head = exchange.borrow().is_head();
         Self {
             exchange,
             members: filters.iter().copied().map(Member::new).collect(),
@@ -178,7 +179,7 @@ impl Chain {
             forwarding: false,
             answer: Answer::None,
             direct: false,
-            head: false,
+            head,
             output: VecDeque::new(),
         }
     }
@@ -190,7 +191,6 @@ impl Chain {
 
     /// The caller's request; its fields stand in the exchange.
     pub fn request_headers(&mut self, guests: &mut dyn Guests, end: bool) {
-        self.head = self.exchange.borrow().is_head();
         self.walk_headers(guests, Direction::Request, 0, end);
     }
 

@@ -1,0 +1,232 @@
+//! One connection from a caller: its requests one after another.
+//!
+//! Owns the time between requests and the end of the connection. Invariant: whatever a
+//! caller sends first, it gets an answer and leaves an entry in the access logs, unless it
+//! sends nothing.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::caller::Caller;
+use super::conn::Conn;
+use super::desk::Desk;
+use super::log::Lines;
+use super::process::ListenerCounts;
+use super::stream::{Arrived, Left, Stream, malformed_reply};
+use crate::config::Http;
+use crate::http1::{
+    Decoder, Framing, Limits, Malformed, RequestHead, Version, request_framing, request_head,
+};
+use crate::proxy::exchange::Facts;
+use crate::proxy::failure::{Failure, Flags};
+use crate::proxy::fields::{self, Arrival, Scheme};
+use crate::proxy::filters::Site;
+use crate::proxy::line::Ended;
+use crate::view::LocalReply;
+
+/// A listener on one worker.
+pub(super) struct Listening {
+    pub site: Rc<Site>,
+    pub http: Http,
+    /// Name of the filter chain.
+    pub chain: String,
+    pub scheme: Scheme,
+    pub counts: Arc<ListenerCounts>,
+    pub lines: Lines,
+}
+
+impl Listening {
+    fn limits(&self) -> Limits {
+        let limits = &self.http.limits;
+        Limits { max_fields: limits.max_fields, max_head: limits.max_field_bytes }
+    }
+
+    /// Counts an answer by its class.
+    pub fn count(&self, status: Option<u16>) {
+        let class = status.and_then(|status| (status / 100).checked_sub(1));
+        if let Some(count) = class.and_then(|class| self.counts.rq_class.get(usize::from(class))) {
+            count.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Writes the lines of the access logs that are no modules.
+    pub fn log(&self, ended: &Ended<'_>) {
+        self.lines.write(&self.http.access_log, ended);
+    }
+}
+
+/// Time for a last answer to leave, and for a caller to read it.
+const LINGER: Duration = Duration::from_secs(1);
+/// Bytes that are read and dropped then.
+const MOST_DROPPED: usize = 256 * 1024;
+
+/// What comes next on a connection.
+enum Next {
+    Request(RequestHead),
+    Malformed(Malformed),
+    /// The fields took too long.
+    Late,
+    /// Nothing, or not enough to answer.
+    Over,
+}
+
+/// Where a connection comes from.
+pub(super) struct Peer {
+    pub address: std::net::IpAddr,
+    pub facts: Rc<Facts>,
+}
+
+/// Serves a connection to its end.
+pub(super) async fn serve(desk: Rc<Desk>, listening: Rc<Listening>, mut conn: Conn, peer: Peer) {
+    loop {
+        let mut arrived = match next(&desk, &listening, &mut conn).await {
+            Next::Over => return,
+            Next::Request(head) => accept(&listening, head, &peer),
+            Next::Malformed(malformed) => refuse(malformed, &peer),
+            Next::Late => late(&peer),
+        };
+        listening.counts.rq_total.fetch_add(1, Relaxed);
+        let decoder = Decoder::new(arrived.framing, &listening.limits());
+        let caller = Caller::new(&mut conn, decoder, arrived.to_head);
+        let stream = Stream::new(&desk, &listening, caller, &mut arrived.stream);
+        let left = stream.run(&mut arrived.stream).await;
+        let patience = listening.http.timers.stream_idle.unwrap_or(Duration::from_secs(300));
+        let written = timeout(patience, conn.drain()).await;
+        match (left, written) {
+            (Left::Ready, Ok(Ok(()))) => {}
+            (Left::Last, Ok(Ok(()))) => return linger(conn).await,
+            _ => return,
+        }
+    }
+}
+
+/// A request, or what is said instead of serving it.
+struct First {
+    stream: Arrived,
+    framing: Framing,
+    to_head: bool,
+}
+
+fn accept(listening: &Listening, head: RequestHead, peer: &Peer) -> First {
+    if head.version != Version::Http11 {
+        return refuse(Malformed::Version, peer);
+    }
+    let framing = match request_framing(&head) {
+        // In Envoy too, a length of 0 is no content.
+        Ok(Framing::Length(0)) => Framing::None,
+        Ok(framing) => framing,
+        Err(malformed) => return refuse(malformed, peer),
+    };
+    let RequestHead { method, target, fields, .. } = head;
+    let request_id = request_id();
+    let arrival = Arrival { scheme: listening.scheme, peer: peer.address, request_id };
+    let to_head = method == b"HEAD";
+    let stream = match fields::arrived(&method, &target, fields, &listening.http, &arrival) {
+        Ok(accepted) => Arrived {
+            request: accepted.pairs,
+            refused: None,
+            flags: Flags::NONE,
+            has_content: framing != Framing::None,
+            expects: accepted.expects_continue,
+            keep: !accepted.closes,
+            connection: Rc::clone(&peer.facts),
+        },
+        Err(refusal) => Arrived {
+            request: refusal.seen,
+            refused: Some(refusal.reply),
+            flags: refusal.flags,
+            has_content: framing != Framing::None,
+            expects: false,
+            keep: !refusal.closes,
+            connection: Rc::clone(&peer.facts),
+        },
+    };
+    First { stream, framing, to_head }
+}
+
+/// What cannot be read has no fields, as in Envoy.
+fn refuse(malformed: Malformed, peer: &Peer) -> First {
+    answer(peer, malformed_reply(malformed), Flags::DPE)
+}
+
+fn late(peer: &Peer) -> First {
+    answer(peer, Failure::HeaderTimeout.reply(), Failure::HeaderTimeout.flags())
+}
+
+fn answer(peer: &Peer, reply: LocalReply, flags: Flags) -> First {
+    let stream = Arrived {
+        request: Vec::new(),
+        refused: Some(reply),
+        flags,
+        has_content: false,
+        expects: false,
+        keep: false,
+        connection: Rc::clone(&peer.facts),
+    };
+    First { stream, framing: Framing::None, to_head: false }
+}
+
+async fn next(desk: &Desk, listening: &Listening, conn: &mut Conn) -> Next {
+    let timers = &listening.http.timers;
+    let limits = listening.limits();
+    let far = Duration::from_secs(365 * 86_400);
+    let idle = Instant::now() + timers.idle.unwrap_or(far);
+    let mut deadline = idle;
+    let mut begun = false;
+    loop {
+        match request_head(&mut conn.input, &limits) {
+            Ok(Some(head)) => return Next::Request(head),
+            Err(malformed) => return Next::Malformed(malformed),
+            Ok(None) => {}
+        }
+        if !begun && !conn.input.is_empty() {
+            begun = true;
+            let time = timers.request_headers.or(timers.request).unwrap_or(far);
+            deadline = Instant::now() + time;
+        }
+        if conn.eof {
+            return Next::Over;
+        }
+        let filled = tokio::select! {
+            filled = timeout_at(deadline, conn.fill()) => filled,
+            _ = desk.drains(), if !begun => return Next::Over,
+        };
+        match filled {
+            Ok(Ok(())) => {}
+            Err(_) if begun => return Next::Late,
+            Ok(Err(_)) | Err(_) => return Next::Over,
+        }
+    }
+}
+
+/// A caller that still sends would lose the answer if the connection were closed at once.
+async fn linger(mut conn: Conn) {
+    let ending = async {
+        conn.shutdown().await?;
+        let mut dropped = 0;
+        while !conn.eof && dropped < MOST_DROPPED {
+            conn.fill().await?;
+            dropped += conn.input.len();
+            conn.input.clear();
+        }
+        Ok::<(), std::io::Error>(())
+    };
+    let _ = timeout(LINGER, ending).await;
+}
+
+/// A random UUID (RFC 9562, 5.4).
+fn request_id() -> String {
+    use ring::rand::SecureRandom;
+    let mut bytes = [0; 16];
+    // Without randomness ids repeat; nothing is decided by them.
+    let _ = ring::rand::SystemRandom::new().fill(&mut bytes);
+    bytes[6] = bytes[6] & 0x0f | 0x40;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let parts = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]];
+    parts.join("-")
+}

@@ -1,0 +1,137 @@
+//! Properties of a stream that are no part of its messages, as modules read them.
+//!
+//! Numbers are 64 bits, little endian; times are nanoseconds. Names and meanings are those
+//! of Envoy's attributes.
+
+use std::net::SocketAddr;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+
+use crate::proxy::exchange::{Exchange, Facts};
+use crate::proxy::failure::Flags;
+
+/// What is known of a connection.
+pub(super) struct Connected<'a> {
+    pub id: u64,
+    pub peer: SocketAddr,
+    pub local: SocketAddr,
+    pub tls: Option<&'a rustls::ServerConnection>,
+}
+
+fn text(facts: &mut Facts, path: &[&str], value: impl Into<String>) {
+    facts.insert(path.join("\0").into_bytes(), value.into().into_bytes());
+}
+
+fn number(facts: &mut Facts, path: &[&str], value: u64) {
+    facts.insert(path.join("\0").into_bytes(), value.to_le_bytes().to_vec());
+}
+
+fn flag(facts: &mut Facts, path: &[&str], value: bool) {
+    facts.insert(path.join("\0").into_bytes(), vec![u8::from(value)]);
+}
+
+/// `source.…`, `destination.…`, `connection.…`.
+pub(super) fn of_connection(it: &Connected<'_>) -> Facts {
+    let mut facts = Facts::new();
+    for (name, address) in [("source", it.peer), ("destination", it.local)] {
+        text(&mut facts, &[name, "address"], address.to_string());
+        number(&mut facts, &[name, "port"], u64::from(address.port()));
+    }
+    number(&mut facts, &["connection", "id"], it.id);
+    let Some(tls) = it.tls else {
+        flag(&mut facts, &["connection", "mtls"], false);
+        return facts;
+    };
+    let version = match tls.protocol_version() {
+        Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",
+        Some(rustls::ProtocolVersion::TLSv1_3) => "TLSv1.3",
+        _ => "",
+    };
+    text(&mut facts, &["connection", "tls_version"], version);
+    if let Some(name) = tls.server_name() {
+        text(&mut facts, &["connection", "requested_server_name"], name);
+    }
+    let certificate = tls.peer_certificates().and_then(<[_]>::first);
+    flag(&mut facts, &["connection", "mtls"], certificate.is_some());
+    if let Some(certificate) = certificate {
+        text(&mut facts, &["connection", "peer_certificate"], pem(certificate));
+        let digest = ring::digest::digest(&ring::digest::SHA256, certificate);
+        let hex: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        text(&mut facts, &["connection", "sha256_peer_certificate_digest"], hex);
+    }
+    facts
+}
+
+fn pem(certificate: &[u8]) -> String {
+    let mut pem = "-----BEGIN CERTIFICATE-----\n".to_owned();
+    let base64 = BASE64_STANDARD.encode(certificate);
+    for (index, character) in base64.chars().enumerate() {
+        if index > 0 && index % 64 == 0 {
+            pem.push('\n');
+        }
+        pem.push(character);
+    }
+    pem + "\n-----END CERTIFICATE-----\n"
+}
+
+/// When a request has come.
+pub(super) fn at_start(exchange: &mut Exchange, chain: &str, now: SystemTime) {
+    let id = exchange.request_field(b"x-request-id");
+    let facts = &mut exchange.facts;
+    facts.extend(id.map(|id| (b"request\0id".to_vec(), id)));
+    text(facts, &["request", "protocol"], "HTTP/1.1");
+    number(facts, &["request", "time"], since_1970(now));
+    text(facts, &["xds", "filter_chain_name"], chain);
+}
+
+/// What is known at the end of a stream.
+pub(super) struct End {
+    pub flags: Flags,
+    pub duration: Duration,
+    /// Bytes of content.
+    pub received: u64,
+    pub sent: u64,
+}
+
+/// Before the loggers run.
+pub(super) fn at_end(exchange: &mut Exchange, end: &End) {
+    let facts = &mut exchange.facts;
+    number(facts, &["response", "flags"], end.flags.bits());
+    number(facts, &["request", "duration"], nanos(end.duration));
+    number(facts, &["request", "size"], end.received);
+    number(facts, &["response", "size"], end.sent);
+}
+
+fn since_1970(time: SystemTime) -> u64 {
+    nanos(time.duration_since(UNIX_EPOCH).unwrap_or_default())
+}
+
+fn nanos(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plain_connection_says_where_it_comes_from_and_that_it_is_plain() {
+        let (peer, local) = ("192.0.2.1:4711".parse().unwrap(), "127.0.0.1:80".parse().unwrap());
+        let facts = of_connection(&Connected { id: 7, peer, local, tls: None });
+        let of = |path: &str| facts.get(path.as_bytes()).cloned().unwrap_or_default();
+        assert_eq!(of("source\0address"), b"192.0.2.1:4711");
+        assert_eq!(of("source\0port"), 4711u64.to_le_bytes());
+        assert_eq!(of("destination\0port"), 80u64.to_le_bytes());
+        assert_eq!(of("connection\0mtls"), [0]);
+        assert_eq!(of("connection\0id"), 7u64.to_le_bytes());
+    }
+
+    #[test]
+    fn a_certificate_is_shown_in_lines_of_64() {
+        let shown = pem(&[0; 100]);
+        let lines: Vec<usize> = shown.lines().map(str::len).collect();
+        assert_eq!(lines, [27, 64, 64, 8, 25]);
+    }
+}

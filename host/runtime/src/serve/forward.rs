@@ -1,0 +1,230 @@
+//! One request to an upstream and its answer, as they pass.
+//!
+//! Owns the framing towards the upstream. What a request is made of is given as it comes,
+//! before there is a connection too; what comes back is polled. Invariant: a connection is
+//! kept only after both messages have ended whole.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::BytesMut;
+
+use super::conn::Conn;
+use super::upstream::{Admitted, Lease};
+use crate::http1::{
+    Decoder, Encoder, Framing, Limits, Piece, ResponseHead, Unsendable, keeps_alive,
+    response_framing, response_head,
+};
+use crate::proxy::failure::Failure;
+use crate::proxy::fields::{Content, RequestHead};
+use crate::view::Pairs;
+
+/// Bytes of an answer's fields at most, Envoy's default.
+const MAX_HEAD: usize = 60 * 1024;
+
+/// What has happened.
+pub(super) enum FromUpstream {
+    /// The answer's fields; `true` when nothing follows.
+    Head(ResponseHead, bool),
+    /// Content, trailers or the end.
+    Piece(Piece),
+    /// There is no answer, or no more of it.
+    Failed(Failure),
+    /// Bytes have left.
+    Progress,
+}
+
+enum Stage {
+    Connecting(Pin<Box<dyn Future<Output = Result<Lease, Failure>>>>),
+    Open(Lease),
+    Closed,
+}
+
+/// One request on its way.
+pub(super) struct Forward {
+    stage: Stage,
+    admitted: Rc<Admitted>,
+    /// Bytes that wait for a connection.
+    early: BytesMut,
+    encoder: Encoder,
+    answer: Answer,
+}
+
+/// The answer, as far as it has come.
+struct Answer {
+    decoder: Option<Decoder>,
+    limits: Limits,
+    to_head: bool,
+    keep: bool,
+}
+
+impl Forward {
+    /// Starts a request; `end` when neither content nor trailers follow.
+    pub fn start(admitted: Admitted, head: &RequestHead, end: bool) -> Result<Self, Unsendable> {
+        let admitted = Rc::new(admitted);
+        let mut early = BytesMut::new();
+        let RequestHead { method, target, fields, content } = head;
+        let framing = framing(*content, fields);
+        let mut encoder = Encoder::request(&mut early, method, target, fields, framing)?;
+        if end {
+            encoder.end(&mut early)?;
+        }
+        let max_fields = admitted.cluster().config.max_fields;
+        let answer = Answer {
+            decoder: None,
+            limits: Limits { max_fields, max_head: MAX_HEAD },
+            to_head: method.as_slice() == b"HEAD",
+            keep: true,
+        };
+        let asked = Rc::clone(&admitted);
+        let stage = Stage::Connecting(Box::pin(async move { asked.lease().await }));
+        Ok(Self { stage, admitted, early, encoder, answer })
+    }
+
+    /// Content of the request; `end` when it was the last.
+    pub fn content(&mut self, bytes: &[u8], end: bool) -> Result<(), Unsendable> {
+        let Self { stage, early, encoder, .. } = self;
+        let out = output(stage, early);
+        if !bytes.is_empty() {
+            encoder.data(out, bytes)?;
+        }
+        if end { encoder.end(out) } else { Ok(()) }
+    }
+
+    /// Trailers of the request, which end it.
+    pub fn trailers(&mut self, pairs: &Pairs) -> Result<(), Unsendable> {
+        let Self { stage, early, encoder, .. } = self;
+        encoder.trailers(output(stage, early), pairs)
+    }
+
+    /// Bytes that wait to leave.
+    pub fn backlog(&mut self) -> usize {
+        output(&mut self.stage, &mut self.early).len()
+    }
+
+    /// Where it goes, for access logs.
+    pub fn admitted(&self) -> &Admitted {
+        &self.admitted
+    }
+
+    /// What happens next; nothing is read unless `reading`.
+    pub fn poll(&mut self, cx: &mut Context<'_>, reading: bool) -> Poll<FromUpstream> {
+        if let Stage::Connecting(lease) = &mut self.stage {
+            match ready!(lease.as_mut().poll(cx)) {
+                Ok(mut lease) => {
+                    if let Some(conn) = lease.conn() {
+                        conn.output = std::mem::take(&mut self.early);
+                    }
+                    self.stage = Stage::Open(lease);
+                }
+                Err(failure) => {
+                    self.stage = Stage::Closed;
+                    return Poll::Ready(FromUpstream::Failed(failure));
+                }
+            }
+        }
+        let Stage::Open(lease) = &mut self.stage else { return Poll::Pending };
+        let Some(conn) = lease.conn() else { return Poll::Pending };
+        if !conn.output.is_empty() {
+            match conn.poll_drain(cx) {
+                Poll::Ready(Ok(())) => return Poll::Ready(FromUpstream::Progress),
+                // It may have answered before it closed.
+                Poll::Ready(Err(_)) => self.answer.give_up_writing(conn),
+                Poll::Pending => {}
+            }
+        }
+        if reading { self.answer.poll(cx, conn) } else { Poll::Pending }
+    }
+
+    /// Gives the connection back if it can be used again, and closes it if not.
+    pub fn settle(self) {
+        let Stage::Open(mut lease) = self.stage else { return };
+        let whole = self.encoder.is_done() && self.answer.is_done() && self.answer.keep;
+        if whole && lease.conn().is_some_and(|conn| conn.output.is_empty()) {
+            lease.release();
+        }
+    }
+}
+
+fn output<'a>(stage: &'a mut Stage, early: &'a mut BytesMut) -> &'a mut BytesMut {
+    match stage {
+        Stage::Open(lease) => match lease.conn() {
+            Some(conn) => &mut conn.output,
+            None => early,
+        },
+        Stage::Connecting(_) | Stage::Closed => early,
+    }
+}
+
+impl Answer {
+    fn is_done(&self) -> bool {
+        self.decoder.as_ref().is_some_and(Decoder::is_done)
+    }
+
+    fn give_up_writing(&mut self, conn: &mut Conn) {
+        conn.output.clear();
+        self.keep = false;
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, conn: &mut Conn) -> Poll<FromUpstream> {
+        if self.is_done() {
+            return Poll::Pending;
+        }
+        loop {
+            if let Some(came) = self.read(conn) {
+                return Poll::Ready(came);
+            }
+            if conn.eof || ready!(conn.poll_fill(cx)).is_err() {
+                self.keep = false;
+                let nothing = self.decoder.is_none() && conn.input.is_empty();
+                let failure = if nothing { Failure::Closed } else { Failure::Protocol };
+                return Poll::Ready(FromUpstream::Failed(failure));
+            }
+        }
+    }
+
+    /// What the bytes that are here say.
+    fn read(&mut self, conn: &mut Conn) -> Option<FromUpstream> {
+        let broken = FromUpstream::Failed(Failure::Protocol);
+        match &mut self.decoder {
+            Some(decoder) => match decoder.decode(&mut conn.input, conn.eof) {
+                Ok(piece) => piece.map(FromUpstream::Piece),
+                Err(_) => Some(broken),
+            },
+            None => match response_head(&mut conn.input, &self.limits) {
+                Ok(None) => None,
+                // Interim answers are passed over; nobody asked for another protocol.
+                Ok(Some(head)) if (100..200).contains(&head.status) && head.status != 101 => {
+                    self.read(conn)
+                }
+                Ok(Some(head)) if head.status != 101 => self.begin(head),
+                Ok(Some(_)) | Err(_) => Some(broken),
+            },
+        }
+    }
+
+    fn begin(&mut self, head: ResponseHead) -> Option<FromUpstream> {
+        let Ok(framing) = response_framing(&head, self.to_head) else {
+            return Some(FromUpstream::Failed(Failure::Protocol));
+        };
+        self.keep = keeps_alive(head.version, &head.fields) && framing != Framing::UntilClose;
+        let empty = matches!(framing, Framing::None | Framing::Length(0));
+        let framing = if empty { Framing::None } else { framing };
+        self.decoder = Some(Decoder::new(framing, &self.limits));
+        Some(FromUpstream::Head(head, empty))
+    }
+}
+
+/// Framing on the wire. No content is said with a length of 0 where the fields say so.
+pub(super) fn framing(content: Content, fields: &Pairs) -> Framing {
+    match content {
+        Content::None if fields.iter().any(|(name, _)| name == b"content-length") => {
+            Framing::Length(0)
+        }
+        Content::None => Framing::None,
+        Content::Length(length) => Framing::Length(length),
+        Content::Chunked => Framing::Chunked,
+    }
+}

@@ -1,0 +1,89 @@
+//! TLS contexts from the files that the configuration names.
+//!
+//! Invariant: TLS 1.2 or newer; a private key that others can read is refused; towards an
+//! upstream the certificate must hold the name that the file says.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
+
+use crate::config::{ClientTls, ServerTls, Version};
+
+const MAX_PEM: usize = 1 << 20;
+
+/// Towards an upstream.
+#[derive(Clone)]
+pub(super) struct Client {
+    pub config: Arc<ClientConfig>,
+    pub name: ServerName<'static>,
+}
+
+/// Why a context cannot be made.
+type Problem = String;
+
+/// Towards callers.
+pub(super) fn server(tls: &ServerTls) -> Result<Arc<ServerConfig>, Problem> {
+    let chain = certificates(&tls.certificate)?;
+    let secret = postern_files::read_private(Path::new(&tls.key), MAX_PEM).map_err(text)?;
+    let secret = PrivateKeyDer::from_pem_slice(&secret).map_err(|e| format!("{}: {e}", tls.key))?;
+    let builder = ServerConfig::builder_with_provider(provider());
+    let builder = builder.with_protocol_versions(&versions(tls.versions)).map_err(text)?;
+    let builder = match &tls.client_ca {
+        None => builder.with_no_client_auth(),
+        Some(file) => {
+            let roots = Arc::new(roots(file)?);
+            let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider());
+            builder.with_client_cert_verifier(verifier.build().map_err(text)?)
+        }
+    };
+    let mut config = builder.with_single_cert(chain, secret).map_err(text)?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+/// Towards an upstream.
+pub(super) fn client(tls: &ClientTls) -> Result<Client, Problem> {
+    if tls.sni != tls.name {
+        return Err(format!("expected sni to be the name that is verified, {:?}", tls.name));
+    }
+    let name = ServerName::try_from(tls.name.clone()).map_err(text)?;
+    let builder = ClientConfig::builder_with_provider(provider());
+    let builder = builder.with_protocol_versions(&versions(tls.versions)).map_err(text)?;
+    let mut config = builder.with_root_certificates(roots(&tls.ca)?).with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Client { config: Arc::new(config), name })
+}
+
+fn provider() -> Arc<rustls::crypto::CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+fn versions((least, most): (Version, Version)) -> Vec<&'static SupportedProtocolVersion> {
+    let all =
+        [(Version::Tls12, &rustls::version::TLS12), (Version::Tls13, &rustls::version::TLS13)];
+    let wanted = all.into_iter().filter(|(version, _)| (least..=most).contains(version));
+    wanted.map(|(_, version)| version).collect()
+}
+
+fn certificates(file: &str) -> Result<Vec<CertificateDer<'static>>, Problem> {
+    let pem = postern_files::read_bounded(Path::new(file), MAX_PEM).map_err(text)?;
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    let chain = chain.map_err(|e| format!("{file}: {e}"))?;
+    if chain.is_empty() { Err(format!("{file}: no certificate")) } else { Ok(chain) }
+}
+
+/// A bundle may hold certificates that rustls does not take, as system bundles do; one that
+/// it takes is enough.
+fn roots(file: &str) -> Result<RootCertStore, Problem> {
+    let mut roots = RootCertStore::empty();
+    let (taken, _) = roots.add_parsable_certificates(certificates(file)?);
+    if taken == 0 { Err(format!("{file}: no certificate of an authority")) } else { Ok(roots) }
+}
+
+fn text(error: impl std::fmt::Display) -> Problem {
+    error.to_string()
+}
