@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use postern_rig::gateway::{Kind, Launch};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -57,7 +58,8 @@ pub fn run(args: &Args, out: Output) -> Outcome {
     }
     expect_file(&args.envoy, "cargo xtask setup installs it")?;
     let modules = args.modules.canonicalize().or_environment(args.modules.display())?;
-    let mut stage = Stage::new(Parts { modules, envoy: args.envoy.clone() })?;
+    let launch = Launch::new(Kind::Envoy { binary: args.envoy.clone() });
+    let mut stage = Stage::new(Parts { modules, launch })?;
     let mut lines = Vec::new();
     for step in demo::STEPS {
         let line = step.run(&mut stage, out)?;
