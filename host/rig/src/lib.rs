@@ -10,7 +10,7 @@
 
 pub mod authority;
 pub mod client;
-pub mod envoy;
+pub mod gateway;
 pub mod message;
 pub mod server;
 pub mod upstream;
@@ -32,9 +32,14 @@ pub enum RigError {
     /// A configuration that does not parse or lacks a part.
     #[error("{0}")]
     Config(String),
-    /// A tool that `cargo xtask setup` installs is missing.
-    #[error("{} is missing: run `cargo xtask setup`", .0.display())]
-    Missing(PathBuf),
+    /// A program is missing.
+    #[error("{} is missing: run `{command}`", path.display())]
+    Missing {
+        /// Where it should be.
+        path: PathBuf,
+        /// What puts it there.
+        command: String,
+    },
     /// A process ended or did not get ready.
     #[error("{what}\n{log}")]
     NotReady {

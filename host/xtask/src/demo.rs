@@ -15,7 +15,7 @@ pub struct Options {
     #[arg(long)]
     once: bool,
     /// Gateway to run the modules in.
-    #[arg(long, value_enum, default_value_t = Gateway::Envoy)]
+    #[arg(long, value_enum, default_value_t = Gateway::Wasmtime)]
     gateway: Gateway,
     /// Print one JSON document instead of lines.
     #[arg(long)]
@@ -24,18 +24,22 @@ pub struct Options {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Gateway {
+    /// Our own, which needs nothing that is not built here
+    Wasmtime,
+    /// A real Envoy, installed if it is missing
     Envoy,
 }
 
 /// `cargo xtask demo`.
 pub fn run(options: &Options) -> Result<()> {
-    let Gateway::Envoy = options.gateway;
-    let envoy = setup::envoy()?;
     guests::modules()?;
     let mut command = Command::new("cargo");
     command.args(["run", "--quiet", "--package", "postern-cli", "--bin", "postern", "--", "demo"]);
     command.current_dir(workspace::root());
-    command.args(["--gateway", "envoy", "--envoy"]).arg(envoy);
+    match options.gateway {
+        Gateway::Wasmtime => command.args(["--gateway", "wasmtime"]),
+        Gateway::Envoy => command.args(["--gateway", "envoy", "--envoy"]).arg(setup::envoy()?),
+    };
     command.arg("--modules").arg(workspace::plugins());
     command.args(options.once.then_some("--once")).args(options.json.then_some("--json"));
     shown(&mut command)

@@ -24,6 +24,8 @@ pub struct Options {
 enum Step {
     /// `cargo test` of these packages.
     Packages(&'static [&'static str]),
+    /// `cargo build` of what a later step starts; no test.
+    Builds(&'static [&'static str]),
     /// The scenario harness on one boundary.
     Scenarios(&'static str),
     /// The vectors of CRP/1, rebuilt by an independent client in Python; one test a file.
@@ -53,6 +55,7 @@ const CHECK_EXAMPLE: &[&str] = &[
     "envoy/envoy.yaml",
 ];
 const DEMO: &[&str] = &["xtask", "demo", "--once"];
+const DEMO_ON_ENVOY: &[&str] = &["xtask", "demo", "--once", "--gateway", "envoy"];
 
 const GROUPS: &[Group] = &[
     Group {
@@ -68,9 +71,19 @@ const GROUPS: &[Group] = &[
         name: "operators",
         steps: &[Step::Packages(&["postern-cli", "postern-rig", "postern-harness", "xtask"])],
     },
-    Group { name: "host", steps: &[Step::Packages(&["postern-runtime"])] },
+    Group {
+        name: "host",
+        steps: &[
+            Step::Packages(&["postern-runtime"]),
+            Step::Builds(&["postern-cli"]),
+            Step::Scenarios("host"),
+        ],
+    },
     Group { name: "envoy", steps: &[Step::Scenarios("envoy")] },
-    Group { name: "examples", steps: &[Step::Ends(CHECK_EXAMPLE), Step::Ends(DEMO)] },
+    Group {
+        name: "examples",
+        steps: &[Step::Ends(CHECK_EXAMPLE), Step::Ends(DEMO), Step::Ends(DEMO_ON_ENVOY)],
+    },
     Group { name: "tidy", steps: &[Step::Tidy, Step::Way3] },
 ];
 
@@ -80,7 +93,9 @@ const PLANNED: [&str; 6] = ["attacks", "identity", "policy", "audit", "spin", "p
 /// `cargo xtask test`.
 pub fn run(options: &Options) -> Result<()> {
     let groups = select(&options.only)?;
-    setup::envoy()?;
+    if groups.iter().any(|group| group.needs_envoy()) {
+        setup::envoy()?;
+    }
     guests::modules()?;
     let mut sum = Count::default();
     for group in groups {
@@ -131,6 +146,15 @@ impl Count {
 }
 
 impl Group {
+    fn needs_envoy(&self) -> bool {
+        let needs = |step: &Step| match step {
+            Step::Scenarios(boundary) => *boundary == "envoy",
+            Step::Ends(words) => *words == DEMO_ON_ENVOY,
+            _ => false,
+        };
+        self.steps.iter().any(needs)
+    }
+
     fn run(&self) -> Result<Count> {
         let mut sum = Count::default();
         for step in self.steps {
@@ -147,6 +171,11 @@ impl Step {
                 let packages = names.iter().flat_map(|name| ["-p", name]);
                 counted(cargo(&["test", "--quiet", "--no-fail-fast"]).args(packages))
             }
+            Self::Builds(names) => {
+                let packages = names.iter().flat_map(|name| ["-p", name]);
+                let built = ends_well(cargo(&["build", "--quiet"]).args(packages));
+                Ok(Count { failed: usize::from(!built), ..Count::default() })
+            }
             Self::Scenarios(boundary) => {
                 let words = ["run", "--quiet", "-p", "postern-harness", "--", "--boundary"];
                 counted(cargo(&words).arg(boundary))
@@ -162,14 +191,7 @@ impl Step {
                 counted(command.args(words).current_dir(workspace::root()))
             }
             Self::Way3 => way_3(),
-            Self::Ends(words) => {
-                let mut command = cargo(words);
-                let good = command.status().is_ok_and(|status| status.success());
-                if !good {
-                    eprintln!("failed: {}", line(&command));
-                }
-                Ok(Count::one(good))
-            }
+            Self::Ends(words) => Ok(Count::one(ends_well(&mut cargo(words)))),
         }
     }
 }
@@ -178,6 +200,14 @@ fn cargo(words: &[&str]) -> Command {
     let mut command = Command::new("cargo");
     command.args(words).current_dir(workspace::root());
     command
+}
+
+fn ends_well(command: &mut Command) -> bool {
+    let good = command.status().is_ok_and(|status| status.success());
+    if !good {
+        eprintln!("failed: {}", line(command));
+    }
+    good
 }
 
 fn way_3() -> Result<Count> {

@@ -1,15 +1,16 @@
 //! Runs the scenario files of `tests/scenarios` on every boundary.
 //!
-//! Owns the meaning of a scenario file, the two runners (the core in virtual time, a
-//! real Envoy) and the comparison. It must not know how a decision is made.
+//! Owns the meaning of a scenario file, the two runners (the core in virtual time, and a
+//! gateway: a real Envoy or our own) and the comparison. It must not know how a decision is
+//! made.
 //!
 //! Invariant: a scenario passes only when each boundary gave what the file wants and all
 //! boundaries gave the same observation.
 #![forbid(unsafe_code)]
 
 pub mod core;
-pub mod envoy;
 pub mod faults;
+pub mod gateway;
 pub mod live;
 pub mod observation;
 pub mod run;

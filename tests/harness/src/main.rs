@@ -1,4 +1,4 @@
-//! `postern-harness --boundary core|envoy [--only NAME]`: runs the scenarios of a boundary.
+//! `postern-harness --boundary core|host|envoy [--only NAME]`: runs the scenarios of a boundary.
 //!
 //! One line a scenario, then `scenarios on BOUNDARY: N passed`. Exit 0 when all passed, 1 when one did
 //! not, 2 when the selection is empty.
@@ -6,7 +6,7 @@
 
 use std::process::ExitCode;
 
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 use postern_harness::run::{Selection, boundary};
 use postern_harness::scenario::Boundary;
 
@@ -15,7 +15,7 @@ use postern_harness::scenario::Boundary;
 struct Options {
     /// Where to run them.
     #[arg(long, value_enum)]
-    boundary: Where,
+    boundary: Boundary,
     /// Only scenarios and checks whose name starts so, such as `scrub/`.
     #[arg(long)]
     only: Option<String>,
@@ -24,20 +24,10 @@ struct Options {
     show: bool,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum Where {
-    Core,
-    Envoy,
-}
-
 fn main() -> ExitCode {
     let options = Options::parse();
-    let which = match options.boundary {
-        Where::Core => Boundary::Core,
-        Where::Envoy => Boundary::Envoy,
-    };
     let selection = Selection { only: options.only, show: options.show };
-    match boundary(which, &selection) {
+    match boundary(options.boundary, &selection) {
         Ok(count) if count.passed + count.failed == 0 => {
             eprintln!("nothing selected");
             ExitCode::from(2)

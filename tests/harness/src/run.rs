@@ -6,14 +6,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
 use postern_core::time::UnixMillis;
-use postern_rig::envoy::Config;
+use postern_rig::gateway::{Config, Kind};
 use serde_json::Value;
 
 use crate::observation::Observation;
 use crate::scenario::{Boundary, Named, load};
 use crate::verdict::differences;
 use crate::world::World;
-use crate::{core, root};
+use crate::{core, gateway, root};
 
 /// What to run.
 #[derive(Clone, Debug, Default)]
@@ -89,20 +89,22 @@ pub fn boundary(boundary: Boundary, selection: &Selection) -> Result<Count> {
         .filter(|named| named.scenario.boundaries.contains(&boundary) && selection.has(&named.name))
         .collect();
     let mut count = Count::default();
-    match boundary {
-        Boundary::Core => {
+    let kind = match boundary {
+        Boundary::Core => None,
+        Boundary::Host => Some(Kind::wasmtime(&root())?),
+        Boundary::Envoy => Some(Kind::envoy(&root())),
+    };
+    match kind {
+        Some(kind) => gateway::run((boundary, kind), &chosen, selection, &mut count)?,
+        None => {
             let mut virtual_core = Core::new()?;
             for named in &chosen {
                 let (differences, _) = virtual_core.judge(named, selection.show)?;
                 count.report(&named.name, &differences);
             }
-            println!("{}", count.closing("core"));
-        }
-        Boundary::Envoy => {
-            crate::envoy::run(&chosen, selection, &mut count)?;
-            println!("{}", count.closing("envoy"));
         }
     }
+    println!("{}", count.closing(boundary.name()));
     Ok(count)
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
+use clap::ValueEnum;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
@@ -36,17 +37,30 @@ pub struct Scenario {
 }
 
 /// Where a scenario can run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Boundary {
     /// The pipelines in this process, virtual time.
     Core,
-    /// A real Envoy with the built modules.
+    /// The built modules in our own gateway.
+    Host,
+    /// The built modules in a real Envoy.
     Envoy,
 }
 
+impl Boundary {
+    /// As files and messages write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Core => "core",
+            Self::Host => "host",
+            Self::Envoy => "envoy",
+        }
+    }
+}
+
 fn everywhere() -> Vec<Boundary> {
-    vec![Boundary::Core, Boundary::Envoy]
+    Boundary::value_variants().to_vec()
 }
 
 /// What the key service knows beside the credentials of the base.
@@ -259,11 +273,27 @@ fn read(folder: &Path, file: &Path) -> Result<Named> {
     let name = file.strip_prefix(folder)?.with_extension("").display().to_string();
     let text = std::fs::read_to_string(file).with_context(|| name.clone())?;
     let scenario: Scenario = serde_saphyr::from_str(&text).with_context(|| name.clone())?;
-    ensure!(!scenario.steps.is_empty(), "{name}: no steps");
-    ensure!(scenario.steps.len() == scenario.want.len(), "{name}: one want for each step");
-    let everywhere = scenario.boundaries.len() == 2;
-    ensure!(everywhere || scenario.why.is_some(), "{name}: a missing boundary needs `why`");
+    check(&scenario).with_context(|| name.clone())?;
     Ok(Named { name, scenario })
+}
+
+/// What the types do not say about a file.
+fn check(scenario: &Scenario) -> Result<()> {
+    ensure!(!scenario.steps.is_empty(), "no steps");
+    ensure!(scenario.steps.len() == scenario.want.len(), "one want for each step");
+    let missing: Vec<&str> = everywhere()
+        .into_iter()
+        .filter(|boundary| !scenario.boundaries.contains(boundary))
+        .map(Boundary::name)
+        .collect();
+    let why = scenario.why.is_some();
+    ensure!(
+        missing.is_empty() || why,
+        "not on {}: a missing boundary needs `why`",
+        missing.join(", ")
+    );
+    ensure!(!missing.is_empty() || !why, "`why` is for a missing boundary, and none is");
+    Ok(())
 }
 
 fn folders(folder: &Path) -> Result<Vec<PathBuf>> {
@@ -286,4 +316,29 @@ pub fn duration(text: &str) -> Result<std::time::Duration> {
         _ => anyhow::bail!("duration {text:?}: expected ms, s or m"),
     };
     Ok(std::time::Duration::from_millis(count.saturating_mul(unit)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problem(head: &str) -> Option<String> {
+        let text = format!(
+            "note: n\n{head}steps: [{{request: {{}}}}]\n\
+            want: [{{status: 200, upstream: null, audit: {{}}}}]\n"
+        );
+        let scenario = serde_saphyr::from_str(&text).unwrap();
+        check(&scenario).err().map(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_boundary_is_left_out_only_with_a_reason() {
+        assert_eq!(problem(""), None);
+        assert_eq!(problem("boundaries: [envoy, host, core]\n"), None);
+        assert_eq!(problem("boundaries: [core]\nwhy: proxies refuse it\n"), None);
+        let missing = "not on core, host: a missing boundary needs `why`";
+        assert_eq!(problem("boundaries: [envoy]\n").as_deref(), Some(missing));
+        let idle = "`why` is for a missing boundary, and none is";
+        assert_eq!(problem("why: because\n").as_deref(), Some(idle));
+    }
 }

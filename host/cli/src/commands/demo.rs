@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use postern_rig::gateway::{Kind, Launch};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -10,8 +11,8 @@ use crate::demo::{self, Line, Parts, Stage};
 use crate::failure::{Failure, Outcome, Sort};
 use crate::output::Output;
 
-/// See it work: a key service, a real gateway with the three modules, an upstream that
-/// needs a secret, and requests by an agent that has only an API key.
+/// See it work: a key service, a gateway with the three modules, an upstream that needs a
+/// secret, and requests by an agent that has only an API key.
 ///
 /// Everything runs on 127.0.0.1 on free ports and in a temporary folder. Each line says
 /// what the caller saw and what the upstream got, and is checked.
@@ -20,7 +21,7 @@ use crate::output::Output;
 Examples:
   postern demo --once
   postern demo --once --json > demo.json
-  postern demo --modules target/plugins --envoy /usr/bin/envoy
+  postern demo --gateway envoy --envoy /usr/bin/envoy
 
 Without --once it stays up and prints a curl to try.
 Exit codes: 0 every line is as it should be, 1 one is not, 3 a part cannot be started")]
@@ -29,12 +30,12 @@ pub struct Args {
     #[arg(long)]
     once: bool,
     /// Gateway to run the modules in.
-    #[arg(long, value_enum, default_value = "envoy")]
+    #[arg(long, value_enum, default_value = "wasmtime")]
     gateway: Gateway,
     /// Folder with gate.wasm, credential.wasm and audit.wasm.
     #[arg(long, value_name = "DIR", default_value = "target/plugins")]
     modules: PathBuf,
-    /// The Envoy to run.
+    /// The Envoy to run with --gateway envoy.
     #[arg(
         long,
         value_name = "FILE",
@@ -46,18 +47,36 @@ pub struct Args {
 
 #[derive(Clone, Copy, clap::ValueEnum)]
 enum Gateway {
+    /// This program's own, `postern gateway`
+    Wasmtime,
+    /// A real Envoy
     Envoy,
+}
+
+impl Args {
+    fn kind(&self) -> Outcome<Kind> {
+        match self.gateway {
+            Gateway::Envoy => {
+                expect_file(&self.envoy, "cargo xtask setup installs it")?;
+                Ok(Kind::Envoy { binary: self.envoy.clone() })
+            }
+            Gateway::Wasmtime => {
+                let postern = std::env::current_exe().or_environment("cannot find this program")?;
+                // It starts once, and nothing stays behind.
+                Ok(Kind::Wasmtime { postern, cache: None })
+            }
+        }
+    }
 }
 
 /// Runs every line; then stays up unless asked for one run.
 pub fn run(args: &Args, out: Output) -> Outcome {
-    let Gateway::Envoy = args.gateway;
     for name in ["gate.wasm", "credential.wasm", "audit.wasm"] {
         expect_file(&args.modules.join(name), "cargo xtask build makes it")?;
     }
-    expect_file(&args.envoy, "cargo xtask setup installs it")?;
+    let launch = Launch::new(args.kind()?);
     let modules = args.modules.canonicalize().or_environment(args.modules.display())?;
-    let mut stage = Stage::new(Parts { modules, envoy: args.envoy.clone() })?;
+    let mut stage = Stage::new(Parts { modules, launch })?;
     let mut lines = Vec::new();
     for step in demo::STEPS {
         let line = step.run(&mut stage, out)?;

@@ -7,8 +7,7 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as B64;
 use postern_rig::authority::Authority;
 use postern_rig::client::{Request, exchange};
-use postern_rig::envoy::{Config, Envoy};
-use postern_rig::message::Message;
+use postern_rig::gateway::{Config, Gateway, Launch};
 use postern_rig::upstream::Upstream;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -30,15 +29,15 @@ const MAX_FILE: usize = 256 << 20;
 pub struct Parts {
     /// Folder of the three modules.
     pub modules: PathBuf,
-    /// Envoy.
-    pub envoy: PathBuf,
+    /// The gateway that runs them.
+    pub launch: Launch,
 }
 
 /// Everything that runs, and what was made so far.
 pub struct Stage {
     parts: Parts,
     // Declared before the folder, so that processes end before their files go.
-    envoy: Option<Envoy>,
+    gateway: Option<Gateway>,
     keys: Option<KeyService>,
     /// The upstream that needs a secret.
     pub slack: Upstream,
@@ -64,7 +63,7 @@ impl Stage {
         let tls = authority.server("slack.com").or_environment("cannot make certificates")?;
         Ok(Self {
             parts,
-            envoy: None,
+            gateway: None,
             keys: None,
             slack: Upstream::start(Some(tls)).or_environment("cannot start an upstream")?,
             other: Upstream::start(None).or_environment("cannot start an upstream")?,
@@ -100,7 +99,7 @@ impl Stage {
         self.keys = None;
     }
 
-    /// Enrols a gateway and starts Envoy with its identities.
+    /// Enrols a gateway and starts it with its identities.
     pub fn start_gateway(&mut self) -> Outcome {
         let args =
             ["enrol", "--local", "--config", "keys.yaml", "--out", "gateway", "--tenant", "acme"];
@@ -109,8 +108,8 @@ impl Stage {
         let config = self.gateway_config()?;
         self.write("envoy.json", config.render().as_bytes())?;
         let environment = self.environment()?;
-        let envoy = Envoy::start(&self.parts.envoy, &config, &environment);
-        self.envoy = Some(envoy.or_environment("cannot start the gateway")?);
+        let gateway = self.parts.launch.start(&config, &environment);
+        self.gateway = Some(gateway.or_environment("cannot start the gateway")?);
         Ok(())
     }
 
@@ -138,7 +137,7 @@ impl Stage {
         build().or_environment("cannot prepare envoy.yaml")
     }
 
-    /// The five keys of `gateway.env`, for Envoy alone.
+    /// The five keys of `gateway.env`, for the gateway alone.
     fn environment(&self) -> Outcome<Vec<(String, String)>> {
         let text = self.read("gateway/gateway.env")?;
         let pairs = text.lines().filter_map(|line| line.split_once('='));
@@ -162,8 +161,8 @@ impl Stage {
     }
 
     /// The running gateway.
-    pub fn gateway(&self) -> Outcome<&Envoy> {
-        self.envoy.as_ref().ok_or_else(|| Failure::bug("no gateway"))
+    pub fn gateway(&self) -> Outcome<&Gateway> {
+        self.gateway.as_ref().ok_or_else(|| Failure::bug("no gateway"))
     }
 
     /// What the key service has written.
@@ -173,7 +172,7 @@ impl Stage {
 
     /// The end of what gateway and key service have written.
     pub fn logs(&self) -> String {
-        let gateway = self.envoy.as_ref().map(Envoy::log).unwrap_or_default();
+        let gateway = self.gateway.as_ref().map(Gateway::log).unwrap_or_default();
         let end = |log: &str| {
             let lines: Vec<&str> = log.lines().collect();
             lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
@@ -207,11 +206,10 @@ impl Stage {
     /// Every place but memory in which the secret could have been left: the gateway's log,
     /// its admin interface, the key service's files, the exported audit chain.
     pub fn places(&self) -> Outcome<Vec<(String, Vec<u8>)>> {
-        let envoy = self.gateway()?;
-        let mut places = vec![("gateway log".to_owned(), envoy.log().into_bytes())];
-        for path in ["/config_dump", "/stats", "/clusters", "/certs"] {
-            let dump: Message = envoy.admin(path).or_environment("admin interface")?;
-            places.push((format!("admin {path}"), dump.content));
+        let gateway = self.gateway()?;
+        let mut places = vec![("gateway log".to_owned(), gateway.log().into_bytes())];
+        for (path, content) in gateway.pages().or_environment("admin interface")? {
+            places.push((format!("admin {path}"), content));
         }
         for name in ["keys.log", "keys.out"] {
             places.push((name.to_owned(), self.read(name)?.into_bytes()));

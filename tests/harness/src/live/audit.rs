@@ -5,8 +5,8 @@ use postern_rig::client::Request;
 use serde_json::{Value, json};
 
 use super::{Caller, Seen, code, expect};
-use crate::envoy::{Gateway, Site};
 use crate::faults::{Exchange, Fault, Kind};
+use crate::gateway::{Gateway, Site};
 
 /// Requests whose records certainly fill the smallest buffer.
 const MANY: usize = 400;
@@ -20,7 +20,7 @@ pub fn one_listener_without(site: &Site, seen: &mut Seen) -> Result<Vec<String>>
         logs.retain(|log| log["name"] != "postern.audit");
     }
     let gateway = Gateway::with(site, &config)?;
-    let unlogged = gateway.envoy.port("unlogged")?;
+    let unlogged = gateway.process.port("unlogged")?;
     let caller = Caller::new(site, "two_listeners")?;
     let request = caller.request(site, "api.test", "/api/a", Some("slack"));
     let mut lines = Vec::new();

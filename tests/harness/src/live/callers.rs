@@ -4,13 +4,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use postern_rig::client::{Client, exchange};
-use postern_rig::envoy::{Envoy, binary};
+use postern_rig::gateway::Launch;
 use serde_json::Value;
 
 use super::{Caller, Seen, expect};
-use crate::envoy::{Gateway, Site};
 use crate::faults::{Exchange, Fault, Kind};
-use crate::root;
+use crate::gateway::{Gateway, Site};
 
 const CALLERS: usize = 8;
 const EACH: usize = 12;
@@ -19,8 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Two workers, eight callers: every answer is right and every request has its record.
 pub fn many_at_once(site: &Site, seen: &mut Seen) -> Result<Vec<String>> {
     let config = site.config(None)?;
-    let envoy = Envoy::start_workers(&binary(&root()), &config, &site.world.environment, 2)?;
-    let gateway = Gateway::of(envoy)?;
+    let launch = Launch { workers: 2, ..site.launch() };
+    let gateway = Gateway::launched(site, &launch, &config)?;
     let caller = Caller::new(site, "many")?;
     let request = caller.request(site, "api.test", "/api/a", Some("slack"));
     site.world.take_records()?;

@@ -1,16 +1,15 @@
-//! Configuration as Envoy takes it or does not.
+//! Configuration as a gateway takes it or does not.
 
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result};
-use postern_rig::envoy::{Envoy, binary};
 use serde_json::json;
 
 use super::{Caller, Seen, expect};
-use crate::envoy::{Gateway, Site};
+use crate::gateway::{Gateway, Site};
 use crate::root;
 
-/// Envoy does not start, and its log names every problem with its path.
+/// The gateway does not start, and its log names every problem with its path.
 pub fn every_problem(site: &Site, seen: &mut Seen) -> Result<Vec<String>> {
     let mut config = site.config(None)?;
     config.module("gate", |document| {
@@ -20,8 +19,8 @@ pub fn every_problem(site: &Site, seen: &mut Seen) -> Result<Vec<String>> {
         document["bindings"][0]["site"]["style"] = json!("tattoo");
         document["bindings"][1]["paths"] = json!([]);
     });
-    let refused = Envoy::validate(&binary(&root()), &config, &site.world.environment)?;
-    let Err(log) = refused else { return Ok(vec!["envoy took the configuration".into()]) };
+    let refused = site.launch().check(&config, &site.world.environment)?;
+    let Err(log) = refused else { return Ok(vec!["the configuration was taken".into()]) };
     let paths = [
         "key_service.gateway_id",
         "body_limit",
@@ -31,7 +30,7 @@ pub fn every_problem(site: &Site, seen: &mut Seen) -> Result<Vec<String>> {
     ];
     let missing = paths.iter().filter(|path| !log.contains(*path));
     let lines = missing.map(|path| format!("{path} is not in the log")).collect();
-    seen.text("validate log", log);
+    seen.text("log of the check", log);
     Ok(lines)
 }
 
@@ -42,10 +41,10 @@ pub fn missing_keys(site: &Site, seen: &mut Seen) -> Result<Vec<String>> {
     for name in ["POSTERN_PERMIT_KEY", "POSTERN_SHARED_KEY"] {
         let mut environment = site.world.environment.clone();
         environment.retain(|(have, _)| have != name);
-        match Envoy::validate(&binary(&root()), &config, &environment)? {
-            Ok(_) => lines.push(format!("envoy started without {name}")),
+        match site.launch().check(&config, &environment)? {
+            Ok(_) => lines.push(format!("the configuration was taken without {name}")),
             Err(log) if !log.contains(name) => lines.push(format!("{name} is not in the log")),
-            Err(log) => seen.text("validate log", log),
+            Err(log) => seen.text("log of the check", log),
         }
     }
     Ok(lines)
@@ -94,7 +93,7 @@ pub fn counters(site: &Site, seen: &mut Seen) -> Result<Vec<String>> {
     let mut request = caller.request(site, "api.test", "/api/a", None);
     request.fields.retain(|(name, _)| name != b"x-tap-key");
     gateway.ask(&request)?;
-    let text = gateway.envoy.admin("/stats/prometheus")?;
+    let text = gateway.process.admin("/stats/prometheus")?;
     let text = String::from_utf8_lossy(&text.content).into_owned();
     let line = "postern_gate_denied_total{reason=\"credentials_missing\"} 1";
     let lines = if text.contains(line) {

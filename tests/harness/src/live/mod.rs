@@ -15,14 +15,21 @@ use anyhow::Result;
 use postern_rig::client::Request;
 use postern_rig::message::Message;
 
-use crate::envoy::Site;
+use crate::gateway::Site;
 use crate::run::{Count, Selection, now};
-use crate::scenario::{KeySeed, Named, Scenario, Seed};
+use crate::scenario::{Boundary, KeySeed, Named, Scenario, Seed};
 use crate::template::Names;
 
 pub use secrets::Seen;
 
 type Check = fn(&Site, &mut Seen) -> Result<Vec<String>>;
+
+/// Checks that do not run with every gateway, where they do, and why.
+const ONLY: &[(&str, &[Boundary], &str)] = &[(
+    "live/capabilities_are_the_committed_lists",
+    &[Boundary::Envoy],
+    "compares two files and starts no gateway: once is enough",
+)];
 
 const CHECKS: &[(&str, Check)] = &[
     ("live/bad_configuration_is_refused_with_every_problem", config::every_problem),
@@ -47,7 +54,7 @@ const CHECKS: &[(&str, Check)] = &[
 /// Runs the checks that are selected.
 pub fn run(site: &Site, selection: &Selection, seen: &mut Seen, count: &mut Count) -> Result<()> {
     for (name, check) in CHECKS {
-        if selection.has(name) {
+        if selection.has(name) && runs(name, site.boundary) {
             site.world.backend.stand.set(crate::faults::Fault::default());
             site.take_forwarded();
             let lines = check(site, seen).unwrap_or_else(|error| vec![format!("{error:#}")]);
@@ -55,6 +62,11 @@ pub fn run(site: &Site, selection: &Selection, seen: &mut Seen, count: &mut Coun
         }
     }
     Ok(())
+}
+
+fn runs(name: &str, boundary: Boundary) -> bool {
+    let only = ONLY.iter().find(|(check, ..)| *check == name);
+    only.is_none_or(|(_, boundaries, _)| boundaries.contains(&boundary))
 }
 
 /// A caller of a check: one key with every scope.
@@ -106,4 +118,17 @@ fn expect<T: PartialEq + std::fmt::Debug>(lines: &mut Vec<String>, what: &str, w
 /// The problem code of an answer.
 fn code(answer: &Message) -> String {
     crate::observation::Answer::of(answer).code.unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_check_that_runs_on_one_boundary_only_exists_and_says_why() {
+        for (name, boundaries, why) in ONLY {
+            assert!(CHECKS.iter().any(|(check, _)| check == name), "{name}");
+            assert!(!boundaries.is_empty() && !why.is_empty(), "{name}");
+        }
+    }
 }

@@ -5,7 +5,7 @@ use postern_rig::upstream::Upstream;
 use serde_json::json;
 
 use super::{Caller, Seen, code, expect};
-use crate::envoy::{Gateway, Site};
+use crate::gateway::{Gateway, Site};
 
 /// A credential goes over TLS to the name it is bound to.
 pub fn over_tls(site: &Site, seen: &mut Seen) -> Result<Vec<String>> {
@@ -17,8 +17,8 @@ pub fn over_tls(site: &Site, seen: &mut Seen) -> Result<Vec<String>> {
     let table = json!({"slack": {"authority": "api.test", "tls_name": "slack.com"}});
     for module in ["gate", "credential"] {
         config.module(module, |document| {
-            postern_rig::envoy::merge(&mut document["upstreams"], &json!({"api": null}));
-            postern_rig::envoy::merge(&mut document["upstreams"], &table);
+            postern_rig::gateway::merge(&mut document["upstreams"], &json!({"api": null}));
+            postern_rig::gateway::merge(&mut document["upstreams"], &table);
         });
     }
     config.route("ingress", "api.test", "slack", "api.test")?;
@@ -98,7 +98,7 @@ fn rewritten(
     let hcm = &mut config.listener("ingress")?["filter_chains"][0]["filters"][0]["typed_config"];
     for host in hcm["route_config"]["virtual_hosts"].as_array_mut().into_iter().flatten() {
         if host["name"] == "api.test" {
-            postern_rig::envoy::merge(&mut host["routes"][0]["route"], over);
+            postern_rig::gateway::merge(&mut host["routes"][0]["route"], over);
         }
     }
     let gateway = Gateway::with(site, &config)?;

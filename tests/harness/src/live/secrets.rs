@@ -5,7 +5,7 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 
 use super::expect;
-use crate::envoy::{Gateway, Site};
+use crate::gateway::{Gateway, Site};
 
 /// What gateways left behind: logs and what their admin interface showed.
 #[derive(Default)]
@@ -21,18 +21,10 @@ impl Seen {
 
     /// Reads out a gateway's admin interface, stops it and keeps its logs.
     pub fn keep(&mut self, site: &Site, gateway: Gateway) -> Result<()> {
-        for path in [
-            "/config_dump?include_eds",
-            "/stats",
-            "/stats/prometheus",
-            "/clusters",
-            "/listeners",
-            "/server_info",
-        ] {
-            let answer = gateway.envoy.admin(path)?;
-            self.text(path, answer.content);
+        for (path, content) in gateway.process.pages()? {
+            self.text(&path, content);
         }
-        self.text("log", gateway.envoy.stop());
+        self.text("log", gateway.process.stop());
         for record in site.world.take_records()? {
             self.text("audit record", record);
         }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 
 use super::{Caller, Seen, code, expect};
-use crate::envoy::{Gateway, Site};
+use crate::gateway::{Gateway, Site};
 
 /// A gate that traps in every request: 503, nothing forwarded, and still a record.
 pub fn gate(site: &Site, seen: &mut Seen) -> Result<Vec<String>> {

@@ -22,7 +22,7 @@ use postern_core::time::UnixMillis;
 use postern_crp::Role;
 use postern_crp::message::{Answer, Message, store};
 use postern_keys::{Config, Service};
-use postern_rig::envoy::merge;
+use postern_rig::gateway::merge;
 use serde::Deserialize;
 use serde_json::Value;
 use sqlx::sqlite::SqlitePool;

@@ -1,4 +1,4 @@
-//! envoy.yaml as a value: what a test or the demo replaces before it starts Envoy.
+//! envoy.yaml as a value: what a test or the demo replaces before it starts a gateway.
 //!
 //! Only addresses, files and module configurations are replaced; filters, their order,
 //! timers and limits stay those of the file that operators copy.
@@ -146,7 +146,7 @@ impl Config {
         Ok(())
     }
 
-    /// The document as Envoy reads it.
+    /// The document as a gateway reads it.
     pub fn render(&self) -> String {
         self.0.to_string()
     }

@@ -1,9 +1,8 @@
-//! The Envoy process.
+//! The process of a gateway, and its admin interface.
 
-use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
@@ -11,7 +10,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::Config;
+use super::{Config, Kind, Launch};
 use crate::RigError;
 use crate::client::{Request, exchange};
 use crate::message::Message;
@@ -22,77 +21,45 @@ const START: Duration = Duration::from_secs(60);
 const ADMIN: Duration = Duration::from_secs(10);
 const STOP: Duration = Duration::from_secs(5);
 
-/// Where `cargo xtask setup` puts Envoy; `POSTERN_ENVOY` names another.
-pub fn binary(root: &Path) -> PathBuf {
-    std::env::var_os("POSTERN_ENVOY")
-        .map_or_else(|| root.join("target/tools/envoy/bin/envoy"), PathBuf::from)
-}
+/// What the admin interface of Envoy shows; our own has some of it.
+const PAGES: [&str; 7] = [
+    "/certs",
+    "/clusters",
+    "/config_dump?include_eds",
+    "/listeners",
+    "/server_info",
+    "/stats",
+    "/stats/prometheus",
+];
 
-/// A running Envoy.
-pub struct Envoy {
+/// A running gateway.
+pub struct Gateway {
+    kind: Kind,
     admin: u16,
     folder: tempfile::TempDir,
     keeper: Option<JoinHandle<()>>,
     stop: Option<Sender<()>>,
 }
 
-impl Envoy {
-    /// Starts Envoy and waits until `/ready` says so.
-    pub fn start(
-        binary: &Path,
+impl Gateway {
+    pub(super) fn start(
+        launch: &Launch,
         config: &Config,
         environment: &[(String, String)],
     ) -> Result<Self, RigError> {
-        Self::start_workers(binary, config, environment, 1)
-    }
-
-    /// The same with more than one worker thread.
-    pub fn start_workers(
-        binary: &Path,
-        config: &Config,
-        environment: &[(String, String)],
-        workers: usize,
-    ) -> Result<Self, RigError> {
-        if !binary.exists() {
-            return Err(RigError::Missing(binary.to_owned()));
-        }
         let folder = tempfile::tempdir().map_err(RigError::io("temporary folder"))?;
         let node = node_id();
-        let mut command = command(binary, folder.path(), config, environment)?;
-        command.args([
-            "--service-node",
-            &node,
-            "--service-cluster",
-            "postern",
-            "--concurrency",
-            &workers.to_string(),
-        ]);
-        command.arg("--admin-address-path").arg(folder.path().join("admin"));
+        let admin = folder.path().join("admin");
+        let command = launch.serving(folder.path(), config, environment, (&node, &admin))?;
         let (stop, stopped) = channel();
         let (started, child) = channel();
         // Envoy gets SIGTERM when the thread that spawned it ends, so one thread keeps it.
         let keeper = std::thread::spawn(move || keep(command, &started, &stopped));
         child.recv().map_err(|_| RigError::Config("keeper thread ended".into()))??;
-        let mut envoy = Self { admin: 0, folder, keeper: Some(keeper), stop: Some(stop) };
-        envoy.admin = envoy.wait_ready(&node)?;
-        Ok(envoy)
-    }
-
-    /// Runs `--mode validate`: `Ok` with the log when Envoy takes the file.
-    pub fn validate(
-        binary: &Path,
-        config: &Config,
-        environment: &[(String, String)],
-    ) -> Result<Result<String, String>, RigError> {
-        if !binary.exists() {
-            return Err(RigError::Missing(binary.to_owned()));
-        }
-        let folder = tempfile::tempdir().map_err(RigError::io("temporary folder"))?;
-        let mut command = command(binary, folder.path(), config, environment)?;
-        let status = command.args(["--mode", "validate"]).status();
-        let status = status.map_err(RigError::io("run envoy"))?;
-        let log = log_of(folder.path());
-        Ok(if status.success() { Ok(log) } else { Err(log) })
+        let (keeper, stop, kind) = (Some(keeper), Some(stop), launch.kind.clone());
+        let mut gateway = Self { kind, admin: 0, folder, keeper, stop };
+        gateway.admin = gateway.wait_ready(&node)?;
+        Ok(gateway)
     }
 
     fn wait_ready(&self, node: &str) -> Result<u16, RigError> {
@@ -109,10 +76,11 @@ impl Envoy {
                 serde_json::from_slice(&admin_get(port, "/server_info").ok()?.content).ok()?;
             (ready.status() == 200 && info["node"]["id"] == node).then_some(Some(port))
         });
-        let what = if gone { "envoy ended" } else { "envoy is not ready" };
-        ready
-            .flatten()
-            .ok_or_else(|| RigError::NotReady { what: what.into(), log: tail(&self.log()) })
+        let end = if gone { "ended" } else { "is not ready" };
+        ready.flatten().ok_or_else(|| RigError::NotReady {
+            what: format!("{} {end}", self.kind.name()),
+            log: tail(&self.log()),
+        })
     }
 
     /// The port of a listener by its name.
@@ -134,7 +102,21 @@ impl Envoy {
         admin_get(self.admin, path).map_err(RigError::io(format!("admin {path}")))
     }
 
-    /// The value of one counter or gauge; `None` when Envoy does not have it.
+    /// Everything that can be read at the admin interface, by path.
+    pub fn pages(&self) -> Result<Vec<(String, Vec<u8>)>, RigError> {
+        let mut pages = Vec::new();
+        for path in PAGES {
+            let answer = self.admin(path)?;
+            match answer.status() {
+                200 => pages.push((path.to_owned(), answer.content)),
+                404 if matches!(self.kind, Kind::Wasmtime { .. }) => {}
+                status => return Err(RigError::Config(format!("admin {path}: {status}"))),
+            }
+        }
+        Ok(pages)
+    }
+
+    /// The value of one counter or gauge; `None` when the gateway does not have it.
     pub fn stat(&self, name: &str) -> Option<u64> {
         let answer = self.admin("/stats").ok()?;
         let text = String::from_utf8_lossy(&answer.content).into_owned();
@@ -164,7 +146,7 @@ impl Envoy {
     }
 }
 
-impl Drop for Envoy {
+impl Drop for Gateway {
     fn drop(&mut self) {
         self.end();
     }
@@ -175,34 +157,11 @@ fn node_id() -> String {
     format!("rig-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// Only the environment given reaches Envoy, and so its modules.
-fn command(
-    binary: &Path,
-    folder: &Path,
-    config: &Config,
-    environment: &[(String, String)],
-) -> Result<Command, RigError> {
-    let file = folder.join("envoy.json");
-    let create = |name: &str| {
-        File::create(folder.join(name)).map_err(RigError::io(format!("create {name}")))
-    };
-    io::Write::write_all(&mut create("envoy.json")?, config.render().as_bytes())
-        .map_err(RigError::io("write envoy.json"))?;
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let mut command = Command::new(binary);
-    command.arg("-c").arg(file).args(["--use-dynamic-base-id", "--log-level", "info"]);
-    command.args(["--drain-time-s", "1", "--disable-hot-restart"]);
-    command.env_clear().env("PATH", path);
-    command.envs(environment.iter().map(|(name, value)| (name, value)));
-    command.stdin(Stdio::null()).stdout(create("stdout")?).stderr(create("stderr")?);
-    Ok(command)
-}
-
 fn keep(mut command: Command, started: &Sender<Result<(), RigError>>, stop: &Receiver<()>) {
     let mut child = match command.spawn() {
         Ok(child) => child,
         Err(error) => {
-            let _ = started.send(Err(RigError::io("start envoy")(error)));
+            let _ = started.send(Err(RigError::io("start the gateway")(error)));
             return;
         }
     };
@@ -226,13 +185,13 @@ fn admin_get(port: u16, path: &str) -> io::Result<Message> {
     answer.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
 }
 
-fn log_of(folder: &Path) -> String {
+pub(super) fn log_of(folder: &Path) -> String {
     let read = |name| std::fs::read(folder.join(name)).unwrap_or_default();
     let (log, access) = (read("stderr"), read("stdout"));
     format!("{}{}", String::from_utf8_lossy(&log), String::from_utf8_lossy(&access))
 }
 
-fn tail(log: &str) -> String {
+pub(super) fn tail(log: &str) -> String {
     let lines: Vec<&str> = log.lines().collect();
     lines.get(lines.len().saturating_sub(40)..).unwrap_or_default().join("\n")
 }

@@ -1,6 +1,7 @@
-//! The Envoy boundary: a real Envoy with the built modules, in real time.
+//! The boundaries with a gateway: the built modules in a real Envoy or in our own gateway,
+//! in real time.
 //!
-//! Scenarios with the same configuration share one Envoy; each observation is held
+//! Scenarios with the same configuration share one process; each observation is held
 //! against what the file wants and against the core's.
 
 mod site;
@@ -8,18 +9,24 @@ mod site;
 use std::collections::BTreeMap;
 
 use anyhow::{Result, ensure};
+use postern_rig::gateway::Kind;
 
 pub use site::{Gateway, Site, plugins};
 
 use crate::live;
 use crate::observation::Observation;
 use crate::run::{Core, Count, Selection, judged};
-use crate::scenario::Named;
+use crate::scenario::{Boundary, Named};
 
-/// Runs scenarios and live checks.
-pub fn run(chosen: &[Named], selection: &Selection, count: &mut Count) -> Result<()> {
+/// Runs scenarios and live checks of `boundary`, which is the gateway `kind`.
+pub fn run(
+    (boundary, kind): (Boundary, Kind),
+    chosen: &[Named],
+    selection: &Selection,
+    count: &mut Count,
+) -> Result<()> {
     ensure!(plugins().join("gate.wasm").exists(), "no modules: run `cargo xtask build`");
-    let site = Site::new()?;
+    let site = Site::new(boundary, kind)?;
     let mut core = Core::new()?;
     let mut seen = live::Seen::default();
     for group in groups(chosen) {
@@ -30,8 +37,8 @@ pub fn run(chosen: &[Named], selection: &Selection, count: &mut Count) -> Result
             count.report(&named.name, &lines);
         }
         if selection.show {
-            println!("{}", gateway.envoy.log());
-            let stats = gateway.envoy.admin("/stats?usedonly")?;
+            println!("{}", gateway.process.log());
+            let stats = gateway.process.admin("/stats?usedonly")?;
             println!("{}", String::from_utf8_lossy(&stats.content));
         }
         seen.keep(&site, gateway)?;
@@ -53,29 +60,29 @@ fn judge(
         return Ok(lines);
     }
     let (_, expected) = core.judge(named, show)?;
-    for (index, (core, envoy)) in expected.iter().zip(&observations).enumerate() {
-        let parts = unlike(core, envoy).into_iter();
+    for (index, (core, got)) in expected.iter().zip(&observations).enumerate() {
+        let parts = unlike(core, (site.boundary.name(), got)).into_iter();
         lines.extend(parts.map(|part| format!("step {}: boundaries differ: {part}", index + 1)));
     }
     Ok(lines)
 }
 
-fn unlike(core: &Observation, envoy: &Observation) -> Vec<String> {
+fn unlike(core: &Observation, (boundary, got): (&str, &Observation)) -> Vec<String> {
     let mut lines = Vec::new();
-    if core.answer != envoy.answer {
-        lines.push(format!("core {:?}, envoy {:?}", core.answer, envoy.answer));
+    if core.answer != got.answer {
+        lines.push(format!("core {:?}, {boundary} {:?}", core.answer, got.answer));
     }
-    if core.upstream != envoy.upstream {
-        lines.push(format!("core {:?}, envoy {:?}", core.upstream, envoy.upstream));
+    if core.upstream != got.upstream {
+        lines.push(format!("core {:?}, {boundary} {:?}", core.upstream, got.upstream));
     }
-    if core.audit != envoy.audit {
+    if core.audit != got.audit {
         let text = |audit: &Option<serde_json::Value>| audit.as_ref().map(ToString::to_string);
-        lines.push(format!("core {:?}, envoy {:?}", text(&core.audit), text(&envoy.audit)));
+        lines.push(format!("core {:?}, {boundary} {:?}", text(&core.audit), text(&got.audit)));
     }
     lines
 }
 
-/// Scenarios that can share one Envoy, in the order of their first.
+/// Scenarios that can share one gateway, in the order of their first.
 fn groups(chosen: &[Named]) -> Vec<Vec<&Named>> {
     let mut shared: BTreeMap<String, Vec<&Named>> = BTreeMap::new();
     for (index, named) in chosen.iter().enumerate() {

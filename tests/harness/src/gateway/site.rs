@@ -10,17 +10,19 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use postern_rig::authority::Authority;
 use postern_rig::client::{Content, Request, exchange};
-use postern_rig::envoy::{Config, Envoy, binary};
+use postern_rig::gateway::{self, Config, Kind, Launch};
 use postern_rig::message::{Line, Message};
 use postern_rig::server::{After, Handler, Server};
 use postern_rig::upstream::{self, Framing, Upstream};
 use postern_rig::wait::until;
 
-use crate::faults::{Exchange, Fault, Kind, Outcome};
+use crate::faults::{self, Exchange, Fault, Outcome};
 use crate::observation::{Answer, Observation, Seen, comparable};
 use crate::root;
 use crate::run::{folder, now, shipped};
-use crate::scenario::{AnswerSpec, FieldList, Named, RequestSpec, Scenario, Step, duration};
+use crate::scenario::{
+    AnswerSpec, Boundary, FieldList, Named, RequestSpec, Scenario, Step, duration,
+};
 use crate::template::{Names, expand};
 use crate::world::{Backend, World};
 
@@ -35,6 +37,10 @@ pub fn plugins() -> PathBuf {
 
 /// What stays while gateways come and go.
 pub struct Site {
+    /// Which boundary this is.
+    pub boundary: Boundary,
+    /// The program that its gateways are.
+    pub kind: Kind,
     /// Key services, base file and environment.
     pub world: Rc<World>,
     /// Upstreams by cluster.
@@ -48,7 +54,7 @@ pub struct Site {
 
 impl Site {
     /// Starts upstreams and the key service.
-    pub fn new() -> Result<Self> {
+    pub fn new(boundary: Boundary, kind: Kind) -> Result<Self> {
         let config = Config::read(&root().join("envoy/envoy.yaml"))?;
         let world = World::new(&folder(), &|module| shipped(&config, module), now())?;
         let authority = Authority::new()?;
@@ -60,7 +66,8 @@ impl Site {
         for route in &world.base.routes {
             upstreams.insert(route.cluster.clone(), Upstream::start(None)?);
         }
-        Ok(Self { world: Rc::new(world), upstreams, authority, ca, front })
+        let world = Rc::new(world);
+        Ok(Self { boundary, kind, world, upstreams, authority, ca, front })
     }
 
     /// The shipped file with our addresses, our key service and the base's routes.
@@ -86,6 +93,11 @@ impl Site {
         Ok(config)
     }
 
+    /// How its gateways are started.
+    pub fn launch(&self) -> Launch {
+        Launch::new(self.kind.clone())
+    }
+
     /// Everything that any upstream got since the last call.
     pub fn take_forwarded(&self) -> Vec<Message> {
         self.upstreams.values().flat_map(Upstream::take).collect()
@@ -106,28 +118,29 @@ impl Site {
     }
 }
 
-/// A running Envoy.
+/// A running gateway.
 pub struct Gateway {
     /// The process.
-    pub envoy: Envoy,
+    pub process: gateway::Gateway,
     port: u16,
 }
 
 impl Gateway {
-    /// Starts Envoy for scenarios configured like this one.
+    /// Starts a gateway for scenarios configured like this one.
     pub fn start(site: &Site, scenario: Option<&Scenario>) -> Result<Self> {
         Self::with(site, &site.config(scenario)?)
     }
 
-    /// Starts Envoy with a configuration.
+    /// Starts a gateway with a configuration.
     pub fn with(site: &Site, config: &Config) -> Result<Self> {
-        Self::of(Envoy::start(&binary(&root()), config, &site.world.environment)?)
+        Self::launched(site, &site.launch(), config)
     }
 
-    /// An Envoy that was started already.
-    pub fn of(envoy: Envoy) -> Result<Self> {
-        let port = envoy.port("ingress")?;
-        Ok(Self { envoy, port })
+    /// The same, launched otherwise.
+    pub fn launched(site: &Site, launch: &Launch, config: &Config) -> Result<Self> {
+        let process = launch.start(config, &site.world.environment)?;
+        let port = process.port("ingress")?;
+        Ok(Self { process, port })
     }
 
     /// The port of the listener `ingress`.
@@ -224,7 +237,8 @@ impl Handler for Front {
             Outcome::HangUp => Ok(After::Close),
             Outcome::Silence => {
                 let exchange = Exchange::of(&path, &request.content);
-                let over = || (self.backend.stand.kind(exchange) != Kind::Slow).then_some(());
+                let over =
+                    || (self.backend.stand.kind(exchange) != faults::Kind::Slow).then_some(());
                 let _ = until(Duration::from_secs(30), over);
                 Ok(After::Close)
             }
