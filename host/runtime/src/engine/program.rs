@@ -1,7 +1,7 @@
 //! A compiled module, checked to be Proxy-Wasm 0.2 and linked to the hostcalls that its
 //! configuration allows.
 //!
-//! Invariant: a [`Program`] has a memory, an allocator, a start function and no import that
+//! Invariant: a [`Program`] has a memory, an allocator and no import that
 //! is not linked with the right type.
 
 use std::collections::BTreeSet;
@@ -94,9 +94,6 @@ fn check(module: &Module) -> Result<(), ProgramError> {
     }
     if !has("proxy_on_memory_allocate") && !has("malloc") {
         return Err(ProgramError::MissingExport("proxy_on_memory_allocate"));
-    }
-    if !has("_initialize") && !has("_start") {
-        return Err(ProgramError::MissingExport("_initialize"));
     }
     Ok(())
 }

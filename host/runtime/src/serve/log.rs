@@ -68,7 +68,7 @@ mod tests {
     #[test]
     fn lines_come_out_in_their_order() {
         let (sender, lines) = sync_channel(4);
-        ["a", "b"].map(|line| sender.send(line.to_owned()).unwrap());
+        ["a", "b"].iter().for_each(|line| sender.send((*line).to_owned()).unwrap());
         drop(sender);
         let mut out = Vec::new();
         write_all(&lines, &mut out);

@@ -24,74 +24,33 @@ pub(super) enum Timer {
     Route,
 }
 
-/// Far enough for a timer that is off.
-const NEVER: Duration = Duration::from_secs(365 * 86_400);
-
-/// Deadlines; `None` is off.
-pub(super) struct Timers {
+/// When each runs out; `None` is off.
+#[derive(Debug, Clone, Copy)]
+struct Deadlines {
     idle_time: Option<Duration>,
     idle: Option<Instant>,
     request: Option<Instant>,
     stream: Option<Instant>,
     route: Option<Instant>,
-    sleep: Pin<Box<Sleep>>,
 }
 
-impl Timers {
-    /// A stream that begins now.
-    pub fn start(settings: &Settings) -> Self {
-        let now = Instant::now();
+impl Deadlines {
+    fn start(settings: &Settings, now: Instant) -> Self {
         let after = |time: Option<Duration>| time.map(|time| now + time);
-        let mut timers = Self {
+        Self {
             idle_time: settings.stream_idle,
             idle: after(settings.stream_idle),
             request: after(settings.request),
             stream: after(settings.stream),
             route: None,
-            sleep: Box::pin(sleep_until(now + NEVER)),
-        };
-        if let Some((_, due)) = timers.earliest() {
-            timers.sleep.as_mut().reset(due);
-        }
-        timers
-    }
-
-    /// Something has moved.
-    pub fn moved(&mut self) {
-        self.idle = self.idle_time.map(|time| Instant::now() + time);
-    }
-
-    /// The request has come whole.
-    pub fn request_came(&mut self) {
-        self.request = None;
-    }
-
-    /// The upstream has this long from now.
-    pub fn route(&mut self, time: Option<Duration>) {
-        self.route = time.map(|time| Instant::now() + time);
-        if let Some(due) = self.route.filter(|due| *due < self.sleep.deadline()) {
-            self.sleep.as_mut().reset(due);
         }
     }
 
-    /// The answer has come whole.
-    pub fn answer_came(&mut self) {
-        self.route = None;
+    fn moved(&mut self, now: Instant) {
+        self.idle = self.idle_time.map(|time| now + time);
     }
 
-    /// The first that runs out.
-    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Timer> {
-        loop {
-            ready!(self.sleep.as_mut().poll(cx));
-            let now = Instant::now();
-            match self.earliest() {
-                Some((timer, due)) if due <= now => return Poll::Ready(timer),
-                Some((_, due)) => self.sleep.as_mut().reset(due),
-                None => self.sleep.as_mut().reset(now + NEVER),
-            }
-        }
-    }
-
+    /// The one that runs out first.
     fn earliest(&self) -> Option<(Timer, Instant)> {
         let all = [
             (Timer::Route, self.route),
@@ -104,68 +63,103 @@ impl Timers {
     }
 }
 
+/// Far enough for a timer that is off.
+const NEVER: Duration = Duration::from_secs(365 * 86_400);
+
+/// The timers of a stream that runs.
+pub(super) struct Timers {
+    deadlines: Deadlines,
+    sleep: Pin<Box<Sleep>>,
+}
+
+impl Timers {
+    /// A stream that begins now.
+    pub fn start(settings: &Settings) -> Self {
+        let now = Instant::now();
+        let deadlines = Deadlines::start(settings, now);
+        let first = deadlines.earliest().map_or(now + NEVER, |(_, due)| due);
+        Self { deadlines, sleep: Box::pin(sleep_until(first)) }
+    }
+
+    /// Something has moved.
+    pub fn moved(&mut self) {
+        self.deadlines.moved(Instant::now());
+    }
+
+    /// The request has come whole.
+    pub fn request_came(&mut self) {
+        self.deadlines.request = None;
+    }
+
+    /// The upstream has this long from now.
+    pub fn route(&mut self, time: Option<Duration>) {
+        self.deadlines.route = time.map(|time| Instant::now() + time);
+        if let Some(due) = self.deadlines.route.filter(|due| *due < self.sleep.deadline()) {
+            self.sleep.as_mut().reset(due);
+        }
+    }
+
+    /// The answer has come whole.
+    pub fn answer_came(&mut self) {
+        self.deadlines.route = None;
+    }
+
+    /// The first that runs out.
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Timer> {
+        loop {
+            ready!(self.sleep.as_mut().poll(cx));
+            let now = Instant::now();
+            match self.deadlines.earliest() {
+                Some((timer, due)) if due <= now => return Poll::Ready(timer),
+                Some((_, due)) => self.sleep.as_mut().reset(due),
+                None => self.sleep.as_mut().reset(now + NEVER),
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::future::poll_fn;
-
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn settings() -> Settings {
-        Settings {
+    fn deadlines(now: Instant) -> Deadlines {
+        let settings = Settings {
             idle: None,
             stream_idle: Some(SECOND * 3),
             request: Some(SECOND * 4),
             request_headers: None,
             stream: Some(SECOND * 10),
-        }
-    }
-
-    /// The tests run on a clock that jumps to the next timer.
-    fn run(test: impl Future<Output = ()>) {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            .build()
-            .unwrap();
-        runtime.block_on(test);
+        };
+        Deadlines::start(&settings, now)
     }
 
     #[test]
     fn a_stream_on_which_nothing_moves_is_idle() {
-        run(async {
-            let (start, mut timers) = (Instant::now(), Timers::start(&settings()));
-            tokio::time::advance(SECOND * 2).await;
-            timers.moved();
-            timers.request_came();
-            assert_eq!(poll_fn(|cx| timers.poll(cx)).await, Timer::Idle);
-            assert!(start.elapsed() >= SECOND * 5);
-        });
+        let now = Instant::now();
+        let mut deadlines = deadlines(now);
+        assert_eq!(deadlines.earliest(), Some((Timer::Idle, now + SECOND * 3)));
+        deadlines.moved(now + SECOND * 2);
+        assert_eq!(deadlines.earliest(), Some((Timer::Request, now + SECOND * 4)));
+        deadlines.request = None;
+        assert_eq!(deadlines.earliest(), Some((Timer::Idle, now + SECOND * 5)));
     }
 
     #[test]
     fn a_stream_that_moves_still_ends() {
-        run(async {
-            let mut timers = Timers::start(&settings());
-            for _ in 0..9 {
-                tokio::time::advance(SECOND).await;
-                timers.moved();
-            }
-            timers.request_came();
-            assert_eq!(poll_fn(|cx| timers.poll(cx)).await, Timer::Stream);
-        });
+        let now = Instant::now();
+        let mut deadlines = deadlines(now);
+        deadlines.request = None;
+        deadlines.moved(now + SECOND * 9);
+        assert_eq!(deadlines.earliest(), Some((Timer::Stream, now + SECOND * 10)));
     }
 
     #[test]
     fn an_upstream_has_the_time_of_its_route() {
-        run(async {
-            let (start, mut timers) = (Instant::now(), Timers::start(&settings()));
-            timers.route(Some(SECOND));
-            assert_eq!(poll_fn(|cx| timers.poll(cx)).await, Timer::Route);
-            assert!(start.elapsed() < SECOND * 2);
-            timers.answer_came();
-            assert_eq!(poll_fn(|cx| timers.poll(cx)).await, Timer::Idle);
-        });
+        let now = Instant::now();
+        let mut deadlines = deadlines(now);
+        deadlines.route = Some(now + SECOND);
+        assert_eq!(deadlines.earliest(), Some((Timer::Route, now + SECOND)));
     }
 }

@@ -191,6 +191,7 @@ impl Chain {
 
     /// The caller's request; its fields stand in the exchange.
     pub fn request_headers(&mut self, guests: &mut dyn Guests, end: bool) {
+        self.head = self.exchange.borrow().is_head();
         self.walk_headers(guests, Direction::Request, 0, end);
     }
 

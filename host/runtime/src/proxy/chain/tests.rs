@@ -390,7 +390,8 @@ fn nothing_moves_after_the_caller_has_gone() {
 #[test]
 fn a_head_request_gets_a_reply_without_content() {
     let mut world = World::new(vec![(SLOT, refusing("request headers end"))], vec![]);
-    world.exchange.borrow_mut().set_request_field(b":method", b"HEAD");
+    let head = vec![(b":method".to_vec(), b"HEAD".to_vec())];
+    world.exchange.borrow_mut().set_headers(Direction::Request, head);
     world.request(None);
     assert_eq!(world.left(), ["<403."]);
 }
