@@ -10,6 +10,7 @@
 
 pub mod config;
 pub mod engine;
+pub mod http1;
 pub mod proxy;
 pub mod serve;
 pub mod view;

@@ -1,0 +1,38 @@
+//! HTTP/1.1 on the wire (RFC 9112), for both sides of the gateway, without I/O.
+//!
+//! Owns where a message starts and ends: heads ([`request_head`], [`response_head`]), how
+//! content is delimited ([`request_framing`], [`response_framing`]), and reading it
+//! ([`Decoder`]). Knows no socket, timer or route; bytes come in
+//! through a buffer.
+//!
+//! Invariant: no message is read in a way that another reader of RFC 9112 could read
+//! differently. What is ambiguous is refused and ends the connection, even where Envoy
+//! lets it pass (the rows in `tests/rows.rs` say where).
+
+mod decode;
+mod framing;
+mod head;
+mod malformed;
+mod octet;
+mod section;
+mod target;
+#[cfg(test)]
+mod tests;
+
+pub use decode::{Decoder, Piece};
+pub use framing::{Framing, keeps_alive, request_framing, response_framing};
+pub use head::{
+    RequestHead, ResponseHead, Version, refuse_underscores, request_head, response_head,
+};
+pub use malformed::Malformed;
+pub use target::{Target, request_target};
+
+/// How much of a message is held in memory while it is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Field lines of a head, and again of its trailers (`max_headers_count`).
+    pub max_fields: usize,
+    /// Bytes of a head from its first line to its empty line, and again of its trailers
+    /// (`max_request_headers_kb`).
+    pub max_head: usize,
+}
