@@ -1,15 +1,17 @@
 //! HTTP/1.1 on the wire (RFC 9112), for both sides of the gateway, without I/O.
 //!
 //! Owns where a message starts and ends: heads ([`request_head`], [`response_head`]), how
-//! content is delimited ([`request_framing`], [`response_framing`]), and reading it
-//! ([`Decoder`]). Knows no socket, timer or route; bytes come in
-//! through a buffer.
+//! content is delimited ([`request_framing`], [`response_framing`]), reading it ([`Decoder`])
+//! and writing whole messages ([`Encoder`]). Knows no socket, timer or route; bytes come in
+//! through a buffer and go out through one.
 //!
 //! Invariant: no message is read in a way that another reader of RFC 9112 could read
 //! differently. What is ambiguous is refused and ends the connection, even where Envoy
-//! lets it pass (the rows in `tests/rows.rs` say where).
+//! lets it pass (the rows in `tests/rows.rs` say where), and nothing that a module wrote into a
+//! field can end that field, the head or the content early.
 
 mod decode;
+mod encode;
 mod framing;
 mod head;
 mod malformed;
@@ -20,6 +22,7 @@ mod target;
 mod tests;
 
 pub use decode::{Decoder, Piece};
+pub use encode::{Encoder, Unsendable};
 pub use framing::{Framing, keeps_alive, request_framing, response_framing};
 pub use head::{
     RequestHead, ResponseHead, Version, refuse_underscores, request_head, response_head,

@@ -1,6 +1,11 @@
 //! The alphabets of HTTP, one predicate each.
 //!
-//! Invariant: nothing else in the codec lists bytes that a message may hold.
+//! Invariant: what is read and what is written are held to the same alphabets.
+
+/// A byte of a token: a method or a field name (RFC 9110, 5.6.2).
+pub(super) fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
 
 /// A control byte that has no place in a head: all but the tab and the line ends.
 pub(super) fn is_control(byte: u8) -> bool {
