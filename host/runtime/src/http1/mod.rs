@@ -13,6 +13,7 @@
 mod decode;
 mod encode;
 mod framing;
+mod fuzz;
 mod head;
 mod malformed;
 mod octet;
@@ -24,6 +25,7 @@ mod tests;
 pub use decode::{Decoder, Piece};
 pub use encode::{Encoder, Unsendable};
 pub use framing::{Framing, keeps_alive, request_framing, response_framing};
+pub use fuzz::fuzz_http1;
 pub use head::{
     RequestHead, ResponseHead, Version, refuse_underscores, request_head, response_head,
 };

@@ -1,5 +1,6 @@
-//! What the tests share; the answers of Envoy are in `rows`.
+//! What the tests share; the answers of Envoy are in `rows`, the properties in `chunking`.
 
+mod chunking;
 mod rows;
 
 use bytes::BytesMut;
