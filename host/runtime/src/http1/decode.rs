@@ -1,8 +1,8 @@
 //! Reading content, piece by piece (RFC 9112, 6 and 7).
 //!
 //! Owns where content ends; says nothing about what is in it. Invariant: the bytes behind the
-//! end stay in the buffer, every byte is looked at once however it arrived, and after a
-//! refusal no more pieces come.
+//! end stay in the buffer, the work grows with the bytes only, however they arrived, and after
+//! a refusal no more pieces come.
 
 use bytes::{Buf, Bytes, BytesMut};
 

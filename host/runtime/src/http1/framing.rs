@@ -108,12 +108,16 @@ mod tests {
         RequestHead { method, target, version: Version::Http11, fields }
     }
 
+    /// Fields of a message.
+    type Given = &'static [(&'static str, &'static str)];
+    type Framed = Result<Framing, Malformed>;
+
     const TE: &str = "transfer-encoding";
     const CL: &str = "content-length";
 
     #[test]
     fn requests_have_content_only_if_one_field_says_so() {
-        let rows: &[(&[(&str, &str)], Result<Framing, Malformed>)] = &[
+        let rows: &[(Given, Framed)] = &[
             (&[], Ok(Framing::None)),
             (&[(CL, "0")], Ok(Framing::Length(0))),
             (&[(CL, "007")], Ok(Framing::Length(7))),
@@ -154,7 +158,7 @@ mod tests {
 
     #[test]
     fn responses_end_where_status_and_method_say() {
-        let rows: &[(u16, bool, &[(&str, &str)], Result<Framing, Malformed>)] = &[
+        let rows: &[(u16, bool, Given, Framed)] = &[
             (200, false, &[], Ok(Framing::UntilClose)),
             (200, false, &[(CL, "5")], Ok(Framing::Length(5))),
             (200, false, &[(TE, "chunked")], Ok(Framing::Chunked)),
@@ -179,7 +183,7 @@ mod tests {
     #[test]
     fn connections_stay_unless_somebody_says_close() {
         use Version::{Http10, Http11};
-        let rows: &[(Version, &[(&str, &str)], bool)] = &[
+        let rows: &[(Version, Given, bool)] = &[
             (Http11, &[], true),
             (Http11, &[("connection", "keep-alive")], true),
             (Http11, &[("connection", "CLOSE")], false),

@@ -60,7 +60,7 @@ fn content(buffer: &mut BytesMut, framing: Framing) {
     let mut decoder = Decoder::new(framing, &LIMITS);
     let mut steps = buffer.len() + 1;
     while let Ok(Some(_)) = decoder.decode(buffer, true) {
-        steps = steps.checked_sub(1).unwrap_or_default();
+        steps = steps.saturating_sub(1);
         assert!(steps > 0 || decoder.is_done(), "a piece without bytes");
     }
     let end: Result<_, Malformed> = decoder.decode(buffer, true);

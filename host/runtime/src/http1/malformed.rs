@@ -1,7 +1,7 @@
 //! Why a message is refused, and what its sender is told.
 //!
 //! Owns the one mapping from a reason to an answer. Status, details, body and flags are those
-//! of Envoy 1.40, measured (`tests.rs`). Invariant: after any of these the connection closes,
+//! of Envoy 1.40, measured (`tests/rows.rs`). Invariant: after any of these the connection closes,
 //! since nobody knows where the next message would start.
 
 /// A message that is not read.

@@ -7,7 +7,7 @@
 //!
 //! Invariant: no message is read in a way that another reader of RFC 9112 could read
 //! differently. What is ambiguous is refused and ends the connection, even where Envoy
-//! lets it pass (the rows in `tests.rs` say where), and nothing that a module wrote into a
+//! lets it pass (the rows in `tests/rows.rs` say where), and nothing that a module wrote into a
 //! field can end that field, the head or the content early.
 
 mod decode;

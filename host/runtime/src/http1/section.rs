@@ -1,8 +1,8 @@
 //! The lines of a head or of trailers: where they end, and the fields in them.
 //!
 //! Invariant: every line ends with CR LF and neither byte stands anywhere else, so there is
-//! one reading of where a line ends (RFC 9112, 2.2). No byte is looked at twice by one
-//! [`Section`], however its bytes arrive.
+//! one reading of where a line ends (RFC 9112, 2.2). The work of one [`Section`] grows with
+//! its bytes only, however they arrive.
 
 use super::octet::is_control;
 use super::{Limits, Malformed};

@@ -102,6 +102,9 @@ mod tests {
     use crate::http1::Version;
     use crate::http1::tests::fields;
 
+    /// Authority and path.
+    type Row = Result<(&'static str, &'static str), Malformed>;
+
     fn read(method: &str, target: &str, host: &str, tls: bool) -> Result<Target, Malformed> {
         let head = RequestHead {
             method: method.into(),
@@ -115,7 +118,7 @@ mod tests {
     #[test]
     fn targets_give_the_authority_and_path_of_envoy() {
         // From Envoy 1.40, without TLS and with `host: h`.
-        let rows: &[(&str, Result<(&str, &str), Malformed>)] = &[
+        let rows: &[(&str, Row)] = &[
             ("/", Ok(("h", "/"))),
             ("//x", Ok(("h", "//x"))),
             ("/*", Ok(("h", "/*"))),

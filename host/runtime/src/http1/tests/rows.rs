@@ -217,6 +217,8 @@ fn read(bytes: &[u8]) -> Result<(), Malformed> {
     refuse_underscores(&trailers)
 }
 
+/// The refusal is the one that is wanted, and Envoy's unless Envoy is laxer; never the
+/// other way around.
 fn check(bytes: &[u8], envoy: Envoy, want: Option<Malformed>) {
     let shown = String::from_utf8_lossy(bytes);
     let shown: String = shown.chars().take(200).collect();
