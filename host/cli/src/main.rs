@@ -10,7 +10,9 @@
 mod check;
 mod commands;
 mod demo;
+mod ending;
 mod failure;
+mod logging;
 mod operator;
 mod output;
 mod random;

@@ -51,6 +51,7 @@ const ROWS: &[(&[&str], i32, &str)] = &[
     (&["keys", "serve", "--config", "bad-keys.yaml"], 3, "listen: expected a loopback address"),
     (&["audit", "verify", "missing.jsonl", "--key", "AAAA"], 3, "AAAA"),
     (&["demo", "--once", "--modules", "nowhere"], 3, "expected nowhere/gate.wasm"),
+    (&["keys", "serve", "--log-format", "xml"], 2, "invalid value 'xml'"),
     (&["completions", "bash"], 0, ""),
     (&["completions", "tcsh"], 2, "invalid value"),
     (&["man", "--dir", "man"], 0, ""),
