@@ -27,7 +27,7 @@ use serde_json::json;
 
 use commands::{
     apikey, audit, check as check_command, completions, credential, demo as demo_command, enrol,
-    keys, man,
+    keys, man, upstream,
 };
 use failure::{Failure, Kind, Outcome};
 use output::Output;
@@ -56,6 +56,8 @@ enum Command {
     /// The attested key service.
     #[command(subcommand)]
     Keys(keys::Command),
+    /// Run a small upstream that answers with what it got, to try a gateway.
+    Upstream(upstream::Args),
     /// Make the identities of a gateway and of its operator.
     Enrol(enrol::Args),
     /// Credentials: stored sealed, never shown again.
@@ -112,6 +114,7 @@ fn misused(error: &clap::Error) -> ExitCode {
 fn run(command: Command, out: Output) -> Outcome {
     match command {
         Command::Keys(command) => keys::run(command, out),
+        Command::Upstream(args) => upstream::run(&args, out),
         Command::Enrol(args) => enrol::run(&args, out),
         Command::Credential(command) => credential::run(command, out),
         Command::Apikey(command) => apikey::run(command, out),

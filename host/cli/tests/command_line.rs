@@ -52,6 +52,7 @@ const ROWS: &[(&[&str], i32, &str)] = &[
     (&["audit", "verify", "missing.jsonl", "--key", "AAAA"], 3, "AAAA"),
     (&["demo", "--once", "--modules", "nowhere"], 3, "expected nowhere/gate.wasm"),
     (&["keys", "serve", "--log-format", "xml"], 2, "invalid value 'xml'"),
+    (&["upstream", "--listen", "0.0.0.0:0"], 2, "expected a loopback address"),
     (&["completions", "bash"], 0, ""),
     (&["completions", "tcsh"], 2, "invalid value"),
     (&["man", "--dir", "man"], 0, ""),
@@ -98,6 +99,7 @@ fn every_command_has_examples() {
     let folder = folder();
     for args in [
         &["check"][..],
+        &["upstream"],
         &["keys", "serve"],
         &["enrol"],
         &["credential", "put"],

@@ -9,3 +9,4 @@ pub mod demo;
 pub mod enrol;
 pub mod keys;
 pub mod man;
+pub mod upstream;
