@@ -12,6 +12,7 @@ mod commands;
 mod demo;
 mod ending;
 mod failure;
+mod init;
 mod logging;
 mod operator;
 mod output;
@@ -27,7 +28,7 @@ use serde_json::json;
 
 use commands::{
     apikey, audit, check as check_command, completions, credential, demo as demo_command, enrol,
-    keys, man, upstream,
+    init as init_command, keys, man, upstream,
 };
 use failure::{Failure, Kind, Outcome};
 use output::Output;
@@ -53,6 +54,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Write a working folder: configurations, identities, and what to run next.
+    Init(init_command::Args),
     /// The attested key service.
     #[command(subcommand)]
     Keys(keys::Command),
@@ -113,6 +116,7 @@ fn misused(error: &clap::Error) -> ExitCode {
 
 fn run(command: Command, out: Output) -> Outcome {
     match command {
+        Command::Init(args) => init_command::run(&args, out),
         Command::Keys(command) => keys::run(command, out),
         Command::Upstream(args) => upstream::run(&args, out),
         Command::Enrol(args) => enrol::run(&args, out),

@@ -52,6 +52,10 @@ const ROWS: &[(&[&str], i32, &str)] = &[
     (&["audit", "verify", "missing.jsonl", "--key", "AAAA"], 3, "AAAA"),
     (&["demo", "--once", "--modules", "nowhere"], 3, "expected nowhere/gate.wasm"),
     (&["keys", "serve", "--log-format", "xml"], 2, "invalid value 'xml'"),
+    (&["init", "i", "--modules", "nowhere"], 3, "expected nowhere/gate.wasm"),
+    (&["init", "i", "--tenant", "A B"], 2, "expected [a-z0-9]"),
+    (&["init", "i", "--upstream", "slack"], 2, "expected NAME=AUTHORITY"),
+    (&["init", "i", "--upstream", "a=a.test", "--upstream", "b=a.test"], 2, "--upstream b=a.test: twice"),
     (&["upstream", "--listen", "0.0.0.0:0"], 2, "expected a loopback address"),
     (&["completions", "bash"], 0, ""),
     (&["completions", "tcsh"], 2, "invalid value"),
@@ -99,6 +103,7 @@ fn every_command_has_examples() {
     let folder = folder();
     for args in [
         &["check"][..],
+        &["init"],
         &["upstream"],
         &["keys", "serve"],
         &["enrol"],
