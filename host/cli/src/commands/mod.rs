@@ -7,6 +7,7 @@ pub mod completions;
 pub mod credential;
 pub mod demo;
 pub mod enrol;
+pub mod gateway;
 pub mod init;
 pub mod keys;
 pub mod man;
