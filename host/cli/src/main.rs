@@ -10,7 +10,11 @@
 mod check;
 mod commands;
 mod demo;
+mod ending;
 mod failure;
+mod gateway;
+mod init;
+mod logging;
 mod operator;
 mod output;
 mod random;
@@ -25,7 +29,7 @@ use serde_json::json;
 
 use commands::{
     apikey, audit, check as check_command, completions, credential, demo as demo_command, enrol,
-    keys, man,
+    gateway as gateway_command, init as init_command, keys, man, upstream,
 };
 use failure::{Failure, Kind, Outcome};
 use output::Output;
@@ -51,9 +55,15 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Write a working folder: configurations, identities, and what to run next.
+    Init(init_command::Args),
     /// The attested key service.
     #[command(subcommand)]
     Keys(keys::Command),
+    /// Run the gateway: the envoy.yaml and the modules that Envoy runs, on wasmtime.
+    Gateway(gateway_command::Args),
+    /// Run a small upstream that answers with what it got, to try a gateway.
+    Upstream(upstream::Args),
     /// Make the identities of a gateway and of its operator.
     Enrol(enrol::Args),
     /// Credentials: stored sealed, never shown again.
@@ -109,7 +119,10 @@ fn misused(error: &clap::Error) -> ExitCode {
 
 fn run(command: Command, out: Output) -> Outcome {
     match command {
+        Command::Init(args) => init_command::run(&args, out),
         Command::Keys(command) => keys::run(command, out),
+        Command::Gateway(args) => gateway_command::run(&args, out),
+        Command::Upstream(args) => upstream::run(&args, out),
         Command::Enrol(args) => enrol::run(&args, out),
         Command::Credential(command) => credential::run(command, out),
         Command::Apikey(command) => apikey::run(command, out),

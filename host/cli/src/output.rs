@@ -1,6 +1,7 @@
 //! What a command says: one document or text on stdout, messages on stderr.
 //!
-//! Invariant: with `--json` exactly one JSON document reaches stdout, whatever happens.
+//! Invariant: with `--json` exactly one JSON document reaches stdout, whatever happens; but
+//! while `postern gateway` serves, stdout is its access log and this module writes to stderr.
 
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};

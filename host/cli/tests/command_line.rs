@@ -51,6 +51,24 @@ const ROWS: &[(&[&str], i32, &str)] = &[
     (&["keys", "serve", "--config", "bad-keys.yaml"], 3, "listen: expected a loopback address"),
     (&["audit", "verify", "missing.jsonl", "--key", "AAAA"], 3, "AAAA"),
     (&["demo", "--once", "--modules", "nowhere"], 3, "expected nowhere/gate.wasm"),
+    (&["gateway"], 2, "--config"),
+    (&["gateway", "--config", "missing.yaml"], 3, "missing.yaml: No such file"),
+    (&["gateway", "--config", "malformed.yaml"], 1, "malformed.yaml:2: mismatched bracket"),
+    (&["gateway", "--config", "bad.yaml"], 1, "bad.yaml:1: authenticators: this gateway does not know this field"),
+    (&["gateway", "--config", "unknown.yaml", "--check"], 1, "unknown.yaml:2: admin.colour: this gateway does not know"),
+    (&["gateway", "--config", "nowhere.yaml", "--check", "--no-cache"], 3, "nowhere/gate.wasm"),
+    (&["gateway", "--config", "nowhere.yaml", "--env-file", "missing.env"], 3, "missing.env: No such file"),
+    (&["gateway", "--config", "nowhere.yaml", "--env-file", "open.json"], 3, "expected 600"),
+    (&["gateway", "--config", "nowhere.yaml", "--env-file", "wrong.json"], 3, "wrong.json:1: expected NAME=VALUE"),
+    (&["gateway", "--config", "nowhere.yaml", "--workers", "0"], 2, "--workers"),
+    (&["gateway", "--config", "nowhere.yaml", "--log-level", "loud"], 2, "expected one of error, warn"),
+    (&["gateway", "--config", "nowhere.yaml", "--cache", "c", "--no-cache"], 2, "cannot be used with"),
+    (&["keys", "serve", "--log-format", "xml"], 2, "invalid value 'xml'"),
+    (&["init", "i", "--modules", "nowhere"], 3, "expected nowhere/gate.wasm"),
+    (&["init", "i", "--tenant", "A B"], 2, "expected [a-z0-9]"),
+    (&["init", "i", "--upstream", "slack"], 2, "expected NAME=AUTHORITY"),
+    (&["init", "i", "--upstream", "a=a.test", "--upstream", "b=a.test"], 2, "--upstream b=a.test: twice"),
+    (&["upstream", "--listen", "0.0.0.0:0"], 2, "expected a loopback address"),
     (&["completions", "bash"], 0, ""),
     (&["completions", "tcsh"], 2, "invalid value"),
     (&["man", "--dir", "man"], 0, ""),
@@ -63,6 +81,13 @@ fn folder() -> tempfile::TempDir {
     };
     write("bad.yaml", "authenticators: []\n");
     write("bad-keys.yaml", "data_dir: d\nlisten: 0.0.0.0:1\n");
+    write("malformed.yaml", "admin:\n  address: {\n]\n");
+    let shipped = include_str!("../../../envoy/envoy.yaml");
+    write("unknown.yaml", "admin:\n  colour: red\n");
+    write("ca.pem", &postern_rig::authority::Authority::new().unwrap().root_pem());
+    let nowhere = shipped.replace("target/plugins", "nowhere");
+    let nowhere = nowhere.replace("/etc/postern/keys-ca.pem", "ca.pem");
+    write("nowhere.yaml", &nowhere.replace("/etc/ssl/certs/ca-certificates.crt", "ca.pem"));
     write("open.json", "{}");
     postern_files::write_private(folder.path().join("wrong.json"), b"{}").unwrap();
     folder
@@ -97,6 +122,9 @@ fn every_command_has_examples() {
     let folder = folder();
     for args in [
         &["check"][..],
+        &["init"],
+        &["gateway"],
+        &["upstream"],
         &["keys", "serve"],
         &["enrol"],
         &["credential", "put"],

@@ -199,6 +199,18 @@ impl Config {
         })
     }
 
+    /// The key that wraps all others at rest.
+    #[must_use]
+    pub fn kek_file(&self) -> PathBuf {
+        self.data_dir.join("kek.key")
+    }
+
+    /// The development key behind evidence of kind `sim`.
+    #[must_use]
+    pub fn sim_key_file(&self) -> PathBuf {
+        self.data_dir.join("sim.key")
+    }
+
     /// Defaults around `data_dir`, on a free port of 127.0.0.1.
     #[must_use]
     pub fn local(data_dir: &Path) -> Self {

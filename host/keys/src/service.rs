@@ -91,8 +91,8 @@ impl Service {
     pub async fn open(config: &Config, now: UnixMillis) -> Result<Self, Fault> {
         let dir = &config.data_dir;
         postern_files::create_private_dir(dir).map_err(|e| Fault::file(dir, &e))?;
-        let kek: Box<dyn KekProvider> = Box::new(LocalKek::release(&dir.join("kek.key"))?);
-        let sim = files::key_or_new(&dir.join("sim.key"), random::key)?;
+        let kek: Box<dyn KekProvider> = Box::new(LocalKek::release(&config.kek_file())?);
+        let sim = files::key_or_new(&config.sim_key_file(), random::key)?;
         let pool = store::open(&config.database).await?;
         let (dek, seed) = own_keys(&pool, kek.as_ref(), now).await?;
         let inner = Inner {

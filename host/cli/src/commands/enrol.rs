@@ -63,6 +63,99 @@ pub struct Args {
     ca: Option<PathBuf>,
 }
 
+/// A gateway to be, and where its service is.
+pub struct Plan<'a> {
+    /// The service's configuration.
+    pub config: &'a Config,
+    /// Folder to write to.
+    pub dir: &'a Path,
+    /// Tenant; made if it is not there.
+    pub tenant: &'a str,
+    /// What the gateway is.
+    pub label: &'a str,
+    /// Authority of the service's certificate, where the service was given its own.
+    pub ca: Option<&'a Path>,
+    /// Where the service answers now.
+    pub reach: &'a str,
+    /// Where it will be, which is what is written down.
+    pub url: &'a str,
+}
+
+/// What an enrolment has made.
+pub struct Made {
+    /// Id of the gateway.
+    pub gateway_id: String,
+    /// Tenant.
+    pub tenant: String,
+    /// Id of the operator.
+    pub operator_id: String,
+    /// End of the gateway's keys.
+    not_after: u64,
+    /// Key of simulated evidence, base64url.
+    pub simulated: String,
+}
+
+/// Enrols a gateway and an operator.
+pub fn run(args: &Args, out: Output) -> Outcome {
+    let config = args.config.load()?;
+    let url = keys::url(&config, args.url.as_deref())?;
+    let made = enrol(
+        &Plan {
+            config: &config,
+            dir: &args.out,
+            tenant: &args.tenant,
+            label: &args.label,
+            ca: args.ca.as_deref(),
+            reach: &url,
+            url: &url,
+        },
+        out,
+    )?;
+    let dir = args.out.display();
+    let document = json!({
+        "gateway_id": made.gateway_id,
+        "tenant": made.tenant,
+        "operator_id": made.operator_id,
+        "ends": made.not_after,
+        "files": FILES,
+        "dir": dir.to_string(),
+    });
+    let Made { gateway_id, tenant, .. } = made;
+    out.result(&document, &format!("enrolled gateway {gateway_id} of {tenant}; files in {dir}"))
+}
+
+/// Mints join tokens from the service's files, enrols four keys over the wire, and writes
+/// [`FILES`].
+pub fn enrol(plan: &Plan<'_>, out: Output) -> Outcome<Made> {
+    let files = Reserved::take(plan.dir)?;
+    let Minted { endpoint, gateway: tokens, operator } = keys::runtime()?.block_on(mint(plan))?;
+    let service = Service::new(&endpoint)?;
+    let progress = out.progress("enrolling");
+    let evidence = service.evidence()?;
+    out.note("warning: SIMULATED evidence: no hardware stands behind this key service");
+    let enrolment = Enrolment { service: &service, evidence: &evidence, label: plan.label };
+    let gate = enrolment.one(Role::Gate, tokens.gate)?;
+    let credential = enrolment.one(Role::Credential, tokens.credential)?;
+    let audit = enrolment.one(Role::Audit, tokens.audit)?;
+    let operator = enrolment.one(Role::Operator, operator.token)?;
+    drop(progress);
+    let endpoint = Endpoint { url: plan.url.to_owned(), ..endpoint };
+    write_env(plan.dir, [&gate, &credential, &audit])?;
+    write_gateway(plan.dir, &gate, &endpoint)?;
+    write(plan.dir, "keys-ca.pem", endpoint.ca.as_bytes())?;
+    let made = Made {
+        gateway_id: hex(&gate.id),
+        tenant: gate.tenant,
+        operator_id: hex(&operator.id),
+        not_after: gate.not_after,
+        simulated: endpoint.simulated.map(|key| B64.encode(key)).unwrap_or_default(),
+    };
+    let (id, tenant, seed) = (operator.id, operator.tenant, operator.seed);
+    Operator { endpoint, id, tenant, seed }.save(&plan.dir.join("operator.json"))?;
+    drop(files);
+    Ok(made)
+}
+
 /// What the service's own files tell.
 struct Minted {
     endpoint: Endpoint,
@@ -70,46 +163,11 @@ struct Minted {
     operator: OperatorToken,
 }
 
-/// Enrols a gateway and an operator.
-pub fn run(args: &Args, out: Output) -> Outcome {
-    let config = args.config.load()?;
-    let files = Reserved::take(&args.out)?;
-    let minted = keys::runtime()?.block_on(mint(args, &config))?;
-    let service = Service::new(&minted.endpoint)?;
-    let progress = out.progress("enrolling");
-    let evidence = service.evidence()?;
-    out.note("warning: SIMULATED evidence: no hardware stands behind this key service");
-    let enrolment = Enrolment { service: &service, evidence: &evidence, label: &args.label };
-    let tokens = minted.gateway;
-    let gate = enrolment.one(Role::Gate, tokens.gate)?;
-    let credential = enrolment.one(Role::Credential, tokens.credential)?;
-    let audit = enrolment.one(Role::Audit, tokens.audit)?;
-    let operator = enrolment.one(Role::Operator, minted.operator.token)?;
-    drop(progress);
-    write_env(&args.out, [&gate, &credential, &audit])?;
-    write_gateway(&args.out, &gate, &minted.endpoint)?;
-    write(&args.out, "keys-ca.pem", minted.endpoint.ca.as_bytes())?;
-    let (id, tenant, seed) = (operator.id, operator.tenant, operator.seed);
-    let operator = Operator { endpoint: minted.endpoint, id, tenant, seed };
-    operator.save(&args.out.join("operator.json"))?;
-    drop(files);
-    let dir = args.out.display();
-    let document = json!({
-        "gateway_id": hex(&gate.id),
-        "tenant": gate.tenant,
-        "operator_id": hex(&operator.id),
-        "ends": gate.not_after,
-        "files": FILES,
-        "dir": dir.to_string(),
-    });
-    let text = format!("enrolled gateway {} of {}; files in {dir}", hex(&gate.id), gate.tenant);
-    out.result(&document, &text)
-}
-
 /// What is written.
-const FILES: [&str; 4] = ["gateway.env", "gateway.json", "keys-ca.pem", "operator.json"];
+pub const FILES: [&str; 4] = ["gateway.env", "gateway.json", "keys-ca.pem", "operator.json"];
 
-fn tenant(name: &str) -> Result<String, String> {
+/// A tenant's name.
+pub fn tenant(name: &str) -> Result<String, String> {
     let good = postern_core::placeholder::Name::new(name).is_some();
     good.then(|| name.to_owned()).ok_or_else(|| "expected [a-z0-9][a-z0-9_-]{0,62}".to_owned())
 }
@@ -158,14 +216,14 @@ impl Drop for Reserved<'_> {
     }
 }
 
-async fn mint(args: &Args, config: &Config) -> Outcome<Minted> {
+async fn mint(plan: &Plan<'_>) -> Outcome<Minted> {
     let now = span::now();
-    let service = postern_keys::Service::open(config, now).await;
+    let service = postern_keys::Service::open(plan.config, now).await;
     let service = service.or_environment("cannot open the key service's files")?;
-    let (gateway, operator) = minted(service.mint(&args.tenant, now).await)?;
+    let (gateway, operator) = minted(service.mint(plan.tenant, now).await)?;
     let endpoint = Endpoint {
-        url: keys::url(config, args.url.as_deref())?,
-        ca: keys::authority(config, args.ca.as_deref())?,
+        url: plan.reach.to_owned(),
+        ca: keys::authority(plan.config, plan.ca)?,
         simulated: Some(service.sim_key()),
     };
     service.close(now).await;

@@ -3,22 +3,26 @@
 //! Invariant: simulated evidence is never used silently: it is said at the start, in the
 //! listing of what runs, and each minute by the service itself.
 
-use std::io;
 use std::path::{Path, PathBuf};
 
+use postern_keys::config::Database;
 use postern_keys::{Config, Service, http, tls};
 use serde_json::json;
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{SignalKind, signal};
 
+use crate::ending::Ending;
 use crate::failure::{Failure, Outcome, Sort};
-use crate::output::Output;
+use crate::logging::{self, Format, LogArgs};
+use crate::output::{Output, table};
 use crate::span;
 
 /// Largest file that is read here.
 const MAX_FILE: usize = 256 << 10;
 /// Beside the database: where the service that runs on it listens.
 const URL_FILE: &str = "url";
+
+/// The part that says each minute what simulated evidence is worth.
+const REMINDER: &str = "postern_keys::http";
 
 const SIMULATED: &str = "\
 **********************************************************************
@@ -53,6 +57,14 @@ impl ConfigArgs {
             None => Ok(Config::local(&self.data_dir)),
         }
     }
+
+    /// The same arguments, for another command.
+    fn again(&self) -> String {
+        match &self.config {
+            Some(file) => format!("--config {}", file.display()),
+            None => format!("--data-dir {}", self.data_dir.display()),
+        }
+    }
 }
 
 /// Run the key service.
@@ -61,12 +73,16 @@ impl ConfigArgs {
 Examples:
   postern keys serve --config keys.yaml
   postern keys serve --data-dir ./keys
+  POSTERN_LOG=warn postern keys serve --config keys.yaml --log-format json 2>> keys.log
 
 On first start it makes what is not there: key-encryption key, database, certificate.
-Then: postern enrol --local with the same --config or --data-dir.")]
+Then: postern enrol --local with the same --config or --data-dir. Stdout says what runs and
+where (--json: as one document); stderr is the log.")]
 pub struct ServeArgs {
     #[command(flatten)]
     config: ConfigArgs,
+    #[command(flatten)]
+    log: LogArgs,
     /// Stop when stdin ends, so that whoever started this cannot leave it behind.
     #[arg(long, hide = true)]
     while_stdin: bool,
@@ -76,56 +92,62 @@ pub struct ServeArgs {
 pub fn run(command: Command, out: Output) -> Outcome {
     let Command::Serve(args) = command;
     let config = args.config.load()?;
-    tracing_subscriber::fmt().with_writer(io::stderr).with_ansi(false).init();
-    runtime()?.block_on(serve(&config, args.while_stdin, out))
+    args.log.start(args.log.format, Some(REMINDER));
+    runtime()?.block_on(serve(&config, &args, out))
 }
 
-async fn serve(config: &Config, while_stdin: bool, out: Output) -> Outcome {
-    let mut interrupt = signal(SignalKind::interrupt()).or_environment("signals")?;
-    let mut terminate = signal(SignalKind::terminate()).or_environment("signals")?;
+async fn serve(config: &Config, args: &ServeArgs, out: Output) -> Outcome {
+    let mut ending = Ending::watch(args.while_stdin)?;
     let service = Service::open(config, span::now()).await;
     let service = service.or_environment("cannot open the key service")?;
     let running = http::start(service, config).await.or_environment("cannot start")?;
     let url = format!("https://{}", running.address());
     let file = config.data_dir.join(URL_FILE);
-    postern_files::write_atomic(file, url.as_bytes()).or_environment("cannot write")?;
-    out.note(SIMULATED);
-    announce(config, &url, out)?;
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-        () = stdin_end(while_stdin) => {}
+    postern_files::write_atomic(&file, url.as_bytes()).or_environment("cannot write")?;
+    match args.log.format {
+        Format::Human => out.note(SIMULATED),
+        Format::Json => logging::note(out, "WARN", "SIMULATED attestation", &json!({})),
     }
-    out.note("stopping");
+    announce(config, args, &url, out)?;
+    ending.asked().await;
+    tracing::info!("stopping");
     running.stop().await;
     Ok(())
 }
 
-/// Waits for the end of stdin on a thread of its own; for ever when it was not asked to.
-async fn stdin_end(asked: bool) {
-    let (ended, wait) = tokio::sync::oneshot::channel::<()>();
-    if asked {
-        std::thread::spawn(move || {
-            let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
-            drop(ended);
-        });
-        let _ = wait.await;
-    } else {
-        std::future::pending::<()>().await;
-    }
-}
-
-fn announce(config: &Config, url: &str, out: Output) -> Outcome {
-    let ca = tls::authority_file(config).map(|path| path.display().to_string());
+/// The first line alone says where and how much it is worth; the rest is for the next step.
+fn announce(config: &Config, args: &ServeArgs, url: &str, out: Output) -> Outcome {
+    let shown = |path: PathBuf| path.display().to_string();
+    let ca = tls::authority_file(config).map(shown);
+    let database = match &config.database {
+        Database::File(path) => shown(path.clone()),
+        Database::Memory => "in memory, gone when this ends".to_owned(),
+    };
+    let (kek, sim) = (shown(config.kek_file()), shown(config.sim_key_file()));
+    let url_file = shown(config.data_dir.join(URL_FILE));
+    let next = format!("postern enrol --local {} --out gateway", args.config.again());
     let document = json!({
         "url": url,
         "ca": ca,
-        "data_dir": config.data_dir.display().to_string(),
+        "data_dir": shown(config.data_dir.clone()),
+        "database": database,
         "evidence": "sim",
         "attestation": "SIMULATED",
+        "keys": {"kek": kek, "simulated_evidence": sim},
+        "url_file": url_file,
+        "next": next,
     });
-    let trust = ca.map(|ca| format!("\ntrust {ca}")).unwrap_or_default();
-    out.result(&document, &format!("listening on {url} (evidence: sim, SIMULATED){trust}"))
+    let rows = [
+        ("  trust", ca.unwrap_or_else(|| "the authority of its own TLS files".to_owned())),
+        ("  database", database),
+        ("  evidence", format!("sim: signed by {sim}, proves nothing about this machine")),
+        ("  key-encryption key", kek),
+        ("  url file", url_file),
+        ("  next", format!("{next}   (unless postern init has done it)")),
+    ];
+    let rows = rows.map(|(what, text)| vec![what.to_owned(), text]);
+    let first = format!("listening on {url} (evidence: sim, SIMULATED)");
+    out.result(&document, &format!("{first}\n{}", table(&rows)))
 }
 
 /// A runtime for what is asynchronous.

@@ -7,5 +7,8 @@ pub mod completions;
 pub mod credential;
 pub mod demo;
 pub mod enrol;
+pub mod gateway;
+pub mod init;
 pub mod keys;
 pub mod man;
+pub mod upstream;

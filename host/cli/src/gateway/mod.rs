@@ -1,0 +1,14 @@
+//! Around the gateway of `postern-runtime`: what its command reads before and says after.
+//!
+//! Knows no socket and no stream. Invariant: nothing here shows the value of a variable or
+//! of a configuration; names, addresses and files are shown.
+
+mod environment;
+mod facts;
+mod problem;
+mod report;
+
+pub use environment::Variables;
+pub use facts::Facts;
+pub use problem::{read, refused};
+pub use report::Started;
