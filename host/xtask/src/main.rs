@@ -4,6 +4,7 @@
 //! [`setup`] for what it needs, so a user never has to.
 #![forbid(unsafe_code)]
 
+mod built;
 mod demo;
 mod guests;
 mod run;

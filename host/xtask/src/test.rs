@@ -10,6 +10,7 @@ use std::time::Instant;
 use anyhow::Result;
 use clap::Args;
 
+use crate::built::{self, Built};
 use crate::run::{Failure, line};
 use crate::{guests, setup, tidy, workspace};
 
@@ -22,19 +23,21 @@ pub struct Options {
 
 /// One thing a group runs.
 enum Step {
-    /// `cargo test` of these packages.
+    /// The tests of these packages.
     Packages(&'static [&'static str]),
-    /// `cargo build` of what a later step starts; no test.
-    Builds(&'static [&'static str]),
     /// The scenario harness on one boundary.
     Scenarios(&'static str),
+    /// A short soak of our own gateway; one test.
+    Soak,
     /// The vectors of CRP/1, rebuilt by an independent client in Python; one test a file.
     PythonClient,
     /// The checks of the tidy command, each counted.
     Tidy,
     /// The modules built by Debian's toolchain have the same imports and exports; one test.
     Way3,
-    /// A command that has to end well; one test.
+    /// A command of `postern` that has to end well; one test.
+    Postern(&'static [&'static str]),
+    /// A command of cargo that has to end well; one test.
     Ends(&'static [&'static str]),
 }
 
@@ -44,16 +47,10 @@ struct Group {
 }
 
 /// The shipped envoy.yaml is for development: simulated evidence, one plain loopback cluster.
-const CHECK_EXAMPLE: &[&str] = &[
-    "run",
-    "--quiet",
-    "--package=postern-cli",
-    "--",
-    "check",
-    "--allow-simulated",
-    "--allow-plain-upstream",
-    "envoy/envoy.yaml",
-];
+const CHECK_EXAMPLE: &[&str] =
+    &["check", "--allow-simulated", "--allow-plain-upstream", "envoy/envoy.yaml"];
+/// Requests of a soak that takes some seconds.
+const SHORT_SOAK: &str = "5000";
 const DEMO: &[&str] = &["xtask", "demo", "--once"];
 const DEMO_ON_ENVOY: &[&str] = &["xtask", "demo", "--once", "--gateway", "envoy"];
 
@@ -74,15 +71,15 @@ const GROUPS: &[Group] = &[
     Group {
         name: "host",
         steps: &[
-            Step::Packages(&["postern-runtime"]),
-            Step::Builds(&["postern-cli"]),
+            Step::Packages(&["postern-runtime", "postern-bench"]),
             Step::Scenarios("host"),
+            Step::Soak,
         ],
     },
     Group { name: "envoy", steps: &[Step::Scenarios("envoy")] },
     Group {
         name: "examples",
-        steps: &[Step::Ends(CHECK_EXAMPLE), Step::Ends(DEMO), Step::Ends(DEMO_ON_ENVOY)],
+        steps: &[Step::Postern(CHECK_EXAMPLE), Step::Ends(DEMO), Step::Ends(DEMO_ON_ENVOY)],
     },
     Group { name: "tidy", steps: &[Step::Tidy, Step::Way3] },
 ];
@@ -167,18 +164,15 @@ impl Group {
 impl Step {
     fn run(&self) -> Result<Count> {
         match self {
-            Self::Packages(names) => {
-                let packages = names.iter().flat_map(|name| ["-p", name]);
-                counted(cargo(&["test", "--quiet", "--no-fail-fast"]).args(packages))
-            }
-            Self::Builds(names) => {
-                let packages = names.iter().flat_map(|name| ["-p", name]);
-                let built = ends_well(cargo(&["build", "--quiet"]).args(packages));
-                Ok(Count { failed: usize::from(!built), ..Count::default() })
-            }
+            Self::Packages(names) => packages(names),
             Self::Scenarios(boundary) => {
-                let words = ["run", "--quiet", "-p", "postern-harness", "--", "--boundary"];
-                counted(cargo(&words).arg(boundary))
+                let mut harness = Command::new(built::host()?.program("postern-harness")?);
+                counted(harness.args(["--boundary", boundary]).current_dir(workspace::root()))
+            }
+            Self::Soak => {
+                let mut bench = Command::new(built::host()?.program("postern-bench")?);
+                bench.args(["soak", "--requests", SHORT_SOAK]).current_dir(workspace::root());
+                counted(&mut bench)
             }
             Self::Tidy => {
                 let report = tidy::examine()?;
@@ -191,23 +185,45 @@ impl Step {
                 counted(command.args(words).current_dir(workspace::root()))
             }
             Self::Way3 => way_3(),
-            Self::Ends(words) => Ok(Count::one(ends_well(&mut cargo(words)))),
+            Self::Postern(words) => {
+                let mut postern = Command::new(built::host()?.program("postern")?);
+                ends_well(postern.args(*words).current_dir(workspace::root()))
+            }
+            Self::Ends(words) => ends_well(&mut cargo(words)),
         }
     }
+}
+
+/// Packages of the host come from their one build, the others from cargo.
+fn packages(names: &[&str]) -> Result<Count> {
+    let (host, others): (Vec<&str>, Vec<&str>) = names.iter().partition(|name| Built::holds(name));
+    let mut sum = Count::default();
+    if !others.is_empty() {
+        let others = others.iter().flat_map(|name| ["-p", name]);
+        sum.add(&counted(cargo(&["test", "--quiet", "--no-fail-fast"]).args(others))?);
+    }
+    for name in host {
+        for test in built::host()?.tests(name) {
+            let mut command = Command::new(&test.program);
+            command.arg("--quiet").current_dir(&test.folder);
+            sum.add(&counted(command.env("CARGO_MANIFEST_DIR", &test.folder))?);
+        }
+    }
+    Ok(sum)
+}
+
+fn ends_well(command: &mut Command) -> Result<Count> {
+    let good = command.status().is_ok_and(|status| status.success());
+    if !good {
+        eprintln!("failed: {}", line(command));
+    }
+    Ok(Count::one(good))
 }
 
 fn cargo(words: &[&str]) -> Command {
     let mut command = Command::new("cargo");
     command.args(words).current_dir(workspace::root());
     command
-}
-
-fn ends_well(command: &mut Command) -> bool {
-    let good = command.status().is_ok_and(|status| status.success());
-    if !good {
-        eprintln!("failed: {}", line(command));
-    }
-    good
 }
 
 fn way_3() -> Result<Count> {

@@ -35,6 +35,7 @@ const PAGES: [&str; 7] = [
 /// A running gateway.
 pub struct Gateway {
     kind: Kind,
+    pid: u32,
     admin: u16,
     folder: tempfile::TempDir,
     keeper: Option<JoinHandle<()>>,
@@ -55,9 +56,9 @@ impl Gateway {
         let (started, child) = channel();
         // Envoy gets SIGTERM when the thread that spawned it ends, so one thread keeps it.
         let keeper = std::thread::spawn(move || keep(command, &started, &stopped));
-        child.recv().map_err(|_| RigError::Config("keeper thread ended".into()))??;
+        let pid = child.recv().map_err(|_| RigError::Config("keeper thread ended".into()))??;
         let (keeper, stop, kind) = (Some(keeper), Some(stop), launch.kind.clone());
-        let mut gateway = Self { kind, admin: 0, folder, keeper, stop };
+        let mut gateway = Self { kind, pid, admin: 0, folder, keeper, stop };
         gateway.admin = gateway.wait_ready(&node)?;
         Ok(gateway)
     }
@@ -81,6 +82,11 @@ impl Gateway {
             what: format!("{} {end}", self.kind.name()),
             log: tail(&self.log()),
         })
+    }
+
+    /// Its process id, to look at what it uses.
+    pub fn pid(&self) -> u32 {
+        self.pid
     }
 
     /// The port of a listener by its name.
@@ -157,7 +163,7 @@ fn node_id() -> String {
     format!("rig-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
-fn keep(mut command: Command, started: &Sender<Result<(), RigError>>, stop: &Receiver<()>) {
+fn keep(mut command: Command, started: &Sender<Result<u32, RigError>>, stop: &Receiver<()>) {
     let mut child = match command.spawn() {
         Ok(child) => child,
         Err(error) => {
@@ -165,7 +171,7 @@ fn keep(mut command: Command, started: &Sender<Result<(), RigError>>, stop: &Rec
             return;
         }
     };
-    let _ = started.send(Ok(()));
+    let _ = started.send(Ok(child.id()));
     while ended(&mut child).is_none() {
         use std::sync::mpsc::RecvTimeoutError::Timeout;
         if stop.recv_timeout(Duration::from_millis(50)) != Err(Timeout) {

@@ -70,12 +70,13 @@ fn runs(name: &str, boundary: Boundary) -> bool {
 }
 
 /// A caller of a check: one key with every scope.
-struct Caller {
+pub struct Caller {
     named: Named,
 }
 
 impl Caller {
-    fn new(site: &Site, check: &str) -> Result<Self> {
+    /// Stores its key.
+    pub fn new(site: &Site, check: &str) -> Result<Self> {
         let keys = [("alice".to_owned(), KeySeed::default())].into();
         let scenario = Scenario {
             note: check.to_owned(),
@@ -93,7 +94,13 @@ impl Caller {
     }
 
     /// A request with the key and, where given, the credential field.
-    fn request(&self, site: &Site, host: &str, path: &str, credential: Option<&str>) -> Request {
+    pub fn request(
+        &self,
+        site: &Site,
+        host: &str,
+        path: &str,
+        credential: Option<&str>,
+    ) -> Request {
         let key = site.world.names(&self.named).key("alice").unwrap_or_default();
         let request = Request::new("GET", host, path).with("x-tap-key", key);
         match credential {
