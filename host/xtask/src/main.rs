@@ -4,6 +4,7 @@
 //! [`setup`] for what it needs, so a user never has to.
 #![forbid(unsafe_code)]
 
+mod bench;
 mod built;
 mod demo;
 mod guests;
@@ -21,7 +22,7 @@ use clap::{Parser, Subcommand};
 #[derive(Parser)]
 #[command(
     name = "cargo xtask",
-    after_help = "Examples:\n  cargo xtask demo --once\n  cargo xtask test --only core --only tidy\n  cargo xtask setup --way 3 --yes\n\nExit codes: 0 done, 1 found bad, 2 usage, 3 environment, 4 our bug."
+    after_help = "Examples:\n  cargo xtask demo --once\n  cargo xtask test --only core --only tidy\n  cargo xtask bench --only host --json\n  cargo xtask setup --way 3 --yes\n\nExit codes: 0 done, 1 found bad, 2 usage, 3 environment, 4 our bug."
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -38,6 +39,10 @@ enum Command {
     Test(test::Options),
     /// Check what the style of this project asks and a program can see.
     Tidy,
+    /// Measure on this machine: ratios in one run, one line for each goal.
+    Bench(bench::Options),
+    /// Send many requests through a gateway and look for growth, wrong answers and lost records.
+    Soak(bench::SoakOptions),
     /// Show the main job: no secret at the caller, the right one at the upstream.
     Demo(demo::Options),
 }
@@ -48,6 +53,8 @@ fn main() -> ExitCode {
         Command::Build(options) => guests::build(&options),
         Command::Test(options) => test::run(&options),
         Command::Tidy => tidy::run(),
+        Command::Bench(options) => bench::run(&options),
+        Command::Soak(options) => bench::soak(&options),
         Command::Demo(options) => demo::run(&options),
     };
     match outcome {

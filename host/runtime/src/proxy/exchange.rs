@@ -83,14 +83,22 @@ impl Exchange {
         value(&self.request.headers, name)
     }
 
-    /// What the router writes: authority and path as they leave, and what tells the filters
-    /// of the cluster about the route.
-    pub fn route(&mut self, authority: &[u8], path: &[u8], timeout: Option<Duration>) {
+    /// What the router writes: authority and path as they leave where the route replaces
+    /// them, and what tells the filters of the cluster about the route.
+    pub fn route(
+        &mut self,
+        authority: Option<&[u8]>,
+        path: Option<&[u8]>,
+        timeout: Option<Duration>,
+    ) {
         let pairs = &mut self.request.headers;
-        let old = |name: &[u8], new: &[u8]| value(pairs, name).filter(|old| old != new);
-        let (old_authority, old_path) = (old(b":authority", authority), old(b":path", path));
-        replace(pairs, b":authority", authority);
-        replace(pairs, b":path", path);
+        let old_authority = authority.and_then(|_| value(pairs, b":authority"));
+        let old_path = path.and_then(|_| value(pairs, b":path"));
+        for (name, new) in [(b":authority".as_slice(), authority), (b":path", path)] {
+            if let Some(new) = new {
+                replace(pairs, name, new);
+            }
+        }
         let rewritten =
             Rewritten { authority: old_authority.as_deref(), path: old_path.as_deref() };
         fields::routed(pairs, timeout, rewritten);

@@ -195,7 +195,7 @@ impl Filters {
     }
 
     /// Finds the route and writes what modules can read of it.
-    fn locate(&self) -> Option<(Target, Vec<u8>, Vec<u8>)> {
+    fn locate(&self) -> Option<(Target, Option<Vec<u8>>, Option<Vec<u8>>)> {
         let mut exchange = self.exchange.borrow_mut();
         let field = |name: &str| exchange.request_field(name.as_bytes());
         let (authority, path) = (field(":authority")?, field(":path")?);
@@ -215,7 +215,7 @@ impl Filters {
         }
         let taken = taken?;
         let target = Target { cluster: taken.route.cluster.clone(), timeout: taken.route.timeout };
-        Some((target, taken.authority(&authority), taken.path(&path)))
+        Some((target, taken.authority(), taken.path(&path)))
     }
 }
 
@@ -259,7 +259,7 @@ impl Guests for Filters {
         let Some(places) = self.site.clusters.get(&target.cluster) else {
             return self.refuse(Failure::NoCluster);
         };
-        self.exchange.borrow_mut().route(&authority, &path, target.timeout);
+        self.exchange.borrow_mut().route(authority.as_deref(), path.as_deref(), target.timeout);
         let place = |place: &Place| Member { place: place.clone(), context: None };
         self.members.extend(places.iter().map(place));
         let slots = places.iter().map(|place| place.slot).collect();

@@ -43,18 +43,15 @@ pub fn find<'a>(
 }
 
 impl Taken<'_> {
-    /// The path as it leaves.
-    pub fn path(&self, path: &[u8]) -> Vec<u8> {
-        match (&self.route.path_rewrite, path.get(self.route.path.len()..)) {
-            (Some(rewrite), Some(rest)) => [rewrite.as_bytes(), rest].concat(),
-            _ => path.to_vec(),
-        }
+    /// The path as it leaves, if the route replaces it.
+    pub fn path(&self, path: &[u8]) -> Option<Vec<u8>> {
+        let rest = path.get(self.route.path.len()..)?;
+        Some([self.route.path_rewrite.as_ref()?.as_bytes(), rest].concat())
     }
 
-    /// The authority as it leaves.
-    pub fn authority(&self, authority: &[u8]) -> Vec<u8> {
-        let rewrite = self.route.host_rewrite.as_ref().map(|name| name.as_bytes().to_vec());
-        rewrite.unwrap_or_else(|| authority.to_vec())
+    /// The authority as it leaves, if the route replaces it.
+    pub fn authority(&self) -> Option<Vec<u8>> {
+        Some(self.route.host_rewrite.as_ref()?.as_bytes().to_vec())
     }
 }
 
@@ -176,8 +173,10 @@ mod tests {
         rewritten.host_rewrite = Some("b.test".into());
         let host = host("a", vec![rewritten]);
         let taken = Taken { host: &host, route: &host.routes[0] };
-        assert_eq!(taken.path(b"/api/x?y=/api"), b"/admin/x?y=/api");
-        assert_eq!(taken.authority(b"a"), b"b.test");
+        assert_eq!(taken.path(b"/api/x?y=/api").unwrap(), b"/admin/x?y=/api");
+        assert_eq!(taken.authority().unwrap(), b"b.test");
+        let taken = Taken { host: &host, route: &route("/", "a") };
+        assert_eq!((taken.path(b"/"), taken.authority()), (None, None));
     }
 
     #[test]

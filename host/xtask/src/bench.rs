@@ -1,0 +1,95 @@
+//! `cargo xtask bench` and `cargo xtask soak`: builds what is measured as it ships, and hands
+//! over to `postern-bench`.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+
+use crate::run::{Failure, shown};
+use crate::{guests, setup, workspace};
+
+/// What can be measured today.
+const NAMES: [&str; 1] = ["host"];
+/// Names that are promised to exist one day.
+const PLANNED: [&str; 8] =
+    ["scrub", "identity", "policy", "keys", "audit", "spin", "chain", "growth"];
+
+#[derive(Args)]
+pub struct Options {
+    /// Measure only this; may be given several times.
+    #[arg(long, value_name = "NAME")]
+    only: Vec<String>,
+    /// One JSON object a line.
+    #[arg(long)]
+    json: bool,
+    /// Seconds of load for each turn of each gateway.
+    #[arg(long, default_value_t = 3.0)]
+    seconds: f64,
+    /// Turns of each gateway.
+    #[arg(long, default_value_t = 5)]
+    runs: usize,
+}
+
+#[derive(Args)]
+pub struct SoakOptions {
+    /// Requests.
+    #[arg(long, default_value_t = 100_000)]
+    requests: usize,
+    /// Through which gateway.
+    #[arg(long, value_enum, default_value_t = Gateway::Wasmtime)]
+    gateway: Gateway,
+    /// One JSON document.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Gateway {
+    /// Our own
+    Wasmtime,
+    /// A real Envoy, installed if it is missing
+    Envoy,
+}
+
+/// `cargo xtask bench`.
+pub fn run(options: &Options) -> Result<()> {
+    for name in &options.only {
+        if PLANNED.contains(&name.as_str()) {
+            let known = NAMES.join(" ");
+            return Err(Failure::usage(format!("{name} has no bench yet; there are: {known}")));
+        }
+        if !NAMES.contains(&name.as_str()) {
+            return Err(Failure::usage(format!("no bench {name}; there are: {}", NAMES.join(" "))));
+        }
+    }
+    setup::envoy()?;
+    let mut bench = Command::new(program()?);
+    bench.args(["host", "--seconds", &options.seconds.to_string()]);
+    bench.args(["--runs", &options.runs.to_string()]).args(options.json.then_some("--json"));
+    shown(bench.current_dir(workspace::root()))
+}
+
+/// `cargo xtask soak`.
+pub fn soak(options: &SoakOptions) -> Result<()> {
+    let gateway = match options.gateway {
+        Gateway::Wasmtime => "wasmtime",
+        Gateway::Envoy => {
+            setup::envoy()?;
+            "envoy"
+        }
+    };
+    let mut bench = Command::new(program()?);
+    bench.args(["soak", "--gateway", gateway, "--requests", &options.requests.to_string()]);
+    shown(bench.args(options.json.then_some("--json")).current_dir(workspace::root()))
+}
+
+/// Modules, gateway and bench, optimised.
+fn program() -> Result<PathBuf> {
+    guests::modules()?;
+    let mut command = Command::new("cargo");
+    command.args(["build", "--quiet", "--release", "-p", "postern-bench", "-p", "postern-cli"]);
+    shown(command.current_dir(workspace::root()))?;
+    Ok(workspace::root().join("target/release/postern-bench"))
+}
