@@ -1,8 +1,8 @@
 //! One build of the host's programs and tests, for all groups that run them.
 //!
-//! cargo chooses features for the packages that one command names, so that naming them one
-//! by one would build wasmtime and the database driver again for each. Invariant: every
-//! program and test of the host's packages comes from one command.
+//! cargo chooses features for the packages of one command together, so that naming packages
+//! one by one would build wasmtime and the database driver again for each. Invariant: every
+//! program and test of the default members comes from one command that names none.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,9 +15,20 @@ use serde_json::Value;
 use crate::run::{Failure, line};
 use crate::workspace;
 
-/// What is built together: everything that may need wasmtime, and what it is tested with.
-const PACKAGES: [&str; 6] =
-    ["postern-bench", "postern-cli", "postern-harness", "postern-rig", "postern-runtime", "xtask"];
+/// The default members of the workspace.
+const MEMBERS: [&str; 11] = [
+    "postern-bench",
+    "postern-cli",
+    "postern-core",
+    "postern-crp",
+    "postern-files",
+    "postern-harness",
+    "postern-keys",
+    "postern-rig",
+    "postern-runtime",
+    "postern-scrub",
+    "xtask",
+];
 
 /// A test program of a package, and the folder that it runs in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,7 +63,6 @@ fn build() -> Result<Built> {
     let mut command = Command::new("cargo");
     command.args(["build", "--quiet", "--bins", "--tests"]);
     command.arg("--message-format=json-render-diagnostics");
-    command.args(PACKAGES.iter().flat_map(|name| ["-p", name]));
     command.current_dir(workspace::root()).stdin(Stdio::null()).stderr(Stdio::inherit());
     let output = command.output().with_context(|| format!("cannot start {}", line(&command)))?;
     if !output.status.success() {
@@ -98,7 +108,7 @@ impl Built {
 
     /// Whether a package is among those that are built here.
     pub fn holds(package: &str) -> bool {
-        PACKAGES.contains(&package)
+        MEMBERS.contains(&package)
     }
 }
 
@@ -129,6 +139,20 @@ not JSON
         let tests: Vec<&Test> = built.tests("postern-runtime").collect();
         assert_eq!(tests.len(), 1);
         assert_eq!(tests[0].folder, Path::new("/w/host/runtime"));
+    }
+
+    #[test]
+    fn the_members_are_those_of_the_workspace() {
+        let text = std::fs::read_to_string(workspace::root().join("Cargo.toml")).unwrap();
+        let document: toml::Table = toml::from_str(&text).unwrap();
+        let members = document["workspace"]["default-members"].as_array().unwrap();
+        assert_eq!(members.len(), MEMBERS.len());
+        for member in members {
+            let folder = workspace::root().join(member.as_str().unwrap());
+            let text = std::fs::read_to_string(folder.join("Cargo.toml")).unwrap();
+            let manifest: toml::Table = toml::from_str(&text).unwrap();
+            assert!(Built::holds(manifest["package"]["name"].as_str().unwrap()), "{member:?}");
+        }
     }
 
     #[test]
