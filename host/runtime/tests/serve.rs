@@ -293,3 +293,111 @@ fn socket_that_never_answers() -> (TcpListener, Vec<TcpStream>) {
     let fill = || TcpStream::connect_timeout(&address, Duration::from_millis(200)).ok();
     (listener, std::iter::from_fn(fill).take(8192).collect())
 }
+
+/// Says at each request that it waits, and lets a root's tick act on it.
+fn waiting(act: &str) -> String {
+    format!(
+        r#"(import "env" "proxy_set_tick_period_milliseconds" (func $period (param i32) (result i32)))
+        (import "env" "proxy_set_effective_context" (func $act_on (param i32) (result i32)))
+        (import "env" "proxy_continue_stream" (func $continue (param i32) (result i32)))
+        (import "env" "proxy_close_stream" (func $close (param i32) (result i32)))
+        (import "env" "proxy_add_header_map_value"
+            (func $add (param i32 i32 i32 i32 i32) (result i32)))
+        (import "env" "proxy_send_local_response"
+            (func $reply (param i32 i32 i32 i32 i32 i32 i32 i32) (result i32)))
+        (data (i32.const 16) "x-from-tick")
+        (data (i32.const 32) "denied")
+        (global $stream (mut i32) (i32.const 0))
+        (func (export "proxy_on_configure") (param i32 i32) (result i32)
+            (drop (call $period (i32.const 20))) (i32.const 1))
+        (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
+            (global.set $stream (local.get 0)) (i32.const 1))
+        (func (export "proxy_on_tick") (param i32)
+            (if (global.get $stream) (then
+                (drop (call $act_on (global.get $stream)))
+                {act}
+                (global.set $stream (i32.const 0)))))"#
+    )
+}
+
+#[test]
+fn a_root_that_lets_a_stream_go_on_in_its_tick_does_so_at_once() {
+    let (port, upstream) = upstream(1, |_, mut stream| {
+        let head = read_until(&mut stream, "\r\n\r\n");
+        assert!(head.contains("\r\nx-from-tick: denied\r\n"), "{head}");
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nown");
+    });
+    let act = "(drop (call $add
+            (i32.const 0) (i32.const 16) (i32.const 11) (i32.const 32) (i32.const 6)))
+        (drop (call $continue (i32.const 0)))";
+    let running = Small { module: Some(waiting(act)), ..PLAIN }.start(port);
+    let answer = ask(front(&running), GET);
+    assert!(answer.ends_with("\r\n\r\nown"), "{answer}");
+    upstream.join().unwrap();
+    running.stop(Duration::from_secs(1));
+}
+
+#[test]
+fn a_root_can_answer_or_end_a_stream_that_waits() {
+    let reply = "(drop (call $reply (i32.const 403) (i32.const 0) (i32.const 0)
+        (i32.const 32) (i32.const 6) (i32.const 0) (i32.const 0) (i32.const -1)))";
+    let running = Small { module: Some(waiting(reply)), ..PLAIN }.start(9);
+    let answer = ask(front(&running), GET);
+    assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
+    assert!(answer.ends_with("\r\n\r\ndenied"), "{answer}");
+    running.stop(Duration::from_secs(1));
+    let close = "(drop (call $close (i32.const 0)))";
+    let running = Small { module: Some(waiting(close)), ..PLAIN }.start(9);
+    assert_eq!(ask(front(&running), GET), "");
+    running.stop(Duration::from_secs(1));
+}
+
+#[test]
+fn a_request_that_a_filter_never_lets_go_is_ended_by_the_time_of_requests() {
+    let manager = "request_timeout: 0.2s";
+    let running = Small { module: Some(waiting("")), manager, ..PLAIN }.start(9);
+    let answer = ask(front(&running), GET);
+    assert!(answer.starts_with("HTTP/1.1 504 "), "{answer}");
+    assert!(answer.ends_with("request timeout"), "{answer}");
+    running.stop(Duration::from_secs(1));
+}
+
+#[test]
+fn a_caller_that_dribbles_its_fields_is_ended_by_the_time_of_streams() {
+    let running = Small { manager: "stream_idle_timeout: 0.2s", ..PLAIN }.start(9);
+    let answer = ask(front(&running), "GET / HTTP/1.1\r\nhost: ");
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    running.stop(Duration::from_secs(1));
+}
+
+/// Pauses the answer until its second tick, which is later than the route's time.
+const LATE_ANSWER: &str = r#"
+    (import "env" "proxy_set_tick_period_milliseconds" (func $period (param i32) (result i32)))
+    (import "env" "proxy_set_effective_context" (func $act_on (param i32) (result i32)))
+    (import "env" "proxy_continue_stream" (func $continue (param i32) (result i32)))
+    (global $stream (mut i32) (i32.const 0))
+    (global $left (mut i32) (i32.const 2))
+    (func (export "proxy_on_configure") (param i32 i32) (result i32)
+        (drop (call $period (i32.const 200))) (i32.const 1))
+    (func (export "proxy_on_response_headers") (param i32 i32 i32) (result i32)
+        (global.set $stream (local.get 0)) (i32.const 1))
+    (func (export "proxy_on_tick") (param i32)
+        (if (global.get $stream) (then
+            (global.set $left (i32.sub (global.get $left) (i32.const 1)))
+            (if (i32.eqz (global.get $left)) (then
+                (drop (call $act_on (global.get $stream)))
+                (drop (call $continue (i32.const 1))))))))"#;
+
+#[test]
+fn a_filter_may_hold_the_answer_that_says_that_the_upstream_is_late() {
+    let (port, upstream) = upstream(1, |_, mut stream| {
+        let _ = stream.read_to_end(&mut Vec::new());
+    });
+    let module = Some(LATE_ANSWER.to_owned());
+    let running = Small { module, route: "timeout: 0.1s", ..PLAIN }.start(port);
+    let answer = ask(front(&running), GET);
+    assert!(answer.starts_with("HTTP/1.1 504 "), "{answer}");
+    assert!(answer.ends_with("upstream request timeout"), "{answer}");
+    upstream.join().unwrap();
+    running.stop(Duration::from_secs(1));
+}
