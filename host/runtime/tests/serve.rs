@@ -401,3 +401,17 @@ fn a_filter_may_hold_the_answer_that_says_that_the_upstream_is_late() {
     upstream.join().unwrap();
     running.stop(Duration::from_secs(1));
 }
+
+#[test]
+fn a_silent_client_of_the_admin_interface_does_not_hold_up_the_end() {
+    let running = PLAIN.start(9);
+    let mut silent = connect(running.report().admin.unwrap());
+    silent.write_all(b"GET /ready HTTP/1.1\r\nhost: ").unwrap();
+    wait_for(&running, "cluster.up.upstream_rq_active", 0);
+    let (done, ended) = mpsc::channel();
+    std::thread::spawn(move || {
+        running.stop(Duration::ZERO);
+        done.send(()).unwrap();
+    });
+    ended.recv_timeout(PATIENCE).unwrap();
+}
