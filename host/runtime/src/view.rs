@@ -140,6 +140,12 @@ pub trait StreamView {
     fn close_stream(&self, direction: Direction) -> Result<(), Status>;
     /// Answers the caller after the callback, instead of an upstream.
     fn local_reply(&self, reply: LocalReply) -> Result<(), Status>;
+
+    /// The call-out that is asked of [`Services::http_call`] until [`StreamView::end_call`]
+    /// is this stream's; one without a stream is the root's.
+    fn begin_call(&self) {}
+    /// It is out, or refused.
+    fn end_call(&self) {}
 }
 
 /// An HTTP call-out that a module asks for.

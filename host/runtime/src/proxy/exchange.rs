@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::chain::Verdict;
 use super::fields::{self, Rewritten};
+use super::filters::Turn;
 use crate::view::{BodyKind, Declared, Direction, LocalReply, MapKind, Pairs, Status, StreamView};
 
 /// The exchange of one stream, shared by its chain and its views.
@@ -31,18 +32,35 @@ pub struct Exchange {
     pub facts: Facts,
     /// What `%RESPONSE_CODE_DETAILS%` shows.
     pub details: Vec<u8>,
+    /// The filter whose callback runs, and what it asks for.
+    running: Option<usize>,
     asked: Verdict,
+    /// What other callbacks ask for this stream, by filter.
+    late: BTreeMap<usize, Verdict>,
+    /// What waits at each filter while no callback of it runs.
+    parked: Vec<Parked>,
     /// Whether access loggers run: fields are there again, for reading.
     logging: bool,
 }
+
+/// Which maps of a message a filter can see.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Sight {
+    /// Its fields.
+    pub headers: bool,
+    /// Its trailers.
+    pub trailers: bool,
+}
+
+/// Of the request and of the response.
+pub(super) type Parked = [Sight; 2];
 
 /// One message.
 #[derive(Debug, Default)]
 struct Half {
     headers: Pairs,
     trailers: Pairs,
-    headers_here: bool,
-    trailers_here: bool,
+    sight: Sight,
     body: Option<Vec<u8>>,
 }
 
@@ -125,9 +143,26 @@ impl Exchange {
         self.logging = true;
     }
 
-    /// Takes what the callback that has just run asked for.
-    pub fn take_asked(&mut self) -> Verdict {
+    /// A callback of a filter begins.
+    pub fn enter(&mut self, filter: usize) {
+        self.running = Some(filter);
+    }
+
+    /// It has ended; what it asked for.
+    pub fn leave(&mut self) -> Verdict {
+        self.running = None;
         std::mem::take(&mut self.asked)
+    }
+
+    /// What others have asked for a filter of this stream since the last time.
+    pub fn take_late(&mut self, filter: usize) -> Verdict {
+        self.late.remove(&filter).unwrap_or_default()
+    }
+
+    /// Tells what waits at each filter, for callbacks that are not this stream's.
+    pub(super) fn park(&mut self, parked: impl Iterator<Item = Parked>) {
+        self.parked.clear();
+        self.parked.extend(parked);
     }
 
     /// Puts a local reply in place of the response's fields; gives its content.
@@ -156,12 +191,12 @@ impl Exchange {
         trailers: bool,
     ) {
         let half = self.half_mut(direction);
-        (half.headers_here, half.body, half.trailers_here) = (headers, body, trailers);
+        (half.sight, half.body) = (Sight { headers, trailers }, body);
     }
 
     pub(super) fn hide(&mut self, direction: Direction) -> Option<Vec<u8>> {
         let half = self.half_mut(direction);
-        (half.headers_here, half.trailers_here) = (false, false);
+        half.sight = Sight::default();
         half.body.take()
     }
 
@@ -179,24 +214,36 @@ impl Exchange {
         }
     }
 
+    /// What a filter sees of a message now.
+    fn sight(&self, direction: Direction, filter: Option<usize>) -> Sight {
+        match filter {
+            Some(filter) if self.running != Some(filter) => {
+                let parked = self.parked.get(filter).copied().unwrap_or_default();
+                parked[direction as usize]
+            }
+            _ => self.half(direction).sight,
+        }
+    }
+
     /// A map for reading.
-    fn map(&self, kind: MapKind) -> Result<&Pairs, Status> {
+    fn map(&self, kind: MapKind, filter: Option<usize>) -> Result<&Pairs, Status> {
         let (direction, is_trailers) = place(kind)?;
-        let half = self.half(direction);
-        match (is_trailers, half.headers_here, half.trailers_here, self.logging) {
-            (false, true, _, _) | (false, _, _, true) => Ok(&half.headers),
-            (true, _, true, _) | (true, _, _, true) => Ok(&half.trailers),
+        let (half, sight) = (self.half(direction), self.sight(direction, filter));
+        match is_trailers {
+            false if sight.headers || self.logging => Ok(&half.headers),
+            true if sight.trailers || self.logging => Ok(&half.trailers),
             _ => Err(Status::BadArgument),
         }
     }
 
     /// A map for changing.
-    fn map_mut(&mut self, kind: MapKind) -> Result<&mut Pairs, Status> {
+    fn map_mut(&mut self, kind: MapKind, filter: Option<usize>) -> Result<&mut Pairs, Status> {
         let (direction, is_trailers) = place(kind)?;
+        let sight = self.sight(direction, filter);
         let half = self.half_mut(direction);
-        match (is_trailers, half.headers_here, half.trailers_here) {
-            (false, true, _) => Ok(&mut half.headers),
-            (true, _, true) => Ok(&mut half.trailers),
+        match is_trailers {
+            false if sight.headers => Ok(&mut half.headers),
+            true if sight.trailers => Ok(&mut half.trailers),
             _ => Err(Status::BadArgument),
         }
     }
@@ -279,43 +326,82 @@ fn replace(pairs: &mut Pairs, name: &[u8], text: &[u8]) {
     }
 }
 
-/// A filter's view of an exchange.
-#[derive(Debug, Clone)]
-pub struct View(pub Shared);
+/// A filter's view of an exchange, or an access logger's.
+///
+/// A callback of another context may act on it too (`proxy_set_effective_context`): it sees
+/// the fields that wait at the filter, but no content, and what it asks for is done once the
+/// stream has been woken.
+#[derive(Clone)]
+pub struct View {
+    exchange: Shared,
+    seat: Option<(usize, Rc<dyn Turn>)>,
+}
+
+impl View {
+    /// The view of whoever is no filter.
+    pub fn new(exchange: Shared) -> Self {
+        Self { exchange, seat: None }
+    }
+
+    /// The view of a filter.
+    pub fn of(exchange: Shared, filter: usize, turn: Rc<dyn Turn>) -> Self {
+        Self { exchange, seat: Some((filter, turn)) }
+    }
+
+    fn filter(&self) -> Option<usize> {
+        self.seat.as_ref().map(|(filter, _)| *filter)
+    }
+
+    /// Notes what a callback asks for.
+    fn ask(&self, note: impl FnOnce(&mut Verdict)) {
+        let mut exchange = self.exchange.borrow_mut();
+        match &self.seat {
+            Some((filter, turn)) if exchange.running != Some(*filter) => {
+                let told = exchange.late.contains_key(filter);
+                note(exchange.late.entry(*filter).or_default());
+                drop(exchange);
+                if !told {
+                    turn.wake(*filter);
+                }
+            }
+            _ => note(&mut exchange.asked),
+        }
+    }
+}
 
 impl StreamView for View {
     fn pairs(&self, map: MapKind) -> Result<Pairs, Status> {
-        self.0.borrow().map(map).cloned()
+        self.exchange.borrow().map(map, self.filter()).cloned()
     }
 
     fn set_pairs(&self, map: MapKind, pairs: Pairs) -> Result<(), Status> {
-        *self.0.borrow_mut().map_mut(map)? = pairs;
+        *self.exchange.borrow_mut().map_mut(map, self.filter())? = pairs;
         Ok(())
     }
 
     fn value(&self, map: MapKind, name: &[u8]) -> Result<Option<Vec<u8>>, Status> {
-        Ok(value(self.0.borrow().map(map)?, name))
+        Ok(value(self.exchange.borrow().map(map, self.filter())?, name))
     }
 
     fn add(&self, map: MapKind, name: &[u8], value: &[u8]) -> Result<(), Status> {
         let line = (name.to_ascii_lowercase(), value.to_vec());
-        self.0.borrow_mut().map_mut(map)?.push(line);
+        self.exchange.borrow_mut().map_mut(map, self.filter())?.push(line);
         Ok(())
     }
 
     fn replace(&self, map: MapKind, name: &[u8], value: &[u8]) -> Result<(), Status> {
-        replace(self.0.borrow_mut().map_mut(map)?, name, value);
+        replace(self.exchange.borrow_mut().map_mut(map, self.filter())?, name, value);
         Ok(())
     }
 
     fn remove(&self, map: MapKind, name: &[u8]) -> Result<(), Status> {
         let name = name.to_ascii_lowercase();
-        self.0.borrow_mut().map_mut(map)?.retain(|(have, _)| *have != name);
+        self.exchange.borrow_mut().map_mut(map, self.filter())?.retain(|(have, _)| *have != name);
         Ok(())
     }
 
     fn body(&self, body: BodyKind, start: usize, length: usize) -> Result<Vec<u8>, Status> {
-        let mut exchange = self.0.borrow_mut();
+        let mut exchange = self.exchange.borrow_mut();
         let buffer = exchange.buffer(body)?;
         let start = start.min(buffer.len());
         let end = start.saturating_add(length).min(buffer.len());
@@ -329,7 +415,7 @@ impl StreamView for View {
         length: usize,
         bytes: &[u8],
     ) -> Result<(), Status> {
-        let mut exchange = self.0.borrow_mut();
+        let mut exchange = self.exchange.borrow_mut();
         let buffer = exchange.buffer(body)?;
         match (start, length) {
             (0, 0) => drop(buffer.splice(..0, bytes.iter().copied())),
@@ -344,12 +430,12 @@ impl StreamView for View {
         if path == [b"filter_state".as_slice()] {
             return Err(Status::SerializationFailure);
         }
-        self.0.borrow().property(path).ok_or(Status::NotFound)
+        self.exchange.borrow().property(path).ok_or(Status::NotFound)
     }
 
     fn set_property(&self, path: &[u8], value: &[u8], declared: Declared) -> Result<(), Status> {
         let key = [b"wasm.", path].concat();
-        let mut exchange = self.0.borrow_mut();
+        let mut exchange = self.exchange.borrow_mut();
         if exchange.state.get(&key).is_some_and(|(_, declared)| declared.readonly) {
             return Err(Status::BadArgument);
         }
@@ -358,22 +444,35 @@ impl StreamView for View {
     }
 
     fn continue_stream(&self, direction: Direction) -> Result<(), Status> {
-        let asked = &mut self.0.borrow_mut().asked;
-        match direction {
+        self.ask(|asked| match direction {
             Direction::Request => asked.continue_request = true,
             Direction::Response => asked.continue_response = true,
-        }
+        });
         Ok(())
     }
 
     fn close_stream(&self, _: Direction) -> Result<(), Status> {
-        self.0.borrow_mut().asked.close = true;
+        self.ask(|asked| asked.close = true);
         Ok(())
     }
 
     fn local_reply(&self, reply: LocalReply) -> Result<(), Status> {
         // The first stands, as in Envoy.
-        self.0.borrow_mut().asked.reply.get_or_insert(reply);
+        self.ask(|asked| {
+            asked.reply.get_or_insert(reply);
+        });
         Ok(())
+    }
+
+    fn begin_call(&self) {
+        if let Some((filter, turn)) = &self.seat {
+            turn.begin(*filter);
+        }
+    }
+
+    fn end_call(&self) {
+        if let Some((_, turn)) = &self.seat {
+            turn.end();
+        }
     }
 }

@@ -36,8 +36,11 @@ pub enum Failure {
         /// Whether the request had come whole.
         whole: bool,
     },
-    /// The request had not come whole within `request_timeout`.
-    RequestTimeout,
+    /// The request had not come whole and passed the filters within `request_timeout`.
+    RequestTimeout {
+        /// Whether the request had come whole.
+        whole: bool,
+    },
     /// The request's fields had not come within `request_headers_timeout`.
     HeaderTimeout,
     /// The stream was as old as `max_stream_duration` allows.
@@ -71,8 +74,8 @@ impl Failure {
             Self::StreamIdle { whole } => {
                 (late(whole), "stream_idle_timeout", "stream timeout", Flags::SI)
             }
-            Self::RequestTimeout => {
-                (408, "request_overall_timeout", "request timeout", Flags::NONE)
+            Self::RequestTimeout { whole } => {
+                (late(whole), "request_overall_timeout", "request timeout", Flags::NONE)
             }
             Self::HeaderTimeout => {
                 (408, "request_header_timeout", "request header timeout", Flags::NONE)
@@ -217,7 +220,8 @@ mod tests {
         (Failure::NoRoute, 404, "route_not_found", "", "NR", 256),
         (Failure::StreamIdle { whole: true }, 504, "stream_idle_timeout", "stream timeout", "SI", 65_536),
         (Failure::StreamIdle { whole: false }, 408, "stream_idle_timeout", "stream timeout", "SI", 65_536),
-        (Failure::RequestTimeout, 408, "request_overall_timeout", "request timeout", "-", 0),
+        (Failure::RequestTimeout { whole: true }, 504, "request_overall_timeout", "request timeout", "-", 0),
+        (Failure::RequestTimeout { whole: false }, 408, "request_overall_timeout", "request timeout", "-", 0),
         (Failure::HeaderTimeout, 408, "request_header_timeout", "request header timeout", "-", 0),
         (Failure::MaxDuration { whole: true }, 504, "max_duration_timeout", "downstream duration timeout", "-", 0),
         (Failure::MaxDuration { whole: false }, 408, "max_duration_timeout", "downstream duration timeout", "-", 0),

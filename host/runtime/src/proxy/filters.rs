@@ -50,19 +50,22 @@ pub struct Target {
     pub timeout: Option<Duration>,
 }
 
-/// Told which filter's callback begins and ends, so that the answer to a call-out which it
-/// starts finds its way back to the stream.
+/// The way back to a stream, for what happens while none of its callbacks runs.
 pub trait Turn {
-    /// A callback of a filter begins.
+    /// A call-out of a filter begins: its answer is for the stream.
     fn begin(&self, filter: usize);
-    /// It has ended.
+    /// The call-out has begun, or not.
     fn end(&self);
+    /// Somebody else's callback has asked for something at a filter of the stream, which
+    /// [`Filters::asked`] tells.
+    fn wake(&self, filter: usize);
 }
 
-/// Nobody waits for call-outs.
+/// Nobody waits.
 impl Turn for () {
     fn begin(&self, _: usize) {}
     fn end(&self) {}
+    fn wake(&self, _: usize) {}
 }
 
 /// The filters of one stream.
@@ -124,16 +127,17 @@ impl Filters {
         let context = match member.context {
             Some(context) if machine.lives(context.life) => Ok(context),
             Some(_) => return failure(),
-            None => machine
-                .stream(member.place.plugin, Rc::new(View(self.exchange.clone())), now)
-                .map(|(stream, life)| Context { stream, life }),
+            None => {
+                let view = View::of(self.exchange.clone(), filter, Rc::clone(&self.turn));
+                let made = machine.stream(member.place.plugin, Rc::new(view), now);
+                made.map(|(stream, life)| Context { stream, life })
+            }
         };
         let Ok(context) = context else { return failure() };
         member.context = Some(context);
-        self.turn.begin(filter);
+        self.exchange.borrow_mut().enter(filter);
         let action = machine.call(|vm| callback(vm, context.stream));
-        self.turn.end();
-        let asked = self.exchange.borrow_mut().take_asked();
+        let asked = self.exchange.borrow_mut().leave();
         match action {
             Ok(action) => Verdict { pause: action == Action::Pause, ..asked },
             Err(_) => failure(),
@@ -143,6 +147,16 @@ impl Filters {
     /// The answer to a call-out of a filter, with [`Chain::meanwhile`](super::chain::Chain::meanwhile).
     pub fn answer(&mut self, filter: usize, token: u32, answer: CallAnswer) -> Verdict {
         self.run(filter, |vm, _| vm.http_call_response(token, answer).map(|_| Action::Continue))
+    }
+
+    /// What callbacks of other contexts have asked for, after [`Turn::wake`], with
+    /// [`Chain::meanwhile`](super::chain::Chain::meanwhile).
+    pub fn asked(&mut self, filter: usize) -> Verdict {
+        let asked = self.exchange.borrow_mut().take_late(filter);
+        let member = self.members.get(filter);
+        let lives = member
+            .and_then(|member| Some(member.place.machine.borrow().lives(member.context?.life)));
+        if lives == Some(true) { asked } else { failure() }
     }
 
     /// `on_log` of the listener's filters, then the loggers, then the end of every context.
@@ -162,7 +176,7 @@ impl Filters {
     }
 
     fn log(&self) {
-        let view = Rc::new(View(self.exchange.clone()));
+        let view = Rc::new(View::new(self.exchange.clone()));
         for (wanted, place) in &self.site.loggers {
             let field = |name: &str| self.exchange.borrow().request_field(name.as_bytes());
             if wanted.as_ref().is_some_and(|wanted| !route::holds(wanted, field)) {

@@ -5,6 +5,7 @@
 
 use std::net::TcpListener as Socket;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Query, State};
@@ -13,9 +14,15 @@ use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::time::sleep;
 
 use super::process::Process;
 use super::{Bound, stats};
+
+/// Time for answers that are on their way when the gateway ends; a client that is silent in
+/// the middle of its request does not hold it up.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// What the handlers share.
 #[derive(Clone)]
@@ -32,9 +39,19 @@ pub(super) fn run(socket: Socket, process: Arc<Process>, listeners: Vec<Bound>) 
     let router = router(Shared { process, listeners: Arc::new(listeners) });
     runtime.block_on(async move {
         let Ok(listener) = TcpListener::from_std(socket) else { return };
+        let (sender, over) = oneshot::channel::<()>();
         let served = axum::serve(listener, router);
-        let _ = served.with_graceful_shutdown(async move { ends.over.notified().await }).await;
+        let served = served.with_graceful_shutdown(async move { drop(over.await) });
+        tokio::select! {
+            _ = served => {}
+            () = async {
+                ends.over.notified().await;
+                drop(sender);
+                sleep(LAST_ANSWERS).await;
+            } => {}
+        }
     });
+    runtime.shutdown_background();
 }
 
 fn router(shared: Shared) -> Router {

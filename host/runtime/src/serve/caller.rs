@@ -46,7 +46,7 @@ impl<'c> Caller<'c> {
 
     /// What happens next; content is read only if `reading`.
     pub fn poll(&mut self, cx: &mut Context<'_>, reading: bool) -> Poll<FromCaller> {
-        if !self.conn.output.is_empty() {
+        if self.conn.is_writing() {
             match self.conn.poll_drain(cx) {
                 Poll::Ready(Ok(())) => return Poll::Ready(FromCaller::Progress),
                 Poll::Ready(Err(_)) => return Poll::Ready(FromCaller::Gone),

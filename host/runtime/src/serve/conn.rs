@@ -4,14 +4,16 @@
 //! before somebody wants it, so a peer that sends faster than is taken waits in its own
 //! socket.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tokio_rustls::TlsStream;
 
 /// Bytes that are asked of the system at once.
@@ -24,19 +26,33 @@ pub(super) enum Transport {
 }
 
 /// A connection.
-pub(super) struct Conn {
-    transport: Transport,
+pub(super) struct Conn<T = Transport> {
+    transport: T,
     /// Read and not yet taken.
     pub input: BytesMut,
     /// To be written.
     pub output: BytesMut,
+    /// The transport has taken bytes that it may still hold, as TLS does.
+    unflushed: bool,
     /// The peer sends no more.
     pub eof: bool,
 }
 
-impl Conn {
-    pub fn new(transport: Transport) -> Self {
-        Self { transport, input: BytesMut::new(), output: BytesMut::new(), eof: false }
+impl<T: AsyncRead + AsyncWrite + Unpin> Conn<T> {
+    pub fn new(transport: T) -> Self {
+        let (input, output) = (BytesMut::new(), BytesMut::new());
+        Self { transport, input, output, unflushed: false, eof: false }
+    }
+
+    /// Whether bytes have yet to leave, here or in the transport.
+    pub fn is_writing(&self) -> bool {
+        !self.output.is_empty() || self.unflushed
+    }
+
+    /// Gives up what has not left.
+    pub fn stop_writing(&mut self) {
+        self.output.clear();
+        self.unflushed = false;
     }
 
     /// Ready when more has been read, or the peer has ended.
@@ -52,28 +68,49 @@ impl Conn {
 
     /// Ready when everything has been written.
     pub fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.output.has_remaining() {
-            let written = ready!(Pin::new(&mut self.transport).poll_write(cx, &self.output))?;
-            if written == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            self.output.advance(written);
+        while !self.output.is_empty() {
+            ready!(self.poll_write(cx))?;
         }
-        Pin::new(&mut self.transport).poll_flush(cx)
+        ready!(Pin::new(&mut self.transport).poll_flush(cx))?;
+        self.unflushed = false;
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let written = ready!(Pin::new(&mut self.transport).poll_write(cx, &self.output))?;
+        if written == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        self.output.advance(written);
+        self.unflushed = true;
+        Poll::Ready(Ok(()))
     }
 
     /// Whether an idle connection can be used: open, and without a byte that nobody asked for.
     pub fn is_quiet(&mut self) -> bool {
+        if !self.input.is_empty() || self.eof || self.is_writing() {
+            return false;
+        }
         let mut context = Context::from_waker(std::task::Waker::noop());
-        self.input.is_empty() && !self.eof && self.poll_fill(&mut context).is_pending()
+        // A task that has had its share of events is told that nothing has come.
+        let filling = tokio::task::unconstrained(poll_fn(|cx| self.poll_fill(cx)));
+        pin!(filling).poll(&mut context).is_pending()
     }
 
     pub async fn fill(&mut self) -> io::Result<()> {
-        std::future::poll_fn(|cx| self.poll_fill(cx)).await
+        poll_fn(|cx| self.poll_fill(cx)).await
     }
 
     pub async fn drain(&mut self) -> io::Result<()> {
-        std::future::poll_fn(|cx| self.poll_drain(cx)).await
+        poll_fn(|cx| self.poll_drain(cx)).await
+    }
+
+    /// The same for a peer that may be slow: `patience` is for each step, not for the whole.
+    pub async fn drain_slowly(&mut self, patience: Duration) -> io::Result<()> {
+        while !self.output.is_empty() {
+            timeout(patience, poll_fn(|cx| self.poll_write(cx))).await??;
+        }
+        timeout(patience, self.drain()).await?
     }
 
     /// Ends our side after what is written.
@@ -120,5 +157,67 @@ impl AsyncWrite for Transport {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes everything, and is not ready to send it on the first time.
+    #[derive(Default)]
+    struct Holding {
+        refused: bool,
+        taken: Vec<u8>,
+        sent: Vec<u8>,
+    }
+
+    impl AsyncRead for Holding {
+        fn poll_read(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    impl AsyncWrite for Holding {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            self.get_mut().taken.extend_from_slice(bytes);
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            let it = self.get_mut();
+            if !std::mem::replace(&mut it.refused, true) {
+                return Poll::Pending;
+            }
+            it.sent.append(&mut it.taken);
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[test]
+    fn what_tls_holds_back_is_still_to_be_written() {
+        let mut conn = Conn::new(Holding::default());
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        conn.output.extend_from_slice(b"event");
+        assert!(conn.poll_drain(&mut context).is_pending());
+        assert!(conn.output.is_empty());
+        assert!(conn.is_writing());
+        assert!(!conn.is_quiet());
+        assert!(conn.poll_drain(&mut context).is_ready());
+        assert_eq!(conn.transport.sent, b"event");
+        assert!(!conn.is_writing());
+        assert!(conn.is_quiet());
     }
 }

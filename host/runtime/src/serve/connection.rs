@@ -17,7 +17,7 @@ use super::desk::Desk;
 use super::log::Lines;
 use super::process::ListenerCounts;
 use super::stream::{Arrived, Left, Stream, malformed_reply};
-use crate::config::Http;
+use crate::config::{Http, Timers};
 use crate::http1::{
     Decoder, Framing, Limits, Malformed, RequestHead, Version, request_framing, request_head,
 };
@@ -61,6 +61,8 @@ impl Listening {
 
 /// Time for a last answer to leave, and for a caller to read it.
 const LINGER: Duration = Duration::from_secs(1);
+/// Far enough for a timer that is off.
+const FAR: Duration = Duration::from_secs(365 * 86_400);
 /// Bytes that are read and dropped then.
 const MOST_DROPPED: usize = 256 * 1024;
 
@@ -69,8 +71,10 @@ enum Next {
     Request(RequestHead),
     Malformed(Malformed),
     /// The fields took too long.
-    Late,
-    /// Nothing, or not enough to answer.
+    Late(Failure),
+    /// The caller has left in the middle of the fields.
+    Gone,
+    /// Nothing came.
     Over,
 }
 
@@ -87,7 +91,8 @@ pub(super) async fn serve(desk: Rc<Desk>, listening: Rc<Listening>, mut conn: Co
             Next::Over => return,
             Next::Request(head) => accept(&listening, head, &peer),
             Next::Malformed(malformed) => refuse(malformed, &peer),
-            Next::Late => late(&peer),
+            Next::Late(failure) => answer(&peer, failure.reply(), failure.flags()),
+            Next::Gone => gone(&peer),
         };
         listening.counts.rq_total.fetch_add(1, Relaxed);
         let decoder = Decoder::new(arrived.framing, &listening.limits());
@@ -95,10 +100,10 @@ pub(super) async fn serve(desk: Rc<Desk>, listening: Rc<Listening>, mut conn: Co
         let stream = Stream::new(&desk, &listening, caller, &mut arrived.stream);
         let left = stream.run(&mut arrived.stream).await;
         let patience = listening.http.timers.stream_idle.unwrap_or(Duration::from_secs(300));
-        let written = timeout(patience, conn.drain()).await;
+        let written = conn.drain_slowly(patience).await;
         match (left, written) {
-            (Left::Ready, Ok(Ok(()))) => {}
-            (Left::Last, Ok(Ok(()))) => return linger(conn).await,
+            (Left::Ready, Ok(())) => {}
+            (Left::Last, Ok(())) => return linger(conn).await,
             _ => return,
         }
     }
@@ -129,6 +134,7 @@ fn accept(listening: &Listening, head: RequestHead, peer: &Peer) -> First {
         Ok(accepted) => Arrived {
             request: accepted.pairs,
             refused: None,
+            gone: false,
             flags: Flags::NONE,
             has_content: framing != Framing::None,
             expects: accepted.expects_continue,
@@ -138,6 +144,7 @@ fn accept(listening: &Listening, head: RequestHead, peer: &Peer) -> First {
         Err(refusal) => Arrived {
             request: refusal.seen,
             refused: Some(refusal.reply),
+            gone: false,
             flags: refusal.flags,
             has_content: framing != Framing::None,
             expects: false,
@@ -153,14 +160,19 @@ fn refuse(malformed: Malformed, peer: &Peer) -> First {
     answer(peer, malformed_reply(malformed), Flags::DPE)
 }
 
-fn late(peer: &Peer) -> First {
-    answer(peer, Failure::HeaderTimeout.reply(), Failure::HeaderTimeout.flags())
+fn answer(peer: &Peer, reply: LocalReply, flags: Flags) -> First {
+    unread(peer, Some(reply), flags)
 }
 
-fn answer(peer: &Peer, reply: LocalReply, flags: Flags) -> First {
+fn gone(peer: &Peer) -> First {
+    unread(peer, None, Flags::NONE)
+}
+
+fn unread(peer: &Peer, refused: Option<LocalReply>, flags: Flags) -> First {
     let stream = Arrived {
         request: Vec::new(),
-        refused: Some(reply),
+        gone: refused.is_none(),
+        refused,
         flags,
         has_content: false,
         expects: false,
@@ -173,34 +185,46 @@ fn answer(peer: &Peer, reply: LocalReply, flags: Flags) -> First {
 async fn next(desk: &Desk, listening: &Listening, conn: &mut Conn) -> Next {
     let timers = &listening.http.timers;
     let limits = listening.limits();
-    let far = Duration::from_secs(365 * 86_400);
-    let idle = Instant::now() + timers.idle.unwrap_or(far);
-    let mut deadline = idle;
-    let mut begun = false;
+    let idle = Instant::now() + timers.idle.unwrap_or(FAR);
+    let mut begun: Option<(Instant, Failure)> = None;
     loop {
         match request_head(&mut conn.input, &limits) {
             Ok(Some(head)) => return Next::Request(head),
             Err(malformed) => return Next::Malformed(malformed),
             Ok(None) => {}
         }
-        if !begun && !conn.input.is_empty() {
-            begun = true;
-            let time = timers.request_headers.or(timers.request).unwrap_or(far);
-            deadline = Instant::now() + time;
+        if begun.is_none() && !conn.input.is_empty() {
+            let (time, failure) = time_for_fields(timers);
+            begun = Some((Instant::now() + time, failure));
         }
         if conn.eof {
-            return Next::Over;
+            return if begun.is_some() { Next::Gone } else { Next::Over };
         }
+        let deadline = begun.map_or(idle, |(deadline, _)| deadline);
         let filled = tokio::select! {
             filled = timeout_at(deadline, conn.fill()) => filled,
-            _ = desk.drains(), if !begun => return Next::Over,
+            _ = desk.drains(), if begun.is_none() => return Next::Over,
         };
-        match filled {
-            Ok(Ok(())) => {}
-            Err(_) if begun => return Next::Late,
-            Ok(Err(_)) | Err(_) => return Next::Over,
+        match (filled, begun) {
+            (Ok(Ok(())), _) => {}
+            (Err(_), Some((_, failure))) => return Next::Late(failure),
+            (Ok(Err(_)), Some(_)) => return Next::Gone,
+            (_, None) => return Next::Over,
         }
     }
+}
+
+/// Time from the first byte of a request to the end of its fields, and what is said then.
+/// Each timer that runs for a stream runs here too.
+fn time_for_fields(timers: &Timers) -> (Duration, Failure) {
+    let all = [
+        (timers.request_headers, Failure::HeaderTimeout),
+        (timers.request, Failure::RequestTimeout { whole: false }),
+        (timers.stream_idle, Failure::StreamIdle { whole: false }),
+        (timers.stream, Failure::MaxDuration { whole: false }),
+    ];
+    let on = all.into_iter().filter_map(|(time, failure)| Some((time?, failure)));
+    on.min_by_key(|(time, _)| *time).unwrap_or((FAR, Failure::HeaderTimeout))
 }
 
 /// A caller that still sends would lose the answer if the connection were closed at once.

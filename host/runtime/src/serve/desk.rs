@@ -23,11 +23,12 @@ use crate::proxy::filters::Turn;
 use crate::proxy::machine::Machine;
 use crate::view::{CallAnswer, CallOut, Level, MetricId, MetricKind, Reload, Services, Status};
 
-/// The answer to a call-out, on its way to a stream.
-pub(super) struct Called {
-    pub filter: usize,
-    pub token: u32,
-    pub answer: CallAnswer,
+/// What happens to a filter of a stream while none of the stream's callbacks runs.
+pub(super) enum Note {
+    /// A call-out is answered.
+    Called { filter: usize, token: u32, answer: CallAnswer },
+    /// A callback of another context has asked for something.
+    Asked { filter: usize },
 }
 
 /// A worker's own.
@@ -37,8 +38,8 @@ pub(super) struct Desk {
     /// Once they have started.
     pub machines: RefCell<Vec<Rc<RefCell<Machine>>>>,
     started: Instant,
-    /// The stream whose filter runs.
-    asking: RefCell<Option<(UnboundedSender<Called>, usize)>>,
+    /// The stream whose filter starts a call-out.
+    asking: RefCell<Option<(UnboundedSender<Note>, usize)>>,
     ticks: RefCell<HashMap<(usize, u32), AbortHandle>>,
     calls: Cell<usize>,
     pub calls_done: Notify,
@@ -125,7 +126,7 @@ impl Desk {
             let answer = call::ask(admitted, call).await;
             match asking {
                 // Its stream may be gone: then nobody waits.
-                Some((stream, filter)) => drop(stream.send(Called { filter, token, answer })),
+                Some((stream, filter)) => drop(stream.send(Note::Called { filter, token, answer })),
                 None => desk.deliver(machine, token, answer),
             }
             desk.calls.set(desk.calls.get() - 1);
@@ -170,16 +171,21 @@ impl Desk {
 /// The place of one stream at the desk of its worker.
 pub(super) struct Ticket {
     pub desk: Rc<Desk>,
-    pub answers: UnboundedSender<Called>,
+    pub notes: UnboundedSender<Note>,
 }
 
 impl Turn for Ticket {
     fn begin(&self, filter: usize) {
-        *self.desk.asking.borrow_mut() = Some((self.answers.clone(), filter));
+        *self.desk.asking.borrow_mut() = Some((self.notes.clone(), filter));
     }
 
     fn end(&self) {
         *self.desk.asking.borrow_mut() = None;
+    }
+
+    fn wake(&self, filter: usize) {
+        // The stream may be at its end.
+        let _ = self.notes.send(Note::Asked { filter });
     }
 }
 

@@ -14,7 +14,7 @@ use bytes::BytesMut;
 use super::conn::Conn;
 use super::upstream::{Admitted, Lease};
 use crate::http1::{
-    Decoder, Encoder, Framing, Limits, Piece, ResponseHead, Unsendable, keeps_alive,
+    Decoder, Encoder, Framing, Limits, Malformed, Piece, ResponseHead, Unsendable, keeps_alive,
     response_framing, response_head,
 };
 use crate::proxy::failure::Failure;
@@ -127,7 +127,7 @@ impl Forward {
         }
         let Stage::Open(lease) = &mut self.stage else { return Poll::Pending };
         let Some(conn) = lease.conn() else { return Poll::Pending };
-        if !conn.output.is_empty() {
+        if conn.is_writing() {
             match conn.poll_drain(cx) {
                 Poll::Ready(Ok(())) => return Poll::Ready(FromUpstream::Progress),
                 // It may have answered before it closed.
@@ -140,9 +140,9 @@ impl Forward {
 
     /// Gives the connection back if it can be used again, and closes it if not.
     pub fn settle(self) {
-        let Stage::Open(mut lease) = self.stage else { return };
+        let Stage::Open(lease) = self.stage else { return };
         let whole = self.encoder.is_done() && self.answer.is_done() && self.answer.keep;
-        if whole && lease.conn().is_some_and(|conn| conn.output.is_empty()) {
+        if whole {
             lease.release();
         }
     }
@@ -164,7 +164,7 @@ impl Answer {
     }
 
     fn give_up_writing(&mut self, conn: &mut Conn) {
-        conn.output.clear();
+        conn.stop_writing();
         self.keep = false;
     }
 
@@ -193,15 +193,22 @@ impl Answer {
                 Ok(piece) => piece.map(FromUpstream::Piece),
                 Err(_) => Some(broken),
             },
-            None => match response_head(&mut conn.input, &self.limits) {
-                Ok(None) => None,
-                // Interim answers are passed over; nobody asked for another protocol.
-                Ok(Some(head)) if (100..200).contains(&head.status) && head.status != 101 => {
-                    self.read(conn)
-                }
-                Ok(Some(head)) if head.status != 101 => self.begin(head),
-                Ok(Some(_)) | Err(_) => Some(broken),
+            None => match self.head(conn) {
+                Ok(head) => head.and_then(|head| self.begin(head)),
+                Err(_) => Some(broken),
             },
+        }
+    }
+
+    /// The final answer's head; interim ones are passed over (RFC 9110, 15.2).
+    fn head(&self, conn: &mut Conn) -> Result<Option<ResponseHead>, Malformed> {
+        loop {
+            match response_head(&mut conn.input, &self.limits)? {
+                // Nobody asked for another protocol.
+                Some(head) if head.status == 101 => return Err(Malformed::Syntax),
+                Some(head) if head.status < 200 => {}
+                other => return Ok(other),
+            }
         }
     }
 

@@ -16,7 +16,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::caller::{Caller, FromCaller};
 use super::connection::Listening;
-use super::desk::{Called, Desk, Ticket};
+use super::desk::{Desk, Note, Ticket};
 use super::facts;
 use super::forward::{Forward, FromUpstream};
 use super::process::{Counted, ListenerCounts};
@@ -39,6 +39,8 @@ pub(super) struct Arrived {
     pub request: Pairs,
     /// Instead of serving it.
     pub refused: Option<LocalReply>,
+    /// The caller has left in the middle of the fields.
+    pub gone: bool,
     /// Flags of the access log from the start.
     pub flags: Flags,
     /// Whether content follows.
@@ -62,7 +64,7 @@ pub(super) enum Left {
 }
 
 enum Event {
-    Called(Called),
+    Note(Note),
     Caller(FromCaller),
     Upstream(FromUpstream),
     Timer(Timer),
@@ -77,7 +79,7 @@ pub(super) struct Stream<'c> {
     exchange: Shared,
     caller: Caller<'c>,
     forward: Option<Forward>,
-    calls: UnboundedReceiver<Called>,
+    notes: UnboundedReceiver<Note>,
     timers: Timers,
     flags: Flags,
     keep: bool,
@@ -106,8 +108,8 @@ impl<'c> Stream<'c> {
         let began = (Instant::now(), SystemTime::now());
         facts::at_start(&mut exchange, &listening.chain, began.1);
         let exchange = Rc::new(RefCell::new(exchange));
-        let (answers, calls) = unbounded_channel();
-        let ticket = Rc::new(Ticket { desk: Rc::clone(desk), answers });
+        let (sender, notes) = unbounded_channel();
+        let ticket = Rc::new(Ticket { desk: Rc::clone(desk), notes: sender });
         let site = Rc::clone(&listening.site);
         let filters = Filters::new(site, Rc::clone(&exchange), ticket, desk.now());
         let chain = Chain::new(Rc::clone(&exchange), &filters.slots());
@@ -120,7 +122,7 @@ impl<'c> Stream<'c> {
             exchange,
             caller,
             forward: None,
-            calls,
+            notes,
             timers: Timers::start(&listening.http.timers),
             flags: arrived.flags,
             keep: arrived.keep,
@@ -140,6 +142,7 @@ impl<'c> Stream<'c> {
             Some(reply) => {
                 self.chain.expire(&mut self.filters, reply);
             }
+            None if arrived.gone => self.abandon(CALLER_GONE),
             None => self.begin(arrived),
         }
         self.write();
@@ -163,8 +166,8 @@ impl<'c> Stream<'c> {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
-        if let Poll::Ready(Some(called)) = self.calls.poll_recv(cx) {
-            return Poll::Ready(Event::Called(called));
+        if let Poll::Ready(Some(note)) = self.notes.poll_recv(cx) {
+            return Poll::Ready(Event::Note(note));
         }
         let backlog = self.forward.as_mut().map_or(0, Forward::backlog);
         let reading = self.chain.wants(Direction::Request) && backlog < HIGH;
@@ -182,10 +185,13 @@ impl<'c> Stream<'c> {
 
     fn take(&mut self, event: Event) {
         match event {
-            Event::Called(Called { filter, token, answer }) => {
+            Event::Note(Note::Called { filter, token, answer }) => {
                 self.chain.meanwhile(&mut self.filters, filter, |filters| {
                     filters.answer(filter, token, answer)
                 });
+            }
+            Event::Note(Note::Asked { filter }) => {
+                self.chain.meanwhile(&mut self.filters, filter, |it| it.asked(filter));
             }
             Event::Caller(came) => self.from_caller(came),
             Event::Upstream(came) => self.from_upstream(came),
@@ -233,7 +239,6 @@ impl<'c> Stream<'c> {
     }
 
     fn came_whole(&mut self) {
-        self.timers.request_came();
         self.request_came = true;
         self.time_upstream();
     }
@@ -280,6 +285,7 @@ impl<'c> Stream<'c> {
     }
 
     fn fail(&mut self, failure: Failure) {
+        self.timers.route(None);
         self.flags = self.flags | failure.flags();
         self.forward = None;
         if self.caller.status.is_some() {
@@ -298,7 +304,7 @@ impl<'c> Stream<'c> {
                 return self.fail(Failure::Timeout);
             }
             Timer::Idle => Failure::StreamIdle { whole },
-            Timer::Request => Failure::RequestTimeout,
+            Timer::Request => Failure::RequestTimeout { whole },
             Timer::Stream => Failure::MaxDuration { whole },
         };
         self.keep = false;
@@ -311,6 +317,7 @@ impl<'c> Stream<'c> {
 
     /// Writes what has left the chain.
     fn write(&mut self) {
+        self.chain.park();
         while let Some(output) = self.chain.poll() {
             if self.replaced {
                 continue;
@@ -325,6 +332,9 @@ impl<'c> Stream<'c> {
     }
 
     fn write_one(&mut self, output: Output) -> Result<(), Unsendable> {
+        if output.ends_request() || matches!(output, Output::Headers(Direction::Response, ..)) {
+            self.timers.request_left();
+        }
         match output {
             Output::Headers(Direction::Request, pairs, end) => self.forward(&pairs, end),
             Output::Body(Direction::Request, bytes, end) => match &mut self.forward {
@@ -341,6 +351,7 @@ impl<'c> Stream<'c> {
                 self.caller.trailers(&fields::trailers_leave(&pairs))
             }
             Output::CancelUpstream => {
+                self.timers.route(None);
                 self.forward = None;
                 Ok(())
             }
@@ -399,7 +410,10 @@ impl<'c> Stream<'c> {
             line("content-type", "text/plain".to_owned()),
         ];
         self.replaced = true;
-        self.exchange.borrow_mut().details = reply.details.clone();
+        let mut exchange = self.exchange.borrow_mut();
+        exchange.details = reply.details.clone();
+        exchange.set_headers(Direction::Response, pairs.clone());
+        drop(exchange);
         self.chain.abandon();
         let end = reply.body.is_empty() || leaving.head;
         let leaving = Leaving { end, ..*leaving };
@@ -452,7 +466,8 @@ impl<'c> Stream<'c> {
 /// A gateway that ends while a stream runs still tells filters and loggers of it.
 impl Drop for Stream<'_> {
     fn drop(&mut self) {
-        if !self.ended {
+        // A second panic would end the process, and every other stream with it.
+        if !self.ended && !std::thread::panicking() {
             self.abandon("downstream_local_disconnect");
             self.end();
         }

@@ -16,7 +16,7 @@ use crate::config::Timers as Settings;
 pub(super) enum Timer {
     /// Nothing has moved (`stream_idle_timeout`).
     Idle,
-    /// The request took too long to arrive (`request_timeout`).
+    /// The request took too long to arrive and pass the filters (`request_timeout`).
     Request,
     /// The stream took too long (`max_stream_duration`).
     Stream,
@@ -48,6 +48,17 @@ impl Deadlines {
 
     fn moved(&mut self, now: Instant) {
         self.idle = self.idle_time.map(|time| now + time);
+    }
+
+    /// One has run out, and starts anew or ends: filters may take their time with what is
+    /// answered then. Nothing outlives `max_stream_duration`.
+    fn fired(&mut self, timer: Timer, now: Instant) {
+        match timer {
+            Timer::Idle => self.moved(now),
+            Timer::Request => self.request = None,
+            Timer::Route => self.route = None,
+            Timer::Stream => {}
+        }
     }
 
     /// The one that runs out first.
@@ -86,8 +97,8 @@ impl Timers {
         self.deadlines.moved(Instant::now());
     }
 
-    /// The request has come whole.
-    pub fn request_came(&mut self) {
+    /// The request has left the filters whole, or is being answered.
+    pub fn request_left(&mut self) {
         self.deadlines.request = None;
     }
 
@@ -110,7 +121,10 @@ impl Timers {
             ready!(self.sleep.as_mut().poll(cx));
             let now = Instant::now();
             match self.deadlines.earliest() {
-                Some((timer, due)) if due <= now => return Poll::Ready(timer),
+                Some((timer, due)) if due <= now => {
+                    self.deadlines.fired(timer, now);
+                    return Poll::Ready(timer);
+                }
                 Some((_, due)) => self.sleep.as_mut().reset(due),
                 None => self.sleep.as_mut().reset(now + NEVER),
             }
@@ -152,6 +166,22 @@ mod tests {
         let mut deadlines = deadlines(now);
         deadlines.request = None;
         deadlines.moved(now + SECOND * 9);
+        assert_eq!(deadlines.earliest(), Some((Timer::Stream, now + SECOND * 10)));
+    }
+
+    #[test]
+    fn a_reply_to_a_timer_that_ran_out_has_time_to_pass_the_filters() {
+        let now = Instant::now();
+        let mut deadlines = deadlines(now);
+        deadlines.route = Some(now + SECOND);
+        deadlines.fired(Timer::Route, now + SECOND);
+        assert_eq!(deadlines.earliest(), Some((Timer::Idle, now + SECOND * 3)));
+        deadlines.fired(Timer::Idle, now + SECOND * 3);
+        assert_eq!(deadlines.earliest(), Some((Timer::Request, now + SECOND * 4)));
+        deadlines.fired(Timer::Request, now + SECOND * 4);
+        assert_eq!(deadlines.earliest(), Some((Timer::Idle, now + SECOND * 6)));
+        deadlines.moved(now + SECOND * 9);
+        deadlines.fired(Timer::Stream, now + SECOND * 10);
         assert_eq!(deadlines.earliest(), Some((Timer::Stream, now + SECOND * 10)));
     }
 

@@ -33,22 +33,28 @@ pub(super) struct Cluster {
 #[derive(Default)]
 struct Pool {
     idle: RefCell<Vec<Idle>>,
-    /// Requests that wait for a connection; `None` tells one to make its own.
-    waiting: RefCell<VecDeque<oneshot::Sender<Option<Held>>>>,
-    /// Connections of this pool, lent or idle.
+    /// Requests that wait for a place, with a connection or to make their own.
+    waiting: RefCell<VecDeque<oneshot::Sender<Lease>>>,
+    /// Places of this pool, lent or idle.
     open: Rc<Cell<usize>>,
 }
 
 struct Idle {
-    held: Held,
+    place: Place,
     since: Instant,
 }
 
-/// A connection and its place in the counts.
-struct Held {
-    conn: Conn,
+/// A place in the counts, and the connection that stands there if one does.
+struct Place {
+    conn: Option<Conn>,
     _process: Counted<ClusterCounts>,
     _pool: Open,
+}
+
+impl Place {
+    fn is_quiet(&mut self) -> bool {
+        self.conn.as_mut().is_some_and(Conn::is_quiet)
+    }
 }
 
 struct Open(Rc<Cell<usize>>);
@@ -66,10 +72,13 @@ impl Drop for Open {
     }
 }
 
-/// A connection that is lent.
+/// A place that is lent. However the lease ends, whoever waits gets the place: a turn that
+/// were lost would leave requests waiting for nothing.
 pub(super) struct Lease {
-    held: Option<Held>,
+    place: Option<Place>,
     cluster: Rc<Cluster>,
+    /// Whether the connection has been left as it was found, or as good as that.
+    clean: bool,
 }
 
 /// A request that the circuit breaker has let in.
@@ -102,37 +111,33 @@ impl Cluster {
     pub fn sweep(&self) {
         let limit = self.config.idle_timeout;
         let mut idle = self.pool.idle.borrow_mut();
-        idle.retain_mut(|idle| idle.since.elapsed() < limit && idle.held.conn.is_quiet());
+        idle.retain_mut(|idle| idle.since.elapsed() < limit && idle.place.is_quiet());
     }
 
-    fn idle(&self) -> Option<Held> {
+    fn idle(&self) -> Option<Place> {
         let mut idle = self.pool.idle.borrow_mut();
         while let Some(mut last) = idle.pop() {
-            if last.since.elapsed() < self.config.idle_timeout && last.held.conn.is_quiet() {
-                return Some(last.held);
+            if last.since.elapsed() < self.config.idle_timeout && last.place.is_quiet() {
+                return Some(last.place);
             }
         }
         None
     }
 
-    /// Whether one more connection may be made; a pool without any may always make one.
-    fn may_connect(&self) -> bool {
+    /// One more place, if there may be one; a pool without any always has one.
+    fn room(&self) -> Option<Place> {
         let below = self.counts.cx_active.load(Relaxed) < self.config.breaker.connections;
-        below || self.pool.open.get() == 0
+        (below || self.pool.open.get() == 0).then(|| Place {
+            conn: None,
+            _process: Counted::new(&self.counts, |counts| &counts.cx_active),
+            _pool: Open::new(&self.pool.open),
+        })
     }
 
-    async fn wait(&self) -> Option<Held> {
-        let (sender, receiver) = oneshot::channel();
-        self.pool.waiting.borrow_mut().push_back(sender);
-        receiver.await.ok().flatten()
-    }
-
-    async fn connect(&self) -> Result<Held, Failure> {
-        let process = Counted::new(&self.counts, |counts| &counts.cx_active);
-        let pool = Open::new(&self.pool.open);
+    async fn connect(&self) -> Result<Conn, Failure> {
         self.counts.cx_total.fetch_add(1, Relaxed);
         let made = match timeout(self.config.connect_timeout, self.dial()).await {
-            Ok(Ok(conn)) => Ok(Held { conn, _process: process, _pool: pool }),
+            Ok(Ok(conn)) => Ok(conn),
             Ok(Err(error)) => {
                 tracing::debug!(cluster = self.config.name, %error, "no connection");
                 Err(Failure::Connect)
@@ -160,18 +165,29 @@ impl Cluster {
         Ok(Conn::new(transport))
     }
 
-    /// Somebody who waits gets a connection, or the turn to make one.
-    fn pass_on(&self, mut held: Option<Held>) {
+    fn lend(self: &Rc<Self>, place: Place) -> Lease {
+        Lease { place: Some(place), cluster: Rc::clone(self), clean: true }
+    }
+
+    async fn wait(&self) -> Result<Lease, Failure> {
+        let (sender, receiver) = oneshot::channel();
+        self.pool.waiting.borrow_mut().push_back(sender);
+        receiver.await.map_err(|_| Failure::Connect)
+    }
+
+    /// Whoever waits longest gets the place; if nobody does, a connection stays for later.
+    fn pass_on(self: &Rc<Self>, place: Place) {
+        let mut lease = self.lend(place);
         loop {
             let Some(next) = self.pool.waiting.borrow_mut().pop_front() else { break };
-            match next.send(held) {
+            match next.send(lease) {
                 Ok(()) => return,
                 // Has gone away meanwhile.
-                Err(back) => held = back,
+                Err(back) => lease = back,
             }
         }
-        if let Some(held) = held {
-            self.pool.idle.borrow_mut().push(Idle { held, since: Instant::now() });
+        if let Some(place) = lease.place.take().filter(|place| place.conn.is_some()) {
+            self.pool.idle.borrow_mut().push(Idle { place, since: Instant::now() });
         }
     }
 }
@@ -180,27 +196,36 @@ impl Admitted {
     /// A connection for the request, its own until dropped or released.
     pub async fn lease(&self) -> Result<Lease, Failure> {
         let cluster = &self.cluster;
-        loop {
-            if let Some(held) = cluster.idle() {
-                return Ok(self.lent(held));
-            }
-            let pending = &cluster.counts.rq_pending_active;
-            if pending.load(Relaxed) >= cluster.config.breaker.pending {
-                cluster.counts.rq_pending_overflow.fetch_add(1, Relaxed);
-                return Err(Failure::Overflow);
-            }
-            let _pending = Counted::new(&cluster.counts, |counts| &counts.rq_pending_active);
-            if cluster.may_connect() {
-                return cluster.connect().await.map(|held| self.lent(held));
-            }
-            if let Some(held) = cluster.wait().await {
-                return Ok(self.lent(held));
-            }
+        let mut lease = match cluster.idle() {
+            Some(place) => cluster.lend(place),
+            None => self.turn().await?,
+        };
+        // Another request may have left it some time ago: what has come since then is no
+        // answer to this one.
+        let quiet = lease.place.as_mut().is_some_and(Place::is_quiet);
+        if !quiet && let Some(place) = &mut lease.place {
+            place.conn = None;
+            place.conn = Some(cluster.connect().await?);
         }
+        lease.clean = false;
+        Ok(lease)
     }
 
-    fn lent(&self, held: Held) -> Lease {
-        Lease { held: Some(held), cluster: Rc::clone(&self.cluster) }
+    /// A place, at once or when it is this request's turn.
+    async fn turn(&self) -> Result<Lease, Failure> {
+        let cluster = &self.cluster;
+        let pending = &cluster.counts.rq_pending_active;
+        if pending.load(Relaxed) >= cluster.config.breaker.pending {
+            cluster.counts.rq_pending_overflow.fetch_add(1, Relaxed);
+            return Err(Failure::Overflow);
+        }
+        match cluster.room() {
+            Some(place) => Ok(cluster.lend(place)),
+            None => {
+                let _pending = Counted::new(&cluster.counts, |counts| &counts.rq_pending_active);
+                cluster.wait().await
+            }
+        }
     }
 
     pub fn cluster(&self) -> &Rc<Cluster> {
@@ -211,23 +236,82 @@ impl Admitted {
 impl Lease {
     /// The connection; there until the lease ends.
     pub fn conn(&mut self) -> Option<&mut Conn> {
-        self.held.as_mut().map(|held| &mut held.conn)
+        self.place.as_mut()?.conn.as_mut()
     }
 
-    /// The connection can be used again.
+    /// The connection can be used again, unless more has come on it than was asked for
+    /// (content after `204`, a second answer), which the next request would take for its own.
     pub fn release(mut self) {
-        let held = self.held.take();
-        self.cluster.pass_on(held);
+        self.clean = self.place.as_mut().is_some_and(Place::is_quiet);
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        if self.held.take().is_some() {
-            self.cluster.pass_on(None);
+        if let Some(mut place) = self.place.take() {
+            if !self.clean {
+                place.conn = None;
+            }
+            self.cluster.pass_on(place);
         }
     }
 }
 
 /// How often idle connections are looked at.
 pub(super) const SWEEP: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+    use std::net::TcpListener;
+    use std::task::{Context, Waker};
+
+    use super::*;
+    use crate::config::{Address, Breaker};
+
+    /// A cluster with one connection, and who listens there.
+    fn narrow() -> (Rc<Cluster>, TcpListener) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let config = config::Cluster {
+            name: "up".to_owned(),
+            endpoint: Endpoint::Static(Address { host: "127.0.0.1".to_owned(), port }),
+            connect_timeout: Duration::from_secs(5),
+            idle_timeout: Duration::from_secs(60),
+            buffer: 0,
+            max_fields: 100,
+            breaker: Breaker { connections: 1, pending: 8, requests: 8 },
+            tls: None,
+            filters: Vec::new(),
+        };
+        (Rc::new(Cluster::new(config, Arc::default(), None)), listener)
+    }
+
+    #[tokio::test]
+    async fn a_turn_that_nobody_takes_goes_to_the_next_request() {
+        for released in [false, true] {
+            let (cluster, _listener) = narrow();
+            let admitted = [(); 3].map(|()| cluster.admit().unwrap());
+            let first = admitted[0].lease().await.unwrap();
+            let mut second = Box::pin(admitted[1].lease());
+            let mut third = Box::pin(admitted[2].lease());
+            let mut context = Context::from_waker(Waker::noop());
+            assert!(second.as_mut().poll(&mut context).is_pending());
+            assert!(third.as_mut().poll(&mut context).is_pending());
+            if released {
+                first.release();
+            } else {
+                drop(first);
+            }
+            // It has been given the turn and does not know yet.
+            drop(second);
+            let third = timeout(Duration::from_secs(20), third).await.unwrap().unwrap();
+            assert_eq!(cluster.counts.cx_active.load(Relaxed), 1);
+            let made = if released { 1 } else { 2 };
+            assert_eq!(cluster.counts.cx_total.load(Relaxed), made);
+            drop(third);
+            assert_eq!(cluster.counts.cx_active.load(Relaxed), 0);
+            assert_eq!(cluster.counts.rq_pending_active.load(Relaxed), 0);
+        }
+    }
+}

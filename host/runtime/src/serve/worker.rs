@@ -56,7 +56,11 @@ pub(super) struct Plan {
 pub(super) fn run(plan: Plan, ready: impl FnOnce(Result<(), ServeError>)) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     match runtime {
-        Ok(runtime) => LocalSet::new().block_on(&runtime, serve(plan, ready)),
+        Ok(runtime) => {
+            LocalSet::new().block_on(&runtime, serve(plan, ready));
+            // A look-up of a name that hangs would hold the thread.
+            runtime.shutdown_background();
+        }
         Err(error) => ready(Err(ServeError::Thread(error))),
     }
 }

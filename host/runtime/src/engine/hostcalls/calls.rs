@@ -20,7 +20,11 @@ pub(in crate::engine) fn http_call(
     let call = call(guest, parts, timeout_ms)?;
     let host = guest.host_mut();
     let (token, context) = (host.next_token(), host.effective);
-    host.services.http_call(token, call)?;
+    let view = host.optional_view();
+    view.iter().for_each(|view| view.begin_call());
+    let sent = host.services.http_call(token, call);
+    view.iter().for_each(|view| view.end_call());
+    sent?;
     host.calls.insert(token, context);
     Ok(guest.put_u32(token_at, token)?)
 }

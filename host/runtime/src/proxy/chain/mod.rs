@@ -21,7 +21,7 @@ use bytes::Bytes;
 
 pub use reply::own;
 
-use super::exchange::Shared;
+use super::exchange::{Shared, Sight};
 use crate::view::{Direction, LocalReply, Pairs};
 
 /// What a filter wants after a callback.
@@ -84,6 +84,18 @@ pub enum Output {
     CancelUpstream,
     /// Both sides are cut.
     Reset,
+}
+
+impl Output {
+    /// Whether the request has left whole with this.
+    pub fn ends_request(&self) -> bool {
+        matches!(
+            self,
+            Self::Headers(Direction::Request, _, true)
+                | Self::Body(Direction::Request, _, true)
+                | Self::Trailers(Direction::Request, _)
+        )
+    }
 }
 
 /// How far one direction of one filter is.
@@ -223,8 +235,8 @@ impl Chain {
         self.walk_trailers(guests, Direction::Response, 0);
     }
 
-    /// Runs a callback of one filter that is no part of a direction: the answer to a
-    /// call-out, a tick. Does nothing for a filter that has no context.
+    /// Runs what is no part of a direction at one filter: the answer to a call-out, or what
+    /// a callback of another context has asked for. Does nothing for a filter that has no context.
     pub fn meanwhile<G: Guests>(
         &mut self,
         guests: &mut G,
@@ -240,6 +252,14 @@ impl Chain {
         if !self.interrupted(guests, filter, &verdict) {
             self.continued(guests, filter, &verdict);
         }
+    }
+
+    /// Tells the exchange what waits at each filter, when an event has been dealt with.
+    pub fn park(&self) {
+        let sight =
+            |gate: &Gate| Sight { headers: gate.holds_headers, trailers: gate.holds_trailers };
+        let parked = self.members.iter().map(|it| [sight(&it.request), sight(&it.response)]);
+        self.exchange.borrow_mut().park(parked);
     }
 
     /// Whether more of a message should be read: less is held than the limits allow.
