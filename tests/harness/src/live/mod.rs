@@ -81,6 +81,7 @@ impl Caller {
         let scenario = Scenario {
             note: check.to_owned(),
             config: Default::default(),
+            route: serde_json::Value::Null,
             seed: Seed { keys },
             boundaries: Vec::new(),
             why: None,
