@@ -70,7 +70,9 @@ enum Next {
     Malformed(Malformed),
     /// The fields took too long.
     Late,
-    /// Nothing, or not enough to answer.
+    /// The caller went away before its fields had come.
+    Gone,
+    /// Nothing.
     Over,
 }
 
@@ -88,11 +90,15 @@ pub(super) async fn serve(desk: Rc<Desk>, listening: Rc<Listening>, mut conn: Co
             Next::Request(head) => accept(&listening, head, &peer),
             Next::Malformed(malformed) => refuse(malformed, &peer),
             Next::Late => late(&peer),
+            Next::Gone => gone(&peer),
         };
         listening.counts.rq_total.fetch_add(1, Relaxed);
         let decoder = Decoder::new(arrived.framing, &listening.limits());
         let caller = Caller::new(&mut conn, decoder, arrived.to_head);
         let stream = Stream::new(&desk, &listening, caller, &mut arrived.stream);
+        if arrived.gone {
+            return stream.gone();
+        }
         let left = stream.run(&mut arrived.stream).await;
         let patience = listening.http.timers.stream_idle.unwrap_or(Duration::from_secs(300));
         let written = timeout(patience, conn.drain()).await;
@@ -109,6 +115,8 @@ struct First {
     stream: Arrived,
     framing: Framing,
     to_head: bool,
+    /// There is nobody to answer.
+    gone: bool,
 }
 
 fn accept(listening: &Listening, head: RequestHead, peer: &Peer) -> First {
@@ -145,7 +153,7 @@ fn accept(listening: &Listening, head: RequestHead, peer: &Peer) -> First {
             connection: Rc::clone(&peer.facts),
         },
     };
-    First { stream, framing, to_head }
+    First { stream, framing, to_head, gone: false }
 }
 
 /// What cannot be read has no fields, as in Envoy.
@@ -157,17 +165,26 @@ fn late(peer: &Peer) -> First {
     answer(peer, Failure::HeaderTimeout.reply(), Failure::HeaderTimeout.flags())
 }
 
+/// Only access logs hear of it, as in Envoy.
+fn gone(peer: &Peer) -> First {
+    First { gone: true, ..without_fields(peer, None, Flags::NONE) }
+}
+
 fn answer(peer: &Peer, reply: LocalReply, flags: Flags) -> First {
+    without_fields(peer, Some(reply), flags)
+}
+
+fn without_fields(peer: &Peer, refused: Option<LocalReply>, flags: Flags) -> First {
     let stream = Arrived {
         request: Vec::new(),
-        refused: Some(reply),
+        refused,
         flags,
         has_content: false,
         expects: false,
         keep: false,
         connection: Rc::clone(&peer.facts),
     };
-    First { stream, framing: Framing::None, to_head: false }
+    First { stream, framing: Framing::None, to_head: false, gone: false }
 }
 
 async fn next(desk: &Desk, listening: &Listening, conn: &mut Conn) -> Next {
@@ -189,7 +206,7 @@ async fn next(desk: &Desk, listening: &Listening, conn: &mut Conn) -> Next {
             deadline = Instant::now() + time;
         }
         if conn.eof {
-            return Next::Over;
+            return if begun { Next::Gone } else { Next::Over };
         }
         let filled = tokio::select! {
             filled = timeout_at(deadline, conn.fill()) => filled,
@@ -198,6 +215,7 @@ async fn next(desk: &Desk, listening: &Listening, conn: &mut Conn) -> Next {
         match filled {
             Ok(Ok(())) => {}
             Err(_) if begun => return Next::Late,
+            Ok(Err(_)) if begun => return Next::Gone,
             Ok(Err(_)) | Err(_) => return Next::Over,
         }
     }

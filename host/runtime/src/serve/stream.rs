@@ -152,6 +152,12 @@ impl<'c> Stream<'c> {
         self.end()
     }
 
+    /// Ends it before its request has come.
+    pub fn gone(mut self) {
+        self.abandon(CALLER_GONE);
+        self.end();
+    }
+
     fn begin(&mut self, arrived: &Arrived) {
         if arrived.expects && arrived.has_content {
             self.caller.proceed();
