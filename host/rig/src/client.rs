@@ -26,6 +26,16 @@ impl Client {
         self.reader.connection().flush()
     }
 
+    /// Waits for the next bytes of the peer; whether it has sent any before it closed.
+    pub fn wait(&mut self) -> io::Result<bool> {
+        self.reader.more()
+    }
+
+    /// The next answer, an interim one (1xx) too; `None` when the peer closed.
+    pub fn next_answer(&mut self) -> io::Result<Option<Message>> {
+        self.reader.next(Direction::Answer { to_head: false })
+    }
+
     /// The next final answer (1xx are passed over); `None` when the peer closed.
     pub fn answer(&mut self, to_head: bool) -> io::Result<Option<Message>> {
         loop {

@@ -88,6 +88,11 @@ impl<R: Read> Reader<R> {
         &mut self.from
     }
 
+    /// Waits for more bytes; false when the connection has ended.
+    pub fn more(&mut self) -> io::Result<bool> {
+        Ok(self.fill()? > 0)
+    }
+
     /// The next message, or `None` when the connection ended before its first byte.
     pub fn next(&mut self, direction: Direction) -> io::Result<Option<Message>> {
         self.buffer.drain(..self.used);

@@ -26,6 +26,15 @@ pub enum Framing {
     None,
 }
 
+/// What is no answer, or not a whole one: bytes as they stand, and what follows them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Instead {
+    /// The connection closes.
+    Close(Vec<u8>),
+    /// Nothing, until the peer closes.
+    Stall(Vec<u8>),
+}
+
 /// One scripted answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
@@ -41,8 +50,8 @@ pub struct Answer {
     pub framing: Framing,
     /// Pause between pieces, so that the proxy reads them one by one.
     pub pace: Duration,
-    /// Close without any answer.
-    pub hang_up: bool,
+    /// What comes instead of all that.
+    pub instead: Option<Instead>,
 }
 
 impl Default for Answer {
@@ -54,7 +63,7 @@ impl Default for Answer {
             trailers: Vec::new(),
             framing: Framing::Length,
             pace: Duration::ZERO,
-            hang_up: false,
+            instead: None,
         }
     }
 }
@@ -139,10 +148,11 @@ impl Handler for Record {
             answer
         };
         self.came.notify_all();
-        if answer.hang_up {
-            return Ok(After::Close);
+        match &answer.instead {
+            Some(Instead::Close(bytes)) => to.write_all(bytes).map(|()| After::Close),
+            Some(Instead::Stall(bytes)) => to.write_all(bytes).map(|()| After::Keep),
+            None => answer.write(to, head),
         }
-        answer.write(to, head)
     }
 }
 

@@ -19,6 +19,9 @@ pub struct Scenario {
     /// Overlays on the module configurations of the base, by module.
     #[serde(default)]
     pub config: BTreeMap<String, Value>,
+    /// Overlay on the action of every route of the base.
+    #[serde(default)]
+    pub route: Value,
     /// What exists before the first step.
     #[serde(default)]
     pub seed: Seed,
@@ -189,11 +192,30 @@ pub struct AnswerSpec {
     pub chunks: Option<Vec<String>>,
     /// Trailer section; makes the content chunked.
     pub trailers: FieldList,
+    /// Instead of all that: these bytes, and then the connection closes.
+    pub raw: Option<String>,
+    /// Nothing comes, or nothing more after `raw`, and the connection stays open.
+    pub silent: bool,
 }
 
 impl Default for AnswerSpec {
     fn default() -> Self {
-        Self { status: 200, fields: Vec::new(), body: None, chunks: None, trailers: Vec::new() }
+        Self {
+            status: 200,
+            fields: Vec::new(),
+            body: None,
+            chunks: None,
+            trailers: Vec::new(),
+            raw: None,
+            silent: false,
+        }
+    }
+}
+
+impl AnswerSpec {
+    /// Whether only who reads HTTP can say what it is.
+    fn is_for_proxies(&self) -> bool {
+        self.raw.is_some() || self.silent
     }
 }
 
@@ -293,6 +315,10 @@ fn check(scenario: &Scenario) -> Result<()> {
         missing.join(", ")
     );
     ensure!(!missing.is_empty() || !why, "`why` is for a missing boundary, and none is");
+    let raw = scenario.steps.iter().any(|step| step.upstream.is_for_proxies());
+    let core = scenario.boundaries.contains(&Boundary::Core);
+    ensure!(!(raw && core), "`raw` and `silent` are read by proxies: leave out core");
+    ensure!(scenario.route.is_null() || !core, "the core has no routes: leave it out");
     Ok(())
 }
 

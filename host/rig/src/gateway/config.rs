@@ -146,6 +146,25 @@ impl Config {
         Ok(())
     }
 
+    /// Puts `over` on the action of each route of `domain`.
+    pub fn route_action(
+        &mut self,
+        listener: &str,
+        domain: &str,
+        over: &Value,
+    ) -> Result<(), RigError> {
+        let hcm = &mut self.listener(listener)?["filter_chains"][0]["filters"][0]["typed_config"];
+        let hosts = hcm["route_config"]["virtual_hosts"].as_array_mut().into_iter().flatten();
+        for host in hosts.filter(|host| host["domains"] == json!([domain])) {
+            for route in host["routes"].as_array_mut().into_iter().flatten() {
+                if !over.is_null() {
+                    merge(&mut route["route"], over);
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// The document as a gateway reads it.
     pub fn render(&self) -> String {
         self.0.to_string()

@@ -38,7 +38,7 @@ pub struct Gateway {
     pid: u32,
     admin: u16,
     folder: tempfile::TempDir,
-    keeper: Option<JoinHandle<()>>,
+    keeper: Option<JoinHandle<Option<ExitStatus>>>,
     stop: Option<Sender<()>>,
 }
 
@@ -134,21 +134,37 @@ impl Gateway {
         log_of(self.folder.path())
     }
 
-    /// Asks it to exit and waits for that; what it wrote meanwhile is in the result.
-    pub fn stop(mut self) -> String {
+    /// Asks it at its admin interface to exit.
+    pub fn quit(&self) {
         let post = Request::new("POST", "admin", "/quitquitquit").sized("");
         let _ = exchange(self.admin, &post, ADMIN);
-        let keeper = self.keeper.as_ref();
-        let _ = until(STOP, || keeper.is_none_or(JoinHandle::is_finished).then_some(()));
-        self.end();
-        self.log()
     }
 
-    fn end(&mut self) {
+    /// Asks it to exit by SIGTERM, as a supervisor does.
+    pub fn terminate(&self) -> Result<(), RigError> {
+        let pid = self.pid.to_string();
+        let sent = Command::new("kill").args(["-TERM", &pid]).status();
+        sent.map(drop).map_err(RigError::io("send SIGTERM"))
+    }
+
+    /// Asks it to exit and waits for that; what it wrote meanwhile is in the result.
+    pub fn stop(self) -> String {
+        self.quit();
+        self.ended().1
+    }
+
+    /// Waits until it has exited: its exit code, `None` when it had to be killed, and
+    /// everything it wrote.
+    pub fn ended(mut self) -> (Option<i32>, String) {
+        let keeper = self.keeper.as_ref();
+        let _ = until(STOP, || keeper.is_none_or(JoinHandle::is_finished).then_some(()));
+        let status = self.end();
+        (status.and_then(|status| status.code()), self.log())
+    }
+
+    fn end(&mut self) -> Option<ExitStatus> {
         drop(self.stop.take());
-        if let Some(keeper) = self.keeper.take() {
-            let _ = keeper.join();
-        }
+        self.keeper.take().and_then(|keeper| keeper.join().ok()?)
     }
 }
 
@@ -163,21 +179,29 @@ fn node_id() -> String {
     format!("rig-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
-fn keep(mut command: Command, started: &Sender<Result<u32, RigError>>, stop: &Receiver<()>) {
+/// How it ended; `None` when it was killed.
+fn keep(
+    mut command: Command,
+    started: &Sender<Result<u32, RigError>>,
+    stop: &Receiver<()>,
+) -> Option<ExitStatus> {
     let mut child = match command.spawn() {
         Ok(child) => child,
         Err(error) => {
             let _ = started.send(Err(RigError::io("start the gateway")(error)));
-            return;
+            return None;
         }
     };
     let _ = started.send(Ok(child.id()));
-    while ended(&mut child).is_none() {
+    loop {
         use std::sync::mpsc::RecvTimeoutError::Timeout;
+        if let Some(status) = ended(&mut child) {
+            return Some(status);
+        }
         if stop.recv_timeout(Duration::from_millis(50)) != Err(Timeout) {
             let _ = child.kill();
             let _ = child.wait();
-            return;
+            return None;
         }
     }
 }

@@ -60,6 +60,9 @@ fn judge(
         // What is not as wanted needs no second opinion.
         return Ok(lines);
     }
+    if !named.scenario.boundaries.contains(&Boundary::Core) {
+        return Ok(lines);
+    }
     let (_, expected) = core.judge(named, show)?;
     for (index, (core, got)) in expected.iter().zip(&observations).enumerate() {
         let parts = unlike(core, (site.boundary.name(), got)).into_iter();
@@ -99,7 +102,7 @@ fn without_cached(audit: &Option<Value>) -> Option<Value> {
 fn groups(chosen: &[Named]) -> Vec<Vec<&Named>> {
     let mut shared: BTreeMap<String, Vec<&Named>> = BTreeMap::new();
     for (index, named) in chosen.iter().enumerate() {
-        let config = format!("{:?}", named.scenario.config);
+        let config = format!("{:?} {}", named.scenario.config, named.scenario.route);
         let own = if named.scenario.fresh { format!("{index}") } else { String::new() };
         shared.entry(format!("{config} {own}")).or_default().push(named);
     }

@@ -13,7 +13,7 @@ use postern_rig::client::{Content, Request, exchange};
 use postern_rig::gateway::{self, Config, Kind, Launch};
 use postern_rig::message::{Line, Message};
 use postern_rig::server::{After, Handler, Server};
-use postern_rig::upstream::{self, Framing, Upstream};
+use postern_rig::upstream::{self, Framing, Instead, Upstream};
 use postern_rig::wait::until;
 
 use crate::faults::{self, Exchange, Fault, Outcome};
@@ -83,6 +83,9 @@ impl Site {
             let upstream = self.upstreams.get(&route.cluster).context("upstream")?;
             config.cluster_at(&route.cluster, upstream.port())?;
             config.route("ingress", &route.domain, &route.cluster, &route.domain)?;
+            if let Some(scenario) = scenario {
+                config.route_action("ingress", &route.domain, &scenario.route)?;
+            }
         }
         for name in ["gate", "credential", "audit"] {
             let overlay = scenario.and_then(|scenario| scenario.config.get(name));
@@ -268,6 +271,18 @@ pub fn request(spec: &RequestSpec, names: &dyn Names) -> Result<Request> {
 
 fn upstream_answer(spec: &AnswerSpec, names: &dyn Names) -> Result<upstream::Answer> {
     let chunked = spec.chunks.is_some() || !spec.trailers.is_empty();
+    let raw = spec.raw.as_deref().map(|raw| expand(raw, names)).transpose()?;
+    let instead = if spec.silent {
+        Some(Instead::Stall(raw.unwrap_or_default()))
+    } else {
+        raw.map(Instead::Close)
+    };
+    let framing = match spec.status {
+        _ if chunked => Framing::Chunked,
+        // Without content, so without a length of it (RFC 9110, 8.6).
+        204 | 304 => Framing::None,
+        _ => Framing::Length,
+    };
     let texts = spec.chunks.clone().or_else(|| spec.body.clone().map(|body| vec![body]));
     let chunks: Vec<_> =
         texts.into_iter().flatten().map(|text| expand(&text, names)).collect::<Result<_>>()?;
@@ -276,9 +291,9 @@ fn upstream_answer(spec: &AnswerSpec, names: &dyn Names) -> Result<upstream::Ans
         fields: lines(&spec.fields, names)?,
         chunks,
         trailers: lines(&spec.trailers, names)?,
-        framing: if chunked { Framing::Chunked } else { Framing::Length },
+        framing,
         pace: PACE,
-        hang_up: false,
+        instead,
     })
 }
 

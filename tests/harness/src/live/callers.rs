@@ -1,14 +1,13 @@
-//! Many callers at once, and callers that go away.
+//! Many callers at once.
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-use postern_rig::client::{Client, exchange};
+use anyhow::Result;
+use postern_rig::client::exchange;
 use postern_rig::gateway::Launch;
 use serde_json::Value;
 
 use super::{Caller, Seen, expect};
-use crate::faults::{Exchange, Fault, Kind};
 use crate::gateway::{Gateway, Site};
 
 const CALLERS: usize = 8;
@@ -47,33 +46,6 @@ pub fn many_at_once(site: &Site, seen: &mut Seen) -> Result<Vec<String>> {
     let allowed = records.iter().filter_map(|record| serde_json::from_slice::<Value>(record).ok());
     let allowed = allowed.filter(|record| record["decision"] == "allow");
     expect(&mut lines, "records", total, allowed.count());
-    seen.keep(site, gateway)?;
-    Ok(lines)
-}
-
-/// A caller that goes away while the key service is asked leaves a record and nothing else.
-pub fn gone_while_waiting(site: &Site, seen: &mut Seen) -> Result<Vec<String>> {
-    let gateway = Gateway::with(site, &site.config(None)?)?;
-    let caller = Caller::new(site, "gone")?;
-    let request = caller.request(site, "api.test", "/api/a", Some("slack"));
-    site.world.take_records()?;
-    site.world.backend.stand.take_asked();
-    site.world.backend.stand.set(Fault { is: Kind::Slow, to: vec![Exchange::Directory] });
-    let mut client = Client::connect(gateway.port(), PATIENCE)?;
-    client.send(&request.pieces().concat())?;
-    let stand = &site.world.backend.stand;
-    let asked = || stand.take_asked().contains(&Exchange::Directory).then_some(());
-    postern_rig::wait::until(PATIENCE, asked).context("the directory was not asked")?;
-    drop(client);
-    let mut lines = Vec::new();
-    let gone = site.wait_for_records(1)?;
-    let gone: Value = serde_json::from_slice(gone.first().context("no record")?)?;
-    expect(&mut lines, "status in the record", "null".to_owned(), gone["status"].to_string());
-    expect(&mut lines, "method in the record", "\"GET\"".to_owned(), gone["method"].to_string());
-    expect(&mut lines, "decision", "\"none\"".to_owned(), gone["decision"].to_string());
-    site.world.backend.stand.set(Fault::default());
-    expect(&mut lines, "the next request", 200, gateway.ask(&request)?.status());
-    expect(&mut lines, "requests forwarded", 1, site.take_forwarded().len());
     seen.keep(site, gateway)?;
     Ok(lines)
 }

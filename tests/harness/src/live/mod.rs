@@ -1,14 +1,19 @@
-//! What a scenario file cannot say: traps, two listeners, routes that change under a
-//! filter, a bad configuration, and the search for secrets in everything that was
-//! written.
+//! What a scenario file cannot say: bytes that are no request, callers that go away, many
+//! requests on a connection, traps, two listeners, routes that change under a filter, a bad
+//! configuration, the process, and the search for secrets in everything that was written.
 //!
 //! Each check is a function that gives its differences; an empty list is a pass.
 
 mod audit;
+mod bytes;
 mod callers;
 mod config;
+mod gone;
+mod module;
+mod process;
 mod routes;
 mod secrets;
+mod transfer;
 mod trap;
 
 use anyhow::Result;
@@ -18,18 +23,40 @@ use postern_rig::message::Message;
 use crate::gateway::Site;
 use crate::run::{Count, Selection, now};
 use crate::scenario::{Boundary, KeySeed, Named, Scenario, Seed};
-use crate::template::Names;
+use crate::template::{Names, expand};
 
 pub use secrets::Seen;
 
 type Check = fn(&Site, &mut Seen) -> Result<Vec<String>>;
 
 /// Checks that do not run with every gateway, where they do, and why.
-const ONLY: &[(&str, &[Boundary], &str)] = &[(
-    "live/capabilities_are_the_committed_lists",
-    &[Boundary::Envoy],
-    "compares two files and starts no gateway: once is enough",
-)];
+const ONLY: &[(&str, &[Boundary], &str)] = &[
+    (
+        "live/capabilities_are_the_committed_lists",
+        &[Boundary::Envoy],
+        "compares two files and starts no gateway: once is enough",
+    ),
+    (
+        "live/a_looping_gate_is_stopped",
+        &[Boundary::Host],
+        "Envoy runs a module for as long as it wants, and its worker with it",
+    ),
+    (
+        "live/a_module_that_wants_all_memory_is_refused",
+        &[Boundary::Host],
+        "Envoy leaves the memory of a module to V8",
+    ),
+    (
+        "live/what_keeps_the_gateway_from_starting",
+        &[Boundary::Host],
+        "exit codes and messages are those of our command",
+    ),
+    (
+        "live/the_gateway_ends_after_what_runs",
+        &[Boundary::Host],
+        "Envoy closes its connections when it is told to end",
+    ),
+];
 
 const CHECKS: &[(&str, Check)] = &[
     ("live/bad_configuration_is_refused_with_every_problem", config::every_problem),
@@ -43,8 +70,16 @@ const CHECKS: &[(&str, Check)] = &[
     ("live/no_gate_no_credential", routes::without_gate),
     ("live/trapped_gate_lets_nothing_pass", trap::gate),
     ("live/trapped_audit_is_503_from_the_second_request", trap::audit),
+    ("live/a_trapped_gate_recovers", trap::recovers),
+    ("live/a_looping_gate_is_stopped", trap::looping),
+    ("live/a_module_that_wants_all_memory_is_refused", trap::greedy),
+    ("live/bytes_as_they_stand", bytes::as_they_stand),
+    ("live/a_caller_that_goes_away_at_each_phase", gone::at_each_phase),
+    ("live/many_requests_on_one_connection", transfer::one_connection),
+    ("live/large_content_passes_in_little_memory", transfer::large),
+    ("live/what_keeps_the_gateway_from_starting", process::does_not_start),
+    ("live/the_gateway_ends_after_what_runs", process::ends),
     ("live/many_callers_at_once", callers::many_at_once),
-    ("live/a_caller_that_goes_away", callers::gone_while_waiting),
     ("live/only_the_listener_without_audit_refuses", audit::one_listener_without),
     ("live/a_gap_is_refused_once_and_recorded", audit::gap),
     ("live/a_full_audit_buffer_refuses_and_recovers_at_once", audit::full),
@@ -81,6 +116,7 @@ impl Caller {
         let scenario = Scenario {
             note: check.to_owned(),
             config: Default::default(),
+            route: serde_json::Value::Null,
             seed: Seed { keys },
             boundaries: Vec::new(),
             why: None,
@@ -107,6 +143,11 @@ impl Caller {
             Some(name) => request.with("x-tap-credential", name),
             None => request,
         }
+    }
+
+    /// A template like those of scenario files; the key is `alice`.
+    fn expand(&self, site: &Site, template: &str) -> Result<Vec<u8>> {
+        expand(template, &site.world.names(&self.named))
     }
 
     fn secret(&self, site: &Site, name: &str) -> String {

@@ -1,19 +1,25 @@
-//! Modules that trap, played by a module of a few bytes that does nothing else.
+//! Modules that trap or never return, played by modules of a few bytes.
 
-use std::path::PathBuf;
+use std::path::Path;
+use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use postern_rig::gateway::Config;
+use postern_rig::wait::until;
+use serde_json::json;
 
+use super::module::{LOOP, Module, ON_TRAP_FIELD, UNREACHABLE};
 use super::{Caller, Seen, code, expect};
 use crate::gateway::{Gateway, Site};
 
+/// Longer than the longest backoff of envoy/envoy.yaml.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// A gate that traps in every request: 503, nothing forwarded, and still a record.
 pub fn gate(site: &Site, seen: &mut Seen) -> Result<Vec<String>> {
-    let module = trapping(site, "trapping-gate.wasm", "proxy_on_request_headers", 3)?;
+    let module = Module::gate(&[UNREACHABLE]).written(site, "trapping-gate")?;
     let mut config = site.config(None)?;
-    config.plugin("gate", |plugin| {
-        plugin["vm_config"]["code"]["local"]["filename"] = module.display().to_string().into();
-    });
+    instead(&mut config, "gate", &module);
     let gateway = Gateway::with(site, &config)?;
     let caller = Caller::new(site, "trapped_gate")?;
     let mut lines = Vec::new();
@@ -33,11 +39,9 @@ pub fn gate(site: &Site, seen: &mut Seen) -> Result<Vec<String>> {
 
 /// A logger that traps: the first request is not covered, every later one is refused.
 pub fn audit(site: &Site, seen: &mut Seen) -> Result<Vec<String>> {
-    let module = trapping(site, "trapping-audit.wasm", "proxy_on_log", 1)?;
+    let module = Module::audit(&[UNREACHABLE]).written(site, "trapping-audit")?;
     let mut config = site.config(None)?;
-    config.plugin("audit", |plugin| {
-        plugin["vm_config"]["code"]["local"]["filename"] = module.display().to_string().into();
-    });
+    instead(&mut config, "audit", &module);
     let gateway = Gateway::with(site, &config)?;
     let caller = Caller::new(site, "trapped_audit")?;
     let request = caller.request(site, "api.test", "/api/a", Some("slack"));
@@ -53,76 +57,86 @@ pub fn audit(site: &Site, seen: &mut Seen) -> Result<Vec<String>> {
     Ok(lines)
 }
 
-/// Writes a module whose callback `name` (of `parameters` i32) is `unreachable`.
-fn trapping(site: &Site, file: &str, name: &str, parameters: u8) -> Result<PathBuf> {
-    let path = site.world.folder.path().join(file);
-    postern_files::write_atomic(&path, &module(name, parameters))?;
-    Ok(path)
-}
-
-/// WebAssembly 1.0 binary format: types, functions, one memory, exports, code.
-fn module(trap: &str, parameters: u8) -> Vec<u8> {
-    const I32: u8 = 0x7f;
-    let function = |parameters: u8, results: u8| {
-        let mut kind = vec![0x60, parameters];
-        kind.extend(std::iter::repeat_n(I32, usize::from(parameters)));
-        kind.push(results);
-        kind.extend(std::iter::repeat_n(I32, usize::from(results)));
-        kind
-    };
-    let returns_one: &[u8] = &[0x41, 0x01, 0x0b];
-    let unreachable: &[u8] = &[0x00, 0x0b];
-    let nothing: &[u8] = &[0x0b];
-    // Memory for the host: one fixed place is enough for what it hands over here.
-    let somewhere: &[u8] = &[0x41, 0x80, 0x08, 0x0b];
-    let functions: [(&str, Vec<u8>, &[u8]); 6] = [
-        ("proxy_abi_version_0_2_1", function(0, 0), nothing),
-        ("malloc", function(1, 1), somewhere),
-        ("proxy_on_context_create", function(2, 0), nothing),
-        ("proxy_on_vm_start", function(2, 1), returns_one),
-        ("proxy_on_configure", function(2, 1), returns_one),
-        (trap, function(parameters, u8::from(trap != "proxy_on_log")), unreachable),
-    ];
-    let mut module = b"\0asm\x01\0\0\0".to_vec();
-    section(&mut module, 1, functions.iter().map(|(_, kind, _)| kind.clone()));
-    section(&mut module, 3, (0..6).map(|index| vec![index]));
-    section(&mut module, 5, [vec![0x00, 0x02]]);
-    let exports = functions.iter().zip(0..).map(|((name, ..), index)| export(name, 0, index));
-    section(&mut module, 7, exports.chain([export("memory", 2, 0)]));
-    let code = functions.iter().map(|(_, _, code)| {
-        let mut body = length(code.len() + 1);
-        body.push(0);
-        body.extend_from_slice(code);
-        body
-    });
-    section(&mut module, 10, code);
-    module
-}
-
-fn section(module: &mut Vec<u8>, id: u8, items: impl IntoIterator<Item = Vec<u8>>) {
-    let items: Vec<Vec<u8>> = items.into_iter().collect();
-    let content = [length(items.len()), items.concat()].concat();
-    module.push(id);
-    module.extend(length(content.len()));
-    module.extend(content);
-}
-
-fn export(name: &str, kind: u8, index: u8) -> Vec<u8> {
-    let mut item = length(name.len());
-    item.extend_from_slice(name.as_bytes());
-    item.extend([kind, index]);
-    item
-}
-
-/// Unsigned LEB128.
-fn length(mut value: usize) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    loop {
-        let low = u8::try_from(value & 0x7f).unwrap_or_default();
-        value >>= 7;
-        bytes.push(if value == 0 { low } else { low | 0x80 });
-        if value == 0 {
-            return bytes;
-        }
+/// A gate that trapped is loaded again: after the backoff requests pass, and it is counted.
+pub fn recovers(site: &Site, seen: &mut Seen) -> Result<Vec<String>> {
+    let module = Module::gate(&[ON_TRAP_FIELD]).written(site, "sometimes-trapping-gate")?;
+    let gateway = Gateway::with(site, &only_gate(site, &module)?)?;
+    let caller = Caller::new(site, "recovers")?;
+    let request = caller.request(site, "api.test", "/api/a", None);
+    let mut lines = Vec::new();
+    expect(&mut lines, "before", 200, gateway.ask(&request)?.status());
+    for turn in 1..=2 {
+        let trapping = request.clone().with("x-trap", "1");
+        expect(&mut lines, "the one that traps", 503, gateway.ask(&trapping)?.status());
+        let passed = || match gateway.ask(&request).map(|answer| answer.status()) {
+            Ok(503) => None,
+            other => Some(other),
+        };
+        let passed = until(PATIENCE, passed).context("the gate did not come back")??;
+        expect(&mut lines, "after the backoff", 200, passed);
+        let reloads = gateway.process.stat(RELOADED);
+        expect(&mut lines, RELOADED, Some(turn), reloads);
     }
+    expect(&mut lines, "requests forwarded", 3, site.take_forwarded().len());
+    seen.keep(site, gateway)?;
+    Ok(lines)
+}
+
+const RELOADED: &str = "wasm.gate.vm_reload_success";
+
+/// A gate that never returns is stopped at its deadline: 503, and the worker serves others.
+pub fn looping(site: &Site, seen: &mut Seen) -> Result<Vec<String>> {
+    let module = Module::gate(LOOP).written(site, "looping-gate")?;
+    let mut config = only_gate(site, &module)?;
+    config.copy_listener("ingress", "without")?;
+    let hcm = &mut config.listener("without")?["filter_chains"][0]["filters"][0]["typed_config"];
+    if let Some(filters) = hcm["http_filters"].as_array_mut() {
+        filters.retain(|filter| filter["name"] != "postern.gate");
+    }
+    let gateway = Gateway::with(site, &config)?;
+    let without = gateway.process.port("without")?;
+    let request = Caller::new(site, "looping")?.request(site, "api.test", "/api/a", None);
+    let mut lines = Vec::new();
+    for turn in 0..3 {
+        let what = format!("turn {turn}");
+        expect(&mut lines, &what, 503, gateway.ask(&request)?.status());
+        expect(&mut lines, &what, 200, gateway.ask_at(without, &request)?.status());
+    }
+    expect(&mut lines, "requests forwarded", 3, site.take_forwarded().len());
+    seen.keep(site, gateway)?;
+    Ok(lines)
+}
+
+/// A module that wants all memory there can be is refused before anything is served.
+pub fn greedy(site: &Site, seen: &mut Seen) -> Result<Vec<String>> {
+    let module = Module::gate(&[UNREACHABLE]).with_pages(1 << 16).written(site, "greedy-gate")?;
+    let config = only_gate(site, &module)?;
+    let refused = site.launch().check(&config, &site.world.environment)?;
+    let Err(log) = refused else { return Ok(vec!["the module was taken".into()]) };
+    let mut lines = Vec::new();
+    expect(&mut lines, "the log names it", true, log.contains("greedy-gate.wasm"));
+    seen.text("log of the check", log);
+    Ok(lines)
+}
+
+/// With `module` as the gate, and upstreams that take what it lets through: no credential
+/// module asks for a permit.
+fn only_gate(site: &Site, module: &Path) -> Result<Config> {
+    const OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+    let mut config = site.config(None)?;
+    instead(&mut config, "gate", module);
+    let filters = &mut config.cluster("api")?["typed_extension_protocol_options"][OPTIONS];
+    if let Some(filters) = filters["http_filters"].as_array_mut() {
+        filters.retain(|filter| filter["name"] != "postern.credential");
+    }
+    Ok(config)
+}
+
+fn instead(config: &mut Config, name: &str, module: &Path) {
+    config.plugin(name, |plugin| {
+        let vm = &mut plugin["vm_config"];
+        vm["code"]["local"]["filename"] = module.display().to_string().into();
+        let allowed = &mut vm["capability_restriction_config"]["allowed_capabilities"];
+        allowed["proxy_get_header_map_value"] = json!({});
+    });
 }
