@@ -6,8 +6,8 @@
 use bytes::BytesMut;
 
 use super::{
-    Decoder, Encoder, Framing, Limits, Malformed, request_framing, request_head, request_target,
-    response_framing, response_head,
+    Decoder, Encoder, Framing, Limits, Malformed, Scheme, request_framing, request_head,
+    request_target, response_framing, response_head,
 };
 use crate::view::Pairs;
 
@@ -25,7 +25,7 @@ pub fn fuzz_http1(bytes: &[u8]) {
 fn request(bytes: &[u8]) {
     let mut buffer = BytesMut::from(bytes);
     let Ok(Some(head)) = request_head(&mut buffer, &LIMITS) else { return };
-    let _ = request_target(&head, true);
+    let _ = request_target(&head.method, &head.target, Scheme::Https);
     let Ok(framing) = request_framing(&head) else { return };
     let mut out = BytesMut::new();
     let written = Encoder::request(&mut out, &head.method, &head.target, &head.fields, framing);

@@ -30,7 +30,7 @@ pub use head::{
     RequestHead, ResponseHead, Version, refuse_underscores, request_head, response_head,
 };
 pub use malformed::Malformed;
-pub use target::{Target, request_target};
+pub use target::{Scheme, Target, is_authority, request_target};
 
 /// How much of a message is held in memory while it is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

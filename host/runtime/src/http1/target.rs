@@ -1,67 +1,93 @@
-//! The four forms of a request target (RFC 9112, 3.2), as authority and path.
+//! The four forms of a request target (RFC 9112, 3.2), as scheme, authority and path.
 //!
-//! Invariant: there is one authority. An absolute target's wins over the `host` field
-//! (RFC 9112, 3.2.2), and a host that is no authority is refused in either place.
+//! Invariant: there is one reading of a target for everybody, and one authority: an absolute
+//! target's wins over the `host` field (RFC 9112, 3.2.2).
 
 use std::net::Ipv6Addr;
 
-use super::{Malformed, RequestHead};
+use super::Malformed;
+
+/// Scheme of a connection or of a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scheme {
+    /// Without TLS.
+    Http,
+    /// With TLS.
+    Https,
+}
+
+impl Scheme {
+    /// As in a URI.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+
+    /// By its name in any case.
+    pub fn parse(name: &[u8]) -> Option<Self> {
+        [Self::Http, Self::Https]
+            .into_iter()
+            .find(|scheme| name.eq_ignore_ascii_case(scheme.as_str().as_bytes()))
+    }
+}
 
 /// What a request is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
-    /// `:authority`; replaces the `host` field. `None`: neither target nor fields name one,
-    /// which Envoy answers with 400, `missing_host_header` and no body.
+    /// Only the absolute form and that of `CONNECT` name one; it replaces the `host` field.
     pub authority: Option<Vec<u8>>,
-    /// `:path`, for [`crate::proxy`] to read; empty for CONNECT, `*` for OPTIONS of the
-    /// server, without a slash for `http://host?query`.
+    /// Only the absolute form names one.
+    pub scheme: Option<Scheme>,
+    /// `:path` as sent, for [`crate::proxy`] to read; empty for `CONNECT`, `*` for `OPTIONS`
+    /// of the server, without a slash for `http://host?query`.
     pub path: Vec<u8>,
 }
 
-/// Reads the target of a request; `tls`: whether it came over TLS.
-pub fn request_target(head: &RequestHead, tls: bool) -> Result<Target, Malformed> {
-    let host = head.fields.iter().find(|(name, _)| name == b"host");
-    let host = host.map(|(_, value)| value.as_slice());
-    // Envoy lets user information pass here, and a comma-joined list of hosts.
-    if host.is_some_and(|host| !host.iter().all(|byte| is_authority(*byte) && *byte != b'@')) {
-        return Err(Malformed::Host);
-    }
-    let target = |authority: Option<&[u8]>, path: &[u8]| Target {
-        authority: authority.map(<[u8]>::to_vec),
-        path: path.to_vec(),
-    };
-    match (head.method.as_slice(), head.target.as_slice()) {
-        (b"CONNECT", name) if is_host_and_port(name, true) => Ok(target(Some(name), b"")),
+/// Reads the target of a request that came on a connection of this scheme.
+pub fn request_target(
+    method: &[u8],
+    target: &[u8],
+    connection: Scheme,
+) -> Result<Target, Malformed> {
+    let path = |path: &[u8]| Target { authority: None, scheme: None, path: path.to_vec() };
+    match (method, target) {
+        (b"CONNECT", name) if is_host_and_port(name, true) => {
+            Ok(Target { authority: Some(name.to_vec()), ..path(b"") })
+        }
         (b"CONNECT", _) => Err(Malformed::Target),
-        (_, path @ [b'/', ..]) | (b"OPTIONS", path @ b"*") => Ok(target(host, path)),
+        (_, [b'/', ..]) | (b"OPTIONS", [b'*', ..]) => Ok(path(target)),
         (_, [b'*', ..]) => Err(Malformed::Target),
-        (_, url) => absolute(url, tls).map(|(authority, path)| target(Some(authority), path)),
+        _ => absolute(target, connection),
     }
 }
 
-/// Authority and path of an absolute target (RFC 9112, 3.2.2).
-fn absolute(url: &[u8], tls: bool) -> Result<(&[u8], &[u8]), Malformed> {
+/// Scheme, authority and path of an absolute target (RFC 9112, 3.2.2).
+fn absolute(url: &[u8], connection: Scheme) -> Result<Target, Malformed> {
     let colon = url.windows(3).position(|window| window == b"://").ok_or(Malformed::Syntax)?;
     let (scheme, rest) = (&url[..colon], &url[colon + 3..]);
     let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(end);
-    if !is_scheme(scheme) || !authority.iter().all(|byte| is_authority(*byte)) {
+    if !is_scheme(scheme) || !is_authority(authority) {
         return Err(Malformed::Syntax);
     }
+    // User information is nobody's business behind this point (RFC 9110, 4.2.4).
+    let user = authority.iter().position(|byte| *byte == b'@').map_or(0, |at| at + 1);
+    let authority = &authority[user..];
     if authority.is_empty() {
         return Err(Malformed::Target);
     }
-    match scheme.to_ascii_lowercase().as_slice() {
-        b"http" => {}
-        b"https" if tls => {}
-        b"https" => return Err(Malformed::Insecure),
-        _ => return Err(Malformed::Scheme),
+    let scheme = Scheme::parse(scheme).ok_or(Malformed::Scheme)?;
+    if (scheme, connection) == (Scheme::Https, Scheme::Http) {
+        return Err(Malformed::Insecure);
     }
-    // User information is refused with the rest (RFC 9110, 4.2.4). Envoy drops it.
     if !is_host_and_port(authority, false) {
         return Err(Malformed::Target);
     }
-    Ok((authority, if path.is_empty() { b"/" } else { path }))
+    let path = if path.is_empty() { b"/" } else { path };
+    let (authority, path) = (Some(authority.to_vec()), path.to_vec());
+    Ok(Target { authority, scheme: Some(scheme), path })
 }
 
 /// RFC 3986, 3.1.
@@ -70,9 +96,11 @@ fn is_scheme(bytes: &[u8]) -> bool {
         && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(byte))
 }
 
-/// A byte of an authority (RFC 3986, 3.2).
-fn is_authority(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:@[]".contains(&byte)
+/// Whether there are only bytes of an authority (RFC 3986, 3.2). What a `host` field says is
+/// held to this and to no more, as in Envoy.
+pub fn is_authority(bytes: &[u8]) -> bool {
+    let fits = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:@[]".contains(byte);
+    bytes.iter().all(fits)
 }
 
 fn is_host_and_port(bytes: &[u8], needs_port: bool) -> bool {
@@ -99,20 +127,16 @@ fn is_port(port: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http1::Version;
-    use crate::http1::tests::fields;
+    use Scheme::{Http, Https};
 
     /// Authority and path.
     type Row = Result<(&'static str, &'static str), Malformed>;
 
-    fn read(method: &str, target: &str, host: &str, tls: bool) -> Result<Target, Malformed> {
-        let head = RequestHead {
-            method: method.into(),
-            target: target.into(),
-            version: Version::Http11,
-            fields: fields(&[("host", host)]),
-        };
-        request_target(&head, tls)
+    /// The authority falls back to `h`, as to the `host` field.
+    fn read(method: &str, target: &str, connection: Scheme) -> Result<(String, String), Malformed> {
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        let target = request_target(method.as_bytes(), target.as_bytes(), connection)?;
+        Ok((target.authority.map_or("h".to_owned(), text), text(target.path)))
     }
 
     #[test]
@@ -152,49 +176,33 @@ mod tests {
             ("a", Err(Malformed::Syntax)),
             ("?x", Err(Malformed::Syntax)),
             ("\\", Err(Malformed::Syntax)),
-            // Envoy takes it for `x`.
-            ("http://u@x/y", Err(Malformed::Target)),
+            ("http://u:p@x/y", Ok(("x", "/y"))),
+            ("http://u@v@x/y", Err(Malformed::Target)),
         ];
         for (target, want) in rows {
-            let want = want.map(|(authority, path)| Target {
-                authority: Some(authority.into()),
-                path: path.into(),
-            });
-            assert_eq!(read("GET", target, "h", false), want, "{target}");
+            let want = want.map(|(authority, path)| (authority.to_owned(), path.to_owned()));
+            assert_eq!(read("GET", target, Http), want, "{target}");
         }
     }
 
     #[test]
     fn some_forms_are_for_one_method_or_for_tls() {
-        let target = |authority: &str, path: &str| {
-            Ok(Target { authority: Some(authority.into()), path: path.into() })
-        };
-        assert_eq!(read("OPTIONS", "*", "h", false), target("h", "*"));
-        assert_eq!(read("OPTIONS", "http://x", "h", false), target("x", "/"));
-        assert_eq!(read("CONNECT", "x:443", "h", false), target("x:443", ""));
-        assert_eq!(read("CONNECT", "x", "h", false), Err(Malformed::Target));
-        assert_eq!(read("CONNECT", "/", "h", false), Err(Malformed::Target));
-        assert_eq!(read("GET", "https://x/y", "h", true), target("x", "/y"));
+        let target = |authority: &str, path: &str| Ok((authority.to_owned(), path.to_owned()));
+        assert_eq!(read("OPTIONS", "*", Http), target("h", "*"));
+        assert_eq!(read("OPTIONS", "http://x", Http), target("x", "/"));
+        assert_eq!(read("CONNECT", "x:443", Http), target("x:443", ""));
+        assert_eq!(read("CONNECT", "x", Http), Err(Malformed::Target));
+        assert_eq!(read("CONNECT", "/", Http), Err(Malformed::Target));
+        assert_eq!(read("GET", "https://x/y", Https), target("x", "/y"));
     }
 
     #[test]
-    fn a_host_is_an_authority_or_the_request_is_refused() {
-        for host in ["", "a", "A", "a:1", "a:", "[::1]", "a_b", "a%41", "a,b"] {
-            let authority = read("GET", "/", host, false).map(|target| target.authority);
-            assert_eq!(authority, Ok(Some(host.into())), "{host}");
+    fn a_host_is_an_authority() {
+        for host in ["", "a", "A", "a:1", "a:", "[::1]", "a_b", "a%41", "a,b", "u@h"] {
+            assert!(is_authority(host.as_bytes()), "{host}");
         }
-        // The last one passes in Envoy.
-        for host in ["a b", "a/b", "a?b", "a#b", "a<b", "a\\b", "a\"b", "\u{e9}", "u@h"] {
-            assert_eq!(read("GET", "/", host, false), Err(Malformed::Host), "{host}");
-            assert_eq!(read("GET", "http://x/", host, false), Err(Malformed::Host), "{host}");
+        for host in ["a b", "a/b", "a?b", "a#b", "a<b", "a\\b", "a\"b", "\u{e9}"] {
+            assert!(!is_authority(host.as_bytes()), "{host}");
         }
-    }
-
-    #[test]
-    fn without_a_host_there_is_no_authority() {
-        let mut buffer = bytes::BytesMut::from("GET / HTTP/1.1\r\n\r\n");
-        let head = crate::http1::request_head(&mut buffer, &crate::http1::tests::LIMITS);
-        let target = request_target(&head.unwrap().unwrap(), false);
-        assert_eq!(target, Ok(Target { authority: None, path: b"/".to_vec() }));
     }
 }

@@ -8,7 +8,8 @@ use bytes::BytesMut;
 
 use super::{LIMITS, drain};
 use crate::http1::{
-    Decoder, Malformed, Version, refuse_underscores, request_framing, request_head, request_target,
+    Decoder, Malformed, Scheme, Version, is_authority, refuse_underscores, request_framing,
+    request_head, request_target,
 };
 
 /// What a row was answered: with the route's 200, or refused.
@@ -192,7 +193,7 @@ const HOSTS: &[(&str, Envoy, Option<Malformed>)] = &[
     ("a/b", AUTHORITY, Some(Malformed::Host)),
     ("a?b", AUTHORITY, Some(Malformed::Host)),
     ("a<b", AUTHORITY, Some(Malformed::Host)),
-    ("u@h", OK, Some(Malformed::Host)),
+    ("u@h", OK, None),
 ];
 
 /// Before a good request.
@@ -211,7 +212,11 @@ fn read(bytes: &[u8]) -> Result<(), Malformed> {
         return Err(Malformed::Version);
     }
     refuse_underscores(&head.fields)?;
-    request_target(&head, false)?;
+    request_target(&head.method, &head.target, Scheme::Http)?;
+    let host = head.fields.iter().find(|(name, _)| name == b"host");
+    if !host.is_none_or(|(_, host)| is_authority(host)) {
+        return Err(Malformed::Host);
+    }
     let mut decoder = Decoder::new(request_framing(&head)?, &LIMITS);
     let (_, trailers) = drain(&mut decoder, &mut buffer)?;
     refuse_underscores(&trailers)

@@ -1,9 +1,9 @@
 //! From the wire's method, target and fields to what the filters see.
 
 use super::connection::{closes, keep_trailers, remove_nominated, upgrades};
-use super::target::{Bad, Target, is_authority, is_authority_form};
 use super::{Accepted, Arrival, HOP, Refusal, Scheme, is, joined, line, remove, set, value};
 use crate::config::Http;
+use crate::http1::{Malformed, Target, is_authority, request_target};
 use crate::proxy::chain::own;
 use crate::proxy::failure::{Failure, Flags};
 use crate::proxy::path::Reading;
@@ -83,10 +83,10 @@ fn parse(
 ) -> Result<(Target, Pairs), Refusal> {
     remove_nominated(fields)
         .map_err(|_| unparsed((400, "http1.connection_header_rejected", "Bad Request")))?;
+    let target = request_target(method, target, connection).map_err(malformed)?;
     if method == b"CONNECT" {
-        return Err(connect(target));
+        return Err(connect(&target));
     }
-    let target = Target::read(method, target, connection).map_err(unparsed)?;
     let pairs = pseudo(method, &target, fields)?;
     Ok((target, pairs))
 }
@@ -116,11 +116,11 @@ fn check(
 fn check_names(method: &[u8], target: &[u8], fields: &Pairs, http: &Http) -> Result<(), Refusal> {
     let known = METHODS.iter().any(|known| known.as_bytes() == method);
     if !known || !target.iter().all(u8::is_ascii_graphic) {
-        return Err(unparsed((400, "http1.codec_error", "Bad Request")));
+        return Err(malformed(Malformed::Syntax));
     }
     let underscore = fields.iter().any(|(name, _)| name.contains(&b'_'));
     if http.limits.reject_underscores && underscore {
-        return Err(unparsed((400, "http1.unexpected_underscore", "Bad Request")));
+        return Err(malformed(Malformed::Underscore));
     }
     Ok(())
 }
@@ -130,7 +130,7 @@ fn pseudo(method: &[u8], target: &Target, fields: &Pairs) -> Result<Pairs, Refus
     let host = value(fields, "host");
     let authority = target.authority.as_deref().or(host);
     if !authority.is_none_or(is_authority) {
-        return Err(unparsed((400, "http.invalid_authority", "Bad Request")));
+        return Err(malformed(Malformed::Host));
     }
     let mut pairs = Vec::new();
     pairs.extend(authority.map(|authority| line(":authority", authority)));
@@ -179,18 +179,20 @@ fn scheme(fields: &Pairs, from: &Arrival) -> Scheme {
 }
 
 /// No route fits `CONNECT` in a file that this gateway reads.
-fn connect(target: &[u8]) -> Refusal {
-    if !is_authority_form(target) {
-        return unparsed((400, "http1.invalid_url", "Bad Request"));
-    }
-    let seen = vec![line(":authority", target), line(":method", "CONNECT")];
+fn connect(target: &Target) -> Refusal {
+    let authority = target.authority.as_deref().unwrap_or_default();
+    let seen = vec![line(":authority", authority), line(":method", "CONNECT")];
     let (reply, flags) = (Failure::NoRoute.reply(), Failure::NoRoute.flags());
     Refusal { reply, flags, closes: true, seen }
 }
 
+fn malformed(malformed: Malformed) -> Refusal {
+    unparsed(malformed.answer())
+}
+
 /// A message that the codec of Envoy refuses: loggers see nothing of it.
-fn unparsed((status, details, text): Bad) -> Refusal {
-    let reply = own(status, details, text);
+fn unparsed((status, details, text): (u16, &str, &str)) -> Refusal {
+    let reply = own(u32::from(status), details, text);
     Refusal { reply, flags: Flags::DPE, closes: true, seen: Vec::new() }
 }
 

@@ -1,8 +1,8 @@
 //! From what the filters have left to the wire's fields, each way.
 
 use super::connection::keep_trailers;
-use super::target::is_authority;
 use super::{HOP, is, line, remove, set, value};
+use crate::http1::is_authority;
 use crate::proxy::chain::own;
 use crate::view::{Direction, LocalReply, Pairs};
 

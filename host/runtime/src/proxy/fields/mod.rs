@@ -21,7 +21,6 @@ mod connection;
 mod joined;
 mod leave;
 mod router;
-mod target;
 #[cfg(test)]
 mod tests;
 
@@ -35,33 +34,8 @@ pub use leave::{
 pub use router::{Rewritten, answered, routed};
 
 use super::failure::Flags;
+pub use crate::http1::Scheme;
 use crate::view::{LocalReply, Pairs};
-
-/// Scheme of a connection or of a target.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scheme {
-    /// Without TLS.
-    Http,
-    /// With TLS.
-    Https,
-}
-
-impl Scheme {
-    /// As in a URI.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Http => "http",
-            Self::Https => "https",
-        }
-    }
-
-    /// By its name in any case.
-    fn parse(name: &[u8]) -> Option<Self> {
-        [Self::Http, Self::Https]
-            .into_iter()
-            .find(|scheme| name.eq_ignore_ascii_case(scheme.as_str().as_bytes()))
-    }
-}
 
 /// How a request came.
 #[derive(Debug, Clone, PartialEq, Eq)]
