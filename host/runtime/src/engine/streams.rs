@@ -121,7 +121,12 @@ impl Vm {
     /// Forgets the stream, after `proxy_on_delete`. On a dead machine it only forgets.
     pub fn delete(&mut self, stream: StreamId) -> Result<(), Trapped> {
         let answer = self.call("proxy_on_delete", stream.0, |it| &it.delete, stream.0);
-        self.store.data_mut().contexts.remove(&stream.0);
+        let host = self.store.data_mut();
+        host.contexts.remove(&stream.0);
+        // Their answers would find nobody, and may never be told of.
+        if !host.calls.is_empty() {
+            host.calls.retain(|_, context| *context != stream.0);
+        }
         answer.map(drop)
     }
 

@@ -169,6 +169,11 @@ impl Vm {
         self.store.data().memory.map_or(0, |memory| memory.data_size(&self.store))
     }
 
+    /// Call-outs whose answers are still waited for.
+    pub fn waiting(&self) -> usize {
+        self.store.data().calls.len()
+    }
+
     pub(super) fn next_context(&mut self) -> u32 {
         loop {
             self.last_context = self.last_context.wrapping_add(1);
