@@ -138,7 +138,7 @@ pub struct Running {
     phase: watch::Sender<Phase>,
     workers: Vec<JoinHandle<()>>,
     admin: Option<JoinHandle<()>>,
-    log: Option<JoinHandle<()>>,
+    log: Option<log::Writer>,
 }
 
 impl Running {
@@ -164,8 +164,11 @@ impl Running {
         let workers = self.workers.drain(..);
         workers.for_each(|worker| drop(worker.join()));
         self.process.over.notify_one();
-        for thread in [self.admin.take(), self.log.take()].into_iter().flatten() {
-            let _ = thread.join();
+        if let Some(admin) = self.admin.take() {
+            let _ = admin.join();
+        }
+        if let Some(log) = self.log.take() {
+            log.join();
         }
     }
 }
@@ -203,7 +206,7 @@ pub fn check(gateway: Gateway, options: Options) -> Result<(), ServeError> {
         answer
     });
     drop(sender);
-    let _ = log.join();
+    log.join();
     started
 }
 
