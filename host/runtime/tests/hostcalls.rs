@@ -233,7 +233,9 @@ fn a_call_out_goes_out_whole_and_its_answer_comes_to_the_stream_that_asked() {
     assert_eq!(vm.http_call_response(calls[1].0, answer.clone()), Ok(true));
     assert_eq!((first.continued.get(), second.continued.get()), (0, 1));
     // The first stream goes away while its call is out: the answer is dropped.
+    assert_eq!(vm.waiting(), 1);
     vm.delete(ids[0]).unwrap();
+    assert_eq!(vm.waiting(), 0);
     assert_eq!(vm.http_call_response(calls[0].0, answer), Ok(false));
 }
 

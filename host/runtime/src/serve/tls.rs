@@ -3,6 +3,7 @@
 //! Invariant: TLS 1.2 or newer; a private key that others can read is refused; towards an
 //! upstream the certificate must hold the name that the file says.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,7 +12,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
 
-use crate::config::{ClientTls, ServerTls, Version};
+use super::ServeError;
+use crate::config::{ClientTls, Gateway, ServerTls, Version};
 
 const MAX_PEM: usize = 1 << 20;
 
@@ -26,7 +28,7 @@ pub(super) struct Client {
 type Problem = String;
 
 /// Towards callers.
-pub(super) fn server(tls: &ServerTls) -> Result<Arc<ServerConfig>, Problem> {
+fn server(tls: &ServerTls) -> Result<Arc<ServerConfig>, Problem> {
     let chain = certificates(&tls.certificate)?;
     let secret = postern_files::read_private(Path::new(&tls.key), MAX_PEM).map_err(text)?;
     let secret = PrivateKeyDer::from_pem_slice(&secret).map_err(|e| format!("{}: {e}", tls.key))?;
@@ -46,7 +48,7 @@ pub(super) fn server(tls: &ServerTls) -> Result<Arc<ServerConfig>, Problem> {
 }
 
 /// Towards an upstream.
-pub(super) fn client(tls: &ClientTls) -> Result<Client, Problem> {
+fn client(tls: &ClientTls) -> Result<Client, Problem> {
     if tls.sni != tls.name {
         return Err(format!("expected sni to be the name that is verified, {:?}", tls.name));
     }
@@ -56,6 +58,33 @@ pub(super) fn client(tls: &ClientTls) -> Result<Client, Problem> {
     let mut config = builder.with_root_certificates(roots(&tls.ca)?).with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Client { config: Arc::new(config), name })
+}
+
+/// Everything for TLS, read before anything runs.
+pub(super) struct Certificates {
+    /// In the order of the listeners.
+    pub servers: Vec<Option<Arc<rustls::ServerConfig>>>,
+    /// By name of the cluster.
+    pub clients: BTreeMap<String, Client>,
+}
+
+impl Certificates {
+    pub fn load(gateway: &Gateway) -> Result<Self, ServeError> {
+        let named = |what: String| move |problem| ServeError::Tls { what, problem };
+        let servers = gateway.listeners.iter().map(|listener| {
+            let tls = listener.tls.as_ref().map(server).transpose();
+            tls.map_err(named(format!("listener {:?}", listener.name)))
+        });
+        let servers = servers.collect::<Result<_, _>>()?;
+        let mut clients = BTreeMap::new();
+        for (name, cluster) in &gateway.clusters {
+            if let Some(settings) = &cluster.tls {
+                let client = client(settings).map_err(named(format!("cluster {name:?}")))?;
+                clients.insert(name.clone(), client);
+            }
+        }
+        Ok(Self { servers, clients })
+    }
 }
 
 fn provider() -> Arc<rustls::crypto::CryptoProvider> {

@@ -5,36 +5,39 @@
 //! written. Invariant: nothing is read that could not be kept, so a slow side slows the
 //! other one down.
 
+mod end;
+mod write;
+
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
 use std::time::{Instant, SystemTime};
 
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-use super::caller::{Caller, FromCaller};
-use super::connection::Listening;
-use super::desk::{Desk, Note, Ticket};
-use super::facts;
-use super::forward::{Forward, FromUpstream};
-use super::process::{Counted, ListenerCounts};
-use super::timers::{Timer, Timers};
-use crate::http1::{Malformed, Piece, ResponseHead, Unsendable, refuse_underscores};
-use crate::proxy::chain::{Chain, Output};
+use crate::http1::{Piece, ResponseHead, refuse_underscores};
+use crate::proxy::chain::Chain;
 use crate::proxy::exchange::{Exchange, Facts, Shared};
-use crate::proxy::failure::{CALLER_GONE, Failure, Flags};
-use crate::proxy::fields::{self, Leaving};
+use crate::proxy::failure::{CALLER_GONE, Flags};
+use crate::proxy::fields;
 use crate::proxy::filters::Filters;
-use crate::proxy::line::Ended;
+use crate::serve::caller::{Caller, FromCaller};
+use crate::serve::connection::Listening;
+use crate::serve::desk::{Desk, Note, Ticket};
+use crate::serve::facts;
+use crate::serve::forward::{Forward, FromUpstream};
+use crate::serve::process::{Counted, ListenerCounts};
+use crate::serve::timers::{Timer, Timers};
 use crate::view::{Direction, LocalReply, Pairs};
+
+pub(in crate::serve) use end::malformed_reply;
 
 /// Bytes that wait for a slow side before the other is not read any more.
 const HIGH: usize = 256 * 1024;
 
 /// What a stream begins with.
-pub(super) struct Arrived {
+pub(in crate::serve) struct Arrived {
     /// The request's fields, pseudo fields first.
     pub request: Pairs,
     /// Instead of serving it.
@@ -54,7 +57,7 @@ pub(super) struct Arrived {
 
 /// How a stream left its connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Left {
+pub(in crate::serve) enum Left {
     /// The next request may follow.
     Ready,
     /// The answer is whole, but the connection ends with it.
@@ -71,7 +74,7 @@ enum Event {
 }
 
 /// One stream.
-pub(super) struct Stream<'c> {
+pub(in crate::serve) struct Stream<'c> {
     desk: Rc<Desk>,
     listening: Rc<Listening>,
     chain: Chain,
@@ -231,13 +234,6 @@ impl<'c> Stream<'c> {
         }
     }
 
-    fn abandon(&mut self, details: &str) {
-        self.keep = false;
-        self.flags = self.flags | Flags::DC;
-        self.exchange.borrow_mut().details = details.as_bytes().to_vec();
-        self.chain.abandon();
-    }
-
     fn came_whole(&mut self) {
         self.request_came = true;
         self.time_upstream();
@@ -283,203 +279,4 @@ impl<'c> Stream<'c> {
         }
         self.chain.response_headers(&mut self.filters, end);
     }
-
-    fn fail(&mut self, failure: Failure) {
-        self.timers.route(None);
-        self.flags = self.flags | failure.flags();
-        self.forward = None;
-        if self.caller.status.is_some() {
-            self.exchange.borrow_mut().details = failure.cut().into_bytes();
-        }
-        self.chain.fail(&mut self.filters, failure.reply());
-    }
-
-    fn expire(&mut self, timer: Timer) {
-        let whole = self.request_came;
-        let failure = match timer {
-            Timer::Route => {
-                if let Some(forward) = &self.forward {
-                    forward.admitted().cluster().counts.rq_timeout.fetch_add(1, Relaxed);
-                }
-                return self.fail(Failure::Timeout);
-            }
-            Timer::Idle => Failure::StreamIdle { whole },
-            Timer::Request => Failure::RequestTimeout { whole },
-            Timer::Stream => Failure::MaxDuration { whole },
-        };
-        self.keep = false;
-        self.flags = self.flags | failure.flags();
-        if self.caller.status.is_some() {
-            self.exchange.borrow_mut().details = failure.cut().into_bytes();
-        }
-        self.chain.expire(&mut self.filters, failure.reply());
-    }
-
-    /// Writes what has left the chain.
-    fn write(&mut self) {
-        self.chain.park();
-        while let Some(output) = self.chain.poll() {
-            if self.replaced {
-                continue;
-            }
-            if self.write_one(output).is_err() {
-                // Framing and content disagree: whoever reads on would misread.
-                self.keep = false;
-                self.cut = true;
-                return;
-            }
-        }
-    }
-
-    fn write_one(&mut self, output: Output) -> Result<(), Unsendable> {
-        if output.ends_request() || matches!(output, Output::Headers(Direction::Response, ..)) {
-            self.timers.request_left();
-        }
-        match output {
-            Output::Headers(Direction::Request, pairs, end) => self.forward(&pairs, end),
-            Output::Body(Direction::Request, bytes, end) => match &mut self.forward {
-                Some(forward) => forward.content(&bytes, end),
-                None => Ok(()),
-            },
-            Output::Trailers(Direction::Request, pairs) => match &mut self.forward {
-                Some(forward) => forward.trailers(&fields::trailers_leave(&pairs)),
-                None => Ok(()),
-            },
-            Output::Headers(Direction::Response, pairs, end) => self.answer(&pairs, end),
-            Output::Body(Direction::Response, bytes, end) => self.caller.content(&bytes, end),
-            Output::Trailers(Direction::Response, pairs) => {
-                self.caller.trailers(&fields::trailers_leave(&pairs))
-            }
-            Output::CancelUpstream => {
-                self.timers.route(None);
-                self.forward = None;
-                Ok(())
-            }
-            Output::Reset => {
-                self.keep = false;
-                self.cut = true;
-                Ok(())
-            }
-        }
-    }
-
-    fn forward(&mut self, pairs: &Pairs, end: bool) -> Result<(), Unsendable> {
-        let cluster = self.filters.target.as_ref().map(|target| target.cluster.as_str());
-        let Some(cluster) = cluster.and_then(|name| self.desk.clusters.get(name)) else {
-            self.chain.fail(&mut self.filters, Failure::Connect.reply());
-            return Ok(());
-        };
-        let admitted = match cluster.admit() {
-            Ok(admitted) => admitted,
-            Err(failure) => {
-                self.fail(failure);
-                return Ok(());
-            }
-        };
-        let head = match fields::request_leaves(pairs, end) {
-            Ok(head) => head,
-            // A filter has written what no request can hold.
-            Err(unfit) => {
-                self.flags = self.flags | Flags::DPE;
-                self.chain.fail(&mut self.filters, unfit.reply(Direction::Request));
-                return Ok(());
-            }
-        };
-        self.forward = Some(Forward::start(admitted, &head, end)?);
-        self.upstream_began = Some(Instant::now());
-        self.time_upstream();
-        Ok(())
-    }
-
-    fn answer(&mut self, pairs: &Pairs, end: bool) -> Result<(), Unsendable> {
-        self.keep &= self.caller.has_all() && !self.desk.is_draining();
-        let date = httpdate::fmt_http_date(SystemTime::now());
-        let leaving = Leaving { date: &date, close: !self.keep, end, head: self.caller.to_head };
-        match fields::response_leaves(pairs, &leaving) {
-            Ok(head) => self.caller.head(&head, end),
-            Err(unfit) => self.replace(&unfit.reply(Direction::Response), &leaving),
-        }
-    }
-
-    /// Answers past the filters, which have left what cannot be sent.
-    fn replace(&mut self, reply: &LocalReply, leaving: &Leaving<'_>) -> Result<(), Unsendable> {
-        let line = |name: &str, value: String| (name.as_bytes().to_vec(), value.into_bytes());
-        let pairs = vec![
-            line(":status", reply.status.to_string()),
-            line("content-length", reply.body.len().to_string()),
-            line("content-type", "text/plain".to_owned()),
-        ];
-        self.replaced = true;
-        let mut exchange = self.exchange.borrow_mut();
-        exchange.details = reply.details.clone();
-        exchange.set_headers(Direction::Response, pairs.clone());
-        drop(exchange);
-        self.chain.abandon();
-        let end = reply.body.is_empty() || leaving.head;
-        let leaving = Leaving { end, ..*leaving };
-        let Ok(head) = fields::response_leaves(&pairs, &leaving) else { return Ok(()) };
-        self.caller.head(&head, end)?;
-        if end { Ok(()) } else { self.caller.content(&reply.body, true) }
-    }
-
-    /// Tells filters and loggers that it is over.
-    fn end(&mut self) -> Left {
-        self.ended = true;
-        let (began, started) = self.began;
-        if let Some(failure) = self.filters.refused {
-            self.flags = self.flags | failure.flags();
-        }
-        let end = facts::End {
-            flags: self.flags,
-            duration: began.elapsed(),
-            received: self.caller.received,
-            sent: self.caller.sent,
-        };
-        facts::at_end(&mut self.exchange.borrow_mut(), &end);
-        self.filters.at(self.desk.now());
-        self.filters.finish();
-        let exchange = self.exchange.borrow();
-        self.listening.count(self.caller.status);
-        self.listening.log(&Ended {
-            started,
-            lasted: end.duration,
-            id: exchange.request_field(b"x-request-id").as_deref().and_then(text),
-            exchange: &exchange,
-            status: self.caller.status,
-            flags: end.flags,
-            cluster: self.filters.target.as_ref().map(|target| target.cluster.as_str()),
-            received: end.received,
-            sent: end.sent,
-        });
-        drop(exchange);
-        if let Some(forward) = self.forward.take() {
-            forward.settle();
-        }
-        match (self.caller.is_answered() && !self.cut, self.keep) {
-            (true, true) => Left::Ready,
-            (true, false) => Left::Last,
-            (false, _) => Left::Cut,
-        }
-    }
-}
-
-/// A gateway that ends while a stream runs still tells filters and loggers of it.
-impl Drop for Stream<'_> {
-    fn drop(&mut self) {
-        // A second panic would end the process, and every other stream with it.
-        if !self.ended && !std::thread::panicking() {
-            self.abandon("downstream_local_disconnect");
-            self.end();
-        }
-    }
-}
-
-fn text(bytes: &[u8]) -> Option<&str> {
-    std::str::from_utf8(bytes).ok()
-}
-
-/// What a caller gets whose request cannot be read.
-pub(super) fn malformed_reply(malformed: Malformed) -> LocalReply {
-    let (status, details, text) = malformed.answer();
-    crate::proxy::chain::own(u32::from(status), details, text)
 }

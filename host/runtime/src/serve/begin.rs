@@ -1,0 +1,126 @@
+//! From a file to a gateway that runs: everything is read, bound and compiled before the
+//! first connection is taken.
+
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use super::desk::Phase;
+use super::process::Process;
+use super::sockets::{bind, bind_all, refuse_plain, shared};
+use super::tls::Certificates;
+use super::worker::{self, Plan};
+use super::{Options, Report, Running, ServeError, admin, log};
+use crate::config::Gateway;
+use crate::engine::{Engine, EngineSettings};
+use crate::proxy::launch::{Programs, plugins};
+
+/// Does everything of [`start`] but serving: compiles the modules, configures them, loads
+/// certificates. Sockets are not bound.
+pub fn check(gateway: Gateway, options: Options) -> Result<(), ServeError> {
+    refuse_plain(&gateway)?;
+    let certificates = Certificates::load(&gateway)?;
+    let engine = engine(&options)?;
+    let programs = Programs::load(&engine, &gateway)?;
+    let process = Arc::new(Process::new(options.node.clone(), gateway));
+    let (lines, log) = log::start(&process).map_err(ServeError::Thread)?;
+    let (sender, phase) = watch::channel(Phase::Drain(Duration::ZERO));
+    let plan = Plan {
+        process,
+        programs,
+        sockets: Vec::new(),
+        clients: certificates.clients,
+        environment: options.environment,
+        vm: options.vm,
+        lines,
+        phase,
+        silent: true,
+    };
+    let started = spawn(plan, 0).and_then(|(worker, ready)| {
+        let answer = ready.recv().unwrap_or_else(|_| Err(ended()));
+        let _ = worker.join();
+        answer
+    });
+    drop(sender);
+    log.join();
+    started
+}
+
+/// Compiles the modules, starts the workers and listens.
+pub fn start(gateway: Gateway, options: Options) -> Result<Running, ServeError> {
+    let began = Instant::now();
+    refuse_plain(&gateway)?;
+    let certificates = Certificates::load(&gateway)?;
+    let (sockets, listeners) = bind_all(&gateway)?;
+    let admin_socket = gateway.admin.as_ref().map(|address| bind("admin", address)).transpose()?;
+    let admin_address = admin_socket.as_ref().map(|(_, address)| *address);
+    let engine = engine(&options)?;
+    let programs = Programs::load(&engine, &gateway)?;
+    let mut modules: Vec<String> =
+        plugins(&gateway).into_iter().map(|plugin| plugin.module.clone()).collect();
+    modules.sort();
+    modules.dedup();
+    let workers = options.workers.max(1);
+    let process = Arc::new(Process::new(options.node.clone(), gateway));
+    let (lines, log) = log::start(&process).map_err(ServeError::Thread)?;
+    let (sender, phase) = watch::channel(Phase::Serve);
+    let report = Report { listeners, admin: admin_address, workers, modules, took: Duration::ZERO };
+    let mut running = Running {
+        report,
+        process: Arc::clone(&process),
+        phase: sender,
+        workers: Vec::new(),
+        admin: None,
+        log: Some(log),
+    };
+    let mut all_ready = Vec::new();
+    for number in 0..workers {
+        let plan = Plan {
+            process: Arc::clone(&process),
+            programs: programs.clone(),
+            sockets: shared(&sockets, &certificates.servers)?,
+            clients: certificates.clients.clone(),
+            environment: Arc::clone(&options.environment),
+            vm: options.vm.clone(),
+            lines: lines.clone(),
+            phase: phase.clone(),
+            silent: false,
+        };
+        let (worker, ready) = spawn(plan, number)?;
+        running.workers.push(worker);
+        all_ready.push(ready);
+    }
+    drop(lines);
+    for ready in all_ready {
+        ready.recv().unwrap_or_else(|_| Err(ended()))?;
+    }
+    if let Some((socket, _)) = admin_socket {
+        let listeners = running.report.listeners.clone();
+        let thread = std::thread::Builder::new().name("postern-admin".to_owned());
+        let thread = thread.spawn(move || admin::run(socket, process, listeners));
+        running.admin = Some(thread.map_err(ServeError::Thread)?);
+    }
+    running.report.took = began.elapsed();
+    Ok(running)
+}
+
+/// What comes of a worker's start, once.
+type Ready = mpsc::Receiver<Result<(), ServeError>>;
+
+fn spawn(plan: Plan, number: usize) -> Result<(JoinHandle<()>, Ready), ServeError> {
+    let (sender, ready) = mpsc::channel();
+    let thread = std::thread::Builder::new().name(format!("postern-{number}"));
+    let run = move || worker::run(plan, |answer| drop(sender.send(answer)));
+    Ok((thread.spawn(run).map_err(ServeError::Thread)?, ready))
+}
+
+fn ended() -> ServeError {
+    ServeError::Thread(std::io::Error::other("it ended while it started"))
+}
+
+fn engine(options: &Options) -> Result<Engine, ServeError> {
+    let settings = EngineSettings { cache: options.cache.clone() };
+    Engine::new(&settings).map_err(ServeError::Engine)
+}

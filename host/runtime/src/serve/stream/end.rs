@@ -1,0 +1,114 @@
+//! What ends a stream: failures, timers, a caller that has gone, and the telling of it.
+//!
+//! Invariant: filters and loggers are told of each stream once, however it ends.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::{Left, Stream};
+use crate::http1::Malformed;
+use crate::proxy::failure::{Failure, Flags};
+use crate::proxy::line::Ended;
+use crate::serve::facts;
+use crate::serve::timers::Timer;
+use crate::view::LocalReply;
+
+impl Stream<'_> {
+    pub(super) fn abandon(&mut self, details: &str) {
+        self.keep = false;
+        self.flags = self.flags | Flags::DC;
+        self.exchange.borrow_mut().details = details.as_bytes().to_vec();
+        self.chain.abandon();
+    }
+
+    pub(super) fn fail(&mut self, failure: Failure) {
+        self.timers.route(None);
+        self.flags = self.flags | failure.flags();
+        self.forward = None;
+        if self.caller.status.is_some() {
+            self.exchange.borrow_mut().details = failure.cut().into_bytes();
+        }
+        self.chain.fail(&mut self.filters, failure.reply());
+    }
+
+    pub(super) fn expire(&mut self, timer: Timer) {
+        let whole = self.request_came;
+        let failure = match timer {
+            Timer::Route => {
+                if let Some(forward) = &self.forward {
+                    forward.admitted().cluster().counts.rq_timeout.fetch_add(1, Relaxed);
+                }
+                return self.fail(Failure::Timeout);
+            }
+            Timer::Idle => Failure::StreamIdle { whole },
+            Timer::Request => Failure::RequestTimeout { whole },
+            Timer::Stream => Failure::MaxDuration { whole },
+        };
+        self.keep = false;
+        self.flags = self.flags | failure.flags();
+        if self.caller.status.is_some() {
+            self.exchange.borrow_mut().details = failure.cut().into_bytes();
+        }
+        self.chain.expire(&mut self.filters, failure.reply());
+    }
+
+    /// Tells filters and loggers that it is over.
+    pub(super) fn end(&mut self) -> Left {
+        self.ended = true;
+        let (began, started) = self.began;
+        if let Some(failure) = self.filters.refused {
+            self.flags = self.flags | failure.flags();
+        }
+        let end = facts::End {
+            flags: self.flags,
+            duration: began.elapsed(),
+            received: self.caller.received,
+            sent: self.caller.sent,
+        };
+        facts::at_end(&mut self.exchange.borrow_mut(), &end);
+        self.filters.at(self.desk.now());
+        self.filters.finish();
+        let exchange = self.exchange.borrow();
+        self.listening.count(self.caller.status);
+        self.listening.log(&Ended {
+            started,
+            lasted: end.duration,
+            id: exchange.request_field(b"x-request-id").as_deref().and_then(text),
+            exchange: &exchange,
+            status: self.caller.status,
+            flags: end.flags,
+            cluster: self.filters.target.as_ref().map(|target| target.cluster.as_str()),
+            received: end.received,
+            sent: end.sent,
+        });
+        drop(exchange);
+        if let Some(forward) = self.forward.take() {
+            forward.settle();
+        }
+        match (self.caller.is_answered() && !self.cut, self.keep) {
+            (true, true) => Left::Ready,
+            (true, false) => Left::Last,
+            (false, _) => Left::Cut,
+        }
+    }
+}
+
+/// A gateway that ends while a stream runs still tells filters and loggers of it.
+impl Drop for Stream<'_> {
+    fn drop(&mut self) {
+        // A second panic would end the process, and every other stream with it.
+        if !self.ended && !std::thread::panicking() {
+            self.abandon("downstream_local_disconnect");
+            self.end();
+        }
+    }
+}
+
+fn text(bytes: &[u8]) -> Option<&str> {
+    std::str::from_utf8(bytes).ok()
+}
+
+/// What a caller gets whose request cannot be read.
+pub(in crate::serve) fn malformed_reply(malformed: Malformed) -> LocalReply {
+    let (status, details, text) = malformed.answer();
+    crate::proxy::chain::own(u32::from(status), details, text)
+}
