@@ -90,8 +90,7 @@ const CHECKS: &[(&str, Check)] = &[
 pub fn run(site: &Site, selection: &Selection, seen: &mut Seen, count: &mut Count) -> Result<()> {
     for (name, check) in CHECKS {
         if selection.has(name) && runs(name, site.boundary) {
-            site.world.backend.stand.set(crate::faults::Fault::default());
-            site.take_forwarded();
+            site.calm();
             let lines = check(site, seen).unwrap_or_else(|error| vec![format!("{error:#}")]);
             count.report(name, &lines);
         }
