@@ -101,6 +101,13 @@ impl Site {
         Launch::new(self.kind.clone())
     }
 
+    /// Everybody answers as usual, and nobody has been asked anything yet.
+    pub fn calm(&self) {
+        self.world.backend.stand.set(Fault::default());
+        self.upstreams.values().for_each(|upstream| upstream.answer(upstream::Answer::default()));
+        self.take_forwarded();
+    }
+
     /// Everything that any upstream got since the last call.
     pub fn take_forwarded(&self) -> Vec<Message> {
         self.upstreams.values().flat_map(Upstream::take).collect()

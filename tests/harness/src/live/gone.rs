@@ -8,7 +8,7 @@ use postern_rig::upstream::{Answer, Instead};
 use postern_rig::wait::until;
 use serde_json::Value;
 
-use super::{Caller, Seen, expect};
+use super::{Caller, expect};
 use crate::faults::{Exchange, Fault, Kind};
 use crate::gateway::{Gateway, Site};
 
@@ -62,18 +62,16 @@ const ROWS: &[Row] = &[
 ];
 
 /// Each row leaves the record that is wanted, and the next request is served.
-pub fn at_each_phase(site: &Site, seen: &mut Seen) -> Result<Vec<String>> {
-    let gateway = Gateway::with(site, &site.config(None)?)?;
+pub fn at_each_phase(site: &Site, gateway: &Gateway) -> Result<Vec<String>> {
     let mut lines = Vec::new();
     site.take_forwarded();
     site.world.take_records()?;
     for (number, row) in ROWS.iter().enumerate() {
         // A key of its own, which nobody has looked up before.
         let caller = Caller::new(site, &format!("gone_{number}"))?;
-        let found = one(site, &gateway, &caller, row).with_context(|| row.0)?;
+        let found = one(site, gateway, &caller, row).with_context(|| row.0)?;
         lines.extend(found.into_iter().map(|line| format!("{}: {line}", row.0)));
     }
-    seen.keep(site, gateway)?;
     Ok(lines)
 }
 

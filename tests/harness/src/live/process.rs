@@ -130,7 +130,5 @@ pub fn ends(site: &Site, seen: &mut Seen) -> Result<Vec<String>> {
         expect(&mut lines, &format!("{name}: records"), 1, site.wait_for_records(1)?.len());
         seen.text("log", log);
     }
-    upstream.answer(Answer::default());
-    site.take_forwarded();
     Ok(lines)
 }

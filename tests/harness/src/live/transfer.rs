@@ -21,8 +21,7 @@ const MEMORY: u64 = 8 << 20;
 
 /// Pipelined, one after another, and with content that waits for `100 Continue`: answers
 /// come in order, each with its record.
-pub fn one_connection(site: &Site, seen: &mut Seen) -> Result<Vec<String>> {
-    let gateway = Gateway::with(site, &site.config(None)?)?;
+pub fn one_connection(site: &Site, gateway: &Gateway) -> Result<Vec<String>> {
     let caller = Caller::new(site, "one_connection")?;
     let request = |path: &str| caller.request(site, "api.test", path, Some("slack"));
     let mut lines = Vec::new();
@@ -63,7 +62,6 @@ pub fn one_connection(site: &Site, seen: &mut Seen) -> Result<Vec<String>> {
     expect(&mut lines, "its content", Some(b"a=b".to_vec()), content);
     let records = at_once.len() + MANY + 1;
     expect(&mut lines, "records", records, site.wait_for_records(records)?.len());
-    seen.keep(site, gateway)?;
     Ok(lines)
 }
 
