@@ -5,6 +5,11 @@
 //! and writing whole messages ([`Encoder`]). Knows no socket, timer or route; bytes come in
 //! through a buffer and go out through one.
 //!
+//! Heads are parsed by `httparse`, the parser of hyper. hyper itself is not used: its HTTP/1
+//! server sends trailers only to who asked with `te: trailers` and only those named before, its
+//! request targets refuse bytes that Envoy takes and drop a `#` with what follows, and a
+//! request that it cannot parse is answered past us, so that no access logger would hear of it.
+//!
 //! Invariant: no message is read in a way that another reader of RFC 9112 could read
 //! differently. What is ambiguous is refused and ends the connection, even where Envoy
 //! lets it pass (the rows in `tests/rows.rs` say where), and nothing that a module wrote into a
