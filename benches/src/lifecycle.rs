@@ -44,7 +44,7 @@ pub fn measure(runs: usize) -> Result<Vec<Line>> {
         let start = Instant::now();
         for _ in 0..REQUESTS {
             let exchange = Rc::new(std::cell::RefCell::new(Exchange::new(fields.to_vec())));
-            let stream = vm.stream(root, Rc::new(View::new(exchange)))?;
+            let stream = vm.stream(root, Rc::new(View::filter(exchange, 0, Rc::new(()))))?;
             vm.request_headers(stream, 4, true)?;
             vm.log(stream)?;
             vm.done(stream)?;

@@ -86,7 +86,7 @@ impl Small {
         let folder = tempfile::tempdir().unwrap();
         let filter = self.module.as_ref().map(|text| {
             let file = folder.path().join("module.wasm");
-            std::fs::write(&file, support::wat(text)).unwrap();
+            postern_files::write_atomic(&file, &support::wat(text)).unwrap();
             filter(&file)
         });
         let Self { manager, route, cluster, .. } = self;

@@ -338,17 +338,17 @@ pub struct View {
 }
 
 impl View {
-    /// The view of whoever is no filter.
-    pub fn new(exchange: Shared) -> Self {
+    /// The view of an access logger, which reads and writes nothing.
+    pub fn logger(exchange: Shared) -> Self {
         Self { exchange, seat: None }
     }
 
     /// The view of a filter.
-    pub fn of(exchange: Shared, filter: usize, turn: Rc<dyn Turn>) -> Self {
+    pub fn filter(exchange: Shared, filter: usize, turn: Rc<dyn Turn>) -> Self {
         Self { exchange, seat: Some((filter, turn)) }
     }
 
-    fn filter(&self) -> Option<usize> {
+    fn place(&self) -> Option<usize> {
         self.seat.as_ref().map(|(filter, _)| *filter)
     }
 
@@ -371,32 +371,32 @@ impl View {
 
 impl StreamView for View {
     fn pairs(&self, map: MapKind) -> Result<Pairs, Status> {
-        self.exchange.borrow().map(map, self.filter()).cloned()
+        self.exchange.borrow().map(map, self.place()).cloned()
     }
 
     fn set_pairs(&self, map: MapKind, pairs: Pairs) -> Result<(), Status> {
-        *self.exchange.borrow_mut().map_mut(map, self.filter())? = pairs;
+        *self.exchange.borrow_mut().map_mut(map, self.place())? = pairs;
         Ok(())
     }
 
     fn value(&self, map: MapKind, name: &[u8]) -> Result<Option<Vec<u8>>, Status> {
-        Ok(value(self.exchange.borrow().map(map, self.filter())?, name))
+        Ok(value(self.exchange.borrow().map(map, self.place())?, name))
     }
 
     fn add(&self, map: MapKind, name: &[u8], value: &[u8]) -> Result<(), Status> {
         let line = (name.to_ascii_lowercase(), value.to_vec());
-        self.exchange.borrow_mut().map_mut(map, self.filter())?.push(line);
+        self.exchange.borrow_mut().map_mut(map, self.place())?.push(line);
         Ok(())
     }
 
     fn replace(&self, map: MapKind, name: &[u8], value: &[u8]) -> Result<(), Status> {
-        replace(self.exchange.borrow_mut().map_mut(map, self.filter())?, name, value);
+        replace(self.exchange.borrow_mut().map_mut(map, self.place())?, name, value);
         Ok(())
     }
 
     fn remove(&self, map: MapKind, name: &[u8]) -> Result<(), Status> {
         let name = name.to_ascii_lowercase();
-        self.exchange.borrow_mut().map_mut(map, self.filter())?.retain(|(have, _)| *have != name);
+        self.exchange.borrow_mut().map_mut(map, self.place())?.retain(|(have, _)| *have != name);
         Ok(())
     }
 
@@ -434,6 +434,9 @@ impl StreamView for View {
     }
 
     fn set_property(&self, path: &[u8], value: &[u8], declared: Declared) -> Result<(), Status> {
+        if self.seat.is_none() {
+            return Err(Status::NotFound);
+        }
         let key = [b"wasm.", path].concat();
         let mut exchange = self.exchange.borrow_mut();
         if exchange.state.get(&key).is_some_and(|(_, declared)| declared.readonly) {
@@ -474,5 +477,80 @@ impl StreamView for View {
         if let Some((_, turn)) = &self.seat {
             turn.end();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Woken(Cell<u32>);
+
+    impl Turn for Woken {
+        fn begin(&self, _: usize) {}
+        fn end(&self) {}
+        fn wake(&self, filter: usize) {
+            assert_eq!(filter, 1);
+            self.0.set(self.0.get() + 1);
+        }
+    }
+
+    fn exchange() -> Shared {
+        Rc::new(RefCell::new(Exchange::new(vec![(b"x".to_vec(), b"1".to_vec())])))
+    }
+
+    #[test]
+    fn what_another_callback_asks_waits_for_the_filter_and_wakes_it_once() {
+        let (exchange, woken) = (exchange(), Rc::new(Woken::default()));
+        let view = View::filter(Rc::clone(&exchange), 1, woken.clone());
+        for running in [None, Some(0)] {
+            exchange.borrow_mut().running = running;
+            view.continue_stream(Direction::Request).unwrap();
+            view.close_stream(Direction::Request).unwrap();
+        }
+        assert_eq!(woken.0.get(), 1);
+        assert_eq!(exchange.borrow_mut().leave(), Verdict::default());
+        let late = exchange.borrow_mut().take_late(1);
+        assert_eq!(late, Verdict { continue_request: true, close: true, ..Verdict::default() });
+        assert_eq!(exchange.borrow_mut().take_late(1), Verdict::default());
+
+        exchange.borrow_mut().enter(1);
+        view.continue_stream(Direction::Response).unwrap();
+        let asked = exchange.borrow_mut().leave();
+        assert_eq!(asked, Verdict { continue_response: true, ..Verdict::default() });
+        assert_eq!(woken.0.get(), 1);
+    }
+
+    #[test]
+    fn another_callback_sees_the_fields_that_wait_at_the_filter() {
+        let exchange = exchange();
+        let view = View::filter(Rc::clone(&exchange), 1, Rc::new(()));
+        let read = || view.value(MapKind::RequestHeaders, b"x");
+        assert_eq!(read(), Err(Status::BadArgument));
+        let waits = [Sight { headers: true, trailers: false }, Sight::default()];
+        exchange.borrow_mut().park([Parked::default(), waits].into_iter());
+        assert_eq!(read(), Ok(Some(b"1".to_vec())));
+        assert_eq!(view.replace(MapKind::RequestHeaders, b"x", b"2"), Ok(()));
+        assert_eq!(read(), Ok(Some(b"2".to_vec())));
+        assert_eq!(view.pairs(MapKind::RequestTrailers), Err(Status::BadArgument));
+        assert_eq!(view.pairs(MapKind::ResponseHeaders), Err(Status::BadArgument));
+    }
+
+    #[test]
+    fn an_access_logger_reads_fields_and_filter_state_and_writes_neither() {
+        let exchange = exchange();
+        let filter = View::filter(Rc::clone(&exchange), 0, Rc::new(()));
+        filter.set_property(b"k", b"v", Declared::default()).unwrap();
+        exchange.borrow_mut().log();
+        let logger = View::logger(exchange);
+        assert_eq!(logger.property(&[b"k"]), Ok(b"v".to_vec()));
+        assert_eq!(logger.value(MapKind::RequestHeaders, b"x"), Ok(Some(b"1".to_vec())));
+        let write = logger.set_property(b"k", b"w", Declared::default());
+        assert_eq!(write, Err(Status::NotFound));
+        let add = logger.add(MapKind::RequestHeaders, b"y", b"1");
+        assert_eq!(add, Err(Status::BadArgument));
     }
 }

@@ -128,7 +128,7 @@ impl Filters {
             Some(context) if machine.lives(context.life) => Ok(context),
             Some(_) => return failure(),
             None => {
-                let view = View::of(self.exchange.clone(), filter, Rc::clone(&self.turn));
+                let view = View::filter(self.exchange.clone(), filter, Rc::clone(&self.turn));
                 let made = machine.stream(member.place.plugin, Rc::new(view), now);
                 made.map(|(stream, life)| Context { stream, life })
             }
@@ -176,7 +176,7 @@ impl Filters {
     }
 
     fn log(&self) {
-        let view = Rc::new(View::new(self.exchange.clone()));
+        let view = Rc::new(View::logger(self.exchange.clone()));
         for (wanted, place) in &self.site.loggers {
             let field = |name: &str| self.exchange.borrow().request_field(name.as_bytes());
             if wanted.as_ref().is_some_and(|wanted| !route::holds(wanted, field)) {

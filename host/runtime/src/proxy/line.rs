@@ -176,7 +176,7 @@ mod tests {
     #[test]
     fn filter_state_and_words_are_text() {
         let exchange = Rc::new(RefCell::new(Exchange::default()));
-        let view = View::new(Rc::clone(&exchange));
+        let view = View::filter(Rc::clone(&exchange), 0, Rc::new(()));
         view.set_property(b"postern.decision", b"deny", Declared::default()).unwrap();
         let state = Value::FilterState("wasm.postern.decision".into());
         let format = vec![("b".to_owned(), state), ("a".to_owned(), Value::Text("7".into()))];

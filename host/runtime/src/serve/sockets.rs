@@ -8,6 +8,9 @@ use std::sync::Arc;
 use super::{Bound, ServeError};
 use crate::config::{Address, Gateway};
 
+/// A listener's socket, with what is needed for TLS.
+pub(super) type Entry = (TcpListener, Option<Arc<rustls::ServerConfig>>);
+
 /// Plain HTTP only where nobody else can listen in.
 pub(super) fn refuse_plain(gateway: &Gateway) -> Result<(), ServeError> {
     let plain = gateway.listeners.iter().filter(|listener| listener.tls.is_none());
@@ -49,7 +52,7 @@ pub(super) fn bind_all(gateway: &Gateway) -> Result<(Vec<TcpListener>, Vec<Bound
 pub(super) fn shared(
     sockets: &[TcpListener],
     servers: &[Option<Arc<rustls::ServerConfig>>],
-) -> Result<Vec<(TcpListener, Option<Arc<rustls::ServerConfig>>)>, ServeError> {
+) -> Result<Vec<Entry>, ServeError> {
     let copies = sockets.iter().zip(servers);
     let copies = copies.map(|(socket, tls)| Ok((socket.try_clone()?, tls.clone())));
     copies.collect::<std::io::Result<_>>().map_err(ServeError::Thread)

@@ -4,7 +4,7 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, TcpListener as Socket};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -22,6 +22,7 @@ use super::desk::{Counter, Desk, Phase};
 use super::facts::{self, Connected};
 use super::log::Lines;
 use super::process::{Counted, Process};
+use super::sockets::Entry;
 use super::upstream::{Cluster, SWEEP};
 use super::{Environment, ServeError, tls};
 use crate::engine::VmSettings;
@@ -40,8 +41,8 @@ const REFUSED: Duration = Duration::from_millis(100);
 pub(super) struct Plan {
     pub process: Arc<Process>,
     pub programs: Programs,
-    /// One for each listener, with what is needed for TLS.
-    pub sockets: Vec<(Socket, Option<Arc<rustls::ServerConfig>>)>,
+    /// One for each listener.
+    pub sockets: Vec<Entry>,
     /// By name of the cluster.
     pub clients: BTreeMap<String, tls::Client>,
     pub environment: Environment,

@@ -95,7 +95,7 @@ impl World {
         let slots: Vec<Slot> = listener.iter().map(|(slot, _)| *slot).collect();
         let route = Routed::To(cluster.iter().map(|(slot, _)| *slot).collect());
         let scripts = listener.into_iter().chain(cluster).map(|(_, script)| script).collect();
-        let view = View::new(Rc::clone(&exchange));
+        let view = View::logger(Rc::clone(&exchange));
         let fakes = Fakes { view, scripts, route, asked: Vec::new() };
         Self { chain: Chain::new(Rc::clone(&exchange), &slots), fakes, exchange }
     }

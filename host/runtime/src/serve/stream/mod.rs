@@ -169,6 +169,10 @@ impl<'c> Stream<'c> {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
+        // First, or two sides that never pause would outrun it.
+        if let Poll::Ready(timer) = self.timers.poll(cx) {
+            return Poll::Ready(Event::Timer(timer));
+        }
         if let Poll::Ready(Some(note)) = self.notes.poll_recv(cx) {
             return Poll::Ready(Event::Note(note));
         }
@@ -183,7 +187,7 @@ impl<'c> Stream<'c> {
                 return Poll::Ready(Event::Upstream(came));
             }
         }
-        self.timers.poll(cx).map(Event::Timer)
+        Poll::Pending
     }
 
     fn take(&mut self, event: Event) {
@@ -196,13 +200,13 @@ impl<'c> Stream<'c> {
             Event::Note(Note::Asked { filter }) => {
                 self.chain.meanwhile(&mut self.filters, filter, |it| it.asked(filter));
             }
-            Event::Caller(came) => self.from_caller(came),
-            Event::Upstream(came) => self.from_upstream(came),
+            Event::Caller(came) => self.take_from_caller(came),
+            Event::Upstream(came) => self.take_from_upstream(came),
             Event::Timer(timer) => self.expire(timer),
         }
     }
 
-    fn from_caller(&mut self, came: FromCaller) {
+    fn take_from_caller(&mut self, came: FromCaller) {
         self.timers.moved();
         match came {
             FromCaller::Progress => {}
@@ -218,7 +222,7 @@ impl<'c> Stream<'c> {
                 if self.listening.http.limits.reject_underscores
                     && let Err(malformed) = refuse_underscores(&trailers)
                 {
-                    return self.from_caller(FromCaller::Broken(malformed));
+                    return self.take_from_caller(FromCaller::Broken(malformed));
                 }
                 self.came_whole();
                 self.exchange.borrow_mut().set_trailers(Direction::Request, trailers);
@@ -246,7 +250,7 @@ impl<'c> Stream<'c> {
         }
     }
 
-    fn from_upstream(&mut self, came: FromUpstream) {
+    fn take_from_upstream(&mut self, came: FromUpstream) {
         self.timers.moved();
         match came {
             FromUpstream::Progress => {}
