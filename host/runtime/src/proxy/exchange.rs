@@ -138,6 +138,11 @@ impl Exchange {
         std::str::from_utf8(&status).ok()?.parse().ok()
     }
 
+    /// The cluster that the route names, whether the request got there or not.
+    pub fn cluster(&self) -> Option<&str> {
+        std::str::from_utf8(self.facts.get(b"xds\0cluster_name".as_slice())?).ok()
+    }
+
     /// Turns to access logging.
     pub fn log(&mut self) {
         self.logging = true;

@@ -68,6 +68,13 @@ impl Turn for () {
     fn wake(&self, _: usize) {}
 }
 
+/// A route that was found, and what it replaces.
+struct Located {
+    target: Target,
+    authority: Option<Vec<u8>>,
+    path: Option<Vec<u8>>,
+}
+
 /// The filters of one stream.
 pub struct Filters {
     site: Rc<Site>,
@@ -209,7 +216,7 @@ impl Filters {
     }
 
     /// Finds the route and writes what modules can read of it.
-    fn locate(&self) -> Option<(Target, Option<Vec<u8>>, Option<Vec<u8>>)> {
+    fn locate(&self) -> Option<Located> {
         let mut exchange = self.exchange.borrow_mut();
         let field = |name: &str| exchange.request_field(name.as_bytes());
         let (authority, path) = (field(":authority")?, field(":path")?);
@@ -229,7 +236,7 @@ impl Filters {
         }
         let taken = taken?;
         let target = Target { cluster: taken.route.cluster.clone(), timeout: taken.route.timeout };
-        Some((target, taken.authority(), taken.path(&path)))
+        Some(Located { target, authority: taken.authority(), path: taken.path(&path) })
     }
 }
 
@@ -267,7 +274,7 @@ impl Guests for Filters {
     }
 
     fn route(&mut self) -> Routed {
-        let Some((target, authority, path)) = self.locate() else {
+        let Some(Located { target, authority, path }) = self.locate() else {
             return self.refuse(Failure::NoRoute);
         };
         let Some(places) = self.site.clusters.get(&target.cluster) else {

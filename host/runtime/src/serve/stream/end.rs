@@ -76,7 +76,7 @@ impl Stream<'_> {
             exchange: &exchange,
             status: self.caller.status,
             flags: end.flags,
-            cluster: self.filters.target.as_ref().map(|target| target.cluster.as_str()),
+            cluster: exchange.cluster(),
             received: end.received,
             sent: end.sent,
         });
