@@ -2,7 +2,8 @@
 //! wasmtime.
 //!
 //! Owns the reading of the file ([`config`]), the modules' machines ([`engine`]), the order
-//! in which streams pass them ([`proxy`]) and the seam between the two ([`view`]).
+//! in which streams pass them ([`proxy`]), the seam between the two ([`view`]), HTTP/1.1 on
+//! the wire ([`http1`]), and the threads and sockets that join it all ([`serve`]).
 //!
 //! Invariant: a module reaches the proxy through the traits of [`view`] and nothing else,
 //! and whatever it does costs at most its own machine.

@@ -1,6 +1,6 @@
 //! Why a message is refused, and what its sender is told.
 //!
-//! Owns the one mapping from a reason to an answer. Status, details, body and flags are those
+//! Owns the one mapping from a reason to an answer. Status, details and body are those
 //! of Envoy 1.40, measured (`tests/rows.rs`). Invariant: after any of these the connection closes,
 //! since nobody knows where the next message would start.
 
@@ -82,10 +82,5 @@ impl Malformed {
             Self::Insecure => (403, "http1.https_url_on_plaintext_connection", "Forbidden"),
             Self::Truncated => (0, "downstream_remote_disconnect", ""),
         }
-    }
-
-    /// `%RESPONSE_FLAGS%`: the peer broke the protocol, or went away.
-    pub fn flags(self) -> &'static str {
-        if self == Self::Truncated { "DC" } else { "DPE" }
     }
 }

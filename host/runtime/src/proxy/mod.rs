@@ -1,8 +1,10 @@
 //! The proxy side: what Envoy does round the modules, without sockets.
 //!
-//! Owns how a path is read ([`path`]), which route a request takes ([`route`]), what a
-//! filter may see and change of a stream ([`exchange`]), the order in which filters are
-//! asked ([`chain`]), what is said when an upstream fails ([`failure`]), and the machines behind them ([`launch`], [`machine`], [`filters`]).
+//! Owns how a path is read ([`path`]), what happens to fields between wire and filters
+//! ([`fields`]), which route a request takes ([`route`]), what a filter may see and change of
+//! a stream ([`exchange`]), the order in which filters are asked ([`chain`]), what is said
+//! when an upstream fails ([`failure`]) and in an access log ([`line`](mod@line)), and the
+//! machines behind them ([`launch`], [`machine`], [`filters`]).
 //! All of it is driven by events and by `now` as an argument: no socket, clock or thread
 //! stands here.
 //!

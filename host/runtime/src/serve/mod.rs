@@ -4,8 +4,9 @@
 //! connections to upstreams and streams; all decisions about a stream are made in
 //! [`crate::proxy`], which is told what happened and says what to do.
 //!
-//! Invariant: no lock is taken on the way of a request but those of shared data, and
-//! whatever goes wrong on one connection ends that connection.
+//! Invariant: on the way of a request a worker waits for no other but at the locks of shared
+//! data and where lines of the access log are handed over, and whatever goes wrong on one
+//! connection ends that connection.
 
 mod admin;
 mod begin;

@@ -277,18 +277,4 @@ impl Chain {
     pub fn is_over(&self) -> bool {
         self.answer == Answer::Over
     }
-
-    /// The listener's filters that have a context, in the order of their `on_log`.
-    pub fn logging(&self) -> Vec<usize> {
-        (0..self.listener).filter(|index| self.created(*index)).collect()
-    }
-
-    /// Every filter that has a context, in the order of their `on_done`.
-    pub fn contexts(&self) -> Vec<usize> {
-        (0..self.members.len()).filter(|index| self.created(*index)).collect()
-    }
-
-    fn created(&self, index: usize) -> bool {
-        self.members.get(index).is_some_and(|member| member.created)
-    }
 }
