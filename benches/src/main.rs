@@ -13,6 +13,7 @@ mod lifecycle;
 mod line;
 mod load;
 mod machine;
+mod memory;
 mod soak;
 mod start;
 
@@ -83,6 +84,7 @@ fn host(json: bool, seconds: f64, runs: usize) -> Result<ExitCode> {
     };
     show(lifecycle::measure(runs), "host.lifecycle");
     show(start::measure(runs), "host.start");
+    show(memory::measure(runs), "P6.memory");
     show(chain::measure(seconds, runs), "P7");
     Ok(if whole { ExitCode::SUCCESS } else { ExitCode::from(3) })
 }

@@ -10,7 +10,7 @@ use postern_rig::gateway::Kind;
 
 use crate::line::{Line, Op, Pair};
 
-/// Milliseconds until `/ready`; the other side is the goal, 200 milliseconds.
+/// Milliseconds until `/ready`; the other side is the goal, 100 milliseconds.
 pub fn measure(runs: usize) -> Result<Vec<Line>> {
     let site = Site::new(Boundary::Host, Kind::wasmtime(&root())?)?;
     let config = site.config(None)?;
@@ -23,8 +23,8 @@ pub fn measure(runs: usize) -> Result<Vec<Line>> {
         ours.push(start.elapsed().as_secs_f64() * 1e3);
         drop(gateway);
     }
-    let goal = vec![200.0; ours.len()];
+    let goal = vec![100.0; ours.len()];
     let pair = Pair { ours: &ours, other: &goal };
     let line = Line::new("host.start", &pair, (Op::AtMost, 1.0), "ms");
-    Ok(vec![line.noted("goal is an absolute 200 ms; one worker, three modules, process included")])
+    Ok(vec![line.noted("goal is an absolute 100 ms; one worker, three modules, process included")])
 }
