@@ -206,6 +206,9 @@ pub enum MetricKind {
 /// A key handed out by `define_metric`.
 pub type MetricId = u32;
 
+/// A queue, as `proxy_register_shared_queue` hands it out.
+pub type QueueToken = u32;
+
 /// How it went when a machine was needed after one had died.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reload {
@@ -239,6 +242,29 @@ pub trait Services {
     fn record_metric(&self, id: MetricId, value: u64) -> Result<(), Status>;
     /// Value of a counter or gauge.
     fn metric(&self, id: MetricId) -> Result<u64, Status>;
+
+    /// The queue of a name under this machine's `vm_id`; its entries are told to
+    /// `Vm::queue_ready` of `root` from now on, never from inside a callback. One queue too
+    /// many: `InternalFailure`.
+    fn register_queue(&self, root: u32, name: &[u8]) -> Result<QueueToken, Status> {
+        let _ = (root, name);
+        Err(Status::InternalFailure)
+    }
+    /// The queue of a name under any `vm_id`. Never registered: `NotFound`.
+    fn resolve_queue(&self, vm_id: &[u8], name: &[u8]) -> Result<QueueToken, Status> {
+        let _ = (vm_id, name);
+        Err(Status::NotFound)
+    }
+    /// Appends an entry. Unknown: `NotFound`; full: `InternalFailure`.
+    fn enqueue(&self, queue: QueueToken, entry: &[u8]) -> Result<(), Status> {
+        let _ = (queue, entry);
+        Err(Status::NotFound)
+    }
+    /// Takes the oldest entry. None: `Empty`; unknown: `NotFound`.
+    fn dequeue(&self, queue: QueueToken) -> Result<Vec<u8>, Status> {
+        let _ = queue;
+        Err(Status::NotFound)
+    }
 
     /// Ticks of a root every `period`; zero stops them. Delivered by `Vm::tick(root)`.
     fn set_tick_period(&self, root: u32, period: std::time::Duration);

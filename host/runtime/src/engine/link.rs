@@ -10,7 +10,7 @@ use crate::view::{Level, Status};
 
 use super::guest::{Answer, Guest, Out, Span, answer};
 use super::host::Host;
-use super::hostcalls::{calls, content, foreign, maps, properties, service, stream};
+use super::hostcalls::{calls, content, foreign, maps, properties, queues, service, stream};
 use super::program::Capabilities;
 use super::wasi;
 
@@ -94,6 +94,11 @@ fn services(linker: &mut Linker<Host>, allow: &Capabilities) -> wasmtime::Result
             |guest| service::shared_data(guest, Span(key, key_size), Out(data, size), cas);
         proxy_set_shared_data(key: u32, key_size: u32, data: u32, size: u32, cas: u32)
             |guest| service::set_shared_data(guest, Span(key, key_size), Span(data, size), cas);
+        proxy_register_shared_queue(name: u32, size: u32, token: u32) |guest| queues::register(guest, Span(name, size), token);
+        proxy_resolve_shared_queue(vm: u32, vm_size: u32, name: u32, size: u32, token: u32)
+            |guest| queues::resolve(guest, Span(vm, vm_size), Span(name, size), token);
+        proxy_enqueue_shared_queue(token: u32, data: u32, size: u32) |guest| queues::enqueue(guest, token, Span(data, size));
+        proxy_dequeue_shared_queue(token: u32, data: u32, size: u32) |guest| queues::dequeue(guest, token, Out(data, size));
         proxy_define_metric(kind: u32, name: u32, size: u32, id: u32)
             |guest| service::define_metric(guest, kind, Span(name, size), id);
         proxy_increment_metric(id: u32, by: i64) |guest| service::increment_metric(guest, id, by);
@@ -116,15 +121,11 @@ fn services(linker: &mut Linker<Host>, allow: &Capabilities) -> wasmtime::Result
 }
 
 /// What the SDK imports wherever it is linked and this gateway does not have: gRPC
-/// call-outs, queues and deferred `done`. A module that calls one learns so.
+/// call-outs and deferred `done`. A module that calls one learns so.
 fn absent(linker: &mut Linker<Host>, allow: &Capabilities) -> wasmtime::Result<()> {
     env! { linker, allow;
         proxy_done() |_guest| missing();
         proxy_get_status(_code: u32, _data: u32, _size: u32) |_guest| missing();
-        proxy_register_shared_queue(_name: u32, _size: u32, _id: u32) |_guest| missing();
-        proxy_resolve_shared_queue(_vm: u32, _vm_size: u32, _name: u32, _size: u32, _id: u32) |_guest| missing();
-        proxy_dequeue_shared_queue(_id: u32, _data: u32, _size: u32) |_guest| missing();
-        proxy_enqueue_shared_queue(_id: u32, _data: u32, _size: u32) |_guest| missing();
         proxy_grpc_cancel(_call: u32) |_guest| missing();
         proxy_grpc_close(_call: u32) |_guest| missing();
         proxy_grpc_send(_call: u32, _data: u32, _size: u32, _end: u32) |_guest| missing();

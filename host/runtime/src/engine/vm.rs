@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use wasmtime::{Store, StoreLimitsBuilder, TypedFunc, WasmParams, WasmResults};
 
-use crate::view::Services;
+use crate::view::{QueueToken, Services};
 
 use super::callbacks::{Callback, Callbacks, Finder};
 use super::deadline::Deadline;
@@ -157,6 +157,15 @@ impl Vm {
     /// `proxy_on_tick` of a root.
     pub fn tick(&mut self, root: RootId) -> Result<(), Trapped> {
         self.call("proxy_on_tick", root.0, |callbacks| &callbacks.tick, root.0).map(drop)
+    }
+
+    /// `proxy_on_queue_ready` of a root; nothing if it is gone.
+    pub fn queue_ready(&mut self, root: RootId, queue: QueueToken) -> Result<(), Trapped> {
+        if !self.store.data().roots.contains_key(&root.0) {
+            return Ok(());
+        }
+        let arguments = (root.0, queue);
+        self.call("proxy_on_queue_ready", root.0, |it| &it.queue_ready, arguments).map(drop)
     }
 
     /// Whether and how the machine has died.

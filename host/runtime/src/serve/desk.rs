@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{Notify, watch};
 use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::{MissedTickBehavior, interval_at};
@@ -21,7 +21,9 @@ use super::upstream::Cluster;
 use crate::engine::{RootId, SharedData};
 use crate::proxy::filters::Turn;
 use crate::proxy::machine::Machine;
-use crate::view::{CallAnswer, CallOut, Level, MetricId, MetricKind, Reload, Services, Status};
+use crate::view::{
+    CallAnswer, CallOut, Level, MetricId, MetricKind, QueueToken, Reload, Services, Status,
+};
 
 /// What happens to a filter of a stream while none of the stream's callbacks runs.
 pub(super) enum Note {
@@ -41,6 +43,10 @@ pub(super) struct Desk {
     /// The stream whose filter starts a call-out.
     asking: RefCell<Option<(UnboundedSender<Note>, usize)>>,
     ticks: RefCell<HashMap<(usize, u32), AbortHandle>>,
+    /// Where other threads tell of entries in queues.
+    ready: UnboundedSender<Ready>,
+    /// Until somebody attends to them.
+    entries: RefCell<Option<UnboundedReceiver<Ready>>>,
     calls: Cell<usize>,
     pub calls_done: Notify,
     /// Connections that still run end now.
@@ -48,6 +54,13 @@ pub(super) struct Desk {
     phase: watch::Receiver<Phase>,
     /// Call-outs are taken and never sent: a file is only checked.
     silent: bool,
+}
+
+/// An entry in a queue that a root has registered.
+struct Ready {
+    machine: usize,
+    root: u32,
+    queue: QueueToken,
 }
 
 /// What a worker is asked to do.
@@ -66,6 +79,7 @@ impl Desk {
         phase: watch::Receiver<Phase>,
         silent: bool,
     ) -> Self {
+        let (ready, entries) = unbounded_channel();
         Self {
             process,
             clusters,
@@ -73,6 +87,8 @@ impl Desk {
             started: Instant::now(),
             asking: RefCell::default(),
             ticks: RefCell::default(),
+            ready,
+            entries: RefCell::new(Some(entries)),
             calls: Cell::new(0),
             calls_done: Notify::new(),
             cut: Notify::new(),
@@ -162,6 +178,29 @@ impl Desk {
         self.ticks.borrow_mut().insert((machine, root), ticking.abort_handle());
     }
 
+    /// The queue of a name, whose entries are told to `root` on this worker.
+    fn queue(
+        self: &Rc<Self>,
+        vm_id: &str,
+        name: &[u8],
+        (machine, root): (usize, u32),
+    ) -> Result<QueueToken, Status> {
+        if let Some(entries) = self.entries.borrow_mut().take() {
+            spawn_local(Rc::clone(self).attend(entries));
+        }
+        let ready = self.ready.clone();
+        // A worker that has ended is told of nothing.
+        let waker = move |queue| drop(ready.send(Ready { machine, root, queue }));
+        self.process.queues.register(vm_id.as_bytes(), name, Arc::new(waker))
+    }
+
+    async fn attend(self: Rc<Self>, mut entries: UnboundedReceiver<Ready>) {
+        while let Some(Ready { machine, root, queue }) = entries.recv().await {
+            let Some(machine) = self.machine(machine) else { continue };
+            let _ = machine.borrow_mut().call(|vm| vm.queue_ready(RootId::of(root), queue));
+        }
+    }
+
     /// No root ticks any more.
     pub fn stop_ticks(&self) {
         self.ticks.borrow_mut().drain().for_each(|(_, ticking)| ticking.abort());
@@ -193,6 +232,7 @@ impl Turn for Ticket {
 pub(super) struct Counter {
     pub desk: Rc<Desk>,
     pub machine: usize,
+    pub vm_id: String,
     pub shared: Arc<SharedData>,
 }
 
@@ -223,6 +263,22 @@ impl Services for Counter {
 
     fn metric(&self, id: MetricId) -> Result<u64, Status> {
         self.desk.process.metrics.value(id)
+    }
+
+    fn register_queue(&self, root: u32, name: &[u8]) -> Result<QueueToken, Status> {
+        self.desk.queue(&self.vm_id, name, (self.machine, root))
+    }
+
+    fn resolve_queue(&self, vm_id: &[u8], name: &[u8]) -> Result<QueueToken, Status> {
+        self.desk.process.queues.resolve(vm_id, name)
+    }
+
+    fn enqueue(&self, queue: QueueToken, entry: &[u8]) -> Result<(), Status> {
+        self.desk.process.queues.enqueue(queue, entry)
+    }
+
+    fn dequeue(&self, queue: QueueToken) -> Result<Vec<u8>, Status> {
+        self.desk.process.queues.dequeue(queue)
     }
 
     fn set_tick_period(&self, root: u32, period: Duration) {

@@ -8,5 +8,6 @@ pub(super) mod content;
 pub(super) mod foreign;
 pub(super) mod maps;
 pub(super) mod properties;
+pub(super) mod queues;
 pub(super) mod service;
 pub(super) mod stream;
