@@ -134,6 +134,13 @@ pub trait StreamView {
     /// write to (access logger): `NotFound`.
     fn set_property(&self, path: &[u8], value: &[u8], declared: Declared) -> Result<(), Status>;
 
+    /// Writes filter state under its full key (`set_envoy_filter_state`). No stream to
+    /// write to, or a key that nothing here reads: `NotFound`.
+    fn set_filter_state(&self, key: &[u8], value: &[u8]) -> Result<(), Status> {
+        let _ = (key, value);
+        Err(Status::NotFound)
+    }
+
     /// Continues a paused direction after the callback.
     fn continue_stream(&self, direction: Direction) -> Result<(), Status>;
     /// Resets the stream after the callback.

@@ -30,6 +30,8 @@ pub(super) struct Host {
     pub memory: Option<Memory>,
     /// The guest's allocator, likewise.
     pub allocate: Option<TypedFunc<u32, u32>>,
+    /// The context whose callback runs.
+    pub current: u32,
     /// The context that hostcalls act on.
     pub effective: u32,
     pub contexts: HashMap<u32, Context>,
@@ -48,13 +50,19 @@ pub(super) struct Context {
     pub root: u32,
     /// The stream; for a root only while it logs one.
     pub view: Option<Rc<dyn StreamView>>,
+    /// Filter-state keys that it declared.
+    pub declared: HashMap<Vec<u8>, Declared>,
+}
+
+impl Context {
+    pub fn new(root: u32, view: Option<Rc<dyn StreamView>>) -> Self {
+        Self { root, view, declared: HashMap::new() }
+    }
 }
 
 /// One configured plugin in the machine.
 pub(super) struct Root {
     pub plugin: Plugin,
-    /// Filter-state keys that it declared.
-    pub declared: HashMap<Vec<u8>, Declared>,
 }
 
 /// Bytes that exist only during one callback.
@@ -81,9 +89,11 @@ impl Host {
         self.roots.get(&self.contexts.get(&self.effective)?.root)
     }
 
-    /// The same, to change.
-    pub fn root_mut(&mut self) -> Option<&mut Root> {
-        self.roots.get_mut(&self.contexts.get(&self.effective)?.root)
+    /// How the root of the effective context has declared a key; what a stream declares
+    /// counts for nothing, as in Envoy.
+    pub fn declared(&self, key: &[u8]) -> Declared {
+        let root = self.contexts.get(&self.effective).and_then(|it| self.contexts.get(&it.root));
+        root.and_then(|root| root.declared.get(key)).copied().unwrap_or_default()
     }
 
     /// A token that no call-out waits under, here or in another machine.

@@ -13,6 +13,7 @@
 
 mod callbacks;
 mod deadline;
+mod deflate;
 mod fault;
 mod guest;
 mod host;

@@ -124,7 +124,7 @@ impl Vm {
     pub fn root(&mut self, plugin: Plugin) -> Result<RootId, StartError> {
         let id = self.next_context();
         let host = self.store.data_mut();
-        host.contexts.insert(id, Context { root: id, view: None });
+        host.contexts.insert(id, Context::new(id, None));
         let configured = self.configure(id, plugin);
         if configured.is_err() {
             self.forget_root(id);
@@ -140,7 +140,7 @@ impl Vm {
 
     fn configure(&mut self, id: u32, plugin: Plugin) -> Result<(), StartError> {
         let (name, size) = (plugin.name.clone(), length(plugin.configuration.len()));
-        self.store.data_mut().roots.insert(id, Root { plugin, declared: HashMap::new() });
+        self.store.data_mut().roots.insert(id, Root { plugin });
         self.begin("proxy_on_context_create", id, &self.callbacks.context_create.clone(), (id, 0))?;
         let vm_size = length(self.store.data().settings.configuration.len());
         let vm_start = self.callbacks.vm_start.clone();
@@ -245,7 +245,8 @@ impl Vm {
         if let Some(trapped) = &self.dead {
             return Err(trapped.clone());
         }
-        self.store.data_mut().effective = context;
+        let host = self.store.data_mut();
+        (host.current, host.effective) = (context, context);
         deadline::set(&mut self.store, time);
         function.call(&mut self.store, arguments).map_err(|error| {
             let trapped = Trapped::new(name, &error);
@@ -268,6 +269,7 @@ fn store(program: &Program, settings: VmSettings, services: Rc<dyn Services>) ->
         limits,
         memory: None,
         allocate: None,
+        current: 0,
         effective: 0,
         contexts: HashMap::new(),
         roots: HashMap::new(),

@@ -43,6 +43,11 @@ pub struct Exchange {
     logging: bool,
 }
 
+/// Envoy's own objects of filter state that a module may write: texts, which only readers
+/// of filter state see. Those that would choose an upstream do nothing here, so they are
+/// not found.
+const OBJECTS: &[&[u8]] = &[b"envoy.string", b"envoy.hashable_string"];
+
 /// Which maps of a message a filter can see.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Sight {
@@ -448,6 +453,15 @@ impl StreamView for View {
             return Err(Status::BadArgument);
         }
         exchange.state.insert(key, (value.to_vec(), declared));
+        Ok(())
+    }
+
+    fn set_filter_state(&self, key: &[u8], value: &[u8]) -> Result<(), Status> {
+        if self.seat.is_none() || !OBJECTS.contains(&key) {
+            return Err(Status::NotFound);
+        }
+        let entry = (value.to_vec(), Declared { string: true, ..Declared::default() });
+        self.exchange.borrow_mut().state.insert(key.to_vec(), entry);
         Ok(())
     }
 

@@ -20,8 +20,7 @@ pub(in crate::engine) fn read(guest: &mut Guest, path: Span, out: Out) -> Answer
 pub(in crate::engine) fn write(guest: &mut Guest, path: Span, value: Span) -> Answer {
     let view = guest.host().optional_view().ok_or(Status::NotFound)?;
     let (path, value) = (guest.bytes(path)?, guest.bytes(value)?);
-    let declared = guest.host().root().and_then(|root| root.declared.get(path)).copied();
-    Ok(view.set_property(path, value, declared.unwrap_or_default())?)
+    Ok(view.set_property(path, value, guest.host().declared(path))?)
 }
 
 /// A trailing NUL, which C guests send, is no empty segment.
