@@ -10,7 +10,7 @@ use flate2::{Compression, Decompress, FlushDecompress, Status as Progress};
 use crate::view::Status;
 
 /// Most bytes that come out. Envoy's limit is its memory.
-const LARGEST: usize = 64 << 20;
+const LARGEST: usize = 16 << 20;
 /// Room that is made first.
 const FIRST: usize = 4096;
 

@@ -4,7 +4,7 @@
 //! Invariant: a view of a stream lives here from `Vm::stream` to `Vm::delete`, and nothing
 //! that is lent for one callback is seen in the next.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -36,6 +36,12 @@ pub(super) struct Host {
     pub effective: u32,
     pub contexts: HashMap<u32, Context>,
     pub roots: HashMap<u32, Root>,
+    /// Roots that are asked for no more streams and end with their last one.
+    pub retiring: HashSet<u32>,
+    /// Roots whose `proxy_on_done` has said no, until they call `proxy_done`.
+    pub unfinished: HashSet<u32>,
+    /// Roots that have called it in the callback that runs.
+    pub finished: Vec<u32>,
     /// Contexts that wait for call-outs, by token.
     pub calls: HashMap<u32, u32>,
     pub lent: Lent,

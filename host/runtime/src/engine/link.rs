@@ -72,6 +72,7 @@ fn streams(linker: &mut Linker<Host>, allow: &Capabilities) -> wasmtime::Result<
             |guest| properties::write(guest, Span(path, path_size), Span(data, size));
         proxy_continue_stream(direction: u32) |guest| stream::proceed(guest, direction);
         proxy_close_stream(direction: u32) |guest| stream::close(guest, direction);
+        proxy_done() |guest| stream::done(guest);
         proxy_set_effective_context(context: u32) |guest| stream::act_on(guest, context);
         proxy_send_local_response(
             status: u32, details: u32, details_size: u32, body: u32, body_size: u32,
@@ -121,10 +122,9 @@ fn services(linker: &mut Linker<Host>, allow: &Capabilities) -> wasmtime::Result
 }
 
 /// What the SDK imports wherever it is linked and this gateway does not have: gRPC
-/// call-outs and deferred `done`. A module that calls one learns so.
+/// call-outs. A module that calls one learns so.
 fn absent(linker: &mut Linker<Host>, allow: &Capabilities) -> wasmtime::Result<()> {
     env! { linker, allow;
-        proxy_done() |_guest| missing();
         proxy_get_status(_code: u32, _data: u32, _size: u32) |_guest| missing();
         proxy_grpc_cancel(_call: u32) |_guest| missing();
         proxy_grpc_close(_call: u32) |_guest| missing();

@@ -26,6 +26,7 @@ mod program;
 mod protobuf;
 mod queues;
 mod recovery;
+mod roots;
 mod shared;
 mod signature;
 mod streams;

@@ -3,7 +3,7 @@
 //! Invariant: a machine that has trapped is never entered again; every later call answers
 //! with the same [`Trapped`].
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -136,6 +136,9 @@ impl Vm {
         let host = self.store.data_mut();
         host.contexts.remove(&id);
         host.roots.remove(&id);
+        host.retiring.remove(&id);
+        host.calls.retain(|_, context| *context != id);
+        host.services.set_tick_period(id, Duration::ZERO);
     }
 
     fn configure(&mut self, id: u32, plugin: Plugin) -> Result<(), StartError> {
@@ -204,7 +207,20 @@ impl Vm {
         let Some(function) = which(&self.callbacks).clone() else {
             return self.dead.clone().map_or(Ok(None), Err);
         };
-        self.enter(name, context, &function, arguments, self.deadline).map(Some)
+        let answer = self.enter_usual(name, context, &function, arguments)?;
+        self.bury()?;
+        Ok(Some(answer))
+    }
+
+    /// One that is there, under the usual deadline.
+    pub(super) fn enter_usual<P: WasmParams, R: WasmResults>(
+        &mut self,
+        name: &'static str,
+        context: u32,
+        function: &TypedFunc<P, R>,
+        arguments: P,
+    ) -> Result<R, Trapped> {
+        self.enter(name, context, function, arguments, self.deadline)
     }
 
     /// The same under the deadline of starting.
@@ -273,6 +289,9 @@ fn store(program: &Program, settings: VmSettings, services: Rc<dyn Services>) ->
         effective: 0,
         contexts: HashMap::new(),
         roots: HashMap::new(),
+        retiring: HashSet::new(),
+        unfinished: HashSet::new(),
+        finished: Vec::new(),
         calls: HashMap::new(),
         lent: Lent::Nothing,
         started: Instant::now(),

@@ -132,7 +132,28 @@ impl Machine {
         Ok(())
     }
 
-    /// `proxy_on_done` and `proxy_on_delete` of every root, when the gateway ends.
+    /// Gives a plugin another configuration: a root of its own for the streams to come, while
+    /// the root before it ends with its last stream. Refused: all stays as it was. A machine
+    /// that is dead starts with it when it is needed.
+    pub fn configure(&mut self, plugin: usize, fresh: Plugin) -> Result<(), StartError> {
+        let known = self.plugins.get_mut(plugin).zip(self.running.roots.get_mut(plugin));
+        let Some((known, root)) = known else { return Ok(()) };
+        if self.running.vm.trapped().is_some() {
+            *known = fresh;
+            return Ok(());
+        }
+        let configured = self.running.vm.root(fresh.clone());
+        if self.running.vm.trapped().is_some() {
+            self.recovery.trapped();
+        }
+        let before = std::mem::replace(root, configured?);
+        *known = fresh;
+        let _ = self.call(|vm| vm.retire_root(before));
+        Ok(())
+    }
+
+    /// `proxy_on_done` and `proxy_on_delete` of every root, when the gateway ends; one that
+    /// is not done is not waited for, as in Envoy.
     pub fn close(&mut self) {
         for root in std::mem::take(&mut self.running.roots) {
             let _ = self.call(|vm| vm.close_root(root));

@@ -27,12 +27,24 @@ pub(in crate::engine) fn reply(
     Ok(view.local_reply(LocalReply { status, details, body, headers, grpc_status })?)
 }
 
+/// 0 is the context whose callback runs.
 pub(in crate::engine) fn act_on(guest: &mut Guest, context: u32) -> Answer {
     let host = guest.host_mut();
+    let context = if context == 0 { host.current } else { context };
     if !host.contexts.contains_key(&context) {
         return Err(Status::BadArgument.into());
     }
     host.effective = context;
+    Ok(())
+}
+
+/// For a root whose `proxy_on_done` has said no, and for nobody else.
+pub(in crate::engine) fn done(guest: &mut Guest) -> Answer {
+    let host = guest.host_mut();
+    if !host.unfinished.remove(&host.effective) {
+        return Err(Status::NotFound.into());
+    }
+    host.finished.push(host.effective);
     Ok(())
 }
 
