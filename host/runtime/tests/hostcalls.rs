@@ -175,13 +175,30 @@ fn the_plugins_own_name_is_a_property() {
 #[test]
 fn a_declared_key_is_written_with_its_declaration_and_declared_once() {
     let declare = "(call $foreign (i32.const 1072) (i32.const 16) (i32.const 1088) (i32.const 12) (i32.const 0) (i32.const 4))";
-    let body = format!(
-        "(call $want {declare} (i32.const 0)) (call $want {declare} (i32.const 2))
-         (call $want (call $set_property (i32.const 1104) (i32.const 6) (i32.const 1024) (i32.const 1)) (i32.const 0))"
+    let twice = format!("(call $want {declare} (i32.const 0)) (call $want {declare} (i32.const 2))");
+    let write = "(call $want (call $set_property (i32.const 1104) (i32.const 6) (i32.const 1024) (i32.const 1)) (i32.const 0))";
+    let headers = format!(
+        r#"(func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32) {write} (i32.const 0))"#
     );
-    let (_, _, view) = request_headers(&body);
-    let declared = Declared { readonly: true, string: true };
-    assert_eq!(*view.state.borrow(), [(b"permit".to_vec(), b"x".to_vec(), declared)]);
+    let module = callback("proxy_on_configure", 2, true, &twice) + &headers;
+    assert_eq!(state_of(&module), Declared { readonly: true, string: true });
+    // What a stream declares is taken, and counts for nothing.
+    let both = format!("{twice} {write}");
+    let module = callback("proxy_on_request_headers", 3, true, &both);
+    assert_eq!(state_of(&module), Declared::default());
+}
+
+/// How the one key was declared that a stream of this module writes.
+fn state_of(module: &str) -> Declared {
+    let mut vm = vm(module, &Rc::new(Process::default()));
+    let root = vm.root(Plugin::default()).unwrap();
+    let view = stream(&[]);
+    let id = vm.stream(root, view.clone()).unwrap();
+    vm.request_headers(id, 0, true).unwrap();
+    let written = view.state.borrow();
+    let [(key, value, declared)] = written.as_slice() else { panic!("{written:?}") };
+    assert_eq!((key.as_slice(), value.as_slice()), (&b"permit"[..], &b"x"[..]));
+    *declared
 }
 
 #[test]

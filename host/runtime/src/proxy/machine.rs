@@ -1,8 +1,9 @@
 //! One module on one worker: its machine, its plugins, and a fresh machine after a death.
 //!
 //! Invariant: between two machines at least the backoff passes, and while there is none
-//! every callback is refused.
+//! every callback is refused, or passed by if the policy is to fail open.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -14,7 +15,12 @@ use crate::view::{Reload, Services, StreamView};
 /// The plugin cannot run now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the module does not run")]
-pub struct Down;
+pub enum Down {
+    /// What needs it is refused.
+    Refused,
+    /// What needs it passes by (`FAIL_OPEN`).
+    Bypassed,
+}
 
 /// A module with the plugins that it serves.
 pub struct Machine {
@@ -74,7 +80,7 @@ impl Machine {
         now: Duration,
     ) -> Result<(StreamId, u64), Down> {
         let root = self.ready(plugin, now)?;
-        let stream = self.call(|vm| vm.stream(root, view)).map_err(|_| Down)?;
+        let stream = self.call(|vm| vm.stream(root, view)).map_err(|_| Down::Refused)?;
         Ok((stream, self.life))
     }
 
@@ -86,7 +92,7 @@ impl Machine {
         callback: impl FnOnce(&mut Vm, RootId) -> Result<T, Trapped>,
     ) -> Result<T, Down> {
         let root = self.ready(plugin, now)?;
-        self.call(|vm| callback(vm, root)).map_err(|_| Down)
+        self.call(|vm| callback(vm, root)).map_err(|_| Down::Refused)
     }
 
     /// Any callback; a trap is noted.
@@ -102,16 +108,16 @@ impl Machine {
     }
 
     fn ready(&mut self, plugin: usize, now: Duration) -> Result<RootId, Down> {
-        match self.recovery.verdict(now) {
+        match self.recovery.verdict(now, chance()) {
             Verdict::Run => {}
             Verdict::Reload => self.reload()?,
-            // A configuration cannot ask for `FAIL_OPEN`.
-            Verdict::Refuse | Verdict::Bypass => {
+            Verdict::Bypass => return Err(Down::Bypassed),
+            Verdict::Refuse => {
                 self.tell(Reload::Backoff);
-                return Err(Down);
+                return Err(Down::Refused);
             }
         }
-        self.running.roots.get(plugin).copied().ok_or(Down)
+        self.running.roots.get(plugin).copied().ok_or(Down::Refused)
     }
 
     fn reload(&mut self) -> Result<(), Down> {
@@ -123,7 +129,7 @@ impl Machine {
         let Ok(fresh) = fresh else {
             self.recovery.trapped();
             self.tell(Reload::Failure);
-            return Err(Down);
+            return Err(Down::Refused);
         };
         self.running = fresh;
         self.life += 1;
@@ -164,4 +170,9 @@ impl Machine {
         let names: Vec<&str> = self.plugins.iter().map(|plugin| plugin.name.as_str()).collect();
         self.services.reloaded(&names, how);
     }
+}
+
+/// Any number: the standard library seeds its hashers by chance.
+fn chance() -> u32 {
+    (RandomState::new().build_hasher().finish() >> 32) as u32
 }
