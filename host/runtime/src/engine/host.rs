@@ -12,9 +12,10 @@ use std::time::Instant;
 
 use wasmtime::{Memory, StoreLimits, TypedFunc};
 
-use crate::view::{CallAnswer, Declared, Services, Status, StreamView};
+use crate::view::{CallAnswer, Declared, Pairs, Services, Status, StreamView};
 
 use super::deadline::Deadline;
+use super::hostcalls::metrics::Defined;
 use super::vm::{Plugin, VmSettings};
 
 /// One sequence for the process, so that a late answer to a machine that died is never taken
@@ -44,6 +45,9 @@ pub(super) struct Host {
     pub finished: Vec<u32>,
     /// Contexts that wait for call-outs, by token.
     pub calls: HashMap<u32, u32>,
+    /// gRPC call-outs that are not over.
+    pub grpc: HashMap<u32, Grpc>,
+    pub metrics: Defined,
     pub lent: Lent,
     /// Start of the monotonic clock.
     pub started: Instant,
@@ -69,6 +73,38 @@ impl Context {
 /// One configured plugin in the machine.
 pub(super) struct Root {
     pub plugin: Plugin,
+    /// How its last gRPC call-out was closed.
+    pub closed: (i32, Vec<u8>),
+}
+
+/// A gRPC call-out. It is its root's, whichever context has asked, as in Envoy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Grpc {
+    pub root: u32,
+    /// It is over, and its root is being told.
+    pub closed: bool,
+}
+
+/// Kinds of call-outs, with the numbers that their tokens end in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Callout {
+    Http = 0,
+    GrpcCall = 1,
+    GrpcStream = 2,
+}
+
+impl Callout {
+    /// Bits of a token that tell its kind.
+    pub const BITS: u32 = 2;
+
+    pub fn of(token: u32) -> Option<Self> {
+        match token & ((1 << Self::BITS) - 1) {
+            0 => Some(Self::Http),
+            1 => Some(Self::GrpcCall),
+            2 => Some(Self::GrpcStream),
+            _ => None,
+        }
+    }
 }
 
 /// Bytes that exist only during one callback.
@@ -77,6 +113,9 @@ pub(super) enum Lent {
     VmConfiguration,
     PluginConfiguration,
     Answer(CallAnswer),
+    GrpcInitial(Pairs),
+    GrpcMessage(Vec<u8>),
+    GrpcTrailing(Pairs),
 }
 
 impl Host {
@@ -103,10 +142,12 @@ impl Host {
     }
 
     /// A token that no call-out waits under, here or in another machine.
-    pub fn next_token(&mut self) -> u32 {
+    pub fn next_token(&mut self, kind: Callout) -> u32 {
         loop {
-            let token = TOKENS.fetch_add(1, Relaxed);
-            if token != 0 && !self.calls.contains_key(&token) {
+            let number = TOKENS.fetch_add(1, Relaxed) << Callout::BITS;
+            let token = number | kind as u32;
+            let waits = self.calls.contains_key(&token) || self.grpc.contains_key(&token);
+            if number != 0 && !waits {
                 return token;
             }
         }

@@ -15,6 +15,7 @@ mod callbacks;
 mod deadline;
 mod deflate;
 mod fault;
+mod grpc;
 mod guest;
 mod host;
 mod hostcalls;
@@ -32,6 +33,8 @@ mod signature;
 mod streams;
 mod vm;
 mod wasi;
+
+pub(crate) use hostcalls::content::splice;
 
 pub use fault::{Reason, StartError, Trapped};
 pub use machine::{Engine, EngineSettings};

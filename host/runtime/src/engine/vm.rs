@@ -16,6 +16,7 @@ use super::callbacks::{Callback, Callbacks, Finder};
 use super::deadline::Deadline;
 use super::fault::{StartError, Trapped};
 use super::host::{Context, Host, Lent, Root};
+use super::hostcalls::metrics::Defined;
 use super::{Program, deadline};
 
 /// Settings of one machine (`vm_config`, and limits that Envoy does not have).
@@ -138,12 +139,18 @@ impl Vm {
         host.roots.remove(&id);
         host.retiring.remove(&id);
         host.calls.retain(|_, context| *context != id);
+        let mine: Vec<u32> =
+            host.grpc.iter().filter(|(_, call)| call.root == id).map(|(token, _)| *token).collect();
+        for token in mine {
+            host.grpc.remove(&token);
+            host.services.grpc_cancel(token);
+        }
         host.services.set_tick_period(id, Duration::ZERO);
     }
 
     fn configure(&mut self, id: u32, plugin: Plugin) -> Result<(), StartError> {
         let (name, size) = (plugin.name.clone(), length(plugin.configuration.len()));
-        self.store.data_mut().roots.insert(id, Root { plugin });
+        self.store.data_mut().roots.insert(id, Root { plugin, closed: (0, Vec::new()) });
         self.begin("proxy_on_context_create", id, &self.callbacks.context_create.clone(), (id, 0))?;
         let vm_size = length(self.store.data().settings.configuration.len());
         let vm_start = self.callbacks.vm_start.clone();
@@ -293,6 +300,8 @@ fn store(program: &Program, settings: VmSettings, services: Rc<dyn Services>) ->
         unfinished: HashSet::new(),
         finished: Vec::new(),
         calls: HashMap::new(),
+        grpc: HashMap::new(),
+        metrics: Defined::default(),
         lent: Lent::Nothing,
         started: Instant::now(),
         deadline: Deadline::default(),
