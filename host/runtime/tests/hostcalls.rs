@@ -88,24 +88,14 @@ const ANSWERS: &[(&str, &str, u32)] = &[
         2,
     ),
     (
-        "no content",
-        "$read (i32.const 0) (i32.const 0) (i32.const 9) (i32.const 0) (i32.const 4)",
-        1,
-    ),
-    (
-        "a range that wraps",
-        "$read (i32.const 0) (i32.const -1) (i32.const 9) (i32.const 0) (i32.const 4)",
-        2,
-    ),
-    (
-        "configuration outside of configure",
+        "a configuration outside of configure",
         "$read (i32.const 7) (i32.const 0) (i32.const 9) (i32.const 0) (i32.const 4)",
         1,
     ),
     (
         "a write to content that is not there",
         "$write (i32.const 1) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0)",
-        1,
+        2,
     ),
     (
         "an unknown property",
@@ -119,14 +109,14 @@ const ANSWERS: &[(&str, &str, u32)] = &[
         1,
     ),
     ("a context that does not exist", "$act_on (i32.const 77)", 2),
-    ("a direction that does not exist", "$continue (i32.const 2)", 2),
+    ("a direction that does not exist", "$continue (i32.const 4)", 2),
     (
         "a metric of no kind",
         "$metric (i32.const 9) (i32.const 1024) (i32.const 3) (i32.const 0)",
         2,
     ),
     ("a metric that is not defined", "$add (i32.const 9) (i64.const 1)", 1),
-    ("gRPC, which is not here", "$grpc (i32.const 1)", 10),
+    ("a gRPC call that was never made", "$grpc (i32.const 1)", 1),
     (
         "a foreign function that does not exist",
         "$foreign (i32.const 1024) (i32.const 3) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 4)",
@@ -320,7 +310,8 @@ fn configuration_is_read_while_configuring() {
     let body = "
         (call $want (call $read (i32.const 7) (i32.const 0) (i32.const 99) (i32.const 0) (i32.const 4)) (i32.const 0))
         (call $want (i32.load (i32.const 4)) (i32.const 4))
-        (call $want (call $read (i32.const 6) (i32.const 0) (i32.const 99) (i32.const 0) (i32.const 4)) (i32.const 1))";
+        (call $want (call $read (i32.const 6) (i32.const 0) (i32.const 99) (i32.const 0) (i32.const 4)) (i32.const 0))
+        (call $want (i32.load (i32.const 4)) (i32.const 0))";
     let mut vm = vm(&callback("proxy_on_configure", 2, true, body), &Rc::new(Process::default()));
     let plugin = Plugin { configuration: Arc::from(*b"text"), ..Plugin::default() };
     assert!(vm.root(plugin).is_ok());

@@ -178,11 +178,12 @@ impl Filters {
     /// A filter that has not seen the request gets a context now, as in Envoy: it learns of
     /// requests that were refused before it.
     pub fn finish(&mut self) {
-        self.exchange.borrow_mut().log();
+        self.exchange.borrow_mut().log(true);
         for filter in 0..self.site.filters.len() {
             self.run(filter, |vm, stream| vm.log(stream).map(|()| Action::Continue));
         }
         self.log();
+        self.exchange.borrow_mut().log(false);
         for filter in 0..self.members.len() {
             self.each(filter, |vm, stream| vm.done(stream).map(drop));
             self.each(filter, Vm::delete);

@@ -1,18 +1,26 @@
 //! What a filter may see and change of one stream, and what it has asked for.
 //!
-//! Owns the fields, trailers and filter state of a stream. Invariant: a map or buffer is
-//! there for a filter only while the message is at that filter, as in Envoy; what has gone
-//! on cannot be changed, and whoever tries is told so.
+//! Owns the fields, trailers and filter state of a stream; [`View`] is what a filter gets of
+//! it, `property` reads what has a path. Invariant: a map or buffer is there for a filter
+//! only while the message is at that filter, as in Envoy; what has gone on cannot be
+//! changed, and whoever tries is told so.
+
+mod property;
+#[cfg(test)]
+mod tests;
+mod view;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
+pub use view::View;
+
 use super::chain::Verdict;
 use super::fields::{self, Rewritten};
-use super::filters::Turn;
-use crate::view::{BodyKind, Declared, Direction, LocalReply, MapKind, Pairs, Status, StreamView};
+use super::local;
+use crate::view::{BodyKind, Declared, Direction, LocalReply, MapKind, Pairs, Status};
 
 /// The exchange of one stream, shared by its chain and its views.
 pub type Shared = Rc<RefCell<Exchange>>;
@@ -32,6 +40,10 @@ pub struct Exchange {
     pub facts: Facts,
     /// What `%RESPONSE_CODE_DETAILS%` shows.
     pub details: Vec<u8>,
+    /// Bytes of content that have come from the caller.
+    pub received: u64,
+    /// Bytes of content that have left for the caller.
+    pub sent: u64,
     /// The filter whose callback runs, and what it asks for.
     running: Option<usize>,
     asked: Verdict,
@@ -39,7 +51,7 @@ pub struct Exchange {
     late: BTreeMap<usize, Verdict>,
     /// What waits at each filter while no callback of it runs.
     parked: Vec<Parked>,
-    /// Whether access loggers run: fields are there again, for reading.
+    /// Whether the stream is logged: fields are there again, for reading.
     logging: bool,
 }
 
@@ -57,8 +69,20 @@ pub(super) struct Sight {
     pub trailers: bool,
 }
 
-/// Of the request and of the response.
-pub(super) type Parked = [Sight; 2];
+/// Content that waits at a filter, where callbacks of others reach it too.
+pub(super) type Held = Rc<RefCell<Vec<u8>>>;
+
+/// What waits at a filter, of the request and of the response.
+pub(super) type Parked = [Waiting; 2];
+
+/// What waits at a filter of a message.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Waiting {
+    /// Its maps.
+    pub sight: Sight,
+    /// Its content, if a callback has kept some.
+    pub held: Option<Held>,
+}
 
 /// One message.
 #[derive(Debug, Default)]
@@ -148,9 +172,9 @@ impl Exchange {
         std::str::from_utf8(self.facts.get(b"xds\0cluster_name".as_slice())?).ok()
     }
 
-    /// Turns to access logging.
-    pub fn log(&mut self) {
-        self.logging = true;
+    /// Turns to logging, or away from it.
+    pub fn log(&mut self, logging: bool) {
+        self.logging = logging;
     }
 
     /// A callback of a filter begins.
@@ -177,20 +201,12 @@ impl Exchange {
 
     /// Puts a local reply in place of the response's fields; gives its content.
     pub(super) fn answer_locally(&mut self, reply: LocalReply) -> Vec<u8> {
-        let mut pairs = vec![(b":status".to_vec(), reply.status.to_string().into_bytes())];
-        pairs.extend(reply.headers);
-        pairs.retain(|(name, _)| name.as_slice() != b"content-length");
-        if !reply.body.is_empty() {
-            let length = reply.body.len().to_string().into_bytes();
-            pairs.push((b"content-length".to_vec(), length));
-            if !pairs.iter().any(|(name, _)| name.as_slice() == b"content-type") {
-                pairs.push((b"content-type".to_vec(), b"text/plain".to_vec()));
-            }
-        }
-        self.details = reply.details;
+        let content_type = value(&self.request.headers, b"content-type");
+        self.details.clone_from(&reply.details);
+        let (pairs, body) = local::response(reply, content_type.is_some_and(local::is_grpc));
         self.response.headers = pairs;
         self.response.trailers.clear();
-        reply.body
+        body
     }
 
     pub(super) fn show(
@@ -224,93 +240,79 @@ impl Exchange {
         }
     }
 
+    /// What waits at a filter whose callback does not run.
+    fn waiting(&self, direction: Direction, filter: Option<usize>) -> Option<&Waiting> {
+        let filter = filter.filter(|filter| self.running != Some(*filter))?;
+        self.parked.get(filter)?.get(direction as usize)
+    }
+
     /// What a filter sees of a message now.
     fn sight(&self, direction: Direction, filter: Option<usize>) -> Sight {
         match filter {
             Some(filter) if self.running != Some(filter) => {
-                let parked = self.parked.get(filter).copied().unwrap_or_default();
-                parked[direction as usize]
+                let waiting = self.waiting(direction, Some(filter));
+                waiting.map(|waiting| waiting.sight).unwrap_or_default()
             }
             _ => self.half(direction).sight,
         }
     }
 
-    /// A map for reading.
-    fn map(&self, kind: MapKind, filter: Option<usize>) -> Result<&Pairs, Status> {
-        let (direction, is_trailers) = place(kind)?;
+    /// A map that could be changed.
+    fn open(&self, kind: MapKind, filter: Option<usize>) -> Result<&Pairs, Status> {
+        let (direction, is_trailers) = place(kind);
         let (half, sight) = (self.half(direction), self.sight(direction, filter));
         match is_trailers {
-            false if sight.headers || self.logging => Ok(&half.headers),
-            true if sight.trailers || self.logging => Ok(&half.trailers),
+            false if sight.headers => Ok(&half.headers),
+            true if sight.trailers => Ok(&half.trailers),
             _ => Err(Status::BadArgument),
+        }
+    }
+
+    /// A map for reading. Envoy shows the logs no trailers of requests.
+    fn map(&self, kind: MapKind, filter: Option<usize>) -> Result<&Pairs, Status> {
+        match kind {
+            MapKind::RequestHeaders if self.logging => Ok(&self.request.headers),
+            MapKind::ResponseHeaders if self.logging => Ok(&self.response.headers),
+            MapKind::ResponseTrailers if self.logging => Ok(&self.response.trailers),
+            _ => self.open(kind, filter),
         }
     }
 
     /// A map for changing.
     fn map_mut(&mut self, kind: MapKind, filter: Option<usize>) -> Result<&mut Pairs, Status> {
-        let (direction, is_trailers) = place(kind)?;
-        let sight = self.sight(direction, filter);
+        self.open(kind, filter)?;
+        let (direction, is_trailers) = place(kind);
         let half = self.half_mut(direction);
-        match is_trailers {
-            false if sight.headers => Ok(&mut half.headers),
-            true if sight.trailers => Ok(&mut half.trailers),
-            _ => Err(Status::BadArgument),
-        }
+        Ok(if is_trailers { &mut half.trailers } else { &mut half.headers })
     }
 
-    fn buffer(&mut self, kind: BodyKind) -> Result<&mut Vec<u8>, Status> {
+    /// Runs `act` on the content of a message that a filter holds.
+    fn with_body<T>(
+        &mut self,
+        kind: BodyKind,
+        filter: Option<usize>,
+        act: impl FnOnce(&mut Vec<u8>) -> Result<T, Status>,
+    ) -> Result<T, Status> {
         let direction = match kind {
             BodyKind::Request => Direction::Request,
             BodyKind::Response => Direction::Response,
         };
-        self.half_mut(direction).body.as_mut().ok_or(Status::NotFound)
-    }
-
-    fn property(&self, path: &[&[u8]]) -> Option<Vec<u8>> {
-        let request = |name: &[u8]| value(&self.request.headers, name);
-        match path {
-            [b"filter_state", key] => self.filter_state(key).map(<[u8]>::to_vec),
-            [b"request", b"path"] => request(b":path"),
-            [b"request", b"method"] => request(b":method"),
-            [b"request", b"host"] => request(b":authority"),
-            [b"request", b"scheme"] => request(b":scheme"),
-            [b"request", b"headers", name] => request(name),
-            [b"request", b"url_path"] => request(b":path").map(|path| without_query(&path)),
-            [b"request", b"query"] => request(b":path").map(|path| query(&path)),
-            [b"request", b"useragent"] => request(b"user-agent"),
-            [b"request", b"referer"] => request(b"referer"),
-            [b"response", b"code_details"] => {
-                Some(self.details.clone()).filter(|details| !details.is_empty())
-            }
-            [b"response", b"code"] => Some(u64::from(self.status()?).to_le_bytes().to_vec()),
-            [key] if !self.facts.contains_key(*key) => {
-                self.filter_state(&[b"wasm.", *key].concat()).map(<[u8]>::to_vec)
-            }
-            _ => {
-                let path = path.join(&0);
-                self.facts.get(&path).or_else(|| self.connection.get(&path)).cloned()
-            }
+        if filter.is_some() && filter != self.running {
+            let waiting = self.waiting(direction, filter);
+            let held = waiting.and_then(|waiting| waiting.held.clone()).ok_or(Status::NotFound)?;
+            return act(&mut held.borrow_mut());
         }
+        act(self.half_mut(direction).body.as_mut().ok_or(Status::NotFound)?)
     }
-}
-
-fn without_query(path: &[u8]) -> Vec<u8> {
-    path.split(|byte| *byte == b'?').next().unwrap_or(path).to_vec()
-}
-
-fn query(path: &[u8]) -> Vec<u8> {
-    let start = path.iter().position(|byte| *byte == b'?');
-    start.and_then(|at| path.get(at + 1..)).unwrap_or_default().to_vec()
 }
 
 /// Direction of a map, and whether it is one of trailers.
-fn place(kind: MapKind) -> Result<(Direction, bool), Status> {
+fn place(kind: MapKind) -> (Direction, bool) {
     match kind {
-        MapKind::RequestHeaders => Ok((Direction::Request, false)),
-        MapKind::RequestTrailers => Ok((Direction::Request, true)),
-        MapKind::ResponseHeaders => Ok((Direction::Response, false)),
-        MapKind::ResponseTrailers => Ok((Direction::Response, true)),
-        MapKind::CallHeaders | MapKind::CallTrailers => Err(Status::BadArgument),
+        MapKind::RequestHeaders => (Direction::Request, false),
+        MapKind::RequestTrailers => (Direction::Request, true),
+        MapKind::ResponseHeaders => (Direction::Response, false),
+        MapKind::ResponseTrailers => (Direction::Response, true),
     }
 }
 
@@ -333,243 +335,5 @@ fn replace(pairs: &mut Pairs, name: &[u8], text: &[u8]) {
                 index <= first + 1 || *have != name
             });
         }
-    }
-}
-
-/// A filter's view of an exchange, or an access logger's.
-///
-/// A callback of another context may act on it too (`proxy_set_effective_context`): it sees
-/// the fields that wait at the filter, but no content, and what it asks for is done once the
-/// stream has been woken.
-#[derive(Clone)]
-pub struct View {
-    exchange: Shared,
-    seat: Option<(usize, Rc<dyn Turn>)>,
-}
-
-impl View {
-    /// The view of an access logger, which reads and writes nothing.
-    pub fn logger(exchange: Shared) -> Self {
-        Self { exchange, seat: None }
-    }
-
-    /// The view of a filter.
-    pub fn filter(exchange: Shared, filter: usize, turn: Rc<dyn Turn>) -> Self {
-        Self { exchange, seat: Some((filter, turn)) }
-    }
-
-    fn place(&self) -> Option<usize> {
-        self.seat.as_ref().map(|(filter, _)| *filter)
-    }
-
-    /// Notes what a callback asks for.
-    fn ask(&self, note: impl FnOnce(&mut Verdict)) {
-        let mut exchange = self.exchange.borrow_mut();
-        match &self.seat {
-            Some((filter, turn)) if exchange.running != Some(*filter) => {
-                let told = exchange.late.contains_key(filter);
-                note(exchange.late.entry(*filter).or_default());
-                drop(exchange);
-                if !told {
-                    turn.wake(*filter);
-                }
-            }
-            _ => note(&mut exchange.asked),
-        }
-    }
-}
-
-impl StreamView for View {
-    fn pairs(&self, map: MapKind) -> Result<Pairs, Status> {
-        self.exchange.borrow().map(map, self.place()).cloned()
-    }
-
-    fn set_pairs(&self, map: MapKind, pairs: Pairs) -> Result<(), Status> {
-        *self.exchange.borrow_mut().map_mut(map, self.place())? = pairs;
-        Ok(())
-    }
-
-    fn value(&self, map: MapKind, name: &[u8]) -> Result<Option<Vec<u8>>, Status> {
-        Ok(value(self.exchange.borrow().map(map, self.place())?, name))
-    }
-
-    fn add(&self, map: MapKind, name: &[u8], value: &[u8]) -> Result<(), Status> {
-        let line = (name.to_ascii_lowercase(), value.to_vec());
-        self.exchange.borrow_mut().map_mut(map, self.place())?.push(line);
-        Ok(())
-    }
-
-    fn replace(&self, map: MapKind, name: &[u8], value: &[u8]) -> Result<(), Status> {
-        replace(self.exchange.borrow_mut().map_mut(map, self.place())?, name, value);
-        Ok(())
-    }
-
-    fn remove(&self, map: MapKind, name: &[u8]) -> Result<(), Status> {
-        let name = name.to_ascii_lowercase();
-        self.exchange.borrow_mut().map_mut(map, self.place())?.retain(|(have, _)| *have != name);
-        Ok(())
-    }
-
-    fn body(&self, body: BodyKind, start: usize, length: usize) -> Result<Vec<u8>, Status> {
-        let mut exchange = self.exchange.borrow_mut();
-        let buffer = exchange.buffer(body)?;
-        let start = start.min(buffer.len());
-        let end = start.saturating_add(length).min(buffer.len());
-        Ok(buffer[start..end].to_vec())
-    }
-
-    fn set_body(
-        &self,
-        body: BodyKind,
-        start: usize,
-        length: usize,
-        bytes: &[u8],
-    ) -> Result<(), Status> {
-        let mut exchange = self.exchange.borrow_mut();
-        let buffer = exchange.buffer(body)?;
-        match (start, length) {
-            (0, 0) => drop(buffer.splice(..0, bytes.iter().copied())),
-            (0, length) if length >= buffer.len() => *buffer = bytes.to_vec(),
-            (start, _) if start >= buffer.len() => buffer.extend_from_slice(bytes),
-            _ => return Err(Status::BadArgument),
-        }
-        Ok(())
-    }
-
-    fn property(&self, path: &[&[u8]]) -> Result<Vec<u8>, Status> {
-        if path == [b"filter_state".as_slice()] {
-            return Err(Status::SerializationFailure);
-        }
-        self.exchange.borrow().property(path).ok_or(Status::NotFound)
-    }
-
-    fn set_property(&self, path: &[u8], value: &[u8], declared: Declared) -> Result<(), Status> {
-        if self.seat.is_none() {
-            return Err(Status::NotFound);
-        }
-        let key = [b"wasm.", path].concat();
-        let mut exchange = self.exchange.borrow_mut();
-        if exchange.state.get(&key).is_some_and(|(_, declared)| declared.readonly) {
-            return Err(Status::BadArgument);
-        }
-        exchange.state.insert(key, (value.to_vec(), declared));
-        Ok(())
-    }
-
-    fn set_filter_state(&self, key: &[u8], value: &[u8]) -> Result<(), Status> {
-        if self.seat.is_none() || !OBJECTS.contains(&key) {
-            return Err(Status::NotFound);
-        }
-        let entry = (value.to_vec(), Declared { string: true, ..Declared::default() });
-        self.exchange.borrow_mut().state.insert(key.to_vec(), entry);
-        Ok(())
-    }
-
-    fn continue_stream(&self, direction: Direction) -> Result<(), Status> {
-        self.ask(|asked| match direction {
-            Direction::Request => asked.continue_request = true,
-            Direction::Response => asked.continue_response = true,
-        });
-        Ok(())
-    }
-
-    fn close_stream(&self, _: Direction) -> Result<(), Status> {
-        self.ask(|asked| asked.close = true);
-        Ok(())
-    }
-
-    fn local_reply(&self, reply: LocalReply) -> Result<(), Status> {
-        // The first stands, as in Envoy.
-        self.ask(|asked| {
-            asked.reply.get_or_insert(reply);
-        });
-        Ok(())
-    }
-
-    fn begin_call(&self) {
-        if let Some((filter, turn)) = &self.seat {
-            turn.begin(*filter);
-        }
-    }
-
-    fn end_call(&self) {
-        if let Some((_, turn)) = &self.seat {
-            turn.end();
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::cell::Cell;
-
-    use super::*;
-
-    #[derive(Default)]
-    struct Woken(Cell<u32>);
-
-    impl Turn for Woken {
-        fn begin(&self, _: usize) {}
-        fn end(&self) {}
-        fn wake(&self, filter: usize) {
-            assert_eq!(filter, 1);
-            self.0.set(self.0.get() + 1);
-        }
-    }
-
-    fn exchange() -> Shared {
-        Rc::new(RefCell::new(Exchange::new(vec![(b"x".to_vec(), b"1".to_vec())])))
-    }
-
-    #[test]
-    fn what_another_callback_asks_waits_for_the_filter_and_wakes_it_once() {
-        let (exchange, woken) = (exchange(), Rc::new(Woken::default()));
-        let view = View::filter(Rc::clone(&exchange), 1, woken.clone());
-        for running in [None, Some(0)] {
-            exchange.borrow_mut().running = running;
-            view.continue_stream(Direction::Request).unwrap();
-            view.close_stream(Direction::Request).unwrap();
-        }
-        assert_eq!(woken.0.get(), 1);
-        assert_eq!(exchange.borrow_mut().leave(), Verdict::default());
-        let late = exchange.borrow_mut().take_late(1);
-        assert_eq!(late, Verdict { continue_request: true, close: true, ..Verdict::default() });
-        assert_eq!(exchange.borrow_mut().take_late(1), Verdict::default());
-
-        exchange.borrow_mut().enter(1);
-        view.continue_stream(Direction::Response).unwrap();
-        let asked = exchange.borrow_mut().leave();
-        assert_eq!(asked, Verdict { continue_response: true, ..Verdict::default() });
-        assert_eq!(woken.0.get(), 1);
-    }
-
-    #[test]
-    fn another_callback_sees_the_fields_that_wait_at_the_filter() {
-        let exchange = exchange();
-        let view = View::filter(Rc::clone(&exchange), 1, Rc::new(()));
-        let read = || view.value(MapKind::RequestHeaders, b"x");
-        assert_eq!(read(), Err(Status::BadArgument));
-        let waits = [Sight { headers: true, trailers: false }, Sight::default()];
-        exchange.borrow_mut().park([Parked::default(), waits].into_iter());
-        assert_eq!(read(), Ok(Some(b"1".to_vec())));
-        assert_eq!(view.replace(MapKind::RequestHeaders, b"x", b"2"), Ok(()));
-        assert_eq!(read(), Ok(Some(b"2".to_vec())));
-        assert_eq!(view.pairs(MapKind::RequestTrailers), Err(Status::BadArgument));
-        assert_eq!(view.pairs(MapKind::ResponseHeaders), Err(Status::BadArgument));
-    }
-
-    #[test]
-    fn an_access_logger_reads_fields_and_filter_state_and_writes_neither() {
-        let exchange = exchange();
-        let filter = View::filter(Rc::clone(&exchange), 0, Rc::new(()));
-        filter.set_property(b"k", b"v", Declared::default()).unwrap();
-        exchange.borrow_mut().log();
-        let logger = View::logger(exchange);
-        assert_eq!(logger.property(&[b"k"]), Ok(b"v".to_vec()));
-        assert_eq!(logger.value(MapKind::RequestHeaders, b"x"), Ok(Some(b"1".to_vec())));
-        let write = logger.set_property(b"k", b"w", Declared::default());
-        assert_eq!(write, Err(Status::NotFound));
-        let add = logger.add(MapKind::RequestHeaders, b"y", b"1");
-        assert_eq!(add, Err(Status::BadArgument));
     }
 }
