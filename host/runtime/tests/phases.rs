@@ -45,9 +45,8 @@ impl Calls {
             }
         }
         let types = types.join(" ");
-        let import = format!(
-            r#"(import "env" "proxy_{name}" (func ${name} (param {types}) (result i32)))"#
-        );
+        let import =
+            format!(r#"(import "env" "proxy_{name}" (func ${name} (param {types}) (result i32)))"#);
         let known = self.imports.entry(name.to_owned()).or_insert_with(|| import.clone());
         assert_eq!(*known, import, "{call}");
         let _ = writeln!(self.body, "(call $note (i32.const {row}) (call ${name}{arguments}))");

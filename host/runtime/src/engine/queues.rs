@@ -54,7 +54,8 @@ impl Queues {
             return Err(Status::InternalFailure);
         }
         table.queues.push(Queue { entries: VecDeque::new(), bytes: 0, waker });
-        let token = QueueToken::try_from(table.queues.len()).map_err(|_| Status::InternalFailure)?;
+        let token =
+            QueueToken::try_from(table.queues.len()).map_err(|_| Status::InternalFailure)?;
         table.names.insert(key, token);
         Ok(token)
     }

@@ -182,7 +182,10 @@ mod tests {
         let key = info(P256, pair.public_key().as_ref());
         assert_eq!(verify(b"sha256", &key, signature.as_ref(), b"text"), Ok(()));
         assert_eq!(verify(b"sha256", &key, signature.as_ref(), b"other"), Err(Fault::Signature));
-        assert_eq!(verify(b"sha512", &key, signature.as_ref(), b"text"), Err(Fault::Hash("sha512".to_owned())));
+        assert_eq!(
+            verify(b"sha512", &key, signature.as_ref(), b"text"),
+            Err(Fault::Hash("sha512".to_owned()))
+        );
     }
 
     #[test]

@@ -16,14 +16,15 @@ use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::{MissedTickBehavior, interval_at};
 use tracing::Level as Tracing;
 
-use super::{call, grpc};
 use super::process::Process;
 use super::upstream::Cluster;
+use super::{call, grpc};
 use crate::engine::{RootId, SharedData};
 use crate::proxy::filters::Turn;
 use crate::proxy::machine::Machine;
 use crate::view::{
-    CallAnswer, CallOut, GrpcCall, GrpcEvent, Level, MetricId, MetricKind, QueueToken, Reload, Services, Status,
+    CallAnswer, CallOut, GrpcCall, GrpcEvent, Level, MetricId, MetricKind, QueueToken, Reload,
+    Services, Status,
 };
 
 /// What happens to a filter of a stream while none of the stream's callbacks runs.
@@ -163,7 +164,12 @@ impl Desk {
 
     /// Starts a gRPC call-out; what happens on it is told to the machine. One that cannot
     /// start is told of as well, once the callback has returned.
-    fn start_grpc(self: &Rc<Self>, machine: usize, token: u32, call: GrpcCall) -> Result<(), Status> {
+    fn start_grpc(
+        self: &Rc<Self>,
+        machine: usize,
+        token: u32,
+        call: GrpcCall,
+    ) -> Result<(), Status> {
         if self.silent {
             return Ok(());
         }

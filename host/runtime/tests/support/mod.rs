@@ -197,6 +197,10 @@ impl StreamView for Stream {
         self.state.borrow_mut().push((path.to_vec(), value.to_vec(), declared));
         Ok(())
     }
+    fn set_filter_state(&self, key: &[u8], value: &[u8]) -> Result<(), Status> {
+        self.state.borrow_mut().push((key.to_vec(), value.to_vec(), Declared::default()));
+        Ok(())
+    }
     fn continue_stream(&self, _: Direction) -> Result<(), Status> {
         self.continued.set(self.continued.get() + 1);
         Ok(())

@@ -63,12 +63,7 @@ fn send(guest: &mut Guest, kind: Callout, call: GrpcCall, token_at: u32) -> Answ
     Ok(guest.put_u32(token_at, token)?)
 }
 
-pub(in crate::engine) fn message(
-    guest: &mut Guest,
-    token: u32,
-    message: Span,
-    end: u32,
-) -> Answer {
+pub(in crate::engine) fn message(guest: &mut Guest, token: u32, message: Span, end: u32) -> Answer {
     if Callout::of(token) != Some(Callout::GrpcStream) {
         return Err(Status::BadArgument.into());
     }

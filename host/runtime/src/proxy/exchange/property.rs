@@ -12,12 +12,8 @@ use crate::view::{MapKind, Pairs, Status};
 const GROUPS: &[&[u8]] =
     &[b"connection", b"destination", b"filter_state", b"request", b"response", b"source", b"xds"];
 /// Metadata that no configuration of this gateway can have.
-const METADATA: &[&[u8]] = &[
-    b"cluster_metadata",
-    b"listener_metadata",
-    b"route_metadata",
-    b"virtual_host_metadata",
-];
+const METADATA: &[&[u8]] =
+    &[b"cluster_metadata", b"listener_metadata", b"route_metadata", b"virtual_host_metadata"];
 
 impl Exchange {
     /// A property as a filter sees it. Unknown, or not there: `NotFound`.
@@ -65,9 +61,10 @@ impl Exchange {
             [b"referer"] => field(b"referer"),
             [b"headers"] => Some(map(headers)),
             [b"headers", name] => field(name),
-            [b"size"] => Some(number(field(b"content-length").map_or(self.received, |length| {
-                whole(&length).unwrap_or(self.received)
-            }))),
+            [b"size"] => Some(number(
+                field(b"content-length")
+                    .map_or(self.received, |length| whole(&length).unwrap_or(self.received)),
+            )),
             [b"total_size"] => Some(number(self.received + size(headers))),
             _ => None,
         }

@@ -42,8 +42,14 @@ mod tests {
     fn a_line_goes_behind_the_others_or_into_the_one_that_there_may_be() {
         let mut pairs = Pairs::new();
         for (name, value) in [
-            (":path", "/"), ("user-agent", "1"), ("x-c", "4"), ("user-agent", "9"), ("x-c", "9"),
-            (":method", "GET"), (":path", "/2"), ("accept", "5"),
+            (":path", "/"),
+            ("user-agent", "1"),
+            ("x-c", "4"),
+            ("user-agent", "9"),
+            ("x-c", "9"),
+            (":method", "GET"),
+            (":path", "/2"),
+            ("accept", "5"),
         ] {
             add(&mut pairs, Some(Direction::Request), name.as_bytes(), value.as_bytes());
         }
