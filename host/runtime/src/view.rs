@@ -31,7 +31,7 @@ pub enum Status {
     Unimplemented = 12,
 }
 
-/// A map of fields; numbers as in the ABI.
+/// A map of fields of a stream; numbers as in the ABI.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MapKind {
     /// Fields of the request.
@@ -42,10 +42,6 @@ pub enum MapKind {
     ResponseHeaders,
     /// Trailers of the response.
     ResponseTrailers,
-    /// Fields of a call-out's answer; the engine answers these itself.
-    CallHeaders,
-    /// Trailers of a call-out's answer; the engine answers these itself.
-    CallTrailers,
 }
 
 /// Content that the proxy holds for a stream.
@@ -102,9 +98,21 @@ pub struct LocalReply {
 pub trait StreamView {
     /// All fields of a map. Not there: `BadArgument`.
     fn pairs(&self, map: MapKind) -> Result<Pairs, Status>;
+    /// Bytes of all names and values of a map that could be changed now. Not there, or
+    /// closed for changes: `BadArgument`.
+    fn size(&self, map: MapKind) -> Result<usize, Status> {
+        let sum = |(name, value): &(Vec<u8>, Vec<u8>)| name.len().saturating_add(value.len());
+        Ok(self.pairs(map)?.iter().map(sum).sum())
+    }
+    /// Whether the stream is over and only told of: maps that are not there are then read as
+    /// empty ones.
+    fn logs(&self) -> bool {
+        false
+    }
     /// Replaces all fields of a map. Not there: `BadArgument`.
     fn set_pairs(&self, map: MapKind, pairs: Pairs) -> Result<(), Status>;
-    /// The lines of one field joined with `,`; `None` if it has none. Not there: `BadArgument`.
+    /// The lines of one field joined with `,`; `None` if it has none. Not there:
+    /// `BadArgument`, or `None` while it logs.
     fn value(&self, map: MapKind, name: &[u8]) -> Result<Option<Vec<u8>>, Status>;
     /// Adds a line. Not there, or closed for changes: `BadArgument`.
     fn add(&self, map: MapKind, name: &[u8], value: &[u8]) -> Result<(), Status>;
@@ -116,9 +124,8 @@ pub trait StreamView {
     /// At most `length` bytes from `start` of what is held. Past the end: empty. No such
     /// buffer in this phase: `NotFound`.
     fn body(&self, body: BodyKind, start: usize, length: usize) -> Result<Vec<u8>, Status>;
-    /// Envoy's rules: `start` 0 and `length` 0 puts `bytes` in front, `start` 0 and
-    /// `length` of at least what is held replaces all, `start` at or past the end appends,
-    /// anything else is `BadArgument`. No such buffer: `NotFound`.
+    /// Envoy's rules: `start` 0 puts `bytes` in place of the first `length` bytes, `start` at
+    /// or past the end appends, anything else is `BadArgument`. No such buffer: `NotFound`.
     fn set_body(
         &self,
         body: BodyKind,
@@ -133,6 +140,13 @@ pub trait StreamView {
     /// A key written before under a read-only declaration: `BadArgument`. No stream to
     /// write to (access logger): `NotFound`.
     fn set_property(&self, path: &[u8], value: &[u8], declared: Declared) -> Result<(), Status>;
+
+    /// Writes filter state under its full key (`set_envoy_filter_state`). No stream to
+    /// write to, or a key that nothing here reads: `NotFound`.
+    fn set_filter_state(&self, key: &[u8], value: &[u8]) -> Result<(), Status> {
+        let _ = (key, value);
+        Err(Status::NotFound)
+    }
 
     /// Continues a paused direction after the callback.
     fn continue_stream(&self, direction: Direction) -> Result<(), Status>;
@@ -174,6 +188,40 @@ pub struct CallAnswer {
     pub trailers: Pairs,
 }
 
+/// A gRPC call-out that a module asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GrpcCall {
+    /// Cluster by name.
+    pub cluster: Vec<u8>,
+    /// Service and method.
+    pub method: [Vec<u8>; 2],
+    /// Fields beside those of gRPC.
+    pub metadata: Pairs,
+    /// The only message of a unary call; `None` for a stream.
+    pub message: Option<Vec<u8>>,
+    /// Time until it fails; `None` for a stream, and zero is no limit.
+    pub timeout: Option<std::time::Duration>,
+}
+
+/// What happens on a gRPC call-out, in the order in which a stream sees it. A unary call
+/// gets one event: the message, or that it has failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GrpcEvent {
+    /// Fields of the response.
+    Initial(Pairs),
+    /// One message.
+    Message(Vec<u8>),
+    /// Trailers of the response, or what stands in their place.
+    Trailing(Pairs),
+    /// It is over.
+    Closed {
+        /// Status of gRPC; -1 for one that is no number.
+        status: i32,
+        /// What the peer or the proxy says.
+        message: Vec<u8>,
+    },
+}
+
 /// How much a line of the log matters; numbers as in the ABI.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
@@ -206,6 +254,9 @@ pub enum MetricKind {
 /// A key handed out by `define_metric`.
 pub type MetricId = u32;
 
+/// A queue, as `proxy_register_shared_queue` hands it out.
+pub type QueueToken = u32;
+
 /// How it went when a machine was needed after one had died.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reload {
@@ -226,6 +277,27 @@ pub trait Services {
     /// `InternalFailure`.
     fn http_call(&self, token: u32, call: CallOut) -> Result<(), Status>;
 
+    /// Whether there is a cluster of a name.
+    fn has_cluster(&self, name: &[u8]) -> bool {
+        let _ = name;
+        false
+    }
+    /// Starts a gRPC call-out. What happens on it goes to `Vm::grpc_event` of the machine
+    /// that asked, never from inside this method. Unknown cluster, no host:
+    /// `InternalFailure`, and `Closed` comes all the same.
+    fn grpc_start(&self, token: u32, call: GrpcCall) -> Result<(), Status> {
+        let _ = (token, call);
+        Err(Status::InternalFailure)
+    }
+    /// Sends a message on a stream and says whether it is the last; `None` only says so.
+    fn grpc_send(&self, token: u32, message: Option<Vec<u8>>, end: bool) {
+        let _ = (token, message, end);
+    }
+    /// Nobody waits for a call any more.
+    fn grpc_cancel(&self, token: u32) {
+        let _ = token;
+    }
+
     /// Value and CAS of a key of this `vm_id`. Unknown: `NotFound`.
     fn shared_data(&self, key: &[u8]) -> Result<(Vec<u8>, u32), Status>;
     /// Writes a key; a `cas` that is not 0 must be the key's, else `CasMismatch`.
@@ -239,6 +311,29 @@ pub trait Services {
     fn record_metric(&self, id: MetricId, value: u64) -> Result<(), Status>;
     /// Value of a counter or gauge.
     fn metric(&self, id: MetricId) -> Result<u64, Status>;
+
+    /// The queue of a name under this machine's `vm_id`; its entries are told to
+    /// `Vm::queue_ready` of `root` from now on, never from inside a callback. One queue too
+    /// many: `InternalFailure`.
+    fn register_queue(&self, root: u32, name: &[u8]) -> Result<QueueToken, Status> {
+        let _ = (root, name);
+        Err(Status::InternalFailure)
+    }
+    /// The queue of a name under any `vm_id`. Never registered: `NotFound`.
+    fn resolve_queue(&self, vm_id: &[u8], name: &[u8]) -> Result<QueueToken, Status> {
+        let _ = (vm_id, name);
+        Err(Status::NotFound)
+    }
+    /// Appends an entry. Unknown: `NotFound`; full: `InternalFailure`.
+    fn enqueue(&self, queue: QueueToken, entry: &[u8]) -> Result<(), Status> {
+        let _ = (queue, entry);
+        Err(Status::NotFound)
+    }
+    /// Takes the oldest entry. None: `Empty`; unknown: `NotFound`.
+    fn dequeue(&self, queue: QueueToken) -> Result<Vec<u8>, Status> {
+        let _ = queue;
+        Err(Status::NotFound)
+    }
 
     /// Ticks of a root every `period`; zero stops them. Delivered by `Vm::tick(root)`.
     fn set_tick_period(&self, root: u32, period: std::time::Duration);

@@ -13,6 +13,8 @@ use super::read::{Report, Table};
 pub enum FailurePolicy {
     /// Every request is refused from then on.
     FailClosed,
+    /// Every request passes by from then on.
+    FailOpen,
     /// The next request loads a fresh machine, unless the backoff still runs.
     FailReload,
 }
@@ -20,9 +22,9 @@ pub enum FailurePolicy {
 /// Least and greatest time between two loads of a machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backoff {
-    /// After the first failure.
+    /// After any failure.
     pub base: Duration,
-    /// After many.
+    /// Read and not used, as in Envoy: the time does not grow.
     pub max: Duration,
 }
 
@@ -95,12 +97,17 @@ impl Plugin {
     pub(super) fn read(mut table: Table<'_, '_>) -> Option<Self> {
         let name = table.need_text("name");
         let root_id = table.text("root_id").unwrap_or_default();
-        table.need("failure_policy");
         let policies = [
+            ("UNSPECIFIED", FailurePolicy::FailClosed),
             ("FAIL_CLOSED", FailurePolicy::FailClosed),
+            ("FAIL_OPEN", FailurePolicy::FailOpen),
             ("FAIL_RELOAD", FailurePolicy::FailReload),
         ];
-        let failure = table.word("failure_policy", &policies);
+        // Envoy closes when the file does not say.
+        let failure = match table.at.get("failure_policy") {
+            Some(_) => table.word("failure_policy", &policies),
+            None => Some(FailurePolicy::FailClosed),
+        };
         let backoff = table.table("reload_config").map(Backoff::read).unwrap_or_default();
         let body_while_headers_paused = table.flag("allow_on_headers_stop_iteration");
         let vm = table.need_table("vm_config").and_then(Machine::read);

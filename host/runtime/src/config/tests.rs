@@ -62,7 +62,7 @@ const EDITS: &[(&str, &str, &str, &str)] = &[
     ("domains: [local.test]", "domains: [slack.com]", "…route_config", "two hosts"),
     (
         "FAIL_RELOAD\n                reload_config",
-        "FAIL_OPEN\n                reload_config",
+        "FAIL_NEVER\n                reload_config",
         "…access_log[0].typed_config.config.failure_policy",
         "FAIL_RELOAD",
     ),

@@ -10,7 +10,9 @@ use crate::view::{Level, Status};
 
 use super::guest::{Answer, Guest, Out, Span, answer};
 use super::host::Host;
-use super::hostcalls::{calls, content, foreign, maps, properties, service, stream};
+use super::hostcalls::{
+    calls, content, foreign, grpc, maps, metrics, properties, queues, service, stream,
+};
 use super::program::Capabilities;
 use super::wasi;
 
@@ -24,7 +26,7 @@ pub(super) fn linker(
     let mut linker = Linker::new(engine);
     streams(&mut linker, allow)?;
     services(&mut linker, allow)?;
-    absent(&mut linker, allow)?;
+    remote(&mut linker, allow)?;
     system(&mut linker, allow)?;
     Ok(linker)
 }
@@ -72,6 +74,7 @@ fn streams(linker: &mut Linker<Host>, allow: &Capabilities) -> wasmtime::Result<
             |guest| properties::write(guest, Span(path, path_size), Span(data, size));
         proxy_continue_stream(direction: u32) |guest| stream::proceed(guest, direction);
         proxy_close_stream(direction: u32) |guest| stream::close(guest, direction);
+        proxy_done() |guest| stream::done(guest);
         proxy_set_effective_context(context: u32) |guest| stream::act_on(guest, context);
         proxy_send_local_response(
             status: u32, details: u32, details_size: u32, body: u32, body_size: u32,
@@ -94,11 +97,16 @@ fn services(linker: &mut Linker<Host>, allow: &Capabilities) -> wasmtime::Result
             |guest| service::shared_data(guest, Span(key, key_size), Out(data, size), cas);
         proxy_set_shared_data(key: u32, key_size: u32, data: u32, size: u32, cas: u32)
             |guest| service::set_shared_data(guest, Span(key, key_size), Span(data, size), cas);
+        proxy_register_shared_queue(name: u32, size: u32, token: u32) |guest| queues::register(guest, Span(name, size), token);
+        proxy_resolve_shared_queue(vm: u32, vm_size: u32, name: u32, size: u32, token: u32)
+            |guest| queues::resolve(guest, Span(vm, vm_size), Span(name, size), token);
+        proxy_enqueue_shared_queue(token: u32, data: u32, size: u32) |guest| queues::enqueue(guest, token, Span(data, size));
+        proxy_dequeue_shared_queue(token: u32, data: u32, size: u32) |guest| queues::dequeue(guest, token, Out(data, size));
         proxy_define_metric(kind: u32, name: u32, size: u32, id: u32)
-            |guest| service::define_metric(guest, kind, Span(name, size), id);
-        proxy_increment_metric(id: u32, by: i64) |guest| service::increment_metric(guest, id, by);
-        proxy_record_metric(id: u32, value: u64) |guest| service::record_metric(guest, id, value);
-        proxy_get_metric(id: u32, value: u32) |guest| service::metric(guest, id, value);
+            |guest| metrics::define(guest, kind, Span(name, size), id);
+        proxy_increment_metric(id: u32, by: i64) |guest| metrics::increment(guest, id, by);
+        proxy_record_metric(id: u32, value: u64) |guest| metrics::record(guest, id, value);
+        proxy_get_metric(id: u32, value: u32) |guest| metrics::value(guest, id, value);
         proxy_call_foreign_function(name: u32, name_size: u32, arguments: u32, arguments_size: u32, data: u32, size: u32)
             |guest| foreign::call(guest, Span(name, name_size), Span(arguments, arguments_size), Out(data, size));
         proxy_http_call(
@@ -115,27 +123,32 @@ fn services(linker: &mut Linker<Host>, allow: &Capabilities) -> wasmtime::Result
     Ok(())
 }
 
-/// What the SDK imports wherever it is linked and this gateway does not have: gRPC
-/// call-outs, queues and deferred `done`. A module that calls one learns so.
-fn absent(linker: &mut Linker<Host>, allow: &Capabilities) -> wasmtime::Result<()> {
+fn remote(linker: &mut Linker<Host>, allow: &Capabilities) -> wasmtime::Result<()> {
     env! { linker, allow;
-        proxy_done() |_guest| missing();
-        proxy_get_status(_code: u32, _data: u32, _size: u32) |_guest| missing();
-        proxy_register_shared_queue(_name: u32, _size: u32, _id: u32) |_guest| missing();
-        proxy_resolve_shared_queue(_vm: u32, _vm_size: u32, _name: u32, _size: u32, _id: u32) |_guest| missing();
-        proxy_dequeue_shared_queue(_id: u32, _data: u32, _size: u32) |_guest| missing();
-        proxy_enqueue_shared_queue(_id: u32, _data: u32, _size: u32) |_guest| missing();
-        proxy_grpc_cancel(_call: u32) |_guest| missing();
-        proxy_grpc_close(_call: u32) |_guest| missing();
-        proxy_grpc_send(_call: u32, _data: u32, _size: u32, _end: u32) |_guest| missing();
+        proxy_get_status(code: u32, data: u32, size: u32) |guest| grpc::status(guest, code, Out(data, size));
+        proxy_grpc_cancel(call: u32) |guest| grpc::cancel(guest, call);
+        proxy_grpc_close(call: u32) |guest| grpc::close(guest, call);
+        proxy_grpc_send(call: u32, data: u32, size: u32, end: u32) |guest| grpc::message(guest, call, Span(data, size), end);
         proxy_grpc_stream(
-            _service: u32, _service_size: u32, _name: u32, _name_size: u32, _method: u32,
-            _method_size: u32, _metadata: u32, _metadata_size: u32, _id: u32
-        ) |_guest| missing();
+            service: u32, service_size: u32, name: u32, name_size: u32, method: u32,
+            method_size: u32, metadata: u32, metadata_size: u32, token: u32
+        ) |guest| {
+            let parts = [
+                Span(service, service_size), Span(name, name_size),
+                Span(method, method_size), Span(metadata, metadata_size),
+            ];
+            grpc::stream(guest, parts, token)
+        };
         proxy_grpc_call(
-            _service: u32, _service_size: u32, _name: u32, _name_size: u32, _method: u32, _method_size: u32,
-            _metadata: u32, _metadata_size: u32, _data: u32, _size: u32, _timeout: u32, _id: u32
-        ) |_guest| missing();
+            service: u32, service_size: u32, name: u32, name_size: u32, method: u32, method_size: u32,
+            metadata: u32, metadata_size: u32, data: u32, size: u32, timeout: u32, token: u32
+        ) |guest| {
+            let parts = [
+                Span(service, service_size), Span(name, name_size), Span(method, method_size),
+                Span(metadata, metadata_size), Span(data, size),
+            ];
+            grpc::call(guest, parts, timeout, token)
+        };
     }
     Ok(())
 }
@@ -178,12 +191,8 @@ fn system(linker: &mut Linker<Host>, allow: &Capabilities) -> wasmtime::Result<(
     Ok(())
 }
 
-fn missing() -> Answer {
-    Err(Status::InternalFailure.into())
-}
-
 fn restricted(guest: &Guest, name: &str) -> Answer {
     let text = format!("attempted call to restricted proxy-wasm capability {name}");
     guest.host().services.log(Level::Warn, &text);
-    missing()
+    Err(Status::InternalFailure.into())
 }

@@ -13,7 +13,9 @@
 
 mod callbacks;
 mod deadline;
+mod deflate;
 mod fault;
+mod grpc;
 mod guest;
 mod host;
 mod hostcalls;
@@ -23,17 +25,22 @@ mod metrics;
 mod pairs;
 mod program;
 mod protobuf;
+mod queues;
 mod recovery;
+mod roots;
 mod shared;
 mod signature;
 mod streams;
 mod vm;
 mod wasi;
 
+pub(crate) use hostcalls::content::splice;
+
 pub use fault::{Reason, StartError, Trapped};
 pub use machine::{Engine, EngineSettings};
 pub use metrics::Metrics;
 pub use program::{Capabilities, Program, ProgramError};
+pub use queues::{Queues, Waker};
 pub use recovery::{FailurePolicy, Recovery, Verdict};
 pub use shared::SharedData;
 pub use streams::Action;

@@ -1,4 +1,5 @@
-//! As much of protobuf as the arguments of foreign functions need: numbers and bytes.
+//! As much of protobuf as the arguments of hostcalls need: numbers and bytes. Fields of a
+//! fixed width are passed over.
 //!
 //! Invariant: parsing is total; what does not parse to the end is `None`.
 
@@ -22,6 +23,8 @@ impl<'a> Message<'a> {
                     rest = after;
                     message.bytes.push((tag >> 3, value));
                 }
+                1 => rest = rest.split_at_checked(8)?.1,
+                5 => rest = rest.split_at_checked(4)?.1,
                 _ => return None,
             }
         }
@@ -37,6 +40,27 @@ impl<'a> Message<'a> {
     pub fn bytes(&self, field: u64) -> &'a [u8] {
         self.bytes.iter().rev().find(|(name, _)| *name == field).map_or(&[], |(_, value)| value)
     }
+}
+
+/// Appends a field of numbers.
+pub(super) fn put_number(out: &mut Vec<u8>, field: u64, value: u64) {
+    put_varint(out, field << 3);
+    put_varint(out, value);
+}
+
+/// Appends a field of bytes.
+pub(super) fn put_bytes(out: &mut Vec<u8>, field: u64, bytes: &[u8]) {
+    put_varint(out, field << 3 | 2);
+    put_varint(out, bytes.len() as u64);
+    out.extend_from_slice(bytes);
+}
+
+fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+    while value > 0x7f {
+        out.push((value & 0x7f) as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push((value & 0x7f) as u8);
 }
 
 fn varint(rest: &mut &[u8]) -> Option<u64> {
@@ -66,5 +90,16 @@ mod tests {
         );
         assert_eq!(Message::parse(&bytes[..9]), None);
         assert_eq!(Message::parse(&[0xff; 12]), None);
+    }
+
+    #[test]
+    fn what_is_written_is_read_again_and_fixed_widths_are_passed_over() {
+        let mut bytes = Vec::new();
+        put_number(&mut bytes, 1, 300);
+        put_bytes(&mut bytes, 9, &[b'x'; 200]);
+        bytes.extend(b"\x11 8 bytes\x1d 4 b");
+        let message = Message::parse(&bytes).unwrap();
+        assert_eq!((message.number(1), message.bytes(9)), (300, &[b'x'; 200][..]));
+        assert_eq!(Message::parse(&bytes[..bytes.len() - 1]), None);
     }
 }

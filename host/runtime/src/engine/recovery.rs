@@ -1,6 +1,10 @@
 //! What to do with requests after a machine has trapped (`failure_policy`).
 //!
-//! Sans I/O: `now` is an argument, starting a new machine is the caller's.
+//! Sans I/O: `now` and chance are arguments, starting a new machine is the caller's.
+//!
+//! Envoy's rules: the interval counts from the last start, the first one too, and is drawn
+//! anew at each request, up to half as long again. It does not grow with failures: Envoy
+//! reads `max_interval` and does nothing with it.
 //!
 //! Invariant: nothing passes without its filter unless the policy is `FailOpen`, and a
 //! machine that traps at once on each start is started at most once in an interval.
@@ -16,8 +20,7 @@ pub enum FailurePolicy {
     FailOpen,
     /// The next request starts a new machine, then at most one in an interval.
     FailReload {
-        /// `reload_config.backoff.base_interval`; Envoy's default is 1 s. Without Envoy's
-        /// jitter of up to a quarter more.
+        /// `reload_config.backoff.base_interval`; Envoy's default is 1 s.
         backoff: Duration,
     },
 }
@@ -40,13 +43,18 @@ pub enum Verdict {
 pub struct Recovery {
     policy: FailurePolicy,
     alive: bool,
-    last_reload: Option<Duration>,
+    last_start: Duration,
 }
 
 impl Recovery {
-    /// A machine that has just been started.
+    /// A machine that was started at the moment from which time counts.
     pub fn new(policy: FailurePolicy) -> Self {
-        Self { policy, alive: true, last_reload: None }
+        Self::started(policy, Duration::ZERO)
+    }
+
+    /// A machine that was started at `now`.
+    pub fn started(policy: FailurePolicy, now: Duration) -> Self {
+        Self { policy, alive: true, last_start: now }
     }
 
     /// The machine is dead, or a new one could not be started.
@@ -54,9 +62,9 @@ impl Recovery {
         self.alive = false;
     }
 
-    /// What to do with a request at `now`. `Reload` counts as the attempt, so it comes once
-    /// in an interval even if starting fails.
-    pub fn verdict(&mut self, now: Duration) -> Verdict {
+    /// What to do with a request at `now`; `chance` is any number, drawn evenly. `Reload`
+    /// counts as the attempt, so it comes once in an interval even if starting fails.
+    pub fn verdict(&mut self, now: Duration, chance: u32) -> Verdict {
         if self.alive {
             return Verdict::Run;
         }
@@ -64,12 +72,11 @@ impl Recovery {
             FailurePolicy::FailClosed => Verdict::Refuse,
             FailurePolicy::FailOpen => Verdict::Bypass,
             FailurePolicy::FailReload { backoff } => {
-                let waiting =
-                    self.last_reload.is_some_and(|last| now.saturating_sub(last) < backoff);
-                if waiting {
+                let more = (backoff / 2).mul_f64(f64::from(chance) / f64::from(u32::MAX));
+                if now.saturating_sub(self.last_start) < backoff.saturating_add(more) {
                     return Verdict::Refuse;
                 }
-                self.last_reload = Some(now);
+                self.last_start = now;
                 Verdict::Reload
             }
         }
@@ -88,25 +95,38 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn first_trap_reloads_at_once_and_a_second_within_the_interval_waits() {
+    fn a_machine_starts_again_once_the_interval_since_its_last_start_is_over() {
         let mut it = Recovery::new(FailurePolicy::FailReload { backoff: SECOND });
-        assert_eq!(it.verdict(SECOND), Verdict::Run);
+        assert_eq!(it.verdict(SECOND / 2, 0), Verdict::Run);
         it.trapped();
-        assert_eq!(it.verdict(SECOND), Verdict::Reload);
+        assert_eq!(it.verdict(SECOND / 2, 0), Verdict::Refuse);
+        assert_eq!(it.verdict(SECOND, 0), Verdict::Reload);
         it.reloaded();
-        assert_eq!(it.verdict(SECOND), Verdict::Run);
+        assert_eq!(it.verdict(SECOND, 0), Verdict::Run);
         it.trapped();
-        assert_eq!(it.verdict(SECOND + SECOND / 2), Verdict::Refuse);
-        assert_eq!(it.verdict(SECOND * 2), Verdict::Reload);
+        assert_eq!(it.verdict(SECOND + SECOND / 2, 0), Verdict::Refuse);
+        assert_eq!(it.verdict(SECOND * 3, 0), Verdict::Reload);
+    }
+
+    #[test]
+    fn chance_makes_the_interval_up_to_half_as_long_again() {
+        for (chance, most) in [(0, 1000), (u32::MAX / 2, 1250), (u32::MAX, 1500)] {
+            let policy = FailurePolicy::FailReload { backoff: SECOND };
+            let mut it = Recovery::started(policy, SECOND);
+            it.trapped();
+            let at = |milliseconds| SECOND + Duration::from_millis(milliseconds);
+            assert_eq!(it.verdict(at(most - 1), chance), Verdict::Refuse, "{chance}");
+            assert_eq!(it.verdict(at(most), chance), Verdict::Reload, "{chance}");
+        }
     }
 
     #[test]
     fn a_reload_that_fails_is_not_tried_again_within_the_interval() {
         let mut it = Recovery::new(FailurePolicy::FailReload { backoff: SECOND });
         it.trapped();
-        assert_eq!(it.verdict(SECOND), Verdict::Reload);
+        assert_eq!(it.verdict(SECOND, 0), Verdict::Reload);
         it.trapped();
-        assert_eq!(it.verdict(SECOND), Verdict::Refuse);
+        assert_eq!(it.verdict(SECOND, 0), Verdict::Refuse);
     }
 
     #[test]
@@ -117,7 +137,7 @@ mod tests {
         ] {
             let mut it = Recovery::new(policy);
             it.trapped();
-            assert_eq!(it.verdict(SECOND * 3600), want);
+            assert_eq!(it.verdict(SECOND * 3600, 0), want);
         }
     }
 }

@@ -1,37 +1,107 @@
-//! `verify_signature`: RSA PKCS#1 v1.5 and ECDSA on P-256, both with SHA-256, the key as a
-//! DER SubjectPublicKeyInfo (RFC 5280 section 4.1.2.7).
+//! `verify_signature` and `sign`: RSA PKCS#1 v1.5 and ECDSA, the public key as a DER
+//! SubjectPublicKeyInfo (RFC 5280 section 4.1.2.7), the private one as PKCS#8 or PKCS#1.
+//!
+//! Envoy's texts. Its library knows more pairs of key and hash than this one; what is not
+//! known here is an error that names the hash.
 //!
 //! Invariant: anything but a signature that verifies is a [`Fault`].
 
-use ring::signature::{ECDSA_P256_SHA256_ASN1, RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use ring::rand::SystemRandom;
+use ring::rsa;
+use ring::signature::{self as algorithms, EcdsaKeyPair, UnparsedPublicKey, VerificationAlgorithm};
 
 /// AlgorithmIdentifier of rsaEncryption with its NULL (RFC 3279 section 2.3.1).
 const RSA: &[u8] = b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01\x05\x00";
 /// AlgorithmIdentifier of id-ecPublicKey on secp256r1 (RFC 5480 section 2.1.1).
 const P256: &[u8] = b"\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07";
+/// The same on secp384r1.
+const P384: &[u8] = b"\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x05\x2b\x81\x04\x00\x22";
 
-/// Why a signature does not count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+/// Why there is no signature, or why one does not count.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Fault {
-    #[error("only sha256 is supported.")]
-    Hash,
-    #[error("the public key is neither RSA nor P-256 in SubjectPublicKeyInfo form.")]
+    #[error("{0} is not supported.")]
+    Hash(String),
+    #[error("Failed to initialize digest verify.")]
     Key,
-    #[error("the signature does not verify.")]
+    #[error("Failed to verify digest. Error code: 0")]
     Signature,
+    #[error("Invalid key type: private key required for signing operation.")]
+    PrivateKey,
 }
 
-pub(super) fn verify(hash: &[u8], key: &[u8], signature: &[u8], text: &[u8]) -> Result<(), Fault> {
-    if !hash.eq_ignore_ascii_case(b"sha256") {
-        return Err(Fault::Hash);
-    }
+/// Hashes that are known by name, whatever a key can do with them.
+fn is_hash(name: &str) -> bool {
+    ["sha1", "sha224", "sha256", "sha384", "sha512"].contains(&name)
+}
+
+fn hash(name: &[u8]) -> Result<String, Fault> {
+    let name = String::from_utf8_lossy(name).to_ascii_lowercase();
+    if is_hash(&name) { Ok(name) } else { Err(Fault::Hash(name)) }
+}
+
+pub(super) fn verify(name: &[u8], key: &[u8], signature: &[u8], text: &[u8]) -> Result<(), Fault> {
+    let hash = hash(name)?;
     let (algorithm, key) = public_key(key).ok_or(Fault::Key)?;
-    let verified = match algorithm {
-        RSA => UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, key).verify(text, signature),
-        P256 => UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, key).verify(text, signature),
+    let algorithm: &dyn VerificationAlgorithm = match (algorithm, hash.as_str()) {
+        (RSA, "sha1") => &algorithms::RSA_PKCS1_2048_8192_SHA1_FOR_LEGACY_USE_ONLY,
+        (RSA, "sha256") => &algorithms::RSA_PKCS1_2048_8192_SHA256,
+        (RSA, "sha384") => &algorithms::RSA_PKCS1_2048_8192_SHA384,
+        (RSA, "sha512") => &algorithms::RSA_PKCS1_2048_8192_SHA512,
+        (P256, "sha256") => &algorithms::ECDSA_P256_SHA256_ASN1,
+        (P256, "sha384") => &algorithms::ECDSA_P256_SHA384_ASN1,
+        (P384, "sha256") => &algorithms::ECDSA_P384_SHA256_ASN1,
+        (P384, "sha384") => &algorithms::ECDSA_P384_SHA384_ASN1,
+        (RSA | P256 | P384, _) => return Err(Fault::Hash(hash)),
         _ => return Err(Fault::Key),
     };
+    let verified = UnparsedPublicKey::new(algorithm, key).verify(text, signature);
     verified.map_err(|_| Fault::Signature)
+}
+
+pub(super) fn sign(name: &[u8], key: &[u8], text: &[u8]) -> Result<Vec<u8>, Fault> {
+    let hash = hash(name)?;
+    if let Ok(key) = rsa::KeyPair::from_pkcs8(key).or_else(|_| rsa::KeyPair::from_der(key)) {
+        return sign_rsa(&hash, &key, text);
+    }
+    let random = SystemRandom::new();
+    let algorithm = [
+        ("sha256", &algorithms::ECDSA_P256_SHA256_ASN1_SIGNING),
+        ("sha384", &algorithms::ECDSA_P384_SHA384_ASN1_SIGNING),
+    ];
+    let pairs = algorithm.map(|(name, it)| (name, EcdsaKeyPair::from_pkcs8(it, key, &random)));
+    let Some((fits, pair)) = pairs.into_iter().find_map(|(name, it)| Some((name, it.ok()?))) else {
+        return Err(Fault::PrivateKey);
+    };
+    if fits != hash {
+        return Err(Fault::Hash(hash));
+    }
+    let signature = pair.sign(&random, text).map_err(|_| Fault::PrivateKey)?;
+    Ok(signature.as_ref().to_vec())
+}
+
+fn sign_rsa(hash: &str, key: &rsa::KeyPair, text: &[u8]) -> Result<Vec<u8>, Fault> {
+    let padding: &dyn algorithms::RsaEncoding = match hash {
+        "sha256" => &algorithms::RSA_PKCS1_SHA256,
+        "sha384" => &algorithms::RSA_PKCS1_SHA384,
+        "sha512" => &algorithms::RSA_PKCS1_SHA512,
+        _ => return Err(Fault::Hash(hash.to_owned())),
+    };
+    let mut signature = vec![0; key.public().modulus_len()];
+    let signed = key.sign(padding, &SystemRandom::new(), text, &mut signature);
+    signed.map(|()| signature).map_err(|_| Fault::PrivateKey)
+}
+
+/// The bytes of the first block of PEM (RFC 7468); `None` if there is none.
+pub(super) fn pem(text: &[u8]) -> Option<Vec<u8>> {
+    let text = std::str::from_utf8(text).ok()?;
+    let (_, rest) = text.split_once("-----BEGIN ")?;
+    let (_, rest) = rest.split_once("-----")?;
+    let (base64, _) = rest.split_once("-----END ")?;
+    let base64: String = base64.split_ascii_whitespace().collect();
+    BASE64_STANDARD.decode(base64).ok()
 }
 
 /// AlgorithmIdentifier and key bits.
@@ -112,7 +182,34 @@ mod tests {
         let key = info(P256, pair.public_key().as_ref());
         assert_eq!(verify(b"sha256", &key, signature.as_ref(), b"text"), Ok(()));
         assert_eq!(verify(b"sha256", &key, signature.as_ref(), b"other"), Err(Fault::Signature));
-        assert_eq!(verify(b"sha512", &key, signature.as_ref(), b"text"), Err(Fault::Hash));
+        assert_eq!(
+            verify(b"sha512", &key, signature.as_ref(), b"text"),
+            Err(Fault::Hash("sha512".to_owned()))
+        );
+    }
+
+    #[test]
+    fn what_is_signed_verifies_and_a_public_key_signs_nothing() {
+        let random = SystemRandom::new();
+        let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &random).unwrap();
+        let pair =
+            EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, pkcs8.as_ref(), &random)
+                .unwrap();
+        let key = info(P256, pair.public_key().as_ref());
+        let signature = sign(b"SHA256", pkcs8.as_ref(), b"text").unwrap();
+        assert_eq!(verify(b"sha256", &key, &signature, b"text"), Ok(()));
+        assert_eq!(sign(b"sha256", &key, b"text"), Err(Fault::PrivateKey));
+        assert_eq!(sign(b"md5", pkcs8.as_ref(), b""), Err(Fault::Hash("md5".to_owned())));
+        let text = Fault::Hash("md5".to_owned()).to_string();
+        assert_eq!(text, "md5 is not supported.");
+    }
+
+    #[test]
+    fn the_first_block_of_pem_is_taken() {
+        let text = b"note\n-----BEGIN PUBLIC KEY-----\naGVs\nbG8=\n-----END PUBLIC KEY-----\n";
+        assert_eq!(pem(text).as_deref(), Some(&b"hello"[..]));
+        assert_eq!(pem(&text[..40]), None);
+        assert_eq!(pem(b"junk"), None);
     }
 
     #[test]

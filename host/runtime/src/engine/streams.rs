@@ -1,5 +1,5 @@
 //! The callbacks of one stream, in the order in which the proxy makes them: `stream`, headers,
-//! body and trailers of both directions, `done`, `log`, `delete`; and answers to call-outs.
+//! body and trailers of both directions, `log`, `done`, `delete`; and answers to call-outs.
 
 use std::rc::Rc;
 
@@ -30,7 +30,7 @@ impl Vm {
     /// Makes a context for a stream under `root`.
     pub fn stream(&mut self, root: RootId, view: Rc<dyn StreamView>) -> Result<StreamId, Trapped> {
         let id = self.next_context();
-        self.store.data_mut().contexts.insert(id, Context { root: root.0, view: Some(view) });
+        self.store.data_mut().contexts.insert(id, Context::new(root.0, Some(view)));
         self.call("proxy_on_context_create", id, |it| &it.context_create, (id, root.0))?;
         Ok(StreamId(id))
     }
@@ -106,8 +106,8 @@ impl Vm {
         answer.map(Action::of)
     }
 
-    /// The stream is over; false if the module wants more time, which Envoy gives and this
-    /// gateway does not.
+    /// The stream is over; false if the module wants more time, which it does not get, as in
+    /// Envoy.
     pub fn done(&mut self, stream: StreamId) -> Result<bool, Trapped> {
         let answer = self.call("proxy_on_done", stream.0, |it| &it.done, stream.0)?;
         Ok(answer.is_none_or(|yes| yes != 0))
@@ -118,32 +118,12 @@ impl Vm {
         self.call("proxy_on_log", stream.0, |it| &it.log, stream.0).map(drop)
     }
 
-    /// Forgets the stream, after `proxy_on_delete`. On a dead machine it only forgets.
-    pub fn delete(&mut self, stream: StreamId) -> Result<(), Trapped> {
-        let answer = self.call("proxy_on_delete", stream.0, |it| &it.delete, stream.0);
-        let host = self.store.data_mut();
-        host.contexts.remove(&stream.0);
-        // Their answers would find nobody, and may never be told of.
-        if !host.calls.is_empty() {
-            host.calls.retain(|_, context| *context != stream.0);
-        }
-        answer.map(drop)
-    }
-
     /// `proxy_on_log` of an access logger: on the root, with the stream's view lent to it.
     pub fn log_root(&mut self, root: RootId, view: Rc<dyn StreamView>) -> Result<(), Trapped> {
         self.lend_view(root, Some(view));
         let answer = self.call("proxy_on_log", root.0, |it| &it.log, root.0);
         self.lend_view(root, None);
         answer.map(drop)
-    }
-
-    /// `proxy_on_done` and `proxy_on_delete` of a root, when the gateway ends.
-    pub fn close_root(&mut self, root: RootId) -> Result<(), Trapped> {
-        self.call("proxy_on_done", root.0, |it| &it.done, root.0)?;
-        self.call("proxy_on_delete", root.0, |it| &it.delete, root.0)?;
-        self.forget_root(root.0);
-        Ok(())
     }
 
     /// The answer to a call-out. False: nobody waits for it any more, as when the stream is

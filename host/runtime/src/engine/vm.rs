@@ -3,19 +3,20 @@
 //! Invariant: a machine that has trapped is never entered again; every later call answers
 //! with the same [`Trapped`].
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use wasmtime::{Store, StoreLimitsBuilder, TypedFunc, WasmParams, WasmResults};
 
-use crate::view::Services;
+use crate::view::{QueueToken, Services};
 
 use super::callbacks::{Callback, Callbacks, Finder};
 use super::deadline::Deadline;
 use super::fault::{StartError, Trapped};
 use super::host::{Context, Host, Lent, Root};
+use super::hostcalls::metrics::Defined;
 use super::{Program, deadline};
 
 /// Settings of one machine (`vm_config`, and limits that Envoy does not have).
@@ -124,7 +125,7 @@ impl Vm {
     pub fn root(&mut self, plugin: Plugin) -> Result<RootId, StartError> {
         let id = self.next_context();
         let host = self.store.data_mut();
-        host.contexts.insert(id, Context { root: id, view: None });
+        host.contexts.insert(id, Context::new(id, None));
         let configured = self.configure(id, plugin);
         if configured.is_err() {
             self.forget_root(id);
@@ -136,11 +137,20 @@ impl Vm {
         let host = self.store.data_mut();
         host.contexts.remove(&id);
         host.roots.remove(&id);
+        host.retiring.remove(&id);
+        host.calls.retain(|_, context| *context != id);
+        let mine: Vec<u32> =
+            host.grpc.iter().filter(|(_, call)| call.root == id).map(|(token, _)| *token).collect();
+        for token in mine {
+            host.grpc.remove(&token);
+            host.services.grpc_cancel(token);
+        }
+        host.services.set_tick_period(id, Duration::ZERO);
     }
 
     fn configure(&mut self, id: u32, plugin: Plugin) -> Result<(), StartError> {
         let (name, size) = (plugin.name.clone(), length(plugin.configuration.len()));
-        self.store.data_mut().roots.insert(id, Root { plugin, declared: HashMap::new() });
+        self.store.data_mut().roots.insert(id, Root { plugin, closed: (0, Vec::new()) });
         self.begin("proxy_on_context_create", id, &self.callbacks.context_create.clone(), (id, 0))?;
         let vm_size = length(self.store.data().settings.configuration.len());
         let vm_start = self.callbacks.vm_start.clone();
@@ -157,6 +167,15 @@ impl Vm {
     /// `proxy_on_tick` of a root.
     pub fn tick(&mut self, root: RootId) -> Result<(), Trapped> {
         self.call("proxy_on_tick", root.0, |callbacks| &callbacks.tick, root.0).map(drop)
+    }
+
+    /// `proxy_on_queue_ready` of a root; nothing if it is gone.
+    pub fn queue_ready(&mut self, root: RootId, queue: QueueToken) -> Result<(), Trapped> {
+        if !self.store.data().roots.contains_key(&root.0) {
+            return Ok(());
+        }
+        let arguments = (root.0, queue);
+        self.call("proxy_on_queue_ready", root.0, |it| &it.queue_ready, arguments).map(drop)
     }
 
     /// Whether and how the machine has died.
@@ -195,7 +214,20 @@ impl Vm {
         let Some(function) = which(&self.callbacks).clone() else {
             return self.dead.clone().map_or(Ok(None), Err);
         };
-        self.enter(name, context, &function, arguments, self.deadline).map(Some)
+        let answer = self.enter_usual(name, context, &function, arguments)?;
+        self.bury()?;
+        Ok(Some(answer))
+    }
+
+    /// One that is there, under the usual deadline.
+    pub(super) fn enter_usual<P: WasmParams, R: WasmResults>(
+        &mut self,
+        name: &'static str,
+        context: u32,
+        function: &TypedFunc<P, R>,
+        arguments: P,
+    ) -> Result<R, Trapped> {
+        self.enter(name, context, function, arguments, self.deadline)
     }
 
     /// The same under the deadline of starting.
@@ -236,7 +268,8 @@ impl Vm {
         if let Some(trapped) = &self.dead {
             return Err(trapped.clone());
         }
-        self.store.data_mut().effective = context;
+        let host = self.store.data_mut();
+        (host.current, host.effective) = (context, context);
         deadline::set(&mut self.store, time);
         function.call(&mut self.store, arguments).map_err(|error| {
             let trapped = Trapped::new(name, &error);
@@ -259,10 +292,16 @@ fn store(program: &Program, settings: VmSettings, services: Rc<dyn Services>) ->
         limits,
         memory: None,
         allocate: None,
+        current: 0,
         effective: 0,
         contexts: HashMap::new(),
         roots: HashMap::new(),
+        retiring: HashSet::new(),
+        unfinished: HashSet::new(),
+        finished: Vec::new(),
         calls: HashMap::new(),
+        grpc: HashMap::new(),
+        metrics: Defined::default(),
         lent: Lent::Nothing,
         started: Instant::now(),
         deadline: Deadline::default(),

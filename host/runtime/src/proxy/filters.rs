@@ -2,7 +2,8 @@
 //!
 //! Owns the contexts of a stream in the machines of its worker, and the router between
 //! listener and cluster. Invariant: a filter that cannot run is a failure of its stream,
-//! never a filter that was left out; a context is used only in the machine that made it.
+//! never a filter that was left out, unless its policy is to fail open; a context is used
+//! only in the machine that made it.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -12,7 +13,7 @@ use std::time::Duration;
 use super::chain::{Guests, Routed, Slot, Verdict};
 use super::exchange::{Shared, View};
 use super::failure::Failure;
-use super::machine::Machine;
+use super::machine::{Down, Machine};
 use super::route;
 use crate::config::{FieldMatch, RouteTable};
 use crate::engine::{Action, RootId, StreamId, Trapped, Vm};
@@ -140,7 +141,13 @@ impl Filters {
                 made.map(|(stream, life)| Context { stream, life })
             }
         };
-        let Ok(context) = context else { return failure() };
+        let context = match context {
+            Ok(context) => context,
+            // Envoy makes a chain without the filter when its machine is dead; a stream that
+            // had its context before fails.
+            Err(Down::Bypassed) => return Verdict::default(),
+            Err(Down::Refused) => return failure(),
+        };
         member.context = Some(context);
         self.exchange.borrow_mut().enter(filter);
         let action = machine.call(|vm| callback(vm, context.stream));
@@ -171,11 +178,12 @@ impl Filters {
     /// A filter that has not seen the request gets a context now, as in Envoy: it learns of
     /// requests that were refused before it.
     pub fn finish(&mut self) {
-        self.exchange.borrow_mut().log();
+        self.exchange.borrow_mut().log(true);
         for filter in 0..self.site.filters.len() {
             self.run(filter, |vm, stream| vm.log(stream).map(|()| Action::Continue));
         }
         self.log();
+        self.exchange.borrow_mut().log(false);
         for filter in 0..self.members.len() {
             self.each(filter, |vm, stream| vm.done(stream).map(drop));
             self.each(filter, Vm::delete);

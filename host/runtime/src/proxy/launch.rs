@@ -222,6 +222,7 @@ impl Machines {
 fn policy(plugin: &Plugin) -> engine::FailurePolicy {
     match plugin.failure {
         FailurePolicy::FailClosed => engine::FailurePolicy::FailClosed,
+        FailurePolicy::FailOpen => engine::FailurePolicy::FailOpen,
         FailurePolicy::FailReload => {
             engine::FailurePolicy::FailReload { backoff: plugin.backoff.base }
         }

@@ -1,8 +1,9 @@
 //! One module on one worker: its machine, its plugins, and a fresh machine after a death.
 //!
 //! Invariant: between two machines at least the backoff passes, and while there is none
-//! every callback is refused.
+//! every callback is refused, or passed by if the policy is to fail open.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -14,7 +15,12 @@ use crate::view::{Reload, Services, StreamView};
 /// The plugin cannot run now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the module does not run")]
-pub struct Down;
+pub enum Down {
+    /// What needs it is refused.
+    Refused,
+    /// What needs it passes by (`FAIL_OPEN`).
+    Bypassed,
+}
 
 /// A module with the plugins that it serves.
 pub struct Machine {
@@ -74,7 +80,7 @@ impl Machine {
         now: Duration,
     ) -> Result<(StreamId, u64), Down> {
         let root = self.ready(plugin, now)?;
-        let stream = self.call(|vm| vm.stream(root, view)).map_err(|_| Down)?;
+        let stream = self.call(|vm| vm.stream(root, view)).map_err(|_| Down::Refused)?;
         Ok((stream, self.life))
     }
 
@@ -86,7 +92,7 @@ impl Machine {
         callback: impl FnOnce(&mut Vm, RootId) -> Result<T, Trapped>,
     ) -> Result<T, Down> {
         let root = self.ready(plugin, now)?;
-        self.call(|vm| callback(vm, root)).map_err(|_| Down)
+        self.call(|vm| callback(vm, root)).map_err(|_| Down::Refused)
     }
 
     /// Any callback; a trap is noted.
@@ -102,16 +108,16 @@ impl Machine {
     }
 
     fn ready(&mut self, plugin: usize, now: Duration) -> Result<RootId, Down> {
-        match self.recovery.verdict(now) {
+        match self.recovery.verdict(now, chance()) {
             Verdict::Run => {}
             Verdict::Reload => self.reload()?,
-            // A configuration cannot ask for `FAIL_OPEN`.
-            Verdict::Refuse | Verdict::Bypass => {
+            Verdict::Bypass => return Err(Down::Bypassed),
+            Verdict::Refuse => {
                 self.tell(Reload::Backoff);
-                return Err(Down);
+                return Err(Down::Refused);
             }
         }
-        self.running.roots.get(plugin).copied().ok_or(Down)
+        self.running.roots.get(plugin).copied().ok_or(Down::Refused)
     }
 
     fn reload(&mut self) -> Result<(), Down> {
@@ -123,7 +129,7 @@ impl Machine {
         let Ok(fresh) = fresh else {
             self.recovery.trapped();
             self.tell(Reload::Failure);
-            return Err(Down);
+            return Err(Down::Refused);
         };
         self.running = fresh;
         self.life += 1;
@@ -132,7 +138,28 @@ impl Machine {
         Ok(())
     }
 
-    /// `proxy_on_done` and `proxy_on_delete` of every root, when the gateway ends.
+    /// Gives a plugin another configuration: a root of its own for the streams to come, while
+    /// the root before it ends with its last stream. Refused: all stays as it was. A machine
+    /// that is dead starts with it when it is needed.
+    pub fn configure(&mut self, plugin: usize, fresh: Plugin) -> Result<(), StartError> {
+        let known = self.plugins.get_mut(plugin).zip(self.running.roots.get_mut(plugin));
+        let Some((known, root)) = known else { return Ok(()) };
+        if self.running.vm.trapped().is_some() {
+            *known = fresh;
+            return Ok(());
+        }
+        let configured = self.running.vm.root(fresh.clone());
+        if self.running.vm.trapped().is_some() {
+            self.recovery.trapped();
+        }
+        let before = std::mem::replace(root, configured?);
+        *known = fresh;
+        let _ = self.call(|vm| vm.retire_root(before));
+        Ok(())
+    }
+
+    /// `proxy_on_done` and `proxy_on_delete` of every root, when the gateway ends; one that
+    /// is not done is not waited for, as in Envoy.
     pub fn close(&mut self) {
         for root in std::mem::take(&mut self.running.roots) {
             let _ = self.call(|vm| vm.close_root(root));
@@ -143,4 +170,9 @@ impl Machine {
         let names: Vec<&str> = self.plugins.iter().map(|plugin| plugin.name.as_str()).collect();
         self.services.reloaded(&names, how);
     }
+}
+
+/// Any number: the standard library seeds its hashers by chance.
+fn chance() -> u32 {
+    (RandomState::new().build_hasher().finish() >> 32) as u32
 }

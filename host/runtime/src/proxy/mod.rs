@@ -3,7 +3,7 @@
 //! Owns how a path is read ([`path`]), what happens to fields between wire and filters
 //! ([`fields`]), which route a request takes ([`route`]), what a filter may see and change of
 //! a stream ([`exchange`]), the order in which filters are asked ([`chain`]), what is said
-//! when an upstream fails ([`failure`]) and in an access log ([`line`](mod@line)), and the
+//! when an upstream fails ([`failure`]) or a filter answers ([`local`]) and in an access log ([`line`](mod@line)), and the
 //! machines behind them ([`launch`], [`machine`], [`filters`]).
 //! All of it is driven by events and by `now` as an argument: no socket, clock or thread
 //! stands here.
@@ -18,6 +18,7 @@ pub mod fields;
 pub mod filters;
 pub mod launch;
 pub mod line;
+pub mod local;
 pub mod machine;
 pub mod path;
 pub mod route;

@@ -1,4 +1,5 @@
-//! What one worker gives its machines: call-outs, ticks, shared data, metrics, the log.
+//! What one worker gives its machines: call-outs, queues, ticks, shared data, metrics, the
+//! log.
 //!
 //! Invariant: the answer to a call-out goes to the stream whose filter asked, if that still
 //! runs, or to the machine whose root asked; it is never delivered while a callback runs.
@@ -9,19 +10,22 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{Notify, watch};
 use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::{MissedTickBehavior, interval_at};
 use tracing::Level as Tracing;
 
-use super::call;
 use super::process::Process;
 use super::upstream::Cluster;
+use super::{call, grpc};
 use crate::engine::{RootId, SharedData};
 use crate::proxy::filters::Turn;
 use crate::proxy::machine::Machine;
-use crate::view::{CallAnswer, CallOut, Level, MetricId, MetricKind, Reload, Services, Status};
+use crate::view::{
+    CallAnswer, CallOut, GrpcCall, GrpcEvent, Level, MetricId, MetricKind, QueueToken, Reload,
+    Services, Status,
+};
 
 /// What happens to a filter of a stream while none of the stream's callbacks runs.
 pub(super) enum Note {
@@ -41,6 +45,12 @@ pub(super) struct Desk {
     /// The stream whose filter starts a call-out.
     asking: RefCell<Option<(UnboundedSender<Note>, usize)>>,
     ticks: RefCell<HashMap<(usize, u32), AbortHandle>>,
+    /// Where other threads tell of entries in queues.
+    ready: UnboundedSender<Ready>,
+    /// Until somebody attends to them.
+    entries: RefCell<Option<UnboundedReceiver<Ready>>>,
+    /// gRPC call-outs that run.
+    grpc: RefCell<HashMap<u32, grpc::Running>>,
     calls: Cell<usize>,
     pub calls_done: Notify,
     /// Connections that still run end now.
@@ -48,6 +58,13 @@ pub(super) struct Desk {
     phase: watch::Receiver<Phase>,
     /// Call-outs are taken and never sent: a file is only checked.
     silent: bool,
+}
+
+/// An entry in a queue that a root has registered.
+struct Ready {
+    machine: usize,
+    root: u32,
+    queue: QueueToken,
 }
 
 /// What a worker is asked to do.
@@ -66,6 +83,7 @@ impl Desk {
         phase: watch::Receiver<Phase>,
         silent: bool,
     ) -> Self {
+        let (ready, entries) = unbounded_channel();
         Self {
             process,
             clusters,
@@ -73,6 +91,9 @@ impl Desk {
             started: Instant::now(),
             asking: RefCell::default(),
             ticks: RefCell::default(),
+            ready,
+            entries: RefCell::new(Some(entries)),
+            grpc: RefCell::default(),
             calls: Cell::new(0),
             calls_done: Notify::new(),
             cut: Notify::new(),
@@ -123,14 +144,13 @@ impl Desk {
         let desk = Rc::clone(self);
         self.calls.set(self.calls.get() + 1);
         spawn_local(async move {
+            let _done = Ended(Rc::clone(&desk));
             let answer = call::ask(admitted, call).await;
             match asking {
                 // Its stream may be gone: then nobody waits.
                 Some((stream, filter)) => drop(stream.send(Note::Called { filter, token, answer })),
                 None => desk.deliver(machine, token, answer),
             }
-            desk.calls.set(desk.calls.get() - 1);
-            desk.calls_done.notify_waiters();
         });
         Ok(())
     }
@@ -139,6 +159,47 @@ impl Desk {
         if let Some(machine) = self.machine(machine) {
             let mut machine = machine.borrow_mut();
             let _ = machine.call(|vm| vm.http_call_response(token, answer));
+        }
+    }
+
+    /// Starts a gRPC call-out; what happens on it is told to the machine. One that cannot
+    /// start is told of as well, once the callback has returned.
+    fn start_grpc(
+        self: &Rc<Self>,
+        machine: usize,
+        token: u32,
+        call: GrpcCall,
+    ) -> Result<(), Status> {
+        if self.silent {
+            return Ok(());
+        }
+        let name = std::str::from_utf8(&call.cluster).ok();
+        let cluster = name.and_then(|name| self.clusters.get(name));
+        let admitted = match cluster {
+            Some(cluster) => cluster.admit().map_err(grpc::failed),
+            None => Err(grpc::no_cluster()),
+        };
+        let refused = admitted.is_err();
+        let desk = Rc::clone(self);
+        let (commands, asked) = unbounded_channel();
+        self.calls.set(self.calls.get() + 1);
+        let task = spawn_local(async move {
+            let _done = Ended(Rc::clone(&desk));
+            let tell = |event| desk.tell(machine, token, event);
+            match admitted {
+                Ok(admitted) => grpc::run(admitted, call, asked, tell).await,
+                Err(closed) => tell(closed),
+            }
+            desk.grpc.borrow_mut().remove(&token);
+        });
+        let running = grpc::Running { commands, task: task.abort_handle() };
+        self.grpc.borrow_mut().insert(token, running);
+        if refused { Err(Status::InternalFailure) } else { Ok(()) }
+    }
+
+    fn tell(&self, machine: usize, token: u32, event: GrpcEvent) {
+        if let Some(machine) = self.machine(machine) {
+            let _ = machine.borrow_mut().call(|vm| vm.grpc_event(token, event));
         }
     }
 
@@ -162,9 +223,42 @@ impl Desk {
         self.ticks.borrow_mut().insert((machine, root), ticking.abort_handle());
     }
 
+    /// The queue of a name, whose entries are told to `root` on this worker.
+    fn queue(
+        self: &Rc<Self>,
+        vm_id: &str,
+        name: &[u8],
+        (machine, root): (usize, u32),
+    ) -> Result<QueueToken, Status> {
+        if let Some(entries) = self.entries.borrow_mut().take() {
+            spawn_local(Rc::clone(self).attend(entries));
+        }
+        let ready = self.ready.clone();
+        // A worker that has ended is told of nothing.
+        let waker = move |queue| drop(ready.send(Ready { machine, root, queue }));
+        self.process.queues.register(vm_id.as_bytes(), name, Arc::new(waker))
+    }
+
+    async fn attend(self: Rc<Self>, mut entries: UnboundedReceiver<Ready>) {
+        while let Some(Ready { machine, root, queue }) = entries.recv().await {
+            let Some(machine) = self.machine(machine) else { continue };
+            let _ = machine.borrow_mut().call(|vm| vm.queue_ready(RootId::of(root), queue));
+        }
+    }
+
     /// No root ticks any more.
     pub fn stop_ticks(&self) {
         self.ticks.borrow_mut().drain().for_each(|(_, ticking)| ticking.abort());
+    }
+}
+
+/// A call-out that has ended, however it did.
+struct Ended(Rc<Desk>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.calls.set(self.0.calls.get() - 1);
+        self.0.calls_done.notify_waiters();
     }
 }
 
@@ -193,12 +287,34 @@ impl Turn for Ticket {
 pub(super) struct Counter {
     pub desk: Rc<Desk>,
     pub machine: usize,
+    pub vm_id: String,
     pub shared: Arc<SharedData>,
 }
 
 impl Services for Counter {
     fn http_call(&self, token: u32, call: CallOut) -> Result<(), Status> {
         self.desk.call(self.machine, token, call)
+    }
+
+    fn has_cluster(&self, name: &[u8]) -> bool {
+        std::str::from_utf8(name).is_ok_and(|name| self.desk.clusters.contains_key(name))
+    }
+
+    fn grpc_start(&self, token: u32, call: GrpcCall) -> Result<(), Status> {
+        self.desk.start_grpc(self.machine, token, call)
+    }
+
+    fn grpc_send(&self, token: u32, message: Option<Vec<u8>>, end: bool) {
+        if let Some(running) = self.desk.grpc.borrow().get(&token) {
+            // It may have ended just now.
+            let _ = running.commands.send(grpc::Command { message, end });
+        }
+    }
+
+    fn grpc_cancel(&self, token: u32) {
+        if let Some(running) = self.desk.grpc.borrow_mut().remove(&token) {
+            running.task.abort();
+        }
     }
 
     fn shared_data(&self, key: &[u8]) -> Result<(Vec<u8>, u32), Status> {
@@ -223,6 +339,22 @@ impl Services for Counter {
 
     fn metric(&self, id: MetricId) -> Result<u64, Status> {
         self.desk.process.metrics.value(id)
+    }
+
+    fn register_queue(&self, root: u32, name: &[u8]) -> Result<QueueToken, Status> {
+        self.desk.queue(&self.vm_id, name, (self.machine, root))
+    }
+
+    fn resolve_queue(&self, vm_id: &[u8], name: &[u8]) -> Result<QueueToken, Status> {
+        self.desk.process.queues.resolve(vm_id, name)
+    }
+
+    fn enqueue(&self, queue: QueueToken, entry: &[u8]) -> Result<(), Status> {
+        self.desk.process.queues.enqueue(queue, entry)
+    }
+
+    fn dequeue(&self, queue: QueueToken) -> Result<Vec<u8>, Status> {
+        self.desk.process.queues.dequeue(queue)
     }
 
     fn set_tick_period(&self, root: u32, period: Duration) {
@@ -267,7 +399,11 @@ impl Services for Counter {
 
     fn property(&self, path: &[&[u8]]) -> Result<Vec<u8>, Status> {
         match path {
+            [b""] | [b"xds"] => Err(Status::SerializationFailure),
             [b"xds", b"node", b"id"] => Ok(self.desk.process.node.clone().into_bytes()),
+            // A node has neither here; the first is a map, which says how many it holds.
+            [b"xds", b"node", b"metadata"] => Ok(0u32.to_le_bytes().to_vec()),
+            [b"xds", b"node", b"locality"] => Ok(Vec::new()),
             _ => Err(Status::NotFound),
         }
     }

@@ -3,12 +3,13 @@
 //! Numbers are 64 bits, little endian; times are nanoseconds. Names and meanings are those
 //! of Envoy's attributes.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
+use crate::config::Endpoint;
 use crate::proxy::exchange::{Exchange, Facts};
 use crate::proxy::failure::Flags;
 
@@ -78,12 +79,32 @@ fn pem(certificate: &[u8]) -> String {
 
 /// When a request has come.
 pub(super) fn at_start(exchange: &mut Exchange, chain: &str, now: SystemTime) {
-    let id = exchange.request_field(b"x-request-id");
     let facts = &mut exchange.facts;
-    facts.extend(id.map(|id| (b"request\0id".to_vec(), id)));
     text(facts, &["request", "protocol"], "HTTP/1.1");
     number(facts, &["request", "time"], since_1970(now));
     text(facts, &["xds", "filter_chain_name"], chain);
+    number(facts, &["response", "flags"], 0);
+    number(facts, &["upstream", "request_attempt_count"], 0);
+}
+
+/// When the request goes to its upstream. The address of one that has a name is known to
+/// the system only, and is not there.
+pub(super) fn at_upstream(exchange: &mut Exchange, endpoint: &Endpoint) {
+    let facts = &mut exchange.facts;
+    number(facts, &["upstream", "request_attempt_count"], 1);
+    text(facts, &["upstream", "transport_failure_reason"], "");
+    text(facts, &["upstream", "locality"], "");
+    let Endpoint::Static(address) = endpoint else { return };
+    if let Ok(host) = address.host.parse::<IpAddr>() {
+        let address = SocketAddr::new(host, address.port);
+        text(facts, &["upstream", "address"], address.to_string());
+        number(facts, &["upstream", "port"], address.port().into());
+    }
+}
+
+/// When the upstream's answer has come whole, before filters see its end.
+pub(super) fn at_answer(exchange: &mut Exchange, took: Duration) {
+    number(&mut exchange.facts, &["response", "backend_latency"], nanos(took));
 }
 
 /// What is known at the end of a stream.
@@ -100,8 +121,7 @@ pub(super) fn at_end(exchange: &mut Exchange, end: &End) {
     let facts = &mut exchange.facts;
     number(facts, &["response", "flags"], end.flags.bits());
     number(facts, &["request", "duration"], nanos(end.duration));
-    number(facts, &["request", "size"], end.received);
-    number(facts, &["response", "size"], end.sent);
+    (exchange.received, exchange.sent) = (end.received, end.sent);
 }
 
 fn since_1970(time: SystemTime) -> u64 {

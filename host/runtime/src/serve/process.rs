@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Notify;
 
 use crate::config::Gateway;
-use crate::engine::{Metrics, SharedData};
+use crate::engine::{Metrics, Queues, SharedData};
 use crate::proxy::launch::plugins;
 use crate::view::Reload;
 
@@ -22,6 +22,8 @@ pub(super) struct Process {
     pub metrics: Metrics,
     /// By `vm_id`.
     pub shared: BTreeMap<String, Arc<SharedData>>,
+    /// Queues of modules.
+    pub queues: Queues,
     /// By name.
     pub clusters: BTreeMap<String, Arc<ClusterCounts>>,
     /// In the order of the listeners.
@@ -91,6 +93,7 @@ impl Process {
             node,
             gateway,
             metrics: Metrics::default(),
+            queues: Queues::default(),
             shared,
             clusters,
             listeners,

@@ -131,7 +131,7 @@ fn machines(
 ) -> Result<Worker, ServeError> {
     let services = |machine: usize, vm_id: &str| -> Rc<dyn Services> {
         let shared = desk.process.shared.get(vm_id).cloned().unwrap_or_default();
-        Rc::new(Counter { desk: Rc::clone(desk), machine, shared })
+        Rc::new(Counter { desk: Rc::clone(desk), machine, vm_id: vm_id.to_owned(), shared })
     };
     let around = Surroundings {
         variable: &|name| environment(name),

@@ -1,6 +1,8 @@
 //! A proxy in memory: what the engine's tests use in place of the real one.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+pub mod gateway;
+
 use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -52,6 +54,19 @@ pub fn module(name: &str) -> Vec<u8> {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../target/plugins").join(name);
     std::fs::read(&path)
         .unwrap_or_else(|e| panic!("{}: {e}: run `cargo xtask build`", path.display()))
+}
+
+/// A map as a module passes it.
+pub fn pairs(lines: &[(&str, &str)]) -> Vec<u8> {
+    let number = |number: usize| u32::try_from(number).unwrap().to_le_bytes();
+    let mut out = number(lines.len()).to_vec();
+    for (name, value) in lines {
+        out.extend([number(name.len()), number(value.len())].concat());
+    }
+    for (name, value) in lines {
+        out.extend(format!("{name}\0{value}\0").into_bytes());
+    }
+    out
 }
 
 /// Services that only record.
@@ -180,6 +195,10 @@ impl StreamView for Stream {
     }
     fn set_property(&self, path: &[u8], value: &[u8], declared: Declared) -> Result<(), Status> {
         self.state.borrow_mut().push((path.to_vec(), value.to_vec(), declared));
+        Ok(())
+    }
+    fn set_filter_state(&self, key: &[u8], value: &[u8]) -> Result<(), Status> {
+        self.state.borrow_mut().push((key.to_vec(), value.to_vec(), Declared::default()));
         Ok(())
     }
     fn continue_stream(&self, _: Direction) -> Result<(), Status> {

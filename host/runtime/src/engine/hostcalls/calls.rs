@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::engine::guest::{Answer, Guest, Span};
+use crate::engine::host::Callout;
 use crate::engine::pairs;
 use crate::view::{CallOut, Pairs, Status};
 
@@ -19,7 +20,7 @@ pub(in crate::engine) fn http_call(
     guest.bytes(Span(token_at, 4))?;
     let call = call(guest, parts, timeout_ms)?;
     let host = guest.host_mut();
-    let (token, context) = (host.next_token(), host.effective);
+    let (token, context) = (host.next_token(Callout::Http), host.effective);
     let view = host.optional_view();
     view.iter().for_each(|view| view.begin_call());
     let sent = host.services.http_call(token, call);
@@ -31,7 +32,8 @@ pub(in crate::engine) fn http_call(
 
 fn call(guest: &Guest, parts: [Span; 4], timeout_ms: u32) -> Result<CallOut, Status> {
     let [cluster, headers, body, trailers] = parts;
-    let map = |span| pairs::decode(guest.bytes(span)?).ok_or(Status::BadArgument);
+    // Bytes that are no map are an empty one, as in Envoy.
+    let map = |span| Ok::<_, Status>(pairs::decode(guest.bytes(span)?).unwrap_or_default());
     let headers: Pairs = map(headers)?;
     let present = |name: &[u8]| headers.iter().any(|(line, _)| line == name);
     if !REQUIRED.into_iter().all(present) {

@@ -6,7 +6,10 @@
 pub(super) mod calls;
 pub(super) mod content;
 pub(super) mod foreign;
+pub(super) mod grpc;
 pub(super) mod maps;
+pub(super) mod metrics;
 pub(super) mod properties;
+pub(super) mod queues;
 pub(super) mod service;
 pub(super) mod stream;

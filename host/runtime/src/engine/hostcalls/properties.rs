@@ -5,12 +5,19 @@ use crate::engine::host::Host;
 use crate::view::Status;
 
 pub(in crate::engine) fn read(guest: &mut Guest, path: Span, out: Out) -> Answer {
-    let path = segments(guest.bytes(path)?);
+    let path = guest.bytes(path)?;
+    if path.is_empty() {
+        return Err(Status::SerializationFailure.into());
+    }
+    let path = segments(path);
     let host = guest.host();
     let value = match own(host, &path) {
         Some(value) => value,
         None => match host.optional_view() {
-            Some(view) => view.property(&path)?,
+            Some(view) => match view.property(&path) {
+                Err(Status::NotFound) => host.services.property(&path)?,
+                answer => answer?,
+            },
             None => host.services.property(&path)?,
         },
     };
@@ -20,8 +27,7 @@ pub(in crate::engine) fn read(guest: &mut Guest, path: Span, out: Out) -> Answer
 pub(in crate::engine) fn write(guest: &mut Guest, path: Span, value: Span) -> Answer {
     let view = guest.host().optional_view().ok_or(Status::NotFound)?;
     let (path, value) = (guest.bytes(path)?, guest.bytes(value)?);
-    let declared = guest.host().root().and_then(|root| root.declared.get(path)).copied();
-    Ok(view.set_property(path, value, declared.unwrap_or_default())?)
+    Ok(view.set_property(path, value, guest.host().declared(path))?)
 }
 
 /// A trailing NUL, which C guests send, is no empty segment.

@@ -1,9 +1,9 @@
-//! Services of the process: log, clock, ticks, shared data, metrics.
+//! Services of the process: log, clock, ticks, shared data.
 
 use std::time::Duration;
 
 use crate::engine::guest::{Answer, Guest, Out, Span};
-use crate::view::{Level, MetricKind, Status};
+use crate::view::{Level, Status};
 
 /// Longest line of the log, in bytes.
 const LONGEST_LINE: u32 = 16 * 1024;
@@ -68,33 +68,4 @@ pub(in crate::engine) fn set_shared_data(
 ) -> Answer {
     let (key, value) = (guest.bytes(key)?, guest.bytes(value)?);
     Ok(guest.host().services.set_shared_data(key, value, cas)?)
-}
-
-pub(in crate::engine) fn define_metric(
-    guest: &mut Guest,
-    kind: u32,
-    name: Span,
-    out: u32,
-) -> Answer {
-    let kind = match kind {
-        0 => MetricKind::Counter,
-        1 => MetricKind::Gauge,
-        2 => MetricKind::Histogram,
-        _ => return Err(Status::BadArgument.into()),
-    };
-    let id = guest.host().services.define_metric(kind, guest.bytes(name)?)?;
-    Ok(guest.put_u32(out, id)?)
-}
-
-pub(in crate::engine) fn increment_metric(guest: &mut Guest, id: u32, by: i64) -> Answer {
-    Ok(guest.host().services.increment_metric(id, by)?)
-}
-
-pub(in crate::engine) fn record_metric(guest: &mut Guest, id: u32, value: u64) -> Answer {
-    Ok(guest.host().services.record_metric(id, value)?)
-}
-
-pub(in crate::engine) fn metric(guest: &mut Guest, id: u32, out: u32) -> Answer {
-    let value = guest.host().services.metric(id)?;
-    Ok(guest.put_u64(out, value)?)
 }

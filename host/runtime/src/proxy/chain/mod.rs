@@ -16,12 +16,13 @@ mod tests;
 mod walk;
 
 use std::collections::VecDeque;
+use std::rc::Rc;
 
 use bytes::Bytes;
 
 pub use reply::own;
 
-use super::exchange::{Shared, Sight};
+use super::exchange::{Held, Shared, Sight, Waiting};
 use crate::view::{Direction, LocalReply, Pairs};
 
 /// What a filter wants after a callback.
@@ -116,13 +117,21 @@ struct Gate {
     /// Headers have come and wait here.
     holds_headers: bool,
     /// Content that waits here.
-    held: Vec<u8>,
+    held: Held,
     /// Whether a body callback has paused, so that even an empty buffer is one.
     buffered: bool,
     /// Everything has come.
     end: bool,
     /// Trailers have come and wait here.
     holds_trailers: bool,
+}
+
+impl Gate {
+    /// What callbacks of others may see.
+    fn waiting(&self) -> Waiting {
+        let sight = Sight { headers: self.holds_headers, trailers: self.holds_trailers };
+        Waiting { sight, held: self.buffered.then(|| Rc::clone(&self.held)) }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -209,6 +218,7 @@ impl Chain {
 
     /// Content of the request.
     pub fn request_body(&mut self, guests: &mut dyn Guests, bytes: &[u8], end: bool) {
+        self.exchange.borrow_mut().received += bytes.len() as u64;
         self.walk_body(guests, Direction::Request, 0, bytes.to_vec(), end);
     }
 
@@ -256,9 +266,7 @@ impl Chain {
 
     /// Tells the exchange what waits at each filter, when an event has been dealt with.
     pub fn park(&self) {
-        let sight =
-            |gate: &Gate| Sight { headers: gate.holds_headers, trailers: gate.holds_trailers };
-        let parked = self.members.iter().map(|it| [sight(&it.request), sight(&it.response)]);
+        let parked = self.members.iter().map(|it| [it.request.waiting(), it.response.waiting()]);
         self.exchange.borrow_mut().park(parked);
     }
 
@@ -269,7 +277,7 @@ impl Chain {
                 Direction::Request => &member.request,
                 Direction::Response => &member.response,
             };
-            gate.held.len() <= member.slot.limit
+            gate.held.borrow().len() <= member.slot.limit
         })
     }
 

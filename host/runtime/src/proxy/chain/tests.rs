@@ -379,7 +379,7 @@ fn fields_are_there_only_while_they_are_at_the_filter() {
     world.respond(None);
     assert_eq!(world.left(), [">headers", ">a", ">trailers", "<200."]);
     assert!(world.fakes.view.pairs(MapKind::RequestHeaders).is_err());
-    world.exchange.borrow_mut().log();
+    world.exchange.borrow_mut().log(true);
     assert!(world.fakes.view.pairs(MapKind::RequestHeaders).is_ok());
 }
 

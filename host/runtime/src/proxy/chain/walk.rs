@@ -45,7 +45,7 @@ impl Chain {
         let Member { request, response, .. } = &mut self.members[filter];
         let mut exchange = self.exchange.borrow_mut();
         for (direction, gate) in [(Direction::Request, request), (Direction::Response, response)] {
-            let body = gate.buffered.then(|| std::mem::take(&mut gate.held));
+            let body = gate.buffered.then(|| gate.held.take());
             exchange.show(direction, gate.holds_headers, body, gate.holds_trailers);
         }
     }
@@ -56,7 +56,7 @@ impl Chain {
         let mut exchange = self.exchange.borrow_mut();
         for (direction, gate) in [(Direction::Request, request), (Direction::Response, response)] {
             if let Some(body) = exchange.hide(direction) {
-                gate.held = body;
+                gate.held.replace(body);
             }
         }
     }
@@ -155,7 +155,7 @@ impl Chain {
         }
         let gate = self.gate(filter, direction);
         gate.end |= end;
-        gate.held.extend(bytes);
+        gate.held.borrow_mut().extend(bytes);
         if gate.flow == Flow::StoppedAll {
             return None;
         }
@@ -171,7 +171,7 @@ impl Chain {
         let passed = match (verdict.pause, gate.flow) {
             (false, Flow::Open) => {
                 gate.buffered = false;
-                Some(std::mem::take(&mut gate.held))
+                Some(gate.held.take())
             }
             (false, _) => {
                 self.resume(guests, direction, filter);
@@ -179,7 +179,7 @@ impl Chain {
             }
             (true, _) => {
                 gate.flow = Flow::Stopped;
-                if gate.held.len() > limit {
+                if gate.held.borrow().len() > limit {
                     self.too_large(guests, direction);
                 }
                 None
@@ -268,14 +268,15 @@ impl Chain {
         let position = self.position(direction, filter);
         let waiting = std::mem::take(self.gate(filter, direction));
         let next = if waiting.flow == Flow::StoppedAll { position } else { position + 1 };
-        let has_body = !waiting.held.is_empty() || waiting.buffered;
+        let held = waiting.held.take();
+        let has_body = !held.is_empty() || waiting.buffered;
         let only_headers = waiting.end && !has_body && !waiting.holds_trailers;
         if waiting.holds_headers {
             self.walk_headers(guests, direction, position + 1, only_headers);
         }
         let ends = waiting.end && !waiting.holds_trailers;
-        if !waiting.held.is_empty() || (has_body && ends) {
-            self.walk_body(guests, direction, next, waiting.held, ends);
+        if !held.is_empty() || (has_body && ends) {
+            self.walk_body(guests, direction, next, held, ends);
         }
         if waiting.holds_trailers {
             self.walk_trailers(guests, direction, next);
@@ -294,6 +295,9 @@ impl Chain {
 
     fn body_leaves(&mut self, direction: Direction, bytes: Vec<u8>, end: bool) {
         if !bytes.is_empty() || end {
+            if direction == Direction::Response {
+                self.exchange.borrow_mut().sent += bytes.len() as u64;
+            }
             self.output.push_back(Output::Body(direction, Bytes::from(bytes), end));
             self.left(direction, end);
         }

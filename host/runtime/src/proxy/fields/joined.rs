@@ -3,7 +3,7 @@
 //! It does so for the fields that it gives a place of their own; all others keep their
 //! lines. A module that reads all fields sees the difference, and so does the upstream.
 
-use crate::view::Pairs;
+use crate::view::{Direction, Pairs};
 
 const REQUEST: &[&str] = &[
     "accept",
@@ -90,18 +90,30 @@ pub(super) fn response(pairs: Pairs) -> Pairs {
     join(pairs, RESPONSE)
 }
 
+/// Whether a field has one line only, also when a filter adds one.
+pub(super) fn is_joined(direction: Direction, name: &[u8]) -> bool {
+    let names = match direction {
+        Direction::Request => REQUEST,
+        Direction::Response => RESPONSE,
+    };
+    name.starts_with(b":") || names.iter().any(|single| single.as_bytes() == name)
+}
+
+/// Joins a value to the line that is there.
+pub(super) fn append(before: &mut Vec<u8>, value: &[u8]) {
+    if !before.is_empty() && !value.is_empty() {
+        before.push(b',');
+    }
+    before.extend_from_slice(value);
+}
+
 fn join(pairs: Pairs, names: &[&str]) -> Pairs {
     let mut joined: Pairs = Vec::with_capacity(pairs.len());
     for (name, value) in pairs {
         let single = names.iter().any(|single| single.as_bytes() == name);
         match joined.iter_mut().find(|(have, _)| single && *have == name) {
             None => joined.push((name, value)),
-            Some(_) if value.is_empty() => {}
-            Some((_, before)) if before.is_empty() => *before = value,
-            Some((_, before)) => {
-                before.push(b',');
-                before.extend_from_slice(&value);
-            }
+            Some((_, before)) => append(before, &value),
         }
     }
     joined

@@ -17,6 +17,7 @@
 //! `transfer-encoding`, and no octet that ends a line early.
 
 mod arrive;
+mod change;
 mod connection;
 mod joined;
 mod leave;
@@ -27,6 +28,7 @@ mod tests;
 use std::net::IpAddr;
 
 pub use arrive::arrived;
+pub(in crate::proxy) use change::{add, size};
 pub use leave::{
     Content, Leaving, RequestHead, ResponseHead, SERVER, Unfit, request_leaves, response_leaves,
     trailers_leave,
@@ -95,7 +97,7 @@ fn remove(pairs: &mut Pairs, names: &[&str]) {
 }
 
 /// Replaces a field where its first line stands, or adds it.
-fn set(pairs: &mut Pairs, name: &str, text: impl Into<Vec<u8>>) {
+pub(in crate::proxy) fn set(pairs: &mut Pairs, name: &str, text: impl Into<Vec<u8>>) {
     let Some(first) = pairs.iter().position(|(have, _)| is(have, name)) else {
         return pairs.push(line(name, text));
     };

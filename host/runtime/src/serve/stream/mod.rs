@@ -259,15 +259,22 @@ impl<'c> Stream<'c> {
                 self.chain.response_body(&mut self.filters, &bytes, false);
             }
             FromUpstream::Piece(Piece::End) => {
-                self.timers.answer_came();
+                self.answer_came();
                 self.chain.response_body(&mut self.filters, &[], true);
             }
             FromUpstream::Piece(Piece::Trailers(trailers)) => {
-                self.timers.answer_came();
+                self.answer_came();
                 self.exchange.borrow_mut().set_trailers(Direction::Response, trailers);
                 self.chain.response_trailers(&mut self.filters);
             }
             FromUpstream::Failed(failure) => self.fail(failure),
+        }
+    }
+
+    fn answer_came(&mut self) {
+        self.timers.answer_came();
+        if let Some(began) = self.upstream_began {
+            facts::at_answer(&mut self.exchange.borrow_mut(), began.elapsed());
         }
     }
 
@@ -279,7 +286,7 @@ impl<'c> Stream<'c> {
         exchange.details = b"via_upstream".to_vec();
         drop(exchange);
         if end {
-            self.timers.answer_came();
+            self.answer_came();
         }
         self.chain.response_headers(&mut self.filters, end);
     }

@@ -10,6 +10,7 @@ use crate::http1::Unsendable;
 use crate::proxy::chain::Output;
 use crate::proxy::failure::{Failure, Flags};
 use crate::proxy::fields::{self, Leaving};
+use crate::serve::facts;
 use crate::serve::forward::Forward;
 use crate::view::{Direction, LocalReply, Pairs};
 
@@ -84,6 +85,8 @@ impl Stream<'_> {
                 return Ok(());
             }
         };
+        let endpoint = &admitted.cluster().config.endpoint;
+        facts::at_upstream(&mut self.exchange.borrow_mut(), endpoint);
         self.forward = Some(Forward::start(admitted, &head, end)?);
         self.upstream_began = Some(Instant::now());
         self.time_upstream();
