@@ -7,6 +7,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use super::chain::Verdict;
@@ -20,9 +21,14 @@ pub type Shared = Rc<RefCell<Exchange>>;
 /// Properties that are no part of the message, by path with segments joined by NUL.
 pub type Facts = BTreeMap<Vec<u8>, Vec<u8>>;
 
+/// Numbers streams, over all workers.
+static NUMBERS: AtomicU64 = AtomicU64::new(1);
+
 /// One stream.
 #[derive(Debug, Default)]
 pub struct Exchange {
+    /// What a trace calls it.
+    pub number: u64,
     request: Half,
     response: Half,
     state: BTreeMap<Vec<u8>, (Vec<u8>, Declared)>,
@@ -68,7 +74,8 @@ impl Exchange {
     /// A stream whose request has these fields, pseudo fields first.
     pub fn new(request: Pairs) -> Self {
         let request = Half { headers: request, ..Half::default() };
-        Self { request, ..Self::default() }
+        let number = NUMBERS.fetch_add(1, Relaxed);
+        Self { number, request, ..Self::default() }
     }
 
     /// The fields of a message.
@@ -122,6 +129,11 @@ impl Exchange {
         fields::routed(pairs, timeout, rewritten);
     }
 
+    /// All of the filter state, by full keys.
+    pub fn states(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.state.iter().map(|(key, (value, _))| (key.as_slice(), value.as_slice()))
+    }
+
     /// A value of the filter state by its full key (`wasm.…`).
     pub fn filter_state(&self, key: &[u8]) -> Option<&[u8]> {
         self.state.get(key).map(|(value, _)| value.as_slice())
@@ -171,7 +183,7 @@ impl Exchange {
     }
 
     /// Puts a local reply in place of the response's fields; gives its content.
-    pub(super) fn answer_locally(&mut self, reply: LocalReply) -> Vec<u8> {
+    pub(crate) fn answer_locally(&mut self, reply: LocalReply) -> Vec<u8> {
         let mut pairs = vec![(b":status".to_vec(), reply.status.to_string().into_bytes())];
         pairs.extend(reply.headers);
         pairs.retain(|(name, _)| name.as_slice() != b"content-length");
@@ -482,6 +494,10 @@ impl StreamView for View {
         if let Some((_, turn)) = &self.seat {
             turn.end();
         }
+    }
+
+    fn number(&self) -> u64 {
+        self.exchange.borrow().number
     }
 }
 

@@ -87,19 +87,29 @@ pub fn plugins(gateway: &Gateway) -> Vec<&Plugin> {
 impl Programs {
     /// Reads and compiles the modules; relative names count from the current folder.
     pub fn load(engine: &Engine, gateway: &Gateway) -> Result<Self, LaunchError> {
+        Self::each(gateway, |file, capabilities| {
+            let named = || file.to_owned();
+            let bytes =
+                std::fs::read(file).map_err(|error| LaunchError::Read { file: named(), error })?;
+            Program::new(engine, &bytes, capabilities)
+                .map_err(|error| LaunchError::Program { file: named(), error })
+        })
+    }
+
+    /// Modules from wherever `program` takes them, by the name in the file.
+    pub fn each(
+        gateway: &Gateway,
+        mut program: impl FnMut(&str, Capabilities) -> Result<Program, LaunchError>,
+    ) -> Result<Self, LaunchError> {
         let mut programs = BTreeMap::new();
         for plugin in plugins(gateway) {
             let key = Key::of(plugin);
             if programs.contains_key(&key) {
                 continue;
             }
-            let file = || key.module.clone();
-            let bytes = std::fs::read(&key.module)
-                .map_err(|error| LaunchError::Read { file: file(), error })?;
             let capabilities = key.capabilities.clone().map(Capabilities::only);
-            let program = Program::new(engine, &bytes, capabilities.unwrap_or_default())
-                .map_err(|error| LaunchError::Program { file: file(), error })?;
-            programs.insert(key, program);
+            let made = program(&key.module, capabilities.unwrap_or_default())?;
+            programs.insert(key, made);
         }
         Ok(Self(programs))
     }

@@ -13,7 +13,7 @@ use crate::proxy::exchange::{Exchange, Facts};
 use crate::proxy::failure::Flags;
 
 /// What is known of a connection.
-pub(super) struct Connected<'a> {
+pub(crate) struct Connected<'a> {
     pub id: u64,
     pub peer: SocketAddr,
     pub local: SocketAddr,
@@ -33,7 +33,7 @@ fn flag(facts: &mut Facts, path: &[&str], value: bool) {
 }
 
 /// `source.…`, `destination.…`, `connection.…`.
-pub(super) fn of_connection(it: &Connected<'_>) -> Facts {
+pub(crate) fn of_connection(it: &Connected<'_>) -> Facts {
     let mut facts = Facts::new();
     for (name, address) in [("source", it.peer), ("destination", it.local)] {
         text(&mut facts, &[name, "address"], address.to_string());
@@ -77,7 +77,7 @@ fn pem(certificate: &[u8]) -> String {
 }
 
 /// When a request has come.
-pub(super) fn at_start(exchange: &mut Exchange, chain: &str, now: SystemTime) {
+pub(crate) fn at_start(exchange: &mut Exchange, chain: &str, now: SystemTime) {
     let id = exchange.request_field(b"x-request-id");
     let facts = &mut exchange.facts;
     facts.extend(id.map(|id| (b"request\0id".to_vec(), id)));
@@ -87,7 +87,7 @@ pub(super) fn at_start(exchange: &mut Exchange, chain: &str, now: SystemTime) {
 }
 
 /// What is known at the end of a stream.
-pub(super) struct End {
+pub(crate) struct End {
     pub flags: Flags,
     pub duration: Duration,
     /// Bytes of content.
@@ -96,7 +96,7 @@ pub(super) struct End {
 }
 
 /// Before the loggers run.
-pub(super) fn at_end(exchange: &mut Exchange, end: &End) {
+pub(crate) fn at_end(exchange: &mut Exchange, end: &End) {
     let facts = &mut exchange.facts;
     number(facts, &["response", "flags"], end.flags.bits());
     number(facts, &["request", "duration"], nanos(end.duration));
