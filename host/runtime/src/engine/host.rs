@@ -15,6 +15,7 @@ use wasmtime::{Memory, StoreLimits, TypedFunc};
 use crate::view::{CallAnswer, Declared, Services, Status, StreamView};
 
 use super::deadline::Deadline;
+use super::trace;
 use super::vm::{Plugin, VmSettings};
 
 /// One sequence for the process, so that a late answer to a machine that died is never taken
@@ -40,6 +41,8 @@ pub(super) struct Host {
     /// Start of the monotonic clock.
     pub started: Instant,
     pub deadline: Deadline,
+    /// The callback that runs, if it is traced.
+    pub tracing: Option<Box<trace::Running>>,
 }
 
 /// A root or a stream.

@@ -27,6 +27,7 @@ mod recovery;
 mod shared;
 mod signature;
 mod streams;
+pub mod trace;
 mod vm;
 mod wasi;
 

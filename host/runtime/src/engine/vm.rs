@@ -4,6 +4,7 @@
 //! with the same [`Trapped`].
 
 use std::collections::HashMap;
+use std::fmt::Debug;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,6 +17,7 @@ use super::callbacks::{Callback, Callbacks, Finder};
 use super::deadline::Deadline;
 use super::fault::{StartError, Trapped};
 use super::host::{Context, Host, Lent, Root};
+use super::trace::{self, Trace};
 use super::{Program, deadline};
 
 /// Settings of one machine (`vm_config`, and limits that Envoy does not have).
@@ -34,6 +36,8 @@ pub struct VmSettings {
     pub deadline: Duration,
     /// Longest time of starting and configuring.
     pub start_deadline: Duration,
+    /// Where callbacks and hostcalls are told.
+    pub trace: Option<Trace>,
 }
 
 impl Default for VmSettings {
@@ -45,6 +49,7 @@ impl Default for VmSettings {
             memory: 1 << 30,
             deadline: Duration::from_millis(100),
             start_deadline: Duration::from_secs(10),
+            trace: None,
         }
     }
 }
@@ -185,7 +190,7 @@ impl Vm {
     }
 
     /// Calls a callback under its deadline; `None` if the module has none.
-    pub(super) fn call<P: WasmParams, R: WasmResults>(
+    pub(super) fn call<P: WasmParams + Debug, R: WasmResults + Debug>(
         &mut self,
         name: &'static str,
         context: u32,
@@ -199,7 +204,7 @@ impl Vm {
     }
 
     /// The same under the deadline of starting.
-    fn begin<P: WasmParams, R: WasmResults>(
+    fn begin<P: WasmParams + Debug, R: WasmResults + Debug>(
         &mut self,
         name: &'static str,
         context: u32,
@@ -225,7 +230,7 @@ impl Vm {
         Ok(answer?.is_none_or(|yes| yes != 0))
     }
 
-    fn enter<P: WasmParams, R: WasmResults>(
+    fn enter<P: WasmParams + Debug, R: WasmResults + Debug>(
         &mut self,
         name: &'static str,
         context: u32,
@@ -237,12 +242,16 @@ impl Vm {
             return Err(trapped.clone());
         }
         self.store.data_mut().effective = context;
+        trace::enter(self.store.data_mut(), name, context, || format!("{arguments:?}"));
         deadline::set(&mut self.store, time);
-        function.call(&mut self.store, arguments).map_err(|error| {
+        let answer = function.call(&mut self.store, arguments).map_err(|error| {
             let trapped = Trapped::new(name, &error);
             self.dead = Some(trapped.clone());
             trapped
-        })
+        });
+        let told = || answer.as_ref().map(|answer| format!("{answer:?}"));
+        trace::leave(self.store.data_mut(), told);
+        answer
     }
 }
 
@@ -266,6 +275,7 @@ fn store(program: &Program, settings: VmSettings, services: Rc<dyn Services>) ->
         lent: Lent::Nothing,
         started: Instant::now(),
         deadline: Deadline::default(),
+        tracing: None,
     };
     Store::new(program.engine.inner(), host)
 }

@@ -53,6 +53,7 @@ mod side;
 mod stream;
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use call::Call;
@@ -62,17 +63,21 @@ pub use plugin::Plugin;
 pub use setup::{LabError, Setup};
 pub use stream::{Stream, Unasked};
 
+use crate::engine::trace::Callback;
 use crate::view::MetricKind;
 use bench::Bench;
+use setup::Kept;
 
 /// A gateway under test. [`Setup`] starts one.
 pub struct Lab {
     bench: Rc<Bench>,
+    kept: Option<Arc<Kept>>,
 }
 
 impl Lab {
     fn start(setup: Setup) -> Result<Self, LabError> {
-        Ok(Self { bench: Rc::new(Bench::start(setup)?) })
+        let kept = setup.kept.clone();
+        Ok(Self { bench: Rc::new(Bench::start(setup)?), kept })
     }
 
     /// Sends a request, whole.
@@ -139,6 +144,11 @@ impl Lab {
     /// Lines of access loggers that are no modules.
     pub fn access_log(&self) -> Vec<String> {
         self.bench.access_log()
+    }
+
+    /// Callbacks so far with their hostcalls; nothing without [`Setup::traced`].
+    pub fn trace(&self) -> Vec<Callback> {
+        self.kept.as_ref().map(|kept| kept.all()).unwrap_or_default()
     }
 
     /// Machines that were needed after one had died.

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::Lab;
@@ -12,6 +13,7 @@ use super::bootstrap::Listing;
 use super::plugin::{Plugin, Source};
 use crate::config::{Gateway, Problems};
 use crate::engine::VmSettings;
+use crate::engine::trace::{Callback, Rules, Sink, Trace};
 use crate::proxy::launch::LaunchError;
 use crate::view::Level;
 
@@ -52,6 +54,22 @@ fn lines(logged: &[String]) -> String {
     logged.iter().map(|line| format!("\n  {line}")).collect()
 }
 
+/// Callbacks that have ended.
+#[derive(Debug, Default)]
+pub(super) struct Kept(Mutex<Vec<Callback>>);
+
+impl Kept {
+    pub fn all(&self) -> Vec<Callback> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Sink for Kept {
+    fn take(&self, callback: &Callback) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(callback.clone());
+    }
+}
+
 /// What a lab starts from.
 #[derive(Debug, Clone)]
 pub struct Setup {
@@ -64,6 +82,7 @@ pub struct Setup {
     pub(super) epoch: SystemTime,
     pub(super) level: Level,
     pub(super) node: String,
+    pub(super) kept: Option<Arc<Kept>>,
 }
 
 #[derive(Debug, Clone)]
@@ -86,6 +105,7 @@ impl Default for Setup {
             epoch: UNIX_EPOCH + EPOCH,
             level: Level::Trace,
             node: "lab".to_owned(),
+            kept: None,
         }
     }
 }
@@ -193,6 +213,14 @@ impl Setup {
     /// What the calendar says at the start.
     pub fn starts_at(mut self, time: SystemTime) -> Self {
         self.epoch = time;
+        self
+    }
+
+    /// Keeps each callback with its hostcalls for [`Lab::trace`].
+    pub fn traced(mut self, rules: Rules) -> Self {
+        let kept = Arc::new(Kept::default());
+        self.vm.trace = Some(Trace::new(kept.clone(), rules));
+        self.kept = Some(kept);
         self
     }
 
