@@ -15,5 +15,7 @@ pub mod engine;
 pub mod http1;
 pub mod lab;
 pub mod proxy;
+pub mod record;
+pub mod replay;
 pub mod serve;
 pub mod view;

@@ -279,4 +279,15 @@ pub trait Services {
     }
     /// A property outside of a stream (`xds.node.id` …). Unknown: `NotFound`.
     fn property(&self, path: &[&[u8]]) -> Result<Vec<u8>, Status>;
+
+    /// The answer to a call-out is about to be told: a recording notes it.
+    fn answered(&self, token: u32, answer: &CallAnswer) {
+        let _ = (token, answer);
+    }
+    /// A root is about to tick.
+    fn ticked(&self, root: u32) {
+        let _ = root;
+    }
+    /// The machine's roots are about to be told that the gateway ends.
+    fn closing(&self) {}
 }

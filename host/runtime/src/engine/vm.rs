@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use wasmtime::{Store, StoreLimitsBuilder, TypedFunc, WasmParams, WasmResults};
 
+use crate::record::Recorder;
 use crate::view::Services;
 
 use super::callbacks::{Callback, Callbacks, Finder};
@@ -38,6 +39,8 @@ pub struct VmSettings {
     pub start_deadline: Duration,
     /// Where callbacks and hostcalls are told.
     pub trace: Option<Trace>,
+    /// Where streams are recorded.
+    pub record: Option<Recorder>,
 }
 
 impl Default for VmSettings {
@@ -50,6 +53,7 @@ impl Default for VmSettings {
             deadline: Duration::from_millis(100),
             start_deadline: Duration::from_secs(10),
             trace: None,
+            record: None,
         }
     }
 }
@@ -161,6 +165,7 @@ impl Vm {
 
     /// `proxy_on_tick` of a root.
     pub fn tick(&mut self, root: RootId) -> Result<(), Trapped> {
+        self.store.data().services.ticked(root.0);
         self.call("proxy_on_tick", root.0, |callbacks| &callbacks.tick, root.0).map(drop)
     }
 

@@ -4,6 +4,7 @@
 //! delivered before the next thing happens, and time stands still meanwhile.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -49,7 +50,7 @@ impl Bench {
         let gateway = setup.gateway()?;
         let engine = engine().map_err(LabError::Engine)?;
         let launch = |error| LabError::Launch { error, logged: Vec::new() };
-        let programs = programs(engine, &gateway, &setup).map_err(launch)?;
+        let programs = programs(engine, &gateway, &setup.modules).map_err(launch)?;
         let desk = Rc::new(Desk::new(Start {
             epoch: setup.epoch,
             clusters: gateway.clusters.keys().cloned().collect(),
@@ -228,7 +229,7 @@ fn arrived(listening: &Listening, request: Request, number: usize, end: bool) ->
 }
 
 /// One engine for the process, and so one clock for all deadlines.
-fn engine() -> Result<&'static Engine, String> {
+pub(crate) fn engine() -> Result<&'static Engine, String> {
     static ENGINE: OnceLock<Engine> = OnceLock::new();
     if let Some(engine) = ENGINE.get() {
         return Ok(engine);
@@ -240,10 +241,14 @@ fn engine() -> Result<&'static Engine, String> {
 /// Compiled modules of this process by the digest of their bytes: tests start many labs.
 type Compiled = Vec<(Vec<u8>, Capabilities, Program)>;
 
-fn programs(engine: &Engine, gateway: &Gateway, setup: &Setup) -> Result<Programs, LaunchError> {
+pub(crate) fn programs(
+    engine: &Engine,
+    gateway: &Gateway,
+    modules: &BTreeMap<String, Source>,
+) -> Result<Programs, LaunchError> {
     static COMPILED: Mutex<Compiled> = Mutex::new(Vec::new());
     Programs::each(gateway, |file, capabilities| {
-        let bytes = read(file, setup.modules.get(file))?;
+        let bytes = read(file, modules.get(file))?;
         let digest = ring::digest::digest(&ring::digest::SHA256, &bytes).as_ref().to_vec();
         let mut compiled = COMPILED.lock().unwrap_or_else(PoisonError::into_inner);
         let known =
@@ -258,7 +263,7 @@ fn programs(engine: &Engine, gateway: &Gateway, setup: &Setup) -> Result<Program
     })
 }
 
-fn read(file: &str, instead: Option<&Source>) -> Result<Vec<u8>, LaunchError> {
+pub(crate) fn read(file: &str, instead: Option<&Source>) -> Result<Vec<u8>, LaunchError> {
     let path = match instead {
         Some(Source::Bytes(bytes)) => return Ok(bytes.clone()),
         Some(Source::File(path)) => path.as_path(),

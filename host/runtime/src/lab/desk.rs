@@ -43,7 +43,7 @@ pub struct Reloaded {
 
 /// A call-out that has no answer yet.
 #[derive(Debug, Clone)]
-pub(super) struct Waiting {
+pub(crate) struct Waiting {
     pub token: u32,
     pub machine: usize,
     /// Stream and filter that asked; none for a root.
@@ -54,7 +54,7 @@ pub(super) struct Waiting {
 }
 
 /// What is delivered when no callback runs.
-pub(super) enum Note {
+pub(crate) enum Note {
     /// Another context has asked for something at a filter of a stream.
     Asked { stream: usize, filter: usize },
     /// A call-out that could not be sent.
@@ -67,7 +67,7 @@ struct Tick {
 }
 
 /// One lab's own.
-pub(super) struct Desk {
+pub(crate) struct Desk {
     epoch: SystemTime,
     now: Cell<Duration>,
     pub clusters: BTreeSet<String>,
@@ -87,7 +87,7 @@ pub(super) struct Desk {
 }
 
 /// What a desk starts from.
-pub(super) struct Start {
+pub(crate) struct Start {
     pub epoch: SystemTime,
     pub clusters: BTreeSet<String>,
     pub vm_ids: BTreeSet<String>,
@@ -145,6 +145,11 @@ impl Desk {
         }
     }
 
+    /// Whether a root has asked for ticks.
+    pub fn ticks(&self, machine: usize, root: u32) -> bool {
+        self.ticks.borrow().contains_key(&(machine, root))
+    }
+
     /// No root ticks any more.
     pub fn stop_ticks(&self) {
         self.ticks.borrow_mut().clear();
@@ -183,7 +188,7 @@ impl Desk {
 }
 
 /// The place of one stream at the desk.
-pub(super) struct Ticket {
+pub(crate) struct Ticket {
     pub desk: Rc<Desk>,
     pub stream: usize,
 }
@@ -204,7 +209,7 @@ impl Turn for Ticket {
 }
 
 /// What the machine of one number gets.
-pub(super) struct Counter {
+pub(crate) struct Counter {
     pub desk: Rc<Desk>,
     pub machine: usize,
     pub vm_id: String,

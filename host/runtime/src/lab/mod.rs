@@ -40,13 +40,13 @@
 //! Invariant: nothing here decides what a plugin sees; that is done in [`crate::proxy`], which
 //! the gateway on its sockets asks as well.
 
-mod bench;
+pub(crate) mod bench;
 mod bootstrap;
 mod call;
 mod course;
-mod desk;
+pub(crate) mod desk;
 mod message;
-mod plugin;
+pub(crate) mod plugin;
 pub(crate) mod random;
 mod setup;
 mod side;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 /// Where a module comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Source {
+pub(crate) enum Source {
     File(PathBuf),
     Bytes(Vec<u8>),
 }

@@ -17,7 +17,6 @@ impl Random {
         Self { key: Key::new(HMAC_SHA256, seed), label: 0, counter: 0 }
     }
 
-    #[cfg_attr(not(test), expect(dead_code, reason = "recordings begin labels"))]
     /// Begins anew under a label, so that what one event takes changes no other.
     pub fn begin(&mut self, label: u64) {
         (self.label, self.counter) = (label, 0);

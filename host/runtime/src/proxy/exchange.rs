@@ -13,6 +13,7 @@ use std::time::Duration;
 use super::chain::Verdict;
 use super::fields::{self, Rewritten};
 use super::filters::Turn;
+use crate::record::Tap;
 use crate::view::{BodyKind, Declared, Direction, LocalReply, MapKind, Pairs, Status, StreamView};
 
 /// The exchange of one stream, shared by its chain and its views.
@@ -27,8 +28,10 @@ static NUMBERS: AtomicU64 = AtomicU64::new(1);
 /// One stream.
 #[derive(Debug, Default)]
 pub struct Exchange {
-    /// What a trace calls it.
+    /// What a trace and a recording call it.
     pub number: u64,
+    /// Where it is recorded.
+    pub(crate) tap: Option<Rc<Tap>>,
     request: Half,
     response: Half,
     state: BTreeMap<Vec<u8>, (Vec<u8>, Declared)>,
@@ -162,11 +165,13 @@ impl Exchange {
 
     /// A callback of a filter begins.
     pub fn enter(&mut self, filter: usize) {
+        self.tap.iter().for_each(|tap| tap.enter());
         self.running = Some(filter);
     }
 
     /// It has ended; what it asked for.
     pub fn leave(&mut self) -> Verdict {
+        self.tap.iter().for_each(|tap| tap.leave());
         self.running = None;
         std::mem::take(&mut self.asked)
     }

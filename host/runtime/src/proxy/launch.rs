@@ -14,6 +14,7 @@ use crate::config::{FailurePolicy, Gateway, Output, Plugin};
 use crate::engine::{
     self, Capabilities, Engine, Program, ProgramError, Recovery, StartError, VmSettings,
 };
+use crate::record::{Recorded, Tape};
 use crate::view::Services;
 
 /// Why a gateway does not start.
@@ -121,6 +122,8 @@ pub struct Worker {
     pub sites: Vec<Rc<Site>>,
     /// In the order of their numbers.
     pub machines: Vec<Rc<RefCell<Machine>>>,
+    /// What is recorded of it.
+    pub(crate) tape: Option<Rc<Tape>>,
 }
 
 /// What a machine gets from its process.
@@ -140,7 +143,9 @@ impl Worker {
         programs: &Programs,
         around: &Surroundings<'_>,
     ) -> Result<Self, LaunchError> {
-        let mut machines = Machines::default();
+        let recorder = around.settings.record.clone();
+        let tape = recorder.map(|recorder| Rc::new(Tape::new(recorder)));
+        let mut machines = Machines { tape, ..Machines::default() };
         let all = plugins(gateway);
         for (key, program) in &programs.0 {
             let mut own: Vec<&Plugin> = Vec::new();
@@ -154,8 +159,9 @@ impl Worker {
         let sites =
             (0..gateway.listeners.len()).map(|index| Rc::new(machines.site(gateway, index)));
         let sites = sites.collect();
-        let machines = machines.0.into_values().map(|(machine, _)| machine).collect();
-        Ok(Self { sites, machines })
+        let tape = machines.tape.take();
+        let machines = machines.all.into_values().map(|(machine, _)| machine).collect();
+        Ok(Self { sites, machines, tape })
     }
 }
 
@@ -167,7 +173,10 @@ fn same(one: &Plugin, other: &Plugin) -> bool {
 
 /// The machines of a worker, each with its plugins in the order of their roots.
 #[derive(Default)]
-struct Machines(BTreeMap<Key, (Rc<RefCell<Machine>>, Vec<Plugin>)>);
+struct Machines {
+    all: BTreeMap<Key, (Rc<RefCell<Machine>>, Vec<Plugin>)>,
+    tape: Option<Rc<Tape>>,
+}
 
 impl Machines {
     fn start(
@@ -189,25 +198,29 @@ impl Machines {
             root_id: plugin.root_id.clone(),
             configuration: plugin.configuration.clone().into(),
         });
-        let services = (around.services)(self.0.len(), &key.vm_id);
+        let machine = self.all.len();
+        let mut services = (around.services)(machine, &key.vm_id);
+        if let Some(tape) = &self.tape {
+            services = Rc::new(Recorded { inner: services, tape: Rc::clone(tape), machine });
+        }
         let configured = configured.collect();
         let machine =
             Machine::start(program.clone(), settings, services, configured, Recovery::new(policy))
                 .map_err(|error| LaunchError::Start { file: key.module.clone(), error })?;
         let plugins = plugins.iter().map(|plugin| (*plugin).clone()).collect();
-        self.0.insert(key.clone(), (Rc::new(RefCell::new(machine)), plugins));
+        self.all.insert(key.clone(), (Rc::new(RefCell::new(machine)), plugins));
         Ok(())
     }
 
     fn place(&self, plugin: &Plugin, limit: usize) -> Option<Place> {
-        let (machine, plugins) = self.0.get(&Key::of(plugin))?;
+        let (machine, plugins) = self.all.get(&Key::of(plugin))?;
         let index = plugins.iter().position(|have| same(have, plugin))?;
         let slot = Slot { body_while_headers_paused: plugin.body_while_headers_paused, limit };
         Some(Place { machine: Rc::clone(machine), plugin: index, slot })
     }
 
-    fn site(&self, gateway: &Gateway, listener: usize) -> Site {
-        let listener = &gateway.listeners[listener];
+    fn site(&self, gateway: &Gateway, number: usize) -> Site {
+        let listener = &gateway.listeners[number];
         let filters = listener.http.filters.iter();
         let filters =
             filters.filter_map(|filter| self.place(&filter.plugin, listener.buffer)).collect();
@@ -225,6 +238,7 @@ impl Machines {
             loggers: loggers.collect(),
             routes: listener.http.routes.clone(),
             clusters: clusters.collect(),
+            tape: self.tape.clone().map(|tape| (tape, number)),
         }
     }
 }

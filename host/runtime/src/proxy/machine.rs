@@ -134,6 +134,7 @@ impl Machine {
 
     /// `proxy_on_done` and `proxy_on_delete` of every root, when the gateway ends.
     pub fn close(&mut self) {
+        self.services.closing();
         for root in std::mem::take(&mut self.running.roots) {
             let _ = self.call(|vm| vm.close_root(root));
         }
