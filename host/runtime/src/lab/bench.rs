@@ -248,7 +248,8 @@ pub(crate) fn programs(
 ) -> Result<Programs, LaunchError> {
     static COMPILED: Mutex<Compiled> = Mutex::new(Vec::new());
     Programs::each(gateway, |file, capabilities| {
-        let bytes = read(file, modules.get(file))?;
+        let source = modules.get(file);
+        let bytes = read(file, source)?;
         let digest = ring::digest::digest(&ring::digest::SHA256, &bytes).as_ref().to_vec();
         let mut compiled = COMPILED.lock().unwrap_or_else(PoisonError::into_inner);
         let known =
@@ -257,12 +258,21 @@ pub(crate) fn programs(
             return Ok(program.clone());
         }
         let program = Program::new(engine, &bytes, capabilities.clone())
-            .map_err(|error| LaunchError::Program { file: file.to_owned(), error })?;
+            .map_err(|error| LaunchError::Program { file: shown(file, source), error })?;
         compiled.push((digest, capabilities, program.clone()));
         Ok(program)
     })
 }
 
+/// What the module of a file is called, wherever it comes from.
+fn shown(file: &str, instead: Option<&Source>) -> String {
+    match instead {
+        Some(Source::File(path)) => path.display().to_string(),
+        _ => file.to_owned(),
+    }
+}
+
+/// A module's bytes: those of the file, or those that take their place.
 pub(crate) fn read(file: &str, instead: Option<&Source>) -> Result<Vec<u8>, LaunchError> {
     let path = match instead {
         Some(Source::Bytes(bytes)) => return Ok(bytes.clone()),

@@ -5,7 +5,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeMap;
 
-use crate::view::{CallAnswer, Direction, LocalReply, Pairs};
+use crate::view::{CallAnswer, Direction, Level, LocalReply, Pairs};
 
 /// Of the format.
 pub const VERSION: u32 = 1;
@@ -33,6 +33,18 @@ pub struct Header {
 }
 
 impl Header {
+    /// Least level of lines.
+    pub(crate) fn level(&self) -> Level {
+        match self.log_level {
+            0 => Level::Trace,
+            1 => Level::Debug,
+            2 => Level::Info,
+            3 => Level::Warn,
+            4 => Level::Error,
+            _ => Level::Critical,
+        }
+    }
+
     pub(super) fn seed_bytes(&self) -> Option<Vec<u8>> {
         let digits = self.seed.as_bytes().chunks(2);
         let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();

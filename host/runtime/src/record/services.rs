@@ -58,7 +58,7 @@ impl Services for Recorded {
     }
 
     fn log_level(&self) -> Level {
-        self.inner.log_level()
+        self.tape.level()
     }
 
     fn log(&self, level: Level, text: &str) {

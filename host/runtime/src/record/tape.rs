@@ -77,6 +77,11 @@ impl Tape {
         self.recorder.inner.header.started.saturating_add(self.at.get())
     }
 
+    /// What modules are told, so that they log the same again.
+    pub fn level(&self) -> Level {
+        self.recorder.inner.header.level()
+    }
+
     pub fn fill(&self, bytes: &mut [u8]) {
         self.random.borrow_mut().fill(bytes);
     }

@@ -19,10 +19,11 @@ use std::path::PathBuf;
 
 pub use compare::{Change, Difference};
 
-use crate::config::Problems;
+use crate::config::{Gateway, Problems};
 use crate::engine::VmSettings;
-use crate::proxy::launch::LaunchError;
+use crate::proxy::launch::{LaunchError, plugins};
 use crate::record::{Header, Line, VERSION};
+use crate::serve::Environment;
 
 /// Why there is no replay.
 #[derive(Debug, thiserror::Error)]
@@ -73,15 +74,29 @@ impl Recording {
         });
         Ok(Self { header, lines: lines.collect::<Result<_, _>>()? })
     }
+
+    /// The gateway of the recorded file.
+    pub fn gateway(&self) -> Result<Gateway, ReplayError> {
+        Gateway::parse(&self.header.bootstrap).map_err(ReplayError::Config)
+    }
+
+    /// Names of a gateway's modules, each once.
+    pub fn modules(gateway: &Gateway) -> Vec<String> {
+        let mut names: Vec<String> =
+            plugins(gateway).into_iter().map(|plugin| plugin.module.clone()).collect();
+        names.sort();
+        names.dedup();
+        names
+    }
 }
 
 /// What a recording does not say.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone)]
 pub struct Options {
     /// Other builds of modules, by the names in the recorded file.
     pub modules: BTreeMap<String, PathBuf>,
-    /// Variables for modules.
-    pub variables: BTreeMap<String, String>,
+    /// Where `host_env_keys` are looked up.
+    pub environment: Environment,
     /// Times and memory of the machines.
     pub vm: VmSettings,
 }

@@ -17,7 +17,7 @@ use crate::proxy::exchange::{Exchange, Facts, Shared};
 use crate::proxy::filters::Filters;
 use crate::proxy::launch::{Surroundings, Worker, plugins};
 use crate::record::{Bytes, Fields, In, Line, Out, Recorder, Script, Tape, What, pairs};
-use crate::view::{CallAnswer, Direction, Level, Services, Status};
+use crate::view::{CallAnswer, Direction, Services, Status};
 
 /// What came of it.
 pub(super) struct Ran {
@@ -28,7 +28,7 @@ pub(super) struct Ran {
 }
 
 pub(super) fn run(recording: &Recording, options: &Options) -> Result<Ran, ReplayError> {
-    let gateway = Gateway::parse(&recording.header.bootstrap).map_err(ReplayError::Config)?;
+    let gateway = recording.gateway()?;
     let sources: BTreeMap<String, Source> =
         options.modules.iter().map(|(name, it)| (name.clone(), Source::File(it.clone()))).collect();
     let modules = modules(recording, &gateway, &sources)?;
@@ -69,17 +69,12 @@ fn modules(
     gateway: &Gateway,
     sources: &BTreeMap<String, Source>,
 ) -> Result<Vec<Module>, ReplayError> {
-    let mut modules: Vec<Module> = Vec::new();
-    for plugin in plugins(gateway) {
-        let name = &plugin.module;
-        if modules.iter().any(|module| module.name == *name) {
-            continue;
-        }
-        let bytes = bench::read(name, sources.get(name)).map_err(ReplayError::Launch)?;
-        let recorded = recording.header.modules.get(name).cloned();
-        modules.push(Module { name: name.clone(), recorded, now: crate::record::digest(&bytes) });
-    }
-    Ok(modules)
+    let module = |name: String| {
+        let bytes = bench::read(&name, sources.get(&name)).map_err(ReplayError::Launch)?;
+        let recorded = recording.header.modules.get(&name).cloned();
+        Ok(Module { name, recorded, now: crate::record::digest(&bytes) })
+    };
+    Recording::modules(gateway).into_iter().map(module).collect()
 }
 
 /// One stream.
@@ -115,7 +110,7 @@ impl Stage {
             clusters: gateway.clusters.keys().cloned().collect(),
             vm_ids: plugins(gateway).into_iter().map(|plugin| plugin.vm_id.clone()).collect(),
             random: Random::new(&[]),
-            level: level(recording.header.log_level),
+            level: recording.header.level(),
             node: recording.header.node.clone(),
         }));
         let services = |machine: usize, vm_id: &str| -> Rc<dyn Services> {
@@ -124,7 +119,7 @@ impl Stage {
             Rc::new(Counter { desk, machine, vm_id, shared })
         };
         let around = Surroundings {
-            variable: &|name| options.variables.get(name).cloned(),
+            variable: &|name| (options.environment)(name),
             services: &services,
             settings: VmSettings { record: Some(recorder.clone()), ..options.vm.clone() },
         };
@@ -317,15 +312,4 @@ fn facts(fields: &Fields) -> Facts {
 
 fn answer(headers: &Fields, body: &Bytes, trailers: &Fields) -> CallAnswer {
     CallAnswer { headers: pairs(headers), body: body.0.clone(), trailers: pairs(trailers) }
-}
-
-fn level(number: u8) -> Level {
-    match number {
-        0 => Level::Trace,
-        1 => Level::Debug,
-        2 => Level::Info,
-        3 => Level::Warn,
-        4 => Level::Error,
-        _ => Level::Critical,
-    }
 }
