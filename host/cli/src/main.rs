@@ -29,7 +29,7 @@ use serde_json::json;
 
 use commands::{
     apikey, audit, check as check_command, completions, credential, demo as demo_command, enrol,
-    gateway as gateway_command, init as init_command, keys, man, upstream,
+    gateway as gateway_command, init as init_command, keys, man, replay, upstream,
 };
 use failure::{Failure, Kind, Outcome};
 use output::Output;
@@ -62,6 +62,8 @@ enum Command {
     Keys(keys::Command),
     /// Run the gateway: the envoy.yaml and the modules that Envoy runs, on wasmtime.
     Gateway(gateway_command::Args),
+    /// Run a recording of a gateway again, with other builds of its plugins.
+    Replay(replay::Args),
     /// Run a small upstream that answers with what it got, to try a gateway.
     Upstream(upstream::Args),
     /// Make the identities of a gateway and of its operator.
@@ -122,6 +124,7 @@ fn run(command: Command, out: Output) -> Outcome {
         Command::Init(args) => init_command::run(&args, out),
         Command::Keys(command) => keys::run(command, out),
         Command::Gateway(args) => gateway_command::run(&args, out),
+        Command::Replay(args) => replay::run(&args, out),
         Command::Upstream(args) => upstream::run(&args, out),
         Command::Enrol(args) => enrol::run(&args, out),
         Command::Credential(command) => credential::run(command, out),

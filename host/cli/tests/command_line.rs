@@ -63,6 +63,16 @@ const ROWS: &[(&[&str], i32, &str)] = &[
     (&["gateway", "--config", "nowhere.yaml", "--workers", "0"], 2, "--workers"),
     (&["gateway", "--config", "nowhere.yaml", "--log-level", "loud"], 2, "expected one of error, warn"),
     (&["gateway", "--config", "nowhere.yaml", "--cache", "c", "--no-cache"], 2, "cannot be used with"),
+    (&["gateway", "--config", "nowhere.yaml", "--trace=xml"], 2, "invalid value 'xml'"),
+    (&["gateway", "--config", "nowhere.yaml", "--trace-file", "t"], 2, "--trace"),
+    (&["gateway", "--config", "nowhere.yaml", "--record", "r", "--workers", "2"], 2, "--record: expected one worker"),
+    (&["replay"], 2, "<FILE>"),
+    (&["replay", "missing.jsonl"], 3, "missing.jsonl: No such file"),
+    (&["replay", "bad.yaml"], 3, "bad.yaml: line 1: expected a recording"),
+    (&["replay", "recording.jsonl"], 3, "nowhere.wasm: No such file"),
+    (&["replay", "recording.jsonl", "--module", "m"], 2, "expected NAME=PATH"),
+    (&["replay", "recording.jsonl", "--module", "other=x.wasm"], 2, "no module other; there are: nowhere.wasm"),
+    (&["replay", "recording.jsonl", "--module", "nowhere=bad.yaml"], 1, "bad.yaml: not a WebAssembly module"),
     (&["keys", "serve", "--log-format", "xml"], 2, "invalid value 'xml'"),
     (&["init", "i", "--modules", "nowhere"], 3, "expected nowhere/gate.wasm"),
     (&["init", "i", "--tenant", "A B"], 2, "expected [a-z0-9]"),
@@ -88,9 +98,42 @@ fn folder() -> tempfile::TempDir {
     let nowhere = shipped.replace("target/plugins", "nowhere");
     let nowhere = nowhere.replace("/etc/postern/keys-ca.pem", "ca.pem");
     write("nowhere.yaml", &nowhere.replace("/etc/ssl/certs/ca-certificates.crt", "ca.pem"));
+    write("recording.jsonl", &recording());
     write("open.json", "{}");
     postern_files::write_private(folder.path().join("wrong.json"), b"{}").unwrap();
     folder
+}
+
+/// A recording of a gateway with one plugin, on which nothing has happened.
+fn recording() -> String {
+    let plugin = json!({"name": "p", "failure_policy": "FAIL_CLOSED", "vm_config": {
+        "runtime": "envoy.wasm.runtime.v8", "code": {"local": {"filename": "nowhere.wasm"}},
+    }});
+    let url = |kind: &str| format!("type.googleapis.com/envoy.extensions.filters.{kind}");
+    let entry = |kind: &str, more: Value| {
+        let mut config = json!({"@type": url(kind)});
+        config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        json!({"name": "x", "typed_config": config})
+    };
+    let filters = [
+        entry("http.wasm.v3.Wasm", json!({"config": plugin})),
+        entry("http.router.v3.Router", json!({})),
+    ];
+    let routes = json!({"virtual_hosts": [{"name": "v", "domains": ["*"], "routes": []}]});
+    let manager = "network.http_connection_manager.v3.HttpConnectionManager";
+    let manager = entry(
+        manager,
+        json!({"stat_prefix": "s", "http_filters": filters, "route_config": routes}),
+    );
+    let address = json!({"socket_address": {"address": "127.0.0.1", "port_value": 0}});
+    let listener =
+        json!({"name": "l", "address": address, "filter_chains": [{"filters": [manager]}]});
+    let bootstrap = json!({"static_resources": {"listeners": [listener]}}).to_string();
+    let header = json!({
+        "postern_recording": 1, "started": 0, "seed": "00", "node": "n", "log_level": 2,
+        "values": false, "bootstrap": bootstrap, "modules": {},
+    });
+    format!("{header}\n")
 }
 
 #[test]
@@ -124,6 +167,7 @@ fn every_command_has_examples() {
         &["check"][..],
         &["init"],
         &["gateway"],
+        &["replay"],
         &["upstream"],
         &["keys", "serve"],
         &["enrol"],

@@ -8,6 +8,8 @@
 //! Invariant: every answer that a module can see is a value or a [`Status`] chosen here or
 //! by the proxy; guest memory and pointers never get past the engine.
 
+use ring::rand::{SecureRandom, SystemRandom};
+
 /// What a hostcall answers, with the numbers of the Proxy-Wasm ABI.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {
@@ -160,6 +162,11 @@ pub trait StreamView {
     fn begin_call(&self) {}
     /// It is out, or refused.
     fn end_call(&self) {}
+
+    /// A number of the stream, alike for all of its filters: a trace shows it.
+    fn number(&self) -> u64 {
+        0
+    }
 }
 
 /// An HTTP call-out that a module asks for.
@@ -175,6 +182,16 @@ pub struct CallOut {
     pub trailers: Pairs,
     /// Time until the answer is Envoy's 504.
     pub timeout: std::time::Duration,
+}
+
+impl CallOut {
+    /// Longest time of a call-out, and that of one without a time of its own.
+    const LONGEST: std::time::Duration = std::time::Duration::from_secs(300);
+
+    /// How long its answer is waited for.
+    pub fn patience(&self) -> std::time::Duration {
+        if self.timeout.is_zero() { Self::LONGEST } else { self.timeout.min(Self::LONGEST) }
+    }
 }
 
 /// What came back, a failure in Envoy's shape included (`:status` 503 or 504 and a text).
@@ -347,6 +364,25 @@ pub trait Services {
     fn log(&self, level: Level, text: &str);
     /// Nanoseconds since 1970.
     fn now_nanos(&self) -> u64;
+    /// Nanoseconds of a clock that only goes on; `None` takes the system's.
+    fn monotonic_nanos(&self) -> Option<u64> {
+        None
+    }
+    /// Fills `bytes` with randomness; the system's, where time is not virtual.
+    fn random(&self, bytes: &mut [u8]) -> Result<(), Status> {
+        SystemRandom::new().fill(bytes).map_err(|_| Status::InternalFailure)
+    }
     /// A property outside of a stream (`xds.node.id` …). Unknown: `NotFound`.
     fn property(&self, path: &[&[u8]]) -> Result<Vec<u8>, Status>;
+
+    /// The answer to a call-out is about to be told: a recording notes it.
+    fn answered(&self, token: u32, answer: &CallAnswer) {
+        let _ = (token, answer);
+    }
+    /// A root is about to tick.
+    fn ticked(&self, root: u32) {
+        let _ = root;
+    }
+    /// The machine's roots are about to be told that the gateway ends.
+    fn closing(&self) {}
 }

@@ -16,11 +16,12 @@ use crate::run::{Failure, line};
 use crate::workspace;
 
 /// The default members of the workspace.
-const MEMBERS: [&str; 11] = [
+const MEMBERS: [&str; 12] = [
     "postern-bench",
     "postern-cli",
     "postern-core",
     "postern-crp",
+    "postern-example-plugin-test",
     "postern-files",
     "postern-harness",
     "postern-keys",

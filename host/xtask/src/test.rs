@@ -79,7 +79,12 @@ const GROUPS: &[Group] = &[
     Group { name: "envoy", steps: &[Step::Scenarios("envoy")] },
     Group {
         name: "examples",
-        steps: &[Step::Postern(CHECK_EXAMPLE), Step::Ends(DEMO), Step::Ends(DEMO_ON_ENVOY)],
+        steps: &[
+            Step::Packages(&["postern-example-plugin-test"]),
+            Step::Postern(CHECK_EXAMPLE),
+            Step::Ends(DEMO),
+            Step::Ends(DEMO_ON_ENVOY),
+        ],
     },
     Group { name: "tidy", steps: &[Step::Tidy, Step::Way3] },
 ];

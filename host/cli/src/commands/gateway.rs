@@ -14,7 +14,7 @@ use serde_json::json;
 use super::keys;
 use crate::ending::Ending;
 use crate::failure::{Failure, Outcome, Sort};
-use crate::gateway::{self, Facts, Started, Variables};
+use crate::gateway::{self, Facts, Started, Variables, WatchArgs};
 use crate::logging::{Format, LogArgs};
 use crate::output::Output;
 use crate::span;
@@ -27,6 +27,8 @@ Examples:
   set -a; . ./gateway/gateway.env; set +a; postern gateway --config envoy.yaml --workers 2
   postern gateway --config envoy.yaml --env-file gateway/gateway.env --check
   postern gateway --config envoy.yaml --log-format json 2>> gateway.log > access.log
+  postern gateway --config envoy.yaml --trace=json --trace-file trace.jsonl
+  postern gateway --config envoy.yaml --record requests.jsonl
 
 A field of the file that it does not understand is an error, never ignored. Relative names of
 modules and certificates count from the current folder, as in Envoy.
@@ -37,6 +39,16 @@ Only with --check is there a result on stdout.
 
 Modules see the variables that their host_env_keys name and no others: from --env-file
 (NAME=VALUE lines, mode 0600) where they stand there, else from the environment.
+
+A trace shows names (of fields, properties, keys, clusters) and the values of fields. It shows
+[N bytes] for content, shared data, filter state, configuration, environment, log lines and what
+call-outs carry; for the values of authorization, cookie, set-cookie, proxy-authorization,
+x-tap-*, x-api-key and of every field whose name says key, token, secret, auth, session or the
+like; for values that hold <CREDENTIAL: or begin with Bearer or Basic; for the query of a path;
+and for what --trace-hide names. It is written while requests wait.
+
+A recording has stand-ins for the same fields, unless --record-values is given, and holds all
+content that passes. `postern replay` runs it again.
 
 SIGTERM and Ctrl-C, or POST /quitquitquit at the admin interface, take no more connections and
 give requests that run the time of --drain; a second signal ends at once.
@@ -68,6 +80,8 @@ pub struct Args {
     admin_address_path: Option<PathBuf>,
     #[command(flatten)]
     log: LogArgs,
+    #[command(flatten)]
+    watch: WatchArgs,
     /// Time for requests that run when the end is asked for.
     #[arg(long, value_name = "SPAN", default_value = "5s", value_parser = span::parse)]
     drain: Duration,
@@ -106,19 +120,21 @@ fn usual_cache() -> Option<PathBuf> {
 
 /// Runs the gateway until it is told to stop.
 pub fn run(args: &Args, out: Output) -> Outcome {
+    args.watch.check(args.workers)?;
     let gateway = gateway::read(&args.config, out)?;
     if args.admin_address_path.is_some() && gateway.admin.is_none() {
         return Err(Failure::usage("--admin-address-path: the file has no admin interface"));
     }
     let variables = args.env_file.as_deref().map(Variables::read).transpose()?.unwrap_or_default();
     let facts = Facts::of(&gateway, &variables);
-    let options = args.options(&variables);
+    let mut options = args.options(&variables);
     args.log.start(args.format(out), None);
     let file = args.config.display().to_string();
     if args.check {
         serve::check(gateway, options).map_err(|error| gateway::refused(&error, &facts))?;
         return out.result(&json!({"good": true, "file": file}), &format!("{file}: good"));
     }
+    args.watch.watch(&mut options, &args.config, &gateway, out)?;
     let running = start(gateway, options, args.format(out), out)
         .map_err(|error| gateway::refused(&error, &facts))?;
     keys::runtime()?.block_on(async {

@@ -7,8 +7,10 @@ mod environment;
 mod facts;
 mod problem;
 mod report;
+mod watch;
 
 pub use environment::Variables;
 pub use facts::Facts;
 pub use problem::{read, refused};
 pub use report::Started;
+pub use watch::WatchArgs;

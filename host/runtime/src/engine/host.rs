@@ -16,6 +16,7 @@ use crate::view::{CallAnswer, Declared, Pairs, Services, Status, StreamView};
 
 use super::deadline::Deadline;
 use super::hostcalls::metrics::Defined;
+use super::trace;
 use super::vm::{Plugin, VmSettings};
 
 /// One sequence for the process, so that a late answer to a machine that died is never taken
@@ -52,6 +53,8 @@ pub(super) struct Host {
     /// Start of the monotonic clock.
     pub started: Instant,
     pub deadline: Deadline,
+    /// The callback that runs, if it is traced.
+    pub tracing: Option<Box<trace::Running>>,
 }
 
 /// A root or a stream.

@@ -14,7 +14,7 @@ use super::hostcalls::{
     calls, content, foreign, grpc, maps, metrics, properties, queues, service, stream,
 };
 use super::program::Capabilities;
-use super::wasi;
+use super::{trace, wasi};
 
 const WASI: &str = "wasi_snapshot_preview1";
 
@@ -39,11 +39,18 @@ macro_rules! env {
             if $allow.allow(name) {
                 $linker.func_wrap("env", name, |caller: Caller<'_, Host>, $($arg: $ty),*| {
                     let $guest = &mut Guest::new(caller);
-                    answer($body)
+                    let begun = trace::begin($guest, stringify!($name), &[$(trace::number($arg)),*]);
+                    let result = $body;
+                    trace::end($guest, begun, &result);
+                    answer(result)
                 })?;
             } else {
-                $linker.func_wrap("env", name, |caller: Caller<'_, Host>, $(_: $ty),*| {
-                    answer(restricted(&Guest::new(caller), stringify!($name)))
+                $linker.func_wrap("env", name, |caller: Caller<'_, Host>, $($arg: $ty),*| {
+                    let guest = &mut Guest::new(caller);
+                    let begun = trace::begin(guest, stringify!($name), &[$(trace::number($arg)),*]);
+                    let result = restricted(guest, stringify!($name));
+                    trace::end(guest, begun, &result);
+                    answer(result)
                 })?;
             }
         )*
@@ -160,7 +167,10 @@ macro_rules! wasi {
             if $allow.allow(stringify!($name)) {
                 $linker.func_wrap(WASI, stringify!($name), |caller: Caller<'_, Host>, $($arg: $ty),*| {
                     let $guest = &mut Guest::new(caller);
-                    wasi::answer($body)
+                    let begun = trace::begin($guest, stringify!($name), &[$(trace::number($arg)),*]);
+                    let result = $body;
+                    trace::end($guest, begun, &result);
+                    wasi::answer(result)
                 })?;
             }
         )*

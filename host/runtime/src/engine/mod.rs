@@ -31,6 +31,7 @@ mod roots;
 mod shared;
 mod signature;
 mod streams;
+pub mod trace;
 mod vm;
 mod wasi;
 

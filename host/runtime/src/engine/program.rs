@@ -37,7 +37,7 @@ pub enum ProgramError {
 
 /// What a module may call and which of its callbacks are called
 /// (`capability_restriction_config.allowed_capabilities`); all by default.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Capabilities(Option<BTreeSet<String>>);
 
 impl Capabilities {

@@ -133,6 +133,7 @@ impl Vm {
         let context =
             host.calls.remove(&token).filter(|context| host.contexts.contains_key(context));
         let Some(context) = context else { return Ok(false) };
+        host.services.answered(token, &answer);
         let (headers, trailers) = (length(answer.headers.len()), length(answer.trailers.len()));
         let arguments = (context, token, headers, length(answer.body.len()), trailers);
         host.lent = Lent::Answer(answer);

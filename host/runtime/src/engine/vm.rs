@@ -4,12 +4,14 @@
 //! with the same [`Trapped`].
 
 use std::collections::{HashMap, HashSet};
+use std::fmt::Debug;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use wasmtime::{Store, StoreLimitsBuilder, TypedFunc, WasmParams, WasmResults};
 
+use crate::record::Recorder;
 use crate::view::{QueueToken, Services};
 
 use super::callbacks::{Callback, Callbacks, Finder};
@@ -17,6 +19,7 @@ use super::deadline::Deadline;
 use super::fault::{StartError, Trapped};
 use super::host::{Context, Host, Lent, Root};
 use super::hostcalls::metrics::Defined;
+use super::trace::{self, Trace};
 use super::{Program, deadline};
 
 /// Settings of one machine (`vm_config`, and limits that Envoy does not have).
@@ -35,6 +38,10 @@ pub struct VmSettings {
     pub deadline: Duration,
     /// Longest time of starting and configuring.
     pub start_deadline: Duration,
+    /// Where callbacks and hostcalls are told.
+    pub trace: Option<Trace>,
+    /// Where streams are recorded.
+    pub record: Option<Recorder>,
 }
 
 impl Default for VmSettings {
@@ -46,6 +53,8 @@ impl Default for VmSettings {
             memory: 1 << 30,
             deadline: Duration::from_millis(100),
             start_deadline: Duration::from_secs(10),
+            trace: None,
+            record: None,
         }
     }
 }
@@ -166,6 +175,7 @@ impl Vm {
 
     /// `proxy_on_tick` of a root.
     pub fn tick(&mut self, root: RootId) -> Result<(), Trapped> {
+        self.store.data().services.ticked(root.0);
         self.call("proxy_on_tick", root.0, |callbacks| &callbacks.tick, root.0).map(drop)
     }
 
@@ -204,7 +214,7 @@ impl Vm {
     }
 
     /// Calls a callback under its deadline; `None` if the module has none.
-    pub(super) fn call<P: WasmParams, R: WasmResults>(
+    pub(super) fn call<P: WasmParams + Debug, R: WasmResults + Debug>(
         &mut self,
         name: &'static str,
         context: u32,
@@ -220,7 +230,7 @@ impl Vm {
     }
 
     /// One that is there, under the usual deadline.
-    pub(super) fn enter_usual<P: WasmParams, R: WasmResults>(
+    pub(super) fn enter_usual<P: WasmParams + Debug, R: WasmResults + Debug>(
         &mut self,
         name: &'static str,
         context: u32,
@@ -231,7 +241,7 @@ impl Vm {
     }
 
     /// The same under the deadline of starting.
-    fn begin<P: WasmParams, R: WasmResults>(
+    fn begin<P: WasmParams + Debug, R: WasmResults + Debug>(
         &mut self,
         name: &'static str,
         context: u32,
@@ -257,7 +267,7 @@ impl Vm {
         Ok(answer?.is_none_or(|yes| yes != 0))
     }
 
-    fn enter<P: WasmParams, R: WasmResults>(
+    fn enter<P: WasmParams + Debug, R: WasmResults + Debug>(
         &mut self,
         name: &'static str,
         context: u32,
@@ -270,12 +280,16 @@ impl Vm {
         }
         let host = self.store.data_mut();
         (host.current, host.effective) = (context, context);
+        trace::enter(self.store.data_mut(), name, context, || format!("{arguments:?}"));
         deadline::set(&mut self.store, time);
-        function.call(&mut self.store, arguments).map_err(|error| {
+        let answer = function.call(&mut self.store, arguments).map_err(|error| {
             let trapped = Trapped::new(name, &error);
             self.dead = Some(trapped.clone());
             trapped
-        })
+        });
+        let told = || answer.as_ref().map(|answer| format!("{answer:?}"));
+        trace::leave(self.store.data_mut(), told);
+        answer
     }
 }
 
@@ -305,6 +319,7 @@ fn store(program: &Program, settings: VmSettings, services: Rc<dyn Services>) ->
         lent: Lent::Nothing,
         started: Instant::now(),
         deadline: Deadline::default(),
+        tracing: None,
     };
     Store::new(program.engine.inner(), host)
 }

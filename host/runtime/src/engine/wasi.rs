@@ -3,7 +3,8 @@
 //!
 //! Invariant: nothing of the host's own environment or file system is reachable.
 
-use ring::rand::{SecureRandom, SystemRandom};
+use std::rc::Rc;
+use std::time::Instant;
 
 use crate::view::{Level, Status};
 
@@ -35,7 +36,7 @@ pub(super) fn clock(guest: &mut Guest, clock: u32, out: u32) -> Answer<u32> {
     let host = guest.host();
     let time = match clock {
         0 => host.services.now_nanos(),
-        1 => u64::try_from(host.started.elapsed().as_nanos()).unwrap_or(u64::MAX),
+        1 => host.services.monotonic_nanos().unwrap_or_else(|| since(host.started)),
         _ => return Ok(NOTSUP),
     };
     guest.put_u64(out, time)?;
@@ -46,9 +47,13 @@ pub(super) fn random(guest: &mut Guest, at: u32, length: u32) -> Answer<u32> {
     if length > MOST_RANDOM {
         return Ok(INVAL);
     }
-    let bytes = guest.bytes_mut(at, length as usize)?;
-    SystemRandom::new().fill(bytes).map_err(|_| Status::InternalFailure)?;
+    let services = Rc::clone(&guest.host().services);
+    services.random(guest.bytes_mut(at, length as usize)?)?;
     Ok(0)
+}
+
+fn since(started: Instant) -> u64 {
+    u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX)
 }
 
 pub(super) fn environ_sizes(guest: &mut Guest, count_at: u32, size_at: u32) -> Answer<u32> {

@@ -17,6 +17,7 @@ use super::machine::{Down, Machine};
 use super::route;
 use crate::config::{FieldMatch, RouteTable};
 use crate::engine::{Action, RootId, StreamId, Trapped, Vm};
+use crate::record::{In, Tap, Tape};
 use crate::view::{CallAnswer, Direction};
 
 /// A plugin in a chain.
@@ -40,6 +41,8 @@ pub struct Site {
     pub routes: RouteTable,
     /// Each cluster's filters.
     pub clusters: BTreeMap<String, Vec<Place>>,
+    /// Where its streams are recorded, and its number there.
+    pub(crate) tape: Option<(Rc<Tape>, usize)>,
 }
 
 /// Where a request goes.
@@ -105,6 +108,10 @@ struct Context {
 impl Filters {
     /// The filters for a request whose fields stand in `exchange`.
     pub fn new(site: Rc<Site>, exchange: Shared, turn: Rc<dyn Turn>, now: Duration) -> Self {
+        if let Some((tape, listener)) = &site.tape {
+            let tap = Tap::open(tape, *listener, &exchange.borrow());
+            exchange.borrow_mut().tap = Some(tap);
+        }
         let place = |place: &Place| Member { place: place.clone(), context: None };
         let members = site.filters.iter().map(place).collect();
         let filters = Self { site, exchange, turn, members, now, target: None, refused: None };
@@ -178,6 +185,8 @@ impl Filters {
     /// A filter that has not seen the request gets a context now, as in Envoy: it learns of
     /// requests that were refused before it.
     pub fn finish(&mut self) {
+        let tap = self.exchange.borrow().tap.clone();
+        tap.iter().for_each(|tap| tap.told(&self.exchange.borrow(), In::Finish));
         self.exchange.borrow_mut().log(true);
         for filter in 0..self.site.filters.len() {
             self.run(filter, |vm, stream| vm.log(stream).map(|()| Action::Continue));
@@ -188,6 +197,7 @@ impl Filters {
             self.each(filter, |vm, stream| vm.done(stream).map(drop));
             self.each(filter, Vm::delete);
         }
+        tap.iter().for_each(|tap| tap.state(&self.exchange.borrow()));
     }
 
     fn log(&self) {

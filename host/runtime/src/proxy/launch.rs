@@ -14,6 +14,7 @@ use crate::config::{FailurePolicy, Gateway, Output, Plugin};
 use crate::engine::{
     self, Capabilities, Engine, Program, ProgramError, Recovery, StartError, VmSettings,
 };
+use crate::record::{Recorded, Tape};
 use crate::view::Services;
 
 /// Why a gateway does not start.
@@ -87,19 +88,29 @@ pub fn plugins(gateway: &Gateway) -> Vec<&Plugin> {
 impl Programs {
     /// Reads and compiles the modules; relative names count from the current folder.
     pub fn load(engine: &Engine, gateway: &Gateway) -> Result<Self, LaunchError> {
+        Self::each(gateway, |file, capabilities| {
+            let named = || file.to_owned();
+            let bytes =
+                std::fs::read(file).map_err(|error| LaunchError::Read { file: named(), error })?;
+            Program::new(engine, &bytes, capabilities)
+                .map_err(|error| LaunchError::Program { file: named(), error })
+        })
+    }
+
+    /// Modules from wherever `program` takes them, by the name in the file.
+    pub fn each(
+        gateway: &Gateway,
+        mut program: impl FnMut(&str, Capabilities) -> Result<Program, LaunchError>,
+    ) -> Result<Self, LaunchError> {
         let mut programs = BTreeMap::new();
         for plugin in plugins(gateway) {
             let key = Key::of(plugin);
             if programs.contains_key(&key) {
                 continue;
             }
-            let file = || key.module.clone();
-            let bytes = std::fs::read(&key.module)
-                .map_err(|error| LaunchError::Read { file: file(), error })?;
             let capabilities = key.capabilities.clone().map(Capabilities::only);
-            let program = Program::new(engine, &bytes, capabilities.unwrap_or_default())
-                .map_err(|error| LaunchError::Program { file: file(), error })?;
-            programs.insert(key, program);
+            let made = program(&key.module, capabilities.unwrap_or_default())?;
+            programs.insert(key, made);
         }
         Ok(Self(programs))
     }
@@ -111,6 +122,8 @@ pub struct Worker {
     pub sites: Vec<Rc<Site>>,
     /// In the order of their numbers.
     pub machines: Vec<Rc<RefCell<Machine>>>,
+    /// What is recorded of it.
+    pub(crate) tape: Option<Rc<Tape>>,
 }
 
 /// What a machine gets from its process.
@@ -130,7 +143,9 @@ impl Worker {
         programs: &Programs,
         around: &Surroundings<'_>,
     ) -> Result<Self, LaunchError> {
-        let mut machines = Machines::default();
+        let recorder = around.settings.record.clone();
+        let tape = recorder.map(|recorder| Rc::new(Tape::new(recorder)));
+        let mut machines = Machines { tape, ..Machines::default() };
         let all = plugins(gateway);
         for (key, program) in &programs.0 {
             let mut own: Vec<&Plugin> = Vec::new();
@@ -144,8 +159,9 @@ impl Worker {
         let sites =
             (0..gateway.listeners.len()).map(|index| Rc::new(machines.site(gateway, index)));
         let sites = sites.collect();
-        let machines = machines.0.into_values().map(|(machine, _)| machine).collect();
-        Ok(Self { sites, machines })
+        let tape = machines.tape.take();
+        let machines = machines.all.into_values().map(|(machine, _)| machine).collect();
+        Ok(Self { sites, machines, tape })
     }
 }
 
@@ -157,7 +173,10 @@ fn same(one: &Plugin, other: &Plugin) -> bool {
 
 /// The machines of a worker, each with its plugins in the order of their roots.
 #[derive(Default)]
-struct Machines(BTreeMap<Key, (Rc<RefCell<Machine>>, Vec<Plugin>)>);
+struct Machines {
+    all: BTreeMap<Key, (Rc<RefCell<Machine>>, Vec<Plugin>)>,
+    tape: Option<Rc<Tape>>,
+}
 
 impl Machines {
     fn start(
@@ -179,25 +198,29 @@ impl Machines {
             root_id: plugin.root_id.clone(),
             configuration: plugin.configuration.clone().into(),
         });
-        let services = (around.services)(self.0.len(), &key.vm_id);
+        let machine = self.all.len();
+        let mut services = (around.services)(machine, &key.vm_id);
+        if let Some(tape) = &self.tape {
+            services = Rc::new(Recorded { inner: services, tape: Rc::clone(tape), machine });
+        }
         let configured = configured.collect();
         let machine =
             Machine::start(program.clone(), settings, services, configured, Recovery::new(policy))
                 .map_err(|error| LaunchError::Start { file: key.module.clone(), error })?;
         let plugins = plugins.iter().map(|plugin| (*plugin).clone()).collect();
-        self.0.insert(key.clone(), (Rc::new(RefCell::new(machine)), plugins));
+        self.all.insert(key.clone(), (Rc::new(RefCell::new(machine)), plugins));
         Ok(())
     }
 
     fn place(&self, plugin: &Plugin, limit: usize) -> Option<Place> {
-        let (machine, plugins) = self.0.get(&Key::of(plugin))?;
+        let (machine, plugins) = self.all.get(&Key::of(plugin))?;
         let index = plugins.iter().position(|have| same(have, plugin))?;
         let slot = Slot { body_while_headers_paused: plugin.body_while_headers_paused, limit };
         Some(Place { machine: Rc::clone(machine), plugin: index, slot })
     }
 
-    fn site(&self, gateway: &Gateway, listener: usize) -> Site {
-        let listener = &gateway.listeners[listener];
+    fn site(&self, gateway: &Gateway, number: usize) -> Site {
+        let listener = &gateway.listeners[number];
         let filters = listener.http.filters.iter();
         let filters =
             filters.filter_map(|filter| self.place(&filter.plugin, listener.buffer)).collect();
@@ -215,6 +238,7 @@ impl Machines {
             loggers: loggers.collect(),
             routes: listener.http.routes.clone(),
             clusters: clusters.collect(),
+            tape: self.tape.clone().map(|tape| (tape, number)),
         }
     }
 }

@@ -161,6 +161,7 @@ impl Machine {
     /// `proxy_on_done` and `proxy_on_delete` of every root, when the gateway ends; one that
     /// is not done is not waited for, as in Envoy.
     pub fn close(&mut self) {
+        self.services.closing();
         for root in std::mem::take(&mut self.running.roots) {
             let _ = self.call(|vm| vm.close_root(root));
         }

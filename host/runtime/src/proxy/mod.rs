@@ -3,7 +3,8 @@
 //! Owns how a path is read ([`path`]), what happens to fields between wire and filters
 //! ([`fields`]), which route a request takes ([`route`]), what a filter may see and change of
 //! a stream ([`exchange`]), the order in which filters are asked ([`chain`]), what is said
-//! when an upstream fails ([`failure`]) or a filter answers ([`local`]) and in an access log ([`line`](mod@line)), and the
+//! when an upstream fails ([`failure`]) or a filter answers ([`local`]) and in an access log
+//! ([`line`](mod@line)), when a stream has waited long enough ([`deadlines`]), and the
 //! machines behind them ([`launch`], [`machine`], [`filters`]).
 //! All of it is driven by events and by `now` as an argument: no socket, clock or thread
 //! stands here.
@@ -12,6 +13,7 @@
 //! of the cluster has let it pass, and after a filter has answered nothing leaves at all.
 
 pub mod chain;
+pub mod deadlines;
 pub mod exchange;
 pub mod failure;
 pub mod fields;

@@ -1,10 +1,10 @@
 //! One HTTP call-out of a module: a request, and its whole answer or a failure in its shape.
 //!
-//! Invariant: an answer always comes, within the time the module has given or
-//! [`LONGEST`], and never larger than [`LARGEST`].
+//! Invariant: an answer always comes, within the time of
+//! [`CallOut::patience`], and never larger than [`LARGEST`].
 
 use std::future::poll_fn;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::time::timeout;
 
@@ -15,8 +15,6 @@ use crate::proxy::failure::Failure;
 use crate::proxy::fields;
 use crate::view::{CallAnswer, CallOut};
 
-/// A call-out without a time of its own.
-const LONGEST: Duration = Duration::from_secs(300);
 /// Content of an answer in bytes. Envoy has no such limit, and a module's memory would be
 /// the next one.
 const LARGEST: usize = 64 << 20;
@@ -24,7 +22,7 @@ const LARGEST: usize = 64 << 20;
 /// What comes back.
 pub(super) async fn ask(admitted: Admitted, call: CallOut) -> CallAnswer {
     let counts = admitted.cluster().counts.clone();
-    let time = if call.timeout.is_zero() { LONGEST } else { call.timeout.min(LONGEST) };
+    let time = call.patience();
     let answer = match timeout(time, exchange(admitted, call)).await {
         Ok(answer) => answer,
         Err(_) => {

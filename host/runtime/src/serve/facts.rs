@@ -14,7 +14,7 @@ use crate::proxy::exchange::{Exchange, Facts};
 use crate::proxy::failure::Flags;
 
 /// What is known of a connection.
-pub(super) struct Connected<'a> {
+pub(crate) struct Connected<'a> {
     pub id: u64,
     pub peer: SocketAddr,
     pub local: SocketAddr,
@@ -34,7 +34,7 @@ fn flag(facts: &mut Facts, path: &[&str], value: bool) {
 }
 
 /// `source.…`, `destination.…`, `connection.…`.
-pub(super) fn of_connection(it: &Connected<'_>) -> Facts {
+pub(crate) fn of_connection(it: &Connected<'_>) -> Facts {
     let mut facts = Facts::new();
     for (name, address) in [("source", it.peer), ("destination", it.local)] {
         text(&mut facts, &[name, "address"], address.to_string());
@@ -78,7 +78,7 @@ fn pem(certificate: &[u8]) -> String {
 }
 
 /// When a request has come.
-pub(super) fn at_start(exchange: &mut Exchange, chain: &str, now: SystemTime) {
+pub(crate) fn at_start(exchange: &mut Exchange, chain: &str, now: SystemTime) {
     let facts = &mut exchange.facts;
     text(facts, &["request", "protocol"], "HTTP/1.1");
     number(facts, &["request", "time"], since_1970(now));
@@ -108,7 +108,7 @@ pub(super) fn at_answer(exchange: &mut Exchange, took: Duration) {
 }
 
 /// What is known at the end of a stream.
-pub(super) struct End {
+pub(crate) struct End {
     pub flags: Flags,
     pub duration: Duration,
     /// Bytes of content.
@@ -117,7 +117,7 @@ pub(super) struct End {
 }
 
 /// Before the loggers run.
-pub(super) fn at_end(exchange: &mut Exchange, end: &End) {
+pub(crate) fn at_end(exchange: &mut Exchange, end: &End) {
     let facts = &mut exchange.facts;
     number(facts, &["response", "flags"], end.flags.bits());
     number(facts, &["request", "duration"], nanos(end.duration));

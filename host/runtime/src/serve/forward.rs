@@ -225,7 +225,7 @@ impl Answer {
 }
 
 /// Framing on the wire. No content is said with a length of 0 where the fields say so.
-pub(super) fn framing(content: Content, fields: &Pairs) -> Framing {
+pub(crate) fn framing(content: Content, fields: &Pairs) -> Framing {
     match content {
         Content::None if fields.iter().any(|(name, _)| name == b"content-length") => {
             Framing::Length(0)

@@ -22,7 +22,8 @@ use bytes::Bytes;
 
 pub use reply::own;
 
-use super::exchange::{Held, Shared, Sight, Waiting};
+use super::exchange::{Exchange, Held, Shared, Sight, Waiting};
+use crate::record::{In, Tap};
 use crate::view::{Direction, LocalReply, Pairs};
 
 /// What a filter wants after a callback.
@@ -207,28 +208,47 @@ impl Chain {
 
     /// The next thing that leaves.
     pub fn poll(&mut self) -> Option<Output> {
-        self.output.pop_front()
+        let output = self.output.pop_front()?;
+        self.exchange.borrow().tap.iter().for_each(|tap| tap.left(&output));
+        Some(output)
+    }
+
+    /// Tells a recording what comes.
+    fn told(&self, event: impl FnOnce(&Tap, &Exchange) -> In) {
+        let exchange = self.exchange.borrow();
+        if let Some(tap) = &exchange.tap {
+            tap.told(&exchange, event(tap, &exchange));
+        }
     }
 
     /// The caller's request; its fields stand in the exchange.
     pub fn request_headers(&mut self, guests: &mut dyn Guests, end: bool) {
+        self.told(|_, _| In::RequestHeaders { end });
         self.head = self.exchange.borrow().is_head();
         self.walk_headers(guests, Direction::Request, 0, end);
     }
 
     /// Content of the request.
     pub fn request_body(&mut self, guests: &mut dyn Guests, bytes: &[u8], end: bool) {
+        self.told(|tap, _| In::RequestBody { bytes: tap.bytes(bytes), end });
         self.exchange.borrow_mut().received += bytes.len() as u64;
         self.walk_body(guests, Direction::Request, 0, bytes.to_vec(), end);
     }
 
     /// Trailers of the request, which stand in the exchange.
     pub fn request_trailers(&mut self, guests: &mut dyn Guests) {
+        self.told(|tap, it| In::RequestTrailers {
+            fields: tap.pairs(&it.trailers(Direction::Request)),
+        });
         self.walk_trailers(guests, Direction::Request, 0);
     }
 
     /// The upstream's answer; its fields stand in the exchange.
     pub fn response_headers(&mut self, guests: &mut dyn Guests, end: bool) {
+        self.told(|tap, it| {
+            let fields = tap.pairs(&it.headers(Direction::Response));
+            In::ResponseHeaders { fields, end }
+        });
         if self.answer == Answer::None {
             self.answer = Answer::Inside;
             self.walk_headers(guests, Direction::Response, 0, end);
@@ -237,11 +257,15 @@ impl Chain {
 
     /// Content of the answer.
     pub fn response_body(&mut self, guests: &mut dyn Guests, bytes: &[u8], end: bool) {
+        self.told(|tap, _| In::ResponseBody { bytes: tap.bytes(bytes), end });
         self.walk_body(guests, Direction::Response, 0, bytes.to_vec(), end);
     }
 
     /// Trailers of the answer, which stand in the exchange.
     pub fn response_trailers(&mut self, guests: &mut dyn Guests) {
+        self.told(|tap, it| In::ResponseTrailers {
+            fields: tap.pairs(&it.trailers(Direction::Response)),
+        });
         self.walk_trailers(guests, Direction::Response, 0);
     }
 

@@ -7,6 +7,7 @@
 use bytes::Bytes;
 
 use super::{Answer, Chain, Guests, Output, Verdict};
+use crate::record::{In, Reply};
 use crate::view::{Direction, LocalReply};
 
 /// A reply of the proxy itself.
@@ -24,6 +25,7 @@ impl Chain {
     /// The router could not get an answer: the listener's filters see what it says instead.
     /// An answer that has begun is cut.
     pub fn fail(&mut self, guests: &mut dyn Guests, reply: LocalReply) {
+        self.told(|_, _| In::Fail(Reply::of(&reply)));
         match self.answer {
             Answer::None => self.refuse(guests, reply),
             _ => self.cut(),
@@ -32,11 +34,13 @@ impl Chain {
 
     /// A timer of the connection manager has run out.
     pub fn expire(&mut self, guests: &mut dyn Guests, reply: LocalReply) {
+        self.told(|_, _| In::Expire(Reply::of(&reply)));
         self.local_reply(guests, reply, 0);
     }
 
     /// The caller has gone.
     pub fn abandon(&mut self) {
+        self.told(|_, _| In::Abandon);
         self.cut();
     }
 

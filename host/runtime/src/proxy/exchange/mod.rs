@@ -13,6 +13,7 @@ mod view;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 pub use view::View;
@@ -20,6 +21,7 @@ pub use view::View;
 use super::chain::Verdict;
 use super::fields::{self, Rewritten};
 use super::local;
+use crate::record::Tap;
 use crate::view::{BodyKind, Declared, Direction, LocalReply, MapKind, Pairs, Status};
 
 /// The exchange of one stream, shared by its chain and its views.
@@ -28,9 +30,16 @@ pub type Shared = Rc<RefCell<Exchange>>;
 /// Properties that are no part of the message, by path with segments joined by NUL.
 pub type Facts = BTreeMap<Vec<u8>, Vec<u8>>;
 
+/// Numbers streams, over all workers.
+static NUMBERS: AtomicU64 = AtomicU64::new(1);
+
 /// One stream.
 #[derive(Debug, Default)]
 pub struct Exchange {
+    /// What a trace and a recording call it.
+    pub number: u64,
+    /// Where it is recorded.
+    pub(crate) tap: Option<Rc<Tap>>,
     request: Half,
     response: Half,
     state: BTreeMap<Vec<u8>, (Vec<u8>, Declared)>,
@@ -97,7 +106,8 @@ impl Exchange {
     /// A stream whose request has these fields, pseudo fields first.
     pub fn new(request: Pairs) -> Self {
         let request = Half { headers: request, ..Half::default() };
-        Self { request, ..Self::default() }
+        let number = NUMBERS.fetch_add(1, Relaxed);
+        Self { number, request, ..Self::default() }
     }
 
     /// The fields of a message.
@@ -151,6 +161,11 @@ impl Exchange {
         fields::routed(pairs, timeout, rewritten);
     }
 
+    /// All of the filter state, by full keys.
+    pub fn states(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.state.iter().map(|(key, (value, _))| (key.as_slice(), value.as_slice()))
+    }
+
     /// A value of the filter state by its full key (`wasm.…`).
     pub fn filter_state(&self, key: &[u8]) -> Option<&[u8]> {
         self.state.get(key).map(|(value, _)| value.as_slice())
@@ -179,11 +194,13 @@ impl Exchange {
 
     /// A callback of a filter begins.
     pub fn enter(&mut self, filter: usize) {
+        self.tap.iter().for_each(|tap| tap.enter());
         self.running = Some(filter);
     }
 
     /// It has ended; what it asked for.
     pub fn leave(&mut self) -> Verdict {
+        self.tap.iter().for_each(|tap| tap.leave());
         self.running = None;
         std::mem::take(&mut self.asked)
     }
@@ -200,7 +217,7 @@ impl Exchange {
     }
 
     /// Puts a local reply in place of the response's fields; gives its content.
-    pub(super) fn answer_locally(&mut self, reply: LocalReply) -> Vec<u8> {
+    pub(crate) fn answer_locally(&mut self, reply: LocalReply) -> Vec<u8> {
         let content_type = value(&self.request.headers, b"content-type");
         self.details.clone_from(&reply.details);
         let (pairs, body) = local::response(reply, content_type.is_some_and(local::is_grpc));

@@ -182,6 +182,10 @@ impl StreamView for View {
             turn.end();
         }
     }
+
+    fn number(&self) -> u64 {
+        self.exchange.borrow().number
+    }
 }
 
 /// `host` of a request is its authority, as in Envoy.

@@ -31,18 +31,13 @@ impl Stream<'_> {
     }
 
     pub(super) fn expire(&mut self, timer: Timer) {
-        let whole = self.request_came;
-        let failure = match timer {
-            Timer::Route => {
-                if let Some(forward) = &self.forward {
-                    forward.admitted().cluster().counts.rq_timeout.fetch_add(1, Relaxed);
-                }
-                return self.fail(Failure::Timeout);
+        let failure = timer.failure(self.request_came);
+        if timer == Timer::Route {
+            if let Some(forward) = &self.forward {
+                forward.admitted().cluster().counts.rq_timeout.fetch_add(1, Relaxed);
             }
-            Timer::Idle => Failure::StreamIdle { whole },
-            Timer::Request => Failure::RequestTimeout { whole },
-            Timer::Stream => Failure::MaxDuration { whole },
-        };
+            return self.fail(failure);
+        }
         self.keep = false;
         self.flags = self.flags | failure.flags();
         if self.caller.status.is_some() {
