@@ -72,7 +72,7 @@ const EDITS: &[(&str, &str, &str, &str)] = &[
         "…environment_variables.key_values",
         "expected host_env_keys",
     ),
-    ("\"%DURATION%\"", "\"%PROTOCOL%\"", "…json_format.duration_ms", "known here"),
+    ("\"%DURATION%\"", "\"%HOSTNAME%\"", "…json_format.duration_ms", "known here"),
     ("sni: localhost\n", "\n", "…clusters[2].transport_socket.typed_config", "expected sni"),
     (
         "- {san_type: DNS, matcher: {exact: localhost}}",

@@ -143,6 +143,11 @@ impl Exchange {
         std::str::from_utf8(self.facts.get(b"xds\0cluster_name".as_slice())?).ok()
     }
 
+    /// The version of HTTP that the caller speaks, if it has said so.
+    pub fn protocol(&self) -> Option<&[u8]> {
+        self.facts.get(b"request\0protocol".as_slice()).map(Vec::as_slice)
+    }
+
     /// Turns to access logging.
     pub fn log(&mut self) {
         self.logging = true;

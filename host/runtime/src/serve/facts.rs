@@ -77,11 +77,11 @@ fn pem(certificate: &[u8]) -> String {
 }
 
 /// When a request has come.
-pub(super) fn at_start(exchange: &mut Exchange, chain: &str, now: SystemTime) {
+pub(super) fn at_start(exchange: &mut Exchange, chain: &str, protocol: &str, now: SystemTime) {
     let id = exchange.request_field(b"x-request-id");
     let facts = &mut exchange.facts;
     facts.extend(id.map(|id| (b"request\0id".to_vec(), id)));
-    text(facts, &["request", "protocol"], "HTTP/1.1");
+    text(facts, &["request", "protocol"], protocol);
     number(facts, &["request", "time"], since_1970(now));
     text(facts, &["xds", "filter_chain_name"], chain);
 }

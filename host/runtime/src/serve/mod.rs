@@ -17,6 +17,7 @@ mod connection;
 mod desk;
 mod facts;
 mod forward;
+mod http2;
 mod log;
 mod process;
 mod sockets;

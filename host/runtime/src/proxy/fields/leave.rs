@@ -34,6 +34,10 @@ pub struct RequestHead {
     pub fields: Pairs,
     /// Framing.
     pub content: Content,
+    /// `:scheme`, which HTTP/2 says (RFC 9113, 8.3.1).
+    pub scheme: Vec<u8>,
+    /// Whether the length is one that filters have left, and not one that only HTTP/1.1 needs.
+    pub told_length: bool,
 }
 
 /// A response for the wire.
@@ -58,6 +62,8 @@ pub struct Leaving<'a> {
     pub end: bool,
     /// The request's method is `HEAD`.
     pub head: bool,
+    /// The caller speaks HTTP/2, whose frames say where content ends.
+    pub http2: bool,
 }
 
 /// Filters have left what cannot be sent.
@@ -103,8 +109,11 @@ pub fn request_leaves(pairs: &Pairs, end: bool) -> Result<RequestHead, Unfit> {
     fields.retain(|(name, value)| !(is(name, "expect") && is(value, "100-continue")));
     fields.insert(0, line("host", authority));
     let silent = WITHOUT_CONTENT.iter().any(|name| name.as_bytes() == method);
+    let told_length = length(&fields).is_some();
     let content = framed(&mut fields, end, silent);
-    Ok(RequestHead { method: method.to_vec(), target: target.to_vec(), fields, content })
+    let (method, target) = (method.to_vec(), target.to_vec());
+    let scheme = value(pairs, ":scheme").unwrap_or(b"http").to_vec();
+    Ok(RequestHead { method, target, fields, content, scheme, told_length })
 }
 
 /// The response as it leaves for the caller.
@@ -119,9 +128,10 @@ pub fn response_leaves(pairs: &Pairs, leaving: &Leaving<'_>) -> Result<ResponseH
         fields.push(line("date", leaving.date));
     }
     set(&mut fields, "server", SERVER);
-    if leaving.close {
+    if leaving.close && !leaving.http2 {
         fields.push(line("connection", "close"));
     }
+    let told_length = length(&fields).is_some();
     let content = match status {
         204 => {
             remove(&mut fields, &["content-length"]);
@@ -135,6 +145,9 @@ pub fn response_leaves(pairs: &Pairs, leaving: &Leaving<'_>) -> Result<ResponseH
         }
         _ => framed(&mut fields, leaving.end, false),
     };
+    if leaving.http2 {
+        unframe(&mut fields, told_length);
+    }
     Ok(ResponseHead { status, fields, content })
 }
 
@@ -166,6 +179,14 @@ fn framed(fields: &mut Pairs, end: bool, silent: bool) -> Content {
             fields.push(line("transfer-encoding", "chunked"));
             Content::Chunked
         }
+    }
+}
+
+/// Takes back what only HTTP/1.1 needs to say (RFC 9113, 8.2.2).
+pub fn unframe(fields: &mut Pairs, told_length: bool) {
+    remove(fields, &["transfer-encoding"]);
+    if !told_length {
+        remove(fields, &["content-length"]);
     }
 }
 

@@ -18,6 +18,7 @@
 
 mod arrive;
 mod connection;
+mod http2;
 mod joined;
 mod leave;
 mod router;
@@ -27,9 +28,10 @@ mod tests;
 use std::net::IpAddr;
 
 pub use arrive::arrived;
+pub use http2::{Came, arrived_http2};
 pub use leave::{
     Content, Leaving, RequestHead, ResponseHead, SERVER, Unfit, request_leaves, response_leaves,
-    trailers_leave,
+    trailers_leave, unframe,
 };
 pub use router::{Rewritten, answered, routed};
 
@@ -68,6 +70,8 @@ pub struct Refusal {
     pub flags: Flags,
     /// Whether the connection ends after it.
     pub closes: bool,
+    /// Whether the stream is reset and nothing is said, as happens with HTTP/2.
+    pub resets: bool,
     /// What access loggers see of the request; nothing of one that could not be parsed.
     pub seen: Pairs,
 }

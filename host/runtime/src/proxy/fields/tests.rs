@@ -474,7 +474,7 @@ const ANSWERS: &[(&str, &str, bool, bool, bool, &str, Content)] = &[
 #[test]
 fn a_response_leaves_framed_once_and_signed() {
     for (status, fields, close, end, head, want, content) in ANSWERS {
-        let leaving = Leaving { date: "D", close: *close, end: *end, head: *head };
+        let leaving = Leaving { date: "D", close: *close, end: *end, head: *head, http2: false };
         let fields = pairs(&format!(":status: {status}|{fields}"));
         let left = response_leaves(&fields, &leaving).expect(status);
         assert_eq!(left.status.to_string(), *status);
@@ -485,7 +485,7 @@ fn a_response_leaves_framed_once_and_signed() {
 
 #[test]
 fn a_response_that_would_be_split_does_not_leave() {
-    let leaving = Leaving { date: "D", close: false, end: true, head: false };
+    let leaving = Leaving { date: "D", close: false, end: true, head: false, http2: false };
     for (pairs, said) in [
         (vec![], "missing required header: :status"),
         (vec![line(":status", "101")], "invalid header value for: :status"),

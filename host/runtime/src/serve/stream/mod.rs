@@ -19,7 +19,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use crate::http1::{Piece, ResponseHead, refuse_underscores};
 use crate::proxy::chain::Chain;
 use crate::proxy::exchange::{Exchange, Facts, Shared};
-use crate::proxy::failure::{CALLER_GONE, Flags};
+use crate::proxy::failure::Flags;
 use crate::proxy::fields;
 use crate::proxy::filters::Filters;
 use crate::serve::caller::{Caller, FromCaller};
@@ -40,10 +40,8 @@ const HIGH: usize = 256 * 1024;
 pub(in crate::serve) struct Arrived {
     /// The request's fields, pseudo fields first.
     pub request: Pairs,
-    /// Instead of serving it.
-    pub refused: Option<LocalReply>,
-    /// The caller has left in the middle of the fields.
-    pub gone: bool,
+    /// What is done with it.
+    pub begins: Begins,
     /// Flags of the access log from the start.
     pub flags: Flags,
     /// Whether content follows.
@@ -52,7 +50,19 @@ pub(in crate::serve) struct Arrived {
     pub expects: bool,
     /// Whether the connection may stay.
     pub keep: bool,
+    /// What `request.protocol` says.
+    pub protocol: &'static str,
     pub connection: Rc<Facts>,
+}
+
+/// How a stream begins.
+pub(in crate::serve) enum Begins {
+    /// It is served.
+    Serve,
+    /// It is answered before any filter has seen it.
+    Refuse(LocalReply),
+    /// The caller has left in the middle of the fields, or they were none; with details.
+    Gone(Vec<u8>),
 }
 
 /// How a stream left its connection.
@@ -109,7 +119,7 @@ impl<'c> Stream<'c> {
         let mut exchange = Exchange::new(std::mem::take(&mut arrived.request));
         exchange.connection = Rc::clone(&arrived.connection);
         let began = (Instant::now(), SystemTime::now());
-        facts::at_start(&mut exchange, &listening.chain, began.1);
+        facts::at_start(&mut exchange, &listening.chain, arrived.protocol, began.1);
         let exchange = Rc::new(RefCell::new(exchange));
         let (sender, notes) = unbounded_channel();
         let ticket = Rc::new(Ticket { desk: Rc::clone(desk), notes: sender });
@@ -141,12 +151,12 @@ impl<'c> Stream<'c> {
 
     /// Serves it to its end.
     pub async fn run(mut self, arrived: &mut Arrived) -> Left {
-        match arrived.refused.take() {
-            Some(reply) => {
+        match std::mem::replace(&mut arrived.begins, Begins::Serve) {
+            Begins::Refuse(reply) => {
                 self.chain.expire(&mut self.filters, reply);
             }
-            None if arrived.gone => self.abandon(CALLER_GONE),
-            None => self.begin(arrived),
+            Begins::Gone(details) => self.abandon(&details, Flags::NONE),
+            Begins::Serve => self.begin(arrived),
         }
         self.write();
         while !self.chain.is_over() && !self.cut {
@@ -234,7 +244,10 @@ impl<'c> Stream<'c> {
                 let reply = malformed_reply(malformed);
                 self.chain.expire(&mut self.filters, reply);
             }
-            FromCaller::Gone => self.abandon(CALLER_GONE),
+            FromCaller::Gone(gone) => {
+                let (details, flags) = gone.said();
+                self.abandon(details.as_bytes(), flags);
+            }
         }
     }
 

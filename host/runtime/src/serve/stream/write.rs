@@ -93,7 +93,13 @@ impl Stream<'_> {
     fn answer(&mut self, pairs: &Pairs, end: bool) -> Result<(), Unsendable> {
         self.keep &= self.caller.has_all() && !self.desk.is_draining();
         let date = httpdate::fmt_http_date(SystemTime::now());
-        let leaving = Leaving { date: &date, close: !self.keep, end, head: self.caller.to_head };
+        let leaving = Leaving {
+            date: &date,
+            close: !self.keep,
+            end,
+            head: self.caller.to_head,
+            http2: self.caller.speaks_http2(),
+        };
         match fields::response_leaves(pairs, &leaving) {
             Ok(head) => self.caller.head(&head, end),
             Err(unfit) => self.replace(&unfit.reply(Direction::Response), &leaving),
