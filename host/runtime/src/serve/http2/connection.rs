@@ -15,7 +15,7 @@ use bytes::Bytes;
 use h2::server::{Builder, Connection, SendResponse};
 use h2::{Reason, RecvStream};
 use http::Request;
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, yield_now};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::incoming::Incoming;
@@ -139,16 +139,10 @@ impl Serving {
             if sleep.deadline() != due {
                 sleep.as_mut().reset(due);
             }
+            // What was noticed is looked at when all requests that have come are taken: a
+            // request that is reset soon after is no refused one.
             tokio::select! {
-                accepted = self.connection.accept() => match accepted {
-                    Some(Ok((request, respond))) => self.begin(request, respond),
-                    Some(Err(error)) => break Over::of(&error),
-                    None => break Over::Gone,
-                },
-                Some(_) = self.streams.join_next(), if !self.streams.is_empty() => {
-                    self.idle_since = Instant::now();
-                }
-                () = watch.noticed.notified() => {}
+                biased;
                 _ = &mut drains, if !drained => {
                     drained = true;
                     self.leave();
@@ -158,6 +152,15 @@ impl Serving {
                         break over;
                     }
                 }
+                accepted = self.connection.accept() => match accepted {
+                    Some(Ok((request, respond))) => self.begin(request, respond),
+                    Some(Err(error)) => break Over::of(&error),
+                    None => break Over::Gone,
+                },
+                Some(_) = self.streams.join_next(), if !self.streams.is_empty() => {
+                    self.idle_since = Instant::now();
+                }
+                () = watch.noticed.notified() => self.refused(),
             }
             self.look();
         };
@@ -222,12 +225,12 @@ impl Serving {
         self.streams.spawn_local(one(Rc::clone(&self.shared), request, respond));
     }
 
-    /// Looks at what was noticed beside the codec, and at what the streams have come to.
-    fn look(&mut self) {
+    /// Tells of what the codec has refused.
+    fn refused(&mut self) {
         let shared = Rc::clone(&self.shared);
-        let (refused, oversized, flood) = {
+        let (refused, oversized) = {
             let mut seen = shared.watch.seen.borrow_mut();
-            (seen.take_refused(), seen.take_oversized(), seen.is_flood())
+            (seen.take_refused(), seen.take_oversized())
         };
         for _ in 0..refused {
             self.streams.spawn_local(unread(&shared, INVALID_FIELD, Flags::DPE));
@@ -236,6 +239,12 @@ impl Serving {
         for _ in 0..oversized {
             self.streams.spawn_local(unread(&shared, FIELDS_TOO_LARGE, Flags::DR));
         }
+    }
+
+    /// Looks at what the peer and its streams have come to.
+    fn look(&mut self) {
+        let shared = Rc::clone(&self.shared);
+        let flood = shared.watch.seen.borrow().is_flood();
         if flood {
             self.end(Reason::ENHANCE_YOUR_CALM, "http2.inbound_control_frames_flood");
         } else if shared.broken.get() {
@@ -331,7 +340,11 @@ async fn one(shared: Rc<Shared>, request: Request<RecvStream>, respond: SendResp
     let caller = Caller::http2(&mut incoming, head.method == http::Method::HEAD);
     let stream = Stream::new(desk, listening, caller, &mut arrived);
     match stream.run(&mut arrived).await {
-        Left::Cut => incoming.cut(),
+        Left::Cut => {
+            // The codec forgets what it holds of a stream that is reset: first it may write.
+            yield_now().await;
+            incoming.cut();
+        }
         Left::Ready | Left::Last => {
             let patience = listening.http.timers.stream_idle.unwrap_or(Duration::from_secs(300));
             incoming.drain_slowly(patience).await;

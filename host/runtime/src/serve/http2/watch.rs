@@ -113,8 +113,8 @@ pub(super) struct Seen {
     last: u32,
     /// Streams that have begun and were neither taken nor reset.
     begun: BTreeSet<u32>,
-    /// How many of them the codec has reset since the last look.
-    refused: usize,
+    /// Those of them that the codec has reset since the last look.
+    refused: BTreeSet<u32>,
     /// How many of them it has answered, since their fields were too large.
     oversized: usize,
     /// Since when a block of fields has not come whole.
@@ -132,7 +132,7 @@ impl Seen {
             outbound: Frames::new(0),
             last: 0,
             begun: BTreeSet::new(),
-            refused: 0,
+            refused: BTreeSet::new(),
             oversized: 0,
             fields_since: None,
             streams: 0,
@@ -174,10 +174,10 @@ impl Seen {
     /// Whether a stream was refused.
     fn left(&mut self, bytes: &[u8]) -> bool {
         let mut outbound = std::mem::replace(&mut self.outbound, Frames::new(0));
-        let before = (self.refused, self.oversized);
+        let before = (self.refused.len(), self.oversized);
         outbound.pass(bytes, |frame| self.outbound(frame));
         self.outbound = outbound;
-        (self.refused, self.oversized) != before
+        (self.refused.len(), self.oversized) != before
     }
 
     fn outbound(&mut self, frame: Frame) {
@@ -186,7 +186,9 @@ impl Seen {
             kind::HEADERS => self.oversized += usize::from(self.begun.remove(&frame.stream)),
             kind::RST_STREAM if self.begun.remove(&frame.stream) => {
                 // One stream more than may run is no request that cannot be read.
-                self.refused += usize::from(frame.code != REFUSED_STREAM);
+                if frame.code != REFUSED_STREAM {
+                    self.refused.insert(frame.stream);
+                }
             }
             _ => {}
         }
@@ -195,11 +197,12 @@ impl Seen {
     /// A stream has been handed out.
     pub fn taken(&mut self, stream: u32) {
         self.begun.remove(&stream);
+        self.refused.remove(&stream);
     }
 
     /// Streams that the codec has refused since the last time.
     pub fn take_refused(&mut self) -> usize {
-        std::mem::take(&mut self.refused)
+        std::mem::take(&mut self.refused).len()
     }
 
     /// Streams that the codec has answered since the last time.
@@ -330,6 +333,10 @@ mod tests {
         seen.taken(1);
         assert!(!seen.left(&frame(kind::RST_STREAM, 0, 1, &[0, 0, 0, 1])));
         assert!(!seen.left(&frame(kind::RST_STREAM, 0, 3, &[0, 0, 0, 7])));
+        assert_eq!(seen.take_refused(), 0);
+        seen.came(&frame(kind::HEADERS, END_HEADERS, 5, b"fields"));
+        assert!(seen.left(&frame(kind::RST_STREAM, 0, 5, &[0, 0, 0, 1])));
+        seen.taken(5);
         assert_eq!(seen.take_refused(), 0);
     }
 
