@@ -65,6 +65,8 @@ pub struct Http {
     pub codec: Codec,
     /// Limits of HTTP/2.
     pub http2: Http2,
+    /// Whether WebSocket passes (`upgrade_configs`).
+    pub websocket: bool,
     /// Timers.
     pub timers: Timers,
     /// Limits.
@@ -93,6 +95,7 @@ impl Http {
         let use_remote_address = table.flag("use_remote_address");
         let (timers, limits) = read_bounds(&mut table);
         let (codec, http2) = read_protocols(&mut table);
+        let websocket = read_upgrades(&mut table);
         let normalize_path = table.flag("normalize_path");
         let merge_slashes = table.flag("merge_slashes");
         let slashes = [
@@ -115,6 +118,7 @@ impl Http {
             use_remote_address,
             codec,
             http2,
+            websocket,
             timers,
             limits,
             normalize_path,
@@ -171,4 +175,17 @@ fn read_protocols(table: &mut Table<'_, '_>) -> (Codec, Http2) {
     table.only("stream_error_on_invalid_http_message", false);
     let http2 = table.table("http2_protocol_options").map(Http2::read).unwrap_or_default();
     (codec, http2)
+}
+
+/// Of all protocols that HTTP/1.1 can be left for, WebSocket is passed on (RFC 6455).
+fn read_upgrades(table: &mut Table<'_, '_>) -> bool {
+    let configs = table.tables("upgrade_configs");
+    let some = !configs.is_empty();
+    for mut config in configs {
+        config.need("upgrade_type");
+        config.word("upgrade_type", &[("websocket", ())]);
+        config.only("enabled", true);
+        config.done();
+    }
+    some
 }

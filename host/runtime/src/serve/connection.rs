@@ -139,7 +139,8 @@ pub(super) async fn serve(desk: Rc<Desk>, listening: Rc<Listening>, mut conn: Co
         };
         listening.counts.rq_total.fetch_add(1, Relaxed);
         let decoder = Decoder::new(arrived.framing, &listening.limits());
-        let caller = Caller::http1(OnConnection::new(&mut conn, decoder), arrived.to_head);
+        let on = OnConnection::new(&mut conn, decoder, arrived.stream.upgrade);
+        let caller = Caller::http1(on, arrived.to_head);
         let stream = Stream::new(&desk, &listening, caller, &mut arrived.stream);
         let left = stream.run(&mut arrived.stream).await;
         let patience = listening.http.timers.stream_idle.unwrap_or(Duration::from_secs(300));
@@ -173,12 +174,20 @@ fn accept(listening: &Listening, head: RequestHead, peer: &Peer) -> First {
     let request_id = request_id();
     let arrival = Arrival { scheme: listening.scheme, peer: peer.address, request_id };
     let to_head = method == b"HEAD";
-    let stream = match fields::arrived(&method, &target, fields, &listening.http, &arrival) {
+    let arrived = fields::arrived(&method, &target, fields, &listening.http, &arrival);
+    let arrived = arrived.and_then(|it| match it.upgrade && framing != Framing::None {
+        true => Err(fields::upgrade_refused(&it.pairs)),
+        false => Ok(it),
+    });
+    let upgrade = arrived.as_ref().is_ok_and(|accepted| accepted.upgrade);
+    let framing = if upgrade { Framing::Tunnel } else { framing };
+    let stream = match arrived {
         Ok(accepted) => Arrived {
             request: accepted.pairs,
             begins: Begins::Serve,
             flags: Flags::NONE,
             has_content: framing != Framing::None,
+            upgrade,
             expects: accepted.expects_continue,
             keep: !accepted.closes,
             protocol: PROTOCOL,
@@ -189,6 +198,7 @@ fn accept(listening: &Listening, head: RequestHead, peer: &Peer) -> First {
             begins: Begins::Refuse(refusal.reply),
             flags: refusal.flags,
             has_content: framing != Framing::None,
+            upgrade,
             expects: false,
             keep: !refusal.closes,
             protocol: PROTOCOL,
@@ -217,6 +227,7 @@ fn unread(peer: &Peer, begins: Begins, flags: Flags) -> First {
         begins,
         flags,
         has_content: false,
+        upgrade: false,
         expects: false,
         keep: false,
         protocol: PROTOCOL,

@@ -1,7 +1,10 @@
 //! From the wire's method, target and fields to what the filters see.
 
-use super::connection::{closes, keep_trailers, remove_nominated, upgrades};
-use super::{Accepted, Arrival, HOP, Refusal, Scheme, is, joined, line, remove, set, value};
+use super::connection::{closes, keep_trailers, remove_nominated, upgrade};
+use super::{
+    Accepted, Arrival, HOP, HOP_OF_UPGRADE, Refusal, Scheme, is, joined, line, members, remove,
+    set, value,
+};
 use crate::config::Http;
 use crate::http1::{Malformed, Target, is_authority, request_target};
 use crate::proxy::chain::own;
@@ -58,20 +61,38 @@ pub fn arrived(
     let mut fields = joined::request(fields);
     let closes = closes(&fields);
     check_names(method, target, &fields, http)?;
-    let upgrade = upgrades(&mut fields);
+    let upgrade = upgrade(&mut fields);
+    let passes = upgrade.as_ref().is_some_and(|to| http.websocket && is(to, "websocket"));
     let (target, mut pairs) = parse(method, target, &mut fields, from.scheme)?;
     let path = check(&target.path, &pairs, &fields, http, closes)?;
     set(&mut pairs, ":path", path);
     let expects_continue = take_expectation(&mut fields);
-    mutate(&mut fields, http, from);
+    if passes {
+        alone(&mut fields);
+    }
+    mutate(&mut fields, http, from, if passes { HOP_OF_UPGRADE } else { HOP });
     if target.scheme.is_none() {
         pairs.push(line(":scheme", scheme(&fields, from).as_str()));
     }
     pairs.append(&mut fields);
-    if upgrade {
-        return Err(refused(403, "upgrade_failed", true, &pairs));
+    if upgrade.is_some() && !passes {
+        return Err(upgrade_refused(&pairs));
     }
-    Ok(Accepted { pairs, expects_continue, closes })
+    Ok(Accepted { pairs, expects_continue, closes, upgrade: passes })
+}
+
+/// Another protocol than what passes, or content before it: nobody would know where that
+/// ends. Envoy passes such content on.
+pub fn upgrade_refused(seen: &Pairs) -> Refusal {
+    refused(403, "upgrade_failed", true, seen)
+}
+
+/// Nothing but the upgrade is said of the connection.
+fn alone(fields: &mut Pairs) {
+    let said = value(fields, "connection").unwrap_or_default();
+    if members(said).count() > 1 {
+        set(fields, "connection", "Upgrade");
+    }
 }
 
 /// What Envoy's codec does: nominated fields go, and the target becomes pseudo fields.
@@ -150,9 +171,9 @@ pub(super) fn take_expectation(fields: &mut Pairs) -> bool {
 }
 
 /// What Envoy's connection manager does to every request's fields.
-pub(super) fn mutate(fields: &mut Pairs, http: &Http, from: &Arrival) {
+pub(super) fn mutate(fields: &mut Pairs, http: &Http, from: &Arrival, hop: &[&str]) {
     keep_trailers(fields);
-    remove(fields, HOP);
+    remove(fields, hop);
     remove(fields, &["host"]);
     remove(fields, INTERNAL);
     if http.use_remote_address {

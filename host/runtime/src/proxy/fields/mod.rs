@@ -27,11 +27,11 @@ mod tests;
 
 use std::net::IpAddr;
 
-pub use arrive::arrived;
+pub use arrive::{arrived, upgrade_refused};
 pub use http2::{Came, arrived_http2};
 pub use leave::{
     Content, Leaving, RequestHead, ResponseHead, SERVER, Unfit, request_leaves, response_leaves,
-    trailers_leave, unframe,
+    trailers_leave, unframe, upgrade_leaves,
 };
 pub use router::{Rewritten, answered, routed};
 
@@ -59,6 +59,8 @@ pub struct Accepted {
     pub expects_continue: bool,
     /// Whether the caller wants the connection to end after the response.
     pub closes: bool,
+    /// Whether another protocol follows, if the upstream agrees.
+    pub upgrade: bool,
 }
 
 /// A request that is answered before any filter has seen it.
@@ -80,6 +82,9 @@ pub struct Refusal {
 /// when it leaves: filters see those of the upstream, as in Envoy.
 const HOP: &[&str] =
     &["connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"];
+
+/// The same of a request and a response after which another protocol follows.
+const HOP_OF_UPGRADE: &[&str] = &["keep-alive", "proxy-connection", "transfer-encoding"];
 
 fn line(name: &str, value: impl Into<Vec<u8>>) -> (Vec<u8>, Vec<u8>) {
     (name.as_bytes().to_vec(), value.into())

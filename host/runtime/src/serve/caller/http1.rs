@@ -5,8 +5,8 @@
 use std::task::{Context, Poll};
 
 use super::{FromCaller, Gone};
-use crate::http1::{Decoder, Encoder, Framing, Malformed, Unsendable};
-use crate::proxy::fields::ResponseHead;
+use crate::http1::{Decoder, Encoder, Framing, Malformed, Piece, Unsendable};
+use crate::proxy::fields::{Content, ResponseHead};
 use crate::serve::conn::Conn;
 use crate::serve::forward::framing;
 use crate::view::Pairs;
@@ -19,11 +19,13 @@ pub(in crate::serve) struct OnConnection<'c> {
     conn: &'c mut Conn,
     request: Decoder,
     answer: Option<Encoder>,
+    /// Another protocol follows the request.
+    tunnel: bool,
 }
 
 impl<'c> OnConnection<'c> {
-    pub fn new(conn: &'c mut Conn, request: Decoder) -> Self {
-        Self { conn, request, answer: None }
+    pub fn new(conn: &'c mut Conn, request: Decoder, tunnel: bool) -> Self {
+        Self { conn, request, answer: None, tunnel }
     }
 
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, reading: bool) -> Poll<FromCaller> {
@@ -43,6 +45,8 @@ impl<'c> OnConnection<'c> {
     fn poll_request(&mut self, cx: &mut Context<'_>) -> Poll<FromCaller> {
         loop {
             match self.request.decode(&mut self.conn.input, self.conn.eof) {
+                // Half of a tunnel is none, as in Envoy.
+                Ok(Some(Piece::End)) if self.tunnel => return gone(),
                 Ok(Some(piece)) => return Poll::Ready(FromCaller::Piece(piece)),
                 Err(Malformed::Truncated) => return gone(),
                 Err(malformed) => return Poll::Ready(FromCaller::Broken(malformed)),
@@ -79,7 +83,8 @@ impl<'c> OnConnection<'c> {
         to_head: bool,
     ) -> Result<(), Unsendable> {
         let ResponseHead { status, fields, content } = head;
-        let silent = to_head || matches!(status, 204 | 304);
+        let switches = *content == Content::Tunnel;
+        let silent = (to_head || matches!(status, 204 | 304)) && !switches;
         let framing = if silent { Framing::None } else { framing(*content, fields) };
         let out = &mut self.conn.output;
         let mut encoder = Encoder::response(out, *status, fields, framing)?;

@@ -11,7 +11,7 @@ use bytes::BytesMut;
 
 use super::{FromUpstream, MAX_HEAD, framing};
 use crate::http1::{
-    Decoder, Encoder, Framing, Limits, Malformed, ResponseHead, Unsendable, keeps_alive,
+    Decoder, Encoder, Framing, Limits, Malformed, Piece, ResponseHead, Unsendable, keeps_alive,
     response_framing, response_head,
 };
 use crate::proxy::failure::Failure;
@@ -40,6 +40,10 @@ struct Answer {
     decoder: Option<Decoder>,
     limits: Limits,
     to_head: bool,
+    /// Another protocol is asked for.
+    upgrade: bool,
+    /// It follows.
+    tunnel: bool,
     keep: bool,
 }
 
@@ -61,6 +65,8 @@ impl OnConnection {
             decoder: None,
             limits: Limits { max_fields, max_head: MAX_HEAD },
             to_head: method.as_slice() == b"HEAD",
+            upgrade: framing == Framing::Tunnel,
+            tunnel: false,
             keep: true,
         };
         let asked = Rc::clone(admitted);
@@ -165,6 +171,7 @@ impl Answer {
         let broken = FromUpstream::Failed(Failure::Protocol);
         match &mut self.decoder {
             Some(decoder) => match decoder.decode(&mut conn.input, conn.eof) {
+                Ok(Some(Piece::End)) if self.tunnel => Some(FromUpstream::Failed(Failure::Closed)),
                 Ok(piece) => piece.map(FromUpstream::Piece),
                 Err(_) => Some(broken),
             },
@@ -180,7 +187,10 @@ impl Answer {
         loop {
             match response_head(&mut conn.input, &self.limits)? {
                 // Nobody asked for another protocol.
-                Some(head) if head.status == 101 => return Err(Malformed::Syntax),
+                Some(head) if head.status == 101 && !self.upgrade => {
+                    return Err(Malformed::Syntax);
+                }
+                Some(head) if head.status == 101 => return Ok(Some(head)),
                 Some(head) if head.status < 200 => {}
                 other => return Ok(other),
             }
@@ -188,10 +198,16 @@ impl Answer {
     }
 
     fn begin(&mut self, head: ResponseHead) -> Option<FromUpstream> {
-        let Ok(framing) = response_framing(&head, self.to_head) else {
+        let framing = match head.status {
+            101 => Ok(Framing::Tunnel),
+            _ => response_framing(&head, self.to_head),
+        };
+        let Ok(framing) = framing else {
             return Some(FromUpstream::Failed(Failure::Protocol));
         };
-        self.keep = keeps_alive(head.version, &head.fields) && framing != Framing::UntilClose;
+        let until_close = matches!(framing, Framing::UntilClose | Framing::Tunnel);
+        self.keep = keeps_alive(head.version, &head.fields) && !until_close;
+        self.tunnel = framing == Framing::Tunnel;
         let empty = matches!(framing, Framing::None | Framing::Length(0));
         let framing = if empty { Framing::None } else { framing };
         self.decoder = Some(Decoder::new(framing, &self.limits));

@@ -112,5 +112,6 @@ pub(super) fn framing(content: Content, fields: &Pairs) -> Framing {
         Content::None => Framing::None,
         Content::Length(length) => Framing::Length(length),
         Content::Chunked => Framing::Chunked,
+        Content::Tunnel => Framing::Tunnel,
     }
 }

@@ -105,7 +105,7 @@ impl Incoming {
         let length = match head.content {
             Content::Length(length) => Some(length),
             Content::None => Some(0),
-            Content::Chunked => None,
+            Content::Chunked | Content::Tunnel => None,
         };
         let mut answer = Sending::new(length, end);
         // A caller that has gone is noticed where its side is read.

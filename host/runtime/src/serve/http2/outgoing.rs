@@ -47,7 +47,7 @@ impl Outgoing {
         let length = match head.content {
             Content::Length(length) => Some(length),
             Content::None => Some(0),
-            Content::Chunked => None,
+            Content::Chunked | Content::Tunnel => None,
         };
         let request = wire::request(head)?;
         let max_fields = admitted.cluster().config.max_fields;

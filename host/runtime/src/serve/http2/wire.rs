@@ -3,7 +3,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
 
 use crate::http1::Unsendable;
-use crate::proxy::fields::{self, Came, RequestHead};
+use crate::proxy::fields::{self, Came, Content, RequestHead};
 use crate::view::Pairs;
 
 /// The lines of a message, those of one name together.
@@ -38,6 +38,9 @@ pub(super) fn came(request: &http::request::Parts) -> Came {
 
 /// A request as it leaves. Fields that frame HTTP/1.1 stay behind.
 pub(super) fn request(head: &RequestHead) -> Result<Request<()>, Unsendable> {
+    if head.content == Content::Tunnel {
+        return Err(Unsendable::Framing);
+    }
     let mut lines = head.fields.clone();
     fields::unframe(&mut lines, head.told_length);
     let host = lines.iter().position(|(name, _)| name == b"host").map(|at| lines.remove(at));

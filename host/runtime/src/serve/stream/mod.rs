@@ -33,6 +33,10 @@ use crate::view::{Direction, LocalReply, Pairs};
 
 pub(in crate::serve) use end::malformed_reply;
 
+/// What `%RESPONSE_CODE_DETAILS%` shows of an upstream's answer.
+const VIA_UPSTREAM: &[u8] = b"via_upstream";
+/// Of one that is not the other protocol that was asked for.
+const UPGRADE_DECLINED: &[u8] = b"websocket_handshake_unsuccessful";
 /// Bytes that wait for a slow side before the other is not read any more.
 const HIGH: usize = 256 * 1024;
 
@@ -46,6 +50,8 @@ pub(in crate::serve) struct Arrived {
     pub flags: Flags,
     /// Whether content follows.
     pub has_content: bool,
+    /// Whether the caller has asked for another protocol.
+    pub upgrade: bool,
     /// Whether the caller waits for `100 Continue`.
     pub expects: bool,
     /// Whether the connection may stay.
@@ -97,6 +103,8 @@ pub(in crate::serve) struct Stream<'c> {
     flags: Flags,
     keep: bool,
     cut: bool,
+    /// The caller has asked for another protocol.
+    upgrade: bool,
     /// Something else was answered than what left the filters.
     replaced: bool,
     /// The request has come whole and the answer may be timed.
@@ -140,6 +148,7 @@ impl<'c> Stream<'c> {
             flags: arrived.flags,
             keep: arrived.keep,
             cut: false,
+            upgrade: arrived.upgrade,
             replaced: false,
             request_came: false,
             ended: false,
@@ -284,12 +293,21 @@ impl<'c> Stream<'c> {
         }
     }
 
-    fn answered(&mut self, head: ResponseHead, end: bool) {
+    fn answered(&mut self, mut head: ResponseHead, end: bool) {
+        let declined = self.upgrade && head.status != 101;
+        // What the caller sends from now on may be the other protocol already.
+        let end = end || declined;
         let took = self.upstream_began.filter(|_| self.request_came).map(|began| began.elapsed());
+        if declined {
+            head.fields.retain(|(name, _)| {
+                !matches!(name.as_slice(), b"content-length" | b"transfer-encoding")
+            });
+            self.keep = false;
+        }
         let pairs = fields::answered(head.status, head.fields, took);
         let mut exchange = self.exchange.borrow_mut();
         exchange.set_headers(Direction::Response, pairs);
-        exchange.details = b"via_upstream".to_vec();
+        exchange.details = if declined { UPGRADE_DECLINED } else { VIA_UPSTREAM }.to_vec();
         drop(exchange);
         if end {
             self.timers.answer_came();

@@ -75,7 +75,11 @@ impl Stream<'_> {
                 return Ok(());
             }
         };
-        let head = match fields::request_leaves(pairs, end) {
+        let head = match self.upgrade {
+            true => fields::upgrade_leaves(pairs),
+            false => fields::request_leaves(pairs, end),
+        };
+        let head = match head {
             Ok(head) => head,
             // A filter has written what no request can hold.
             Err(unfit) => {
@@ -84,6 +88,10 @@ impl Stream<'_> {
                 return Ok(());
             }
         };
+        if self.upgrade && admitted.cluster().config.http2.is_some() {
+            self.fail(Failure::Protocol);
+            return Ok(());
+        }
         self.forward = Some(Forward::start(admitted, &head, end)?);
         self.upstream_began = Some(Instant::now());
         self.time_upstream();
@@ -99,6 +107,7 @@ impl Stream<'_> {
             end,
             head: self.caller.to_head,
             http2: self.caller.speaks_http2(),
+            upgrade: self.upgrade,
         };
         match fields::response_leaves(pairs, &leaving) {
             Ok(head) => self.caller.head(&head, end),
