@@ -1,7 +1,7 @@
 //! From what the filters have left to the wire's fields, each way.
 
 use super::connection::keep_trailers;
-use super::{HOP, HOP_OF_UPGRADE, is, line, remove, set, value};
+use super::{HOP, HOP_OF_UPGRADE, Scheme, is, line, remove, set, value};
 use crate::http1::is_authority;
 use crate::proxy::chain::own;
 use crate::view::{Direction, LocalReply, Pairs};
@@ -37,7 +37,7 @@ pub struct RequestHead {
     /// Framing.
     pub content: Content,
     /// `:scheme`, which HTTP/2 says (RFC 9113, 8.3.1).
-    pub scheme: Vec<u8>,
+    pub scheme: Scheme,
     /// Whether the length is one that filters have left, and not one that only HTTP/1.1 needs.
     pub told_length: bool,
 }
@@ -128,7 +128,7 @@ fn leaves(pairs: &Pairs, end: bool, hop: &[&str]) -> Result<RequestHead, Unfit> 
     let told_length = length(&fields).is_some();
     let content = framed(&mut fields, end, silent);
     let (method, target) = (method.to_vec(), target.to_vec());
-    let scheme = value(pairs, ":scheme").unwrap_or(b"http").to_vec();
+    let scheme = value(pairs, ":scheme").and_then(Scheme::parse).unwrap_or(Scheme::Http);
     Ok(RequestHead { method, target, fields, content, scheme, told_length })
 }
 
@@ -204,7 +204,7 @@ fn framed(fields: &mut Pairs, end: bool, silent: bool) -> Content {
 }
 
 /// Takes back what only HTTP/1.1 needs to say (RFC 9113, 8.2.2).
-pub fn unframe(fields: &mut Pairs, told_length: bool) {
+fn unframe(fields: &mut Pairs, told_length: bool) {
     remove(fields, &["transfer-encoding"]);
     if !told_length {
         remove(fields, &["content-length"]);

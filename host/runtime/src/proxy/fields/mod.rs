@@ -31,7 +31,7 @@ pub use arrive::{arrived, upgrade_refused};
 pub use http2::{Came, arrived_http2};
 pub use leave::{
     Content, Leaving, RequestHead, ResponseHead, SERVER, Unfit, request_leaves, response_leaves,
-    trailers_leave, unframe, upgrade_leaves,
+    trailers_leave, upgrade_leaves,
 };
 pub use router::{Rewritten, answered, routed};
 

@@ -3,7 +3,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
 
 use crate::http1::Unsendable;
-use crate::proxy::fields::{self, Came, Content, RequestHead};
+use crate::proxy::fields::{Came, Content, RequestHead};
 use crate::view::Pairs;
 
 /// The lines of a message, those of one name together.
@@ -14,8 +14,14 @@ pub(super) fn pairs(fields: &HeaderMap) -> Pairs {
 
 /// The fields of a message, without pseudo fields.
 pub(super) fn fields(pairs: &Pairs) -> Result<HeaderMap, Unsendable> {
-    let mut fields = HeaderMap::with_capacity(pairs.len());
-    for (name, value) in pairs {
+    collect(pairs.iter())
+}
+
+fn collect<'p>(
+    lines: impl Iterator<Item = &'p (Vec<u8>, Vec<u8>)>,
+) -> Result<HeaderMap, Unsendable> {
+    let mut fields = HeaderMap::with_capacity(lines.size_hint().1.unwrap_or_default());
+    for (name, value) in lines {
         let name = HeaderName::from_bytes(name).map_err(|_| Unsendable::Name)?;
         let value = HeaderValue::from_bytes(value).map_err(|_| Unsendable::Value)?;
         fields.try_append(name, value).map_err(|_| Unsendable::Framing)?;
@@ -41,17 +47,15 @@ pub(super) fn request(head: &RequestHead) -> Result<Request<()>, Unsendable> {
     if head.content == Content::Tunnel {
         return Err(Unsendable::Framing);
     }
-    let mut lines = head.fields.clone();
-    fields::unframe(&mut lines, head.told_length);
-    let host = lines.iter().position(|(name, _)| name == b"host").map(|at| lines.remove(at));
+    let host = head.fields.iter().find(|(name, _)| name == b"host");
     let (_, authority) = host.ok_or(Unsendable::Target)?;
     // What stands behind it would be lost on the way.
     if head.target.contains(&b'#') {
         return Err(Unsendable::Target);
     }
     let uri = Uri::builder()
-        .scheme(head.scheme.as_slice())
-        .authority(authority)
+        .scheme(head.scheme.as_str())
+        .authority(authority.as_slice())
         .path_and_query(head.target.as_slice());
     let uri = uri.build().map_err(|_| Unsendable::Target)?;
     let mut request = Request::new(());
@@ -59,7 +63,12 @@ pub(super) fn request(head: &RequestHead) -> Result<Request<()>, Unsendable> {
     *request.method_mut() = method.map_err(|_| Unsendable::Method)?;
     *request.uri_mut() = uri;
     *request.version_mut() = http::Version::HTTP_2;
-    *request.headers_mut() = fields(&lines)?;
+    let stays = |name: &[u8]| match name {
+        b"host" | b"transfer-encoding" => false,
+        b"content-length" => head.told_length,
+        _ => true,
+    };
+    *request.headers_mut() = collect(head.fields.iter().filter(|(name, _)| stays(name)))?;
     Ok(request)
 }
 
