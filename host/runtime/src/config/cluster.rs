@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use postern_files::yaml::At;
+
+use super::http2::Http2;
 use super::listener::{Address, BUFFER};
 use super::plugin::Filter;
-use super::read::Table;
-use super::tls::ClientTls;
+use super::read::{Report, Table};
+use super::tls::{ClientTls, HTTP1, HTTP2};
 
 /// How an endpoint's host is meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +47,8 @@ pub struct Cluster {
     pub max_fields: usize,
     /// Limits.
     pub breaker: Breaker,
+    /// HTTP/2 with these limits; else HTTP/1.1.
+    pub http2: Option<Http2>,
     /// TLS.
     pub tls: Option<ClientTls>,
     /// Upstream HTTP filters, without the codec.
@@ -75,6 +80,7 @@ impl Cluster {
         let assignment = table.need_table("load_assignment");
         let address = assignment.and_then(|at| read_assignment(at, name.as_deref()));
         let breaker = table.table("circuit_breakers").map(read_breakers).unwrap_or_default();
+        let (report, socket) = (table.report, table.get("transport_socket"));
         let tls = table.table("transport_socket").map(ClientTls::read);
         let options = table.table("typed_extension_protocol_options");
         let options = options.map(Options::read).unwrap_or_default();
@@ -83,11 +89,14 @@ impl Cluster {
             Some(read) => Some(read?),
             None => None,
         };
+        let Options { idle_timeout, max_fields, http2, filters } = options;
+        if let (Some(at), Some(tls)) = (socket, &tls) {
+            check_alpn(report, &at, tls, http2.is_some());
+        }
         let endpoint = match kind? {
             Kind::Static => Endpoint::Static(address?),
             Kind::LogicalDns => Endpoint::LogicalDns(address?),
         };
-        let Options { idle_timeout, max_fields, filters } = options;
         let name = name?;
         Some(Self {
             name,
@@ -97,9 +106,18 @@ impl Cluster {
             buffer,
             max_fields,
             breaker,
+            http2,
             tls,
             filters,
         })
+    }
+}
+
+/// What the file offers by ALPN has to be what the cluster speaks.
+fn check_alpn(report: &Report, at: &At<'_>, tls: &ClientTls, http2: bool) {
+    let spoken = if http2 { HTTP2 } else { HTTP1 };
+    if tls.alpn.iter().any(|name| name != spoken) {
+        report.problem(at, format!("expected alpn_protocols: [{spoken}], which is what it speaks"));
     }
 }
 
@@ -144,12 +162,14 @@ const OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 struct Options {
     idle_timeout: Duration,
     max_fields: usize,
+    http2: Option<Http2>,
     filters: Vec<Filter>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { idle_timeout: Duration::from_secs(3600), max_fields: 100, filters: Vec::new() }
+        let idle_timeout = Duration::from_secs(3600);
+        Self { idle_timeout, max_fields: 100, http2: None, filters: Vec::new() }
     }
 }
 
@@ -165,12 +185,11 @@ impl Options {
             options.max_fields = common.number("max_headers_count").unwrap_or(options.max_fields);
             common.done();
         }
-        if let Some(mut explicit) = found.need_table("explicit_http_config") {
-            if let Some(mut http1) = explicit.need_table("http_protocol_options") {
-                http1.only("enable_trailers", true);
-                http1.done();
-            }
-            explicit.done();
+        let text = "expected explicit_http_config: a cluster speaks one version of HTTP";
+        found.refuse("use_downstream_protocol_config", text);
+        found.refuse("auto_config", text);
+        if let Some(explicit) = found.need_table("explicit_http_config") {
+            options.http2 = read_version(explicit);
         }
         let filters = found.list("http_filters");
         if !filters.is_empty() {
@@ -180,4 +199,22 @@ impl Options {
         found.done();
         options
     }
+}
+
+/// The one version of HTTP that a cluster speaks.
+fn read_version(mut table: Table<'_, '_>) -> Option<Http2> {
+    let http2 = table.table("http2_protocol_options").map(Http2::read);
+    let http1 = match http2 {
+        Some(_) => table.table("http_protocol_options"),
+        None => table.need_table("http_protocol_options"),
+    };
+    if http1.is_some() && http2.is_some() {
+        table.report.problem(&table.at, "expected one version of HTTP");
+    }
+    if let Some(mut http1) = http1 {
+        http1.only("enable_trailers", true);
+        http1.done();
+    }
+    table.done();
+    http2
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::http2::Http2;
 use super::log::AccessLogger;
 use super::plugin::Filter;
 use super::read::Table;
@@ -42,6 +43,17 @@ pub enum EscapedSlashes {
     Reject,
 }
 
+/// Which version of HTTP a connection speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Codec {
+    /// What TLS has agreed on (ALPN), else what the first bytes say.
+    Auto,
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2.
+    Http2,
+}
+
 /// One HTTP connection manager.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Http {
@@ -49,6 +61,12 @@ pub struct Http {
     pub stat_prefix: String,
     /// Whether `x-forwarded-for` and the like are set from the connection.
     pub use_remote_address: bool,
+    /// Which version its callers speak.
+    pub codec: Codec,
+    /// Limits of HTTP/2.
+    pub http2: Http2,
+    /// Whether WebSocket passes (`upgrade_configs`).
+    pub websocket: bool,
     /// Timers.
     pub timers: Timers,
     /// Limits.
@@ -76,7 +94,8 @@ impl Http {
         let stat_prefix = table.need_text("stat_prefix");
         let use_remote_address = table.flag("use_remote_address");
         let (timers, limits) = read_bounds(&mut table);
-        read_protocols(&mut table);
+        let (codec, http2) = read_protocols(&mut table);
+        let websocket = read_upgrades(&mut table);
         let normalize_path = table.flag("normalize_path");
         let merge_slashes = table.flag("merge_slashes");
         let slashes = [
@@ -97,6 +116,9 @@ impl Http {
         Some(Self {
             stat_prefix: stat_prefix?,
             use_remote_address,
+            codec,
+            http2,
+            websocket,
             timers,
             limits,
             normalize_path,
@@ -140,9 +162,10 @@ fn read_bounds(table: &mut Table<'_, '_>) -> (Timers, HttpLimits) {
     (timers, limits)
 }
 
-/// HTTP/1.1 with strict framing is all that is spoken; a file may say so.
-fn read_protocols(table: &mut Table<'_, '_>) {
-    table.word("codec_type", &[("AUTO", ()), ("HTTP1", ())]);
+/// Versions of HTTP; HTTP/1.1 is held to strict framing, and a file may say so.
+fn read_protocols(table: &mut Table<'_, '_>) -> (Codec, Http2) {
+    let codecs = [("AUTO", Codec::Auto), ("HTTP1", Codec::Http1), ("HTTP2", Codec::Http2)];
+    let codec = table.word("codec_type", &codecs).unwrap_or(Codec::Auto);
     if let Some(mut http1) = table.table("http_protocol_options") {
         http1.only("accept_http_10", false);
         http1.only("allow_chunked_length", false);
@@ -150,9 +173,19 @@ fn read_protocols(table: &mut Table<'_, '_>) {
         http1.done();
     }
     table.only("stream_error_on_invalid_http_message", false);
-    // HTTP/2 is not offered, so any limit of its streams holds.
-    if let Some(mut http2) = table.table("http2_protocol_options") {
-        http2.number::<u32>("max_concurrent_streams");
-        http2.done();
+    let http2 = table.table("http2_protocol_options").map(Http2::read).unwrap_or_default();
+    (codec, http2)
+}
+
+/// Of all protocols that HTTP/1.1 can be left for, WebSocket is passed on (RFC 6455).
+fn read_upgrades(table: &mut Table<'_, '_>) -> bool {
+    let configs = table.tables("upgrade_configs");
+    let some = !configs.is_empty();
+    for mut config in configs {
+        config.need("upgrade_type");
+        config.word("upgrade_type", &[("websocket", ())]);
+        config.only("enabled", true);
+        config.done();
     }
+    some
 }

@@ -1,8 +1,8 @@
 //! Listeners: an address, optional TLS, one HTTP connection manager.
 
-use super::http::Http;
+use super::http::{Codec, Http};
 use super::read::Table;
-use super::tls::ServerTls;
+use super::tls::{HTTP1, HTTP2, ServerTls};
 
 /// Envoy's own limit for what it holds of a message.
 pub(super) const BUFFER: usize = 1024 * 1024;
@@ -50,6 +50,7 @@ impl Address {
 impl Listener {
     /// Reads one of `static_resources.listeners`.
     pub(super) fn read(mut table: Table<'_, '_>) -> Option<Self> {
+        let report = table.report;
         let name = table.need_text("name");
         let address = table.need_table("address").and_then(Address::read);
         let buffer = table.number("per_connection_buffer_limit_bytes").unwrap_or(BUFFER);
@@ -57,6 +58,7 @@ impl Listener {
         table.done();
         let mut chain = chain?;
         let chain_name = chain.text("name").unwrap_or_default();
+        let socket = chain.get("transport_socket");
         let tls = chain.table("transport_socket").map(ServerTls::read);
         let filter = chain.single("filters");
         chain.done();
@@ -65,8 +67,23 @@ impl Listener {
             Some(read) => Some(read?),
             None => None,
         };
+        if let (Some(socket), Some(tls), Some(http)) = (socket, &tls, &http)
+            && let Some(other) = not_spoken(http.codec, tls)
+        {
+            report.problem(&socket, format!("expected no {other} beside this codec_type"));
+        }
         Some(Self { name: name?, chain: chain_name, address: address?, buffer, tls, http: http? })
     }
+}
+
+/// What a caller could be promised and would not get.
+fn not_spoken(codec: Codec, tls: &ServerTls) -> Option<&'static str> {
+    let other = match codec {
+        Codec::Auto => return None,
+        Codec::Http1 => HTTP2,
+        Codec::Http2 => HTTP1,
+    };
+    tls.alpn.iter().any(|name| name == other).then_some(other)
 }
 
 fn read_manager(mut filter: Table<'_, '_>) -> Option<Http> {

@@ -34,6 +34,8 @@ pub enum Value {
     StreamId,
     /// `%REQ(NAME)%`, the name in lower case.
     RequestField(String),
+    /// `%PROTOCOL%`.
+    Protocol,
     /// `%RESPONSE_CODE%`.
     ResponseCode,
     /// `%RESPONSE_CODE_DETAILS%`.
@@ -117,6 +119,7 @@ impl Value {
         Some(match operator {
             "START_TIME" => Self::StartTime,
             "STREAM_ID" => Self::StreamId,
+            "PROTOCOL" => Self::Protocol,
             "RESPONSE_CODE" => Self::ResponseCode,
             "RESPONSE_CODE_DETAILS" => Self::ResponseCodeDetails,
             "RESPONSE_FLAGS" => Self::ResponseFlags,

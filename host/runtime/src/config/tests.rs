@@ -72,7 +72,7 @@ const EDITS: &[(&str, &str, &str, &str)] = &[
         "…environment_variables.key_values",
         "expected host_env_keys",
     ),
-    ("\"%DURATION%\"", "\"%PROTOCOL%\"", "…json_format.duration_ms", "known here"),
+    ("\"%DURATION%\"", "\"%HOSTNAME%\"", "…json_format.duration_ms", "known here"),
     ("sni: localhost\n", "\n", "…clusters[2].transport_socket.typed_config", "expected sni"),
     (
         "- {san_type: DNS, matcher: {exact: localhost}}",
@@ -192,4 +192,63 @@ fn rewrites_and_conditions_of_tests_are_understood() {
     assert_eq!(route.path_rewrite.as_deref(), Some("/admin"));
     let test = Test::Contains("maps-".into());
     assert_eq!(route.fields, [FieldMatch { name: "x-api-key".into(), test, invert: false }]);
+}
+
+/// Edits of HTTP/2 and upgrades, and what each is a problem of.
+#[test]
+fn versions_of_http_are_read_and_what_is_not_spoken_is_a_problem() {
+    let good = |manager: &str| {
+        let edit =
+            SHIPPED.replace("http2_protocol_options: {max_concurrent_streams: 100}", manager);
+        Gateway::parse(&edit).map(|mut gateway| gateway.listeners.remove(0).http)
+    };
+    let http = good("http2_protocol_options: {initial_stream_window_size: 65535}").unwrap();
+    let usual = Http2::default();
+    assert_eq!(http.http2, Http2 { stream_window: 65_535, ..usual });
+    assert_eq!((http.codec, http.websocket), (Codec::Auto, false));
+    let http = good("codec_type: HTTP2\n          upgrade_configs: [{upgrade_type: websocket}]");
+    let http = http.unwrap();
+    assert_eq!((http.codec, http.http2, http.websocket), (Codec::Http2, usual, true));
+    for (manager, want) in [
+        ("http2_protocol_options: {initial_stream_window_size: 65534}", "from 65535 to 2147483647"),
+        ("http2_protocol_options: {max_concurrent_streams: 0}", "from 1 to 2147483647"),
+        ("http2_protocol_options: {allow_connect: true}", "expected false"),
+        ("http2_protocol_options: {hpack_table_size: 1}", "hpack_table_size"),
+        ("codec_type: HTTP3", "one of: AUTO, HTTP1, HTTP2"),
+        ("upgrade_configs: [{upgrade_type: foo}]", "one of: websocket"),
+        ("upgrade_configs: [{upgrade_type: websocket, enabled: false}]", "expected true"),
+    ] {
+        let problems = good(manager).unwrap_err().to_string();
+        assert!(problems.contains(want) && !problems.contains('\n'), "{problems}");
+    }
+}
+
+#[test]
+fn a_cluster_speaks_one_version_of_http() {
+    let read = |config: &str| {
+        let edit = SHIPPED.replacen(
+            "explicit_http_config:\n          http_protocol_options: {}",
+            config,
+            1,
+        );
+        assert_ne!(edit, SHIPPED);
+        Gateway::parse(&edit)
+    };
+    let gateway =
+        read("explicit_http_config: {http2_protocol_options: {max_concurrent_streams: 7}}")
+            .unwrap();
+    let spoken: Vec<_> = gateway.clusters.values().filter_map(|cluster| cluster.http2).collect();
+    assert_eq!(spoken, [Http2 { streams: 7, ..Http2::default() }]);
+    for (config, want) in [
+        ("explicit_http_config: {}", "expected http_protocol_options"),
+        (
+            "explicit_http_config: {http_protocol_options: {}, http2_protocol_options: {}}",
+            "one version",
+        ),
+        ("auto_config: {}", "one version"),
+        ("use_downstream_protocol_config: {}", "one version"),
+    ] {
+        let problems = read(config).unwrap_err().to_string();
+        assert!(problems.contains(want), "{problems}");
+    }
 }

@@ -5,6 +5,11 @@
 
 use super::read::Table;
 
+/// Names of HTTP/1.1 and HTTP/2 in ALPN (RFC 7301, 6 and RFC 9113, 3.2).
+pub const HTTP1: &str = "http/1.1";
+/// HTTP/2 over TLS.
+pub const HTTP2: &str = "h2";
+
 /// A TLS version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Version {
@@ -21,6 +26,8 @@ pub struct ServerTls {
     pub certificate: String,
     /// PEM file of its key.
     pub key: String,
+    /// What is offered by ALPN (RFC 7301), best first; nothing if it is empty.
+    pub alpn: Vec<String>,
     /// PEM file of the CAs of client certificates, which are then required.
     pub client_ca: Option<String>,
     /// Least and greatest version.
@@ -36,6 +43,8 @@ pub struct ClientTls {
     pub name: String,
     /// PEM file of the CAs.
     pub ca: String,
+    /// What the file says of ALPN; the cluster's protocol decides where it says nothing.
+    pub alpn: Vec<String>,
     /// Least and greatest version.
     pub versions: (Version, Version),
 }
@@ -65,6 +74,15 @@ fn versions(common: &mut Table<'_, '_>, newest: Version) -> (Version, Version) {
     (least, most)
 }
 
+/// `alpn_protocols`: only what is spoken here.
+fn alpn(common: &mut Table<'_, '_>) -> Vec<String> {
+    for at in common.list("alpn_protocols") {
+        let known = at.text().filter(|name| [HTTP1, HTTP2].contains(name));
+        common.expected(&at, known, "h2 or http/1.1");
+    }
+    common.texts("alpn_protocols")
+}
+
 fn file(table: &mut Table<'_, '_>, key: &'static str) -> Option<String> {
     let mut source = table.need_table(key)?;
     let name = source.need_text("filename");
@@ -81,6 +99,7 @@ impl ServerTls {
         config.done();
         let mut common = common?;
         let versions = versions(&mut common, Version::Tls13);
+        let alpn = alpn(&mut common);
         let pair = common.single("tls_certificates").and_then(read_pair);
         let validation = common.table("validation_context");
         let client_ca = validation.and_then(|mut validation| {
@@ -94,7 +113,7 @@ impl ServerTls {
         }
         common.done();
         let (certificate, key) = pair?;
-        Some(Self { certificate, key, client_ca, versions })
+        Some(Self { certificate, key, alpn, client_ca, versions })
     }
 }
 
@@ -114,6 +133,7 @@ impl ClientTls {
         config.done();
         let mut common = common?;
         let versions = versions(&mut common, Version::Tls12);
+        let alpn = alpn(&mut common);
         let validation = common.need_table("validation_context");
         common.done();
         let mut validation = validation?;
@@ -121,7 +141,7 @@ impl ClientTls {
         let matcher = validation.single("match_typed_subject_alt_names");
         validation.done();
         let name = matcher.and_then(read_name);
-        Some(Self { sni: sni?, name: name?, ca: ca?, versions })
+        Some(Self { sni: sni?, name: name?, ca: ca?, alpn, versions })
     }
 }
 

@@ -67,7 +67,7 @@ impl Decoder {
             Framing::None => State::Done,
             Framing::Length(length) => State::Length(length),
             Framing::Chunked => State::Size(Section::default()),
-            Framing::UntilClose => State::UntilClose,
+            Framing::UntilClose | Framing::Tunnel => State::UntilClose,
         };
         Self { state, limits: *limits }
     }

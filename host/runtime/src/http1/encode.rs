@@ -33,7 +33,7 @@ pub enum Unsendable {
     /// A trailer that would change what the head said (RFC 9110, 6.5.1).
     #[error("a trailer is not one that may come late")]
     Trailer,
-    /// A request until the connection closes, content for a status that has none, or a
+    /// A request until the connection closes, a tunnel without a switch, content for a status that has none, or a
     /// content length that stays and is not one number.
     #[error("the message cannot be delimited like this")]
     Framing,
@@ -104,7 +104,9 @@ impl Encoder {
             return Err(Unsendable::Status);
         }
         let framing = match framing {
+            Framing::Tunnel if status == 101 => Framing::Tunnel,
             Framing::None | Framing::Length(0) if has_no_content(status) => Framing::None,
+            Framing::Tunnel => return Err(Unsendable::Framing),
             _ if has_no_content(status) => return Err(Unsendable::Framing),
             other => other,
         };
@@ -137,6 +139,7 @@ impl Encoder {
                 put_field(out, b"transfer-encoding", b"chunked");
                 Left::Chunks
             }
+            Framing::Tunnel => Left::Anything,
             Framing::UntilClose => {
                 if !says_close(fields) {
                     put_field(out, b"connection", b"close");
@@ -268,6 +271,23 @@ mod tests {
             let mut out = BytesMut::new();
             Encoder::response(&mut out, status, &fields(&[CL, TE]), framing).unwrap();
             assert_eq!(text(&out), format!("HTTP/1.1 {want}"));
+        }
+    }
+
+    #[test]
+    fn what_follows_a_switch_is_written_as_it_stands() {
+        let given = fields(&[("upgrade", "x"), CL]);
+        let mut out = BytesMut::new();
+        Encoder::request(&mut out, b"GET", b"/", &given, Framing::Tunnel).unwrap();
+        assert_eq!(text(&out), "GET / HTTP/1.1\r\nupgrade: x\r\n\r\n");
+        out.clear();
+        let mut encoder = Encoder::response(&mut out, 101, &given, Framing::Tunnel).unwrap();
+        assert_eq!(encoder.data(&mut out, b"raw"), Ok(()));
+        let head = "HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\n\r\n";
+        assert_eq!(text(&out), format!("{head}raw"));
+        for status in [200, 204, 100] {
+            let refused = Encoder::response(&mut out, status, &given, Framing::Tunnel).err();
+            assert_eq!(refused, Some(Unsendable::Framing));
         }
     }
 

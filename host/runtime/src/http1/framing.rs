@@ -18,6 +18,8 @@ pub enum Framing {
     Chunked,
     /// Where the connection ends; for responses only.
     UntilClose,
+    /// The same, both ways: another protocol follows (RFC 9110, 7.8).
+    Tunnel,
 }
 
 /// How the content of a request is delimited (RFC 9112, 6.3); without a field there is none.

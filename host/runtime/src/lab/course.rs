@@ -91,7 +91,7 @@ impl Course {
         let mut exchange = Exchange::new(arrived.pairs);
         exchange.number = number as u64 + 1;
         exchange.connection = arrived.connection;
-        facts::at_start(&mut exchange, &listening.chain, desk.wall());
+        facts::at_start(&mut exchange, &listening.chain, "HTTP/1.1", desk.wall());
         let exchange = Rc::new(RefCell::new(exchange));
         let turn = Rc::new(Ticket { desk: Rc::clone(desk), stream: number });
         let site = Rc::clone(&listening.site);
@@ -432,7 +432,8 @@ impl Course {
     fn respond(&mut self, pairs: &Pairs, end: bool) -> Result<(), Unsendable> {
         let date = httpdate::fmt_http_date(self.desk.wall());
         let head = self.exchange.borrow().is_head();
-        let leaving = Leaving { date: &date, close: false, end, head };
+        let leaving =
+            Leaving { date: &date, close: false, end, head, http2: false, upgrade: false };
         match fields::response_leaves(pairs, &leaving) {
             Ok(answer) => self.answer = Some(Side::response(answer, head, end)?),
             Err(unfit) => return self.replace(unfit.reply(Direction::Response), &leaving),

@@ -20,7 +20,7 @@ pub(super) struct Side {
 impl Side {
     /// A request to an upstream.
     pub fn request(head: RequestHead, end: bool) -> Result<Self, Unsendable> {
-        let RequestHead { method, target, fields, content } = head;
+        let RequestHead { method, target, fields, content, .. } = head;
         let framing = framing(content, &fields);
         let encoder = Encoder::request(&mut BytesMut::new(), &method, &target, &fields, framing)?;
         let pseudo = [(b":method".to_vec(), method), (b":path".to_vec(), target)];

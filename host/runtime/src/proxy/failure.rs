@@ -23,6 +23,10 @@ pub enum Failure {
     Closed,
     /// What came is not HTTP, or ended in the middle of a message.
     Protocol,
+    /// The upstream has cut the request's stream (HTTP/2).
+    Reset,
+    /// The upstream has refused the request and not looked at it (HTTP/2).
+    Refused,
     /// A limit of the cluster (circuit breaker).
     Overflow,
     /// The cluster has no host.
@@ -65,6 +69,8 @@ impl Failure {
             Self::Connect => return reset("remote connection failure", Flags::UF),
             Self::ConnectTimeout => return reset("connection timeout", Flags::UF),
             Self::Closed => return reset("connection termination", Flags::UC),
+            Self::Reset => return reset("remote reset", Flags::UR),
+            Self::Refused => return reset("remote refused stream reset", Flags::UR),
             Self::Overflow => return reset("overflow", Flags::UO),
             Self::Protocol => return Said { status: 502, ..reset("protocol error", Flags::UPE) },
             Self::Timeout => (504, "response_timeout", "upstream request timeout", Flags::UT),
@@ -133,6 +139,9 @@ fn reset(reason: &str, flags: Flags) -> Said {
 /// What `%RESPONSE_CODE_DETAILS%` shows when the caller has gone; the flag is [`Flags::DC`].
 pub const CALLER_GONE: &str = "downstream_remote_disconnect";
 
+/// The same when a stream of HTTP/2 was cut; the flag is [`Flags::DR`] or [`Flags::DPE`].
+pub const CALLER_RESET: &str = "http2.remote_reset";
+
 /// How a stream ended, with the bits of the property `response.flags`; only those that
 /// this gateway can raise.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -145,6 +154,8 @@ impl Flags {
     pub const UH: Self = Self(0x2);
     /// Upstream request timeout.
     pub const UT: Self = Self(0x4);
+    /// Upstream remote reset.
+    pub const UR: Self = Self(0x10);
     /// Upstream connection failure.
     pub const UF: Self = Self(0x20);
     /// Upstream connection termination.
@@ -163,10 +174,13 @@ impl Flags {
     pub const UPE: Self = Self(0x80_0000);
     /// No cluster.
     pub const NC: Self = Self(0x100_0000);
+    /// Downstream remote reset.
+    pub const DR: Self = Self(0x1000_0000);
 
-    const LETTERS: [(Self, &'static str); 11] = [
+    const LETTERS: [(Self, &'static str); 13] = [
         (Self::UH, "UH"),
         (Self::UT, "UT"),
+        (Self::UR, "UR"),
         (Self::UF, "UF"),
         (Self::UC, "UC"),
         (Self::UO, "UO"),
@@ -176,6 +190,7 @@ impl Flags {
         (Self::DPE, "DPE"),
         (Self::UPE, "UPE"),
         (Self::NC, "NC"),
+        (Self::DR, "DR"),
     ];
 
     /// The number that the property `response.flags` holds.
@@ -214,6 +229,8 @@ mod tests {
         (Failure::ConnectTimeout, 503, "{connection_timeout}", "connection timeout", "UF", 32),
         (Failure::Closed, 503, "{connection_termination}", "connection termination", "UC", 64),
         (Failure::Protocol, 502, "{protocol_error}", "protocol error", "UPE", 8_388_608),
+        (Failure::Reset, 503, "{remote_reset}", "remote reset", "UR", 16),
+        (Failure::Refused, 503, "{remote_refused_stream_reset}", "remote refused stream reset", "UR", 16),
         (Failure::Overflow, 503, "{overflow}", "overflow", "UO", 128),
         (Failure::NoHost, 503, "no_healthy_upstream", "no healthy upstream", "UH", 2),
         (Failure::NoCluster, 503, "cluster_not_found", "", "NC", 16_777_216),

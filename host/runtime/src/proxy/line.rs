@@ -55,6 +55,7 @@ impl Ended<'_> {
             Value::RequestField(name) => {
                 text(self.exchange.request_field(name.as_bytes()).as_deref())
             }
+            Value::Protocol => text(self.exchange.protocol()),
             // Envoy tells a response that never began as 0.
             Value::ResponseCode => Json::from(self.status.unwrap_or(0)),
             Value::ResponseCodeDetails => {

@@ -44,6 +44,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Conn<T> {
         Self { transport, input, output, unflushed: false, eof: false }
     }
 
+    /// What carries the bytes, and those that were read and not taken. Nothing may wait to
+    /// be written.
+    pub fn into_parts(self) -> (T, BytesMut) {
+        (self.transport, self.input)
+    }
+
     /// Whether bytes have yet to leave, here or in the transport.
     pub fn is_writing(&self) -> bool {
         !self.output.is_empty() || self.unflushed

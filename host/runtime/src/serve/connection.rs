@@ -11,18 +11,19 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::caller::Caller;
+use super::caller::{Caller, OnConnection};
 use super::conn::Conn;
 use super::desk::Desk;
+use super::http2;
 use super::log::Lines;
 use super::process::ListenerCounts;
-use super::stream::{Arrived, Left, Stream, malformed_reply};
-use crate::config::{Http, Timers};
+use super::stream::{Arrived, Begins, Left, Stream, malformed_reply};
+use crate::config::{self, Codec, Http, Timers};
 use crate::http1::{
     Decoder, Framing, Limits, Malformed, RequestHead, Version, request_framing, request_head,
 };
 use crate::proxy::exchange::Facts;
-use crate::proxy::failure::{Failure, Flags};
+use crate::proxy::failure::{CALLER_GONE, Failure, Flags};
 use crate::proxy::fields::{self, Arrival, Scheme};
 use crate::proxy::filters::Site;
 use crate::proxy::line::Ended;
@@ -59,16 +60,20 @@ impl Listening {
     }
 }
 
+/// What `request.protocol` says.
+const PROTOCOL: &str = "HTTP/1.1";
 /// Time for a last answer to leave, and for a caller to read it.
 const LINGER: Duration = Duration::from_secs(1);
 /// Far enough for a timer that is off.
-const FAR: Duration = Duration::from_secs(365 * 86_400);
+pub(super) const FAR: Duration = Duration::from_secs(365 * 86_400);
 /// Bytes that are read and dropped then.
 const MOST_DROPPED: usize = 256 * 1024;
 
 /// What comes next on a connection.
 enum Next {
     Request(RequestHead),
+    /// The rest is HTTP/2.
+    Http2,
     Malformed(Malformed),
     /// The fields took too long.
     Late(Failure),
@@ -82,13 +87,51 @@ enum Next {
 pub(super) struct Peer {
     pub address: std::net::IpAddr,
     pub facts: Rc<Facts>,
+    /// What TLS has agreed on.
+    pub alpn: Option<Vec<u8>>,
+}
+
+/// What HTTP/2 begins with, as far as Envoy looks at it (RFC 9113, 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2";
+
+/// Which version of HTTP comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Spoken {
+    Http1,
+    Http2,
+    /// The first bytes will say.
+    Either,
+}
+
+impl Spoken {
+    fn on(codec: Codec, alpn: Option<&[u8]>) -> Self {
+        match (codec, alpn) {
+            (Codec::Http1, _) => Self::Http1,
+            (Codec::Http2, _) => Self::Http2,
+            (Codec::Auto, Some(agreed)) if agreed == config::HTTP2.as_bytes() => Self::Http2,
+            (Codec::Auto, Some(_)) => Self::Http1,
+            (Codec::Auto, None) => Self::Either,
+        }
+    }
+
+    /// What the first bytes say.
+    fn told(self, bytes: &[u8]) -> Self {
+        match self {
+            Self::Either if bytes.starts_with(PREFACE) => Self::Http2,
+            Self::Either if PREFACE.starts_with(bytes) => Self::Either,
+            Self::Either => Self::Http1,
+            known => known,
+        }
+    }
 }
 
 /// Serves a connection to its end.
 pub(super) async fn serve(desk: Rc<Desk>, listening: Rc<Listening>, mut conn: Conn, peer: Peer) {
+    let mut spoken = Spoken::on(listening.http.codec, peer.alpn.as_deref());
     loop {
-        let mut arrived = match next(&desk, &listening, &mut conn).await {
+        let mut arrived = match next(&desk, &listening, &mut conn, &mut spoken).await {
             Next::Over => return,
+            Next::Http2 => return http2::serve(desk, listening, conn, peer).await,
             Next::Request(head) => accept(&listening, head, &peer),
             Next::Malformed(malformed) => refuse(malformed, &peer),
             Next::Late(failure) => answer(&peer, failure.reply(), failure.flags()),
@@ -96,7 +139,8 @@ pub(super) async fn serve(desk: Rc<Desk>, listening: Rc<Listening>, mut conn: Co
         };
         listening.counts.rq_total.fetch_add(1, Relaxed);
         let decoder = Decoder::new(arrived.framing, &listening.limits());
-        let caller = Caller::new(&mut conn, decoder, arrived.to_head);
+        let on = OnConnection::new(&mut conn, decoder, arrived.stream.upgrade);
+        let caller = Caller::http1(on, arrived.to_head);
         let stream = Stream::new(&desk, &listening, caller, &mut arrived.stream);
         let left = stream.run(&mut arrived.stream).await;
         let patience = listening.http.timers.stream_idle.unwrap_or(Duration::from_secs(300));
@@ -130,25 +174,34 @@ fn accept(listening: &Listening, head: RequestHead, peer: &Peer) -> First {
     let request_id = request_id();
     let arrival = Arrival { scheme: listening.scheme, peer: peer.address, request_id };
     let to_head = method == b"HEAD";
-    let stream = match fields::arrived(&method, &target, fields, &listening.http, &arrival) {
+    let arrived = fields::arrived(&method, &target, fields, &listening.http, &arrival);
+    let arrived = arrived.and_then(|it| match it.upgrade && framing != Framing::None {
+        true => Err(fields::upgrade_refused(&it.pairs)),
+        false => Ok(it),
+    });
+    let upgrade = arrived.as_ref().is_ok_and(|accepted| accepted.upgrade);
+    let framing = if upgrade { Framing::Tunnel } else { framing };
+    let stream = match arrived {
         Ok(accepted) => Arrived {
             request: accepted.pairs,
-            refused: None,
-            gone: false,
+            begins: Begins::Serve,
             flags: Flags::NONE,
             has_content: framing != Framing::None,
+            upgrade,
             expects: accepted.expects_continue,
             keep: !accepted.closes,
+            protocol: PROTOCOL,
             connection: Rc::clone(&peer.facts),
         },
         Err(refusal) => Arrived {
             request: refusal.seen,
-            refused: Some(refusal.reply),
-            gone: false,
+            begins: Begins::Refuse(refusal.reply),
             flags: refusal.flags,
             has_content: framing != Framing::None,
+            upgrade,
             expects: false,
             keep: !refusal.closes,
+            protocol: PROTOCOL,
             connection: Rc::clone(&peer.facts),
         },
     };
@@ -161,34 +214,41 @@ fn refuse(malformed: Malformed, peer: &Peer) -> First {
 }
 
 fn answer(peer: &Peer, reply: LocalReply, flags: Flags) -> First {
-    unread(peer, Some(reply), flags)
+    unread(peer, Begins::Refuse(reply), flags)
 }
 
 fn gone(peer: &Peer) -> First {
-    unread(peer, None, Flags::NONE)
+    unread(peer, Begins::Gone(CALLER_GONE.into()), Flags::DC)
 }
 
-fn unread(peer: &Peer, refused: Option<LocalReply>, flags: Flags) -> First {
+fn unread(peer: &Peer, begins: Begins, flags: Flags) -> First {
     let stream = Arrived {
         request: Vec::new(),
-        gone: refused.is_none(),
-        refused,
+        begins,
         flags,
         has_content: false,
+        upgrade: false,
         expects: false,
         keep: false,
+        protocol: PROTOCOL,
         connection: Rc::clone(&peer.facts),
     };
     First { stream, framing: Framing::None, to_head: false }
 }
 
-async fn next(desk: &Desk, listening: &Listening, conn: &mut Conn) -> Next {
+async fn next(desk: &Desk, listening: &Listening, conn: &mut Conn, spoken: &mut Spoken) -> Next {
     let timers = &listening.http.timers;
     let limits = listening.limits();
     let idle = Instant::now() + timers.idle.unwrap_or(FAR);
     let mut begun: Option<(Instant, Failure)> = None;
     loop {
-        match request_head(&mut conn.input, &limits) {
+        *spoken = spoken.told(&conn.input);
+        let read = match spoken {
+            Spoken::Http1 => request_head(&mut conn.input, &limits),
+            Spoken::Http2 => return Next::Http2,
+            Spoken::Either => Ok(None),
+        };
+        match read {
             Ok(Some(head)) => return Next::Request(head),
             Err(malformed) => return Next::Malformed(malformed),
             Ok(None) => {}
@@ -216,7 +276,7 @@ async fn next(desk: &Desk, listening: &Listening, conn: &mut Conn) -> Next {
 
 /// Time from the first byte of a request to the end of its fields, and what is said then.
 /// Each timer that runs for a stream runs here too.
-fn time_for_fields(timers: &Timers) -> (Duration, Failure) {
+pub(super) fn time_for_fields(timers: &Timers) -> (Duration, Failure) {
     let all = [
         (timers.request_headers, Failure::HeaderTimeout),
         (timers.request, Failure::RequestTimeout { whole: false }),
@@ -243,7 +303,7 @@ async fn linger(mut conn: Conn) {
 }
 
 /// A random UUID (RFC 9562, 5.4).
-fn request_id() -> String {
+pub(super) fn request_id() -> String {
     use ring::rand::SecureRandom;
     let mut bytes = [0; 16];
     // Without randomness ids repeat; nothing is decided by them.

@@ -78,9 +78,9 @@ fn pem(certificate: &[u8]) -> String {
 }
 
 /// When a request has come.
-pub(crate) fn at_start(exchange: &mut Exchange, chain: &str, now: SystemTime) {
+pub(crate) fn at_start(exchange: &mut Exchange, chain: &str, protocol: &str, now: SystemTime) {
     let facts = &mut exchange.facts;
-    text(facts, &["request", "protocol"], "HTTP/1.1");
+    text(facts, &["request", "protocol"], protocol);
     number(facts, &["request", "time"], since_1970(now));
     text(facts, &["xds", "filter_chain_name"], chain);
     number(facts, &["response", "flags"], 0);

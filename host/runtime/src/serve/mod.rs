@@ -18,6 +18,7 @@ mod desk;
 pub(crate) mod facts;
 pub(crate) mod forward;
 mod grpc;
+mod http2;
 mod log;
 mod process;
 mod sockets;

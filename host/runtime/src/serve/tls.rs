@@ -13,7 +13,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
 
 use super::ServeError;
-use crate::config::{ClientTls, Gateway, ServerTls, Version};
+use crate::config::{ClientTls, Gateway, HTTP1, HTTP2, ServerTls, Version};
 
 const MAX_PEM: usize = 1 << 20;
 
@@ -43,12 +43,13 @@ fn server(tls: &ServerTls) -> Result<Arc<ServerConfig>, Problem> {
         }
     };
     let mut config = builder.with_single_cert(chain, secret).map_err(text)?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    // As in Envoy: what the file lists and nothing else.
+    config.alpn_protocols = tls.alpn.iter().map(|name| name.clone().into_bytes()).collect();
     Ok(Arc::new(config))
 }
 
 /// Towards an upstream.
-fn client(tls: &ClientTls) -> Result<Client, Problem> {
+fn client(tls: &ClientTls, http2: bool) -> Result<Client, Problem> {
     if tls.sni != tls.name {
         return Err(format!("expected sni to be the name that is verified, {:?}", tls.name));
     }
@@ -56,7 +57,8 @@ fn client(tls: &ClientTls) -> Result<Client, Problem> {
     let builder = ClientConfig::builder_with_provider(provider());
     let builder = builder.with_protocol_versions(&versions(tls.versions)).map_err(text)?;
     let mut config = builder.with_root_certificates(roots(&tls.ca)?).with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let spoken = if http2 { HTTP2 } else { HTTP1 };
+    config.alpn_protocols = vec![spoken.into()];
     Ok(Client { config: Arc::new(config), name })
 }
 
@@ -79,7 +81,8 @@ impl Certificates {
         let mut clients = BTreeMap::new();
         for (name, cluster) in &gateway.clusters {
             if let Some(settings) = &cluster.tls {
-                let client = client(settings).map_err(named(format!("cluster {name:?}")))?;
+                let client = client(settings, cluster.http2.is_some())
+                    .map_err(named(format!("cluster {name:?}")))?;
                 clients.insert(name.clone(), client);
             }
         }

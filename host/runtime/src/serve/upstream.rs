@@ -1,7 +1,8 @@
 //! Connections to the one endpoint of a cluster: made, kept, lent and limited.
 //!
 //! A pool belongs to one worker, its limits (circuit breaker) to the process, as in Envoy.
-//! Invariant: a connection is lent to one request at a time and comes back only when both
+//! Those that speak HTTP/2 are shared ([`Sessions`]) within the same limits.
+//! Invariant: a connection of HTTP/1.1 is lent to one request at a time and comes back only when both
 //! messages on it have ended as HTTP/1.1 says; what is counted is given back on drop.
 
 use std::cell::{Cell, RefCell};
@@ -17,9 +18,10 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::conn::{Conn, Transport};
+use super::http2::Sessions;
 use super::process::{ClusterCounts, Counted};
 use super::tls;
-use crate::config::{self, Endpoint};
+use crate::config::{self, Endpoint, HTTP2};
 use crate::proxy::failure::Failure;
 
 /// A cluster on one worker.
@@ -28,6 +30,8 @@ pub(super) struct Cluster {
     pub counts: Arc<ClusterCounts>,
     tls: Option<tls::Client>,
     pool: Pool,
+    /// Connections that speak HTTP/2 and are not lent, but shared.
+    pub sessions: Sessions,
 }
 
 #[derive(Default)]
@@ -45,7 +49,7 @@ struct Idle {
 }
 
 /// A place in the counts, and the connection that stands there if one does.
-struct Place {
+pub(super) struct Place {
     conn: Option<Conn>,
     _process: Counted<ClusterCounts>,
     _pool: Open,
@@ -93,7 +97,8 @@ impl Cluster {
         counts: Arc<ClusterCounts>,
         tls: Option<tls::Client>,
     ) -> Self {
-        Self { config, counts, tls, pool: Pool::default() }
+        let (pool, sessions) = (Pool::default(), Sessions::default());
+        Self { config, counts, tls, pool, sessions }
     }
 
     /// Counts a request against the circuit breaker.
@@ -110,6 +115,7 @@ impl Cluster {
     /// Closes connections that have been idle for too long, or that the peer has closed.
     pub fn sweep(&self) {
         let limit = self.config.idle_timeout;
+        self.sessions.sweep(limit);
         let mut idle = self.pool.idle.borrow_mut();
         idle.retain_mut(|idle| idle.since.elapsed() < limit && idle.place.is_quiet());
     }
@@ -125,7 +131,7 @@ impl Cluster {
     }
 
     /// One more place, if there may be one; a pool without any always has one.
-    fn room(&self) -> Option<Place> {
+    pub fn room(&self) -> Option<Place> {
         let below = self.counts.cx_active.load(Relaxed) < self.config.breaker.connections;
         (below || self.pool.open.get() == 0).then(|| Place {
             conn: None,
@@ -134,7 +140,7 @@ impl Cluster {
         })
     }
 
-    async fn connect(&self) -> Result<Conn, Failure> {
+    pub async fn connect(&self) -> Result<Conn, Failure> {
         self.counts.cx_total.fetch_add(1, Relaxed);
         let made = match timeout(self.config.connect_timeout, self.dial()).await {
             Ok(Ok(conn)) => Ok(conn),
@@ -159,6 +165,10 @@ impl Cluster {
             Some(tls) => {
                 let connector = TlsConnector::from(Arc::clone(&tls.config));
                 let stream = connector.connect(tls.name.clone(), stream).await?;
+                let agreed = stream.get_ref().1.alpn_protocol();
+                if self.config.http2.is_some() && agreed != Some(HTTP2.as_bytes()) {
+                    return Err(std::io::Error::other("the upstream does not offer h2"));
+                }
                 Transport::Tls(Box::new(stream.into()))
             }
         };
@@ -281,6 +291,7 @@ mod tests {
             buffer: 0,
             max_fields: 100,
             breaker: Breaker { connections: 1, pending: 8, requests: 8 },
+            http2: None,
             tls: None,
             filters: Vec::new(),
         };

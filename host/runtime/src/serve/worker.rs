@@ -256,7 +256,8 @@ async fn open(
     let id = CONNECTIONS.fetch_add(1, Relaxed);
     let peer = |tls: Option<&rustls::ServerConnection>| {
         let facts = facts::of_connection(&Connected { id, peer: address, local, tls });
-        Peer { address: address.ip(), facts: Rc::new(facts) }
+        let alpn = tls.and_then(|tls| tls.alpn_protocol()).map(<[u8]>::to_vec);
+        Peer { address: address.ip(), facts: Rc::new(facts), alpn }
     };
     let Some(tls) = tls else {
         return Some((Conn::new(Transport::Plain(stream)), peer(None)));

@@ -9,6 +9,7 @@ mod bytes;
 mod callers;
 mod config;
 mod gone;
+mod http2;
 mod module;
 mod process;
 mod routes;
@@ -77,6 +78,8 @@ const CHECKS: &[(&str, Check)] = &[
     ("live/a_looping_gate_is_stopped", trap::looping),
     ("live/a_module_that_wants_all_memory_is_refused", trap::greedy),
     ("live/large_content_passes_in_little_memory", transfer::large),
+    ("live/a_credential_over_http2_to_the_upstream", http2::upstream),
+    ("live/a_caller_that_only_resets_is_cut_off", http2::rapid_reset),
     ("live/what_keeps_the_gateway_from_starting", process::does_not_start),
     ("live/the_gateway_ends_after_what_runs", process::ends),
     ("live/many_callers_at_once", callers::many_at_once),
@@ -91,6 +94,8 @@ const ON_ONE: &[(&str, OnOne)] = &[
     ("live/bytes_as_they_stand", bytes::as_they_stand),
     ("live/a_caller_that_goes_away_at_each_phase", gone::at_each_phase),
     ("live/many_requests_on_one_connection", transfer::one_connection),
+    ("live/requests_over_http2", http2::requests),
+    ("live/streams_that_are_cut", http2::cut),
 ];
 
 /// Runs the checks that are selected.

@@ -182,6 +182,11 @@ impl Exchange {
         std::str::from_utf8(&status).ok()?.parse().ok()
     }
 
+    /// The version of HTTP that the caller speaks, if it has said so.
+    pub fn protocol(&self) -> Option<&[u8]> {
+        self.facts.get(b"request\0protocol".as_slice()).map(Vec::as_slice)
+    }
+
     /// The cluster that the route names, whether the request got there or not.
     pub fn cluster(&self) -> Option<&str> {
         std::str::from_utf8(self.facts.get(b"xds\0cluster_name".as_slice())?).ok()

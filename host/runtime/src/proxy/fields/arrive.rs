@@ -1,7 +1,10 @@
 //! From the wire's method, target and fields to what the filters see.
 
-use super::connection::{closes, keep_trailers, remove_nominated, upgrades};
-use super::{Accepted, Arrival, HOP, Refusal, Scheme, is, joined, line, remove, set, value};
+use super::connection::{closes, keep_trailers, remove_nominated, upgrade};
+use super::{
+    Accepted, Arrival, HOP, HOP_OF_UPGRADE, Refusal, Scheme, is, joined, line, members, remove,
+    set, value,
+};
 use crate::config::Http;
 use crate::http1::{Malformed, Target, is_authority, request_target};
 use crate::proxy::chain::own;
@@ -58,20 +61,38 @@ pub fn arrived(
     let mut fields = joined::request(fields);
     let closes = closes(&fields);
     check_names(method, target, &fields, http)?;
-    let upgrade = upgrades(&mut fields);
+    let upgrade = upgrade(&mut fields);
+    let passes = upgrade.as_ref().is_some_and(|to| http.websocket && is(to, "websocket"));
     let (target, mut pairs) = parse(method, target, &mut fields, from.scheme)?;
-    let path = check(&target, &pairs, &fields, http, closes)?;
+    let path = check(&target.path, &pairs, &fields, http, closes)?;
     set(&mut pairs, ":path", path);
     let expects_continue = take_expectation(&mut fields);
-    mutate(&mut fields, http, from);
+    if passes {
+        alone(&mut fields);
+    }
+    mutate(&mut fields, http, from, if passes { HOP_OF_UPGRADE } else { HOP });
     if target.scheme.is_none() {
         pairs.push(line(":scheme", scheme(&fields, from).as_str()));
     }
     pairs.append(&mut fields);
-    if upgrade {
-        return Err(refused(403, "upgrade_failed", true, &pairs));
+    if upgrade.is_some() && !passes {
+        return Err(upgrade_refused(&pairs));
     }
-    Ok(Accepted { pairs, expects_continue, closes })
+    Ok(Accepted { pairs, expects_continue, closes, upgrade: passes })
+}
+
+/// Another protocol than what passes, or content before it: nobody would know where that
+/// ends. Envoy passes such content on.
+pub fn upgrade_refused(seen: &Pairs) -> Refusal {
+    refused(403, "upgrade_failed", true, seen)
+}
+
+/// Nothing but the upgrade is said of the connection.
+fn alone(fields: &mut Pairs) {
+    let said = value(fields, "connection").unwrap_or_default();
+    if members(said).count() > 1 {
+        set(fields, "connection", "Upgrade");
+    }
 }
 
 /// What Envoy's codec does: nominated fields go, and the target becomes pseudo fields.
@@ -92,8 +113,8 @@ fn parse(
 }
 
 /// What Envoy's connection manager checks; gives the path as everybody behind reads it.
-fn check(
-    target: &Target,
+pub(super) fn check(
+    path: &[u8],
     pairs: &Pairs,
     fields: &Pairs,
     http: &Http,
@@ -103,14 +124,14 @@ fn check(
     if value(pairs, ":authority").is_none() {
         return Err(bad("missing_host_header"));
     }
-    if target.path.first() != Some(&b'/') {
+    if path.first() != Some(&b'/') {
         return Err(refused(404, "absolute_path_rejected", closes, pairs));
     }
     let is_query = value(pairs, ":method") == Some(b"QUERY");
     if is_query && value(fields, "content-type").is_none() {
         return Err(bad("query_missing_content_type"));
     }
-    Reading::from(http).read(&target.path).map_err(|_| bad("path_normalization_failed"))
+    Reading::from(http).read(path).map_err(|_| bad("path_normalization_failed"))
 }
 
 fn check_names(method: &[u8], target: &[u8], fields: &Pairs, http: &Http) -> Result<(), Refusal> {
@@ -141,7 +162,7 @@ fn pseudo(method: &[u8], target: &Target, fields: &Pairs) -> Result<Pairs, Refus
 }
 
 /// Takes the expectation that a proxy answers itself (RFC 9110, 10.1.1); others go on.
-fn take_expectation(fields: &mut Pairs) -> bool {
+pub(super) fn take_expectation(fields: &mut Pairs) -> bool {
     let expects = value(fields, "expect").is_some_and(|value| is(value, "100-continue"));
     if expects {
         remove(fields, &["expect"]);
@@ -150,9 +171,9 @@ fn take_expectation(fields: &mut Pairs) -> bool {
 }
 
 /// What Envoy's connection manager does to every request's fields.
-fn mutate(fields: &mut Pairs, http: &Http, from: &Arrival) {
+pub(super) fn mutate(fields: &mut Pairs, http: &Http, from: &Arrival, hop: &[&str]) {
     keep_trailers(fields);
-    remove(fields, HOP);
+    remove(fields, hop);
     remove(fields, &["host"]);
     remove(fields, INTERNAL);
     if http.use_remote_address {
@@ -173,7 +194,7 @@ fn mutate(fields: &mut Pairs, http: &Http, from: &Arrival) {
 }
 
 /// What `x-forwarded-proto` says if it is a scheme, else the connection's.
-fn scheme(fields: &Pairs, from: &Arrival) -> Scheme {
+pub(super) fn scheme(fields: &Pairs, from: &Arrival) -> Scheme {
     let told = value(fields, "x-forwarded-proto").and_then(Scheme::parse);
     told.unwrap_or(from.scheme)
 }
@@ -183,7 +204,7 @@ fn connect(target: &Target) -> Refusal {
     let authority = target.authority.as_deref().unwrap_or_default();
     let seen = vec![line(":authority", authority), line(":method", "CONNECT")];
     let (reply, flags) = (Failure::NoRoute.reply(), Failure::NoRoute.flags());
-    Refusal { reply, flags, closes: true, seen }
+    Refusal { reply, flags, closes: true, resets: false, seen }
 }
 
 fn malformed(malformed: Malformed) -> Refusal {
@@ -193,11 +214,11 @@ fn malformed(malformed: Malformed) -> Refusal {
 /// A message that the codec of Envoy refuses: loggers see nothing of it.
 fn unparsed((status, details, text): (u16, &str, &str)) -> Refusal {
     let reply = own(u32::from(status), details, text);
-    Refusal { reply, flags: Flags::DPE, closes: true, seen: Vec::new() }
+    Refusal { reply, flags: Flags::DPE, closes: true, resets: false, seen: Vec::new() }
 }
 
 /// A request that the connection manager of Envoy refuses, without content.
 fn refused(status: u32, details: &str, closes: bool, seen: &Pairs) -> Refusal {
     let (reply, flags) = (own(status, details, ""), Flags::NONE);
-    Refusal { reply, flags, closes, seen: seen.clone() }
+    Refusal { reply, flags, closes, resets: false, seen: seen.clone() }
 }

@@ -19,18 +19,17 @@ pub(super) fn closes(pairs: &Pairs) -> bool {
     lists.into_iter().flatten().flat_map(members).any(|member| is(member, "close"))
 }
 
-/// Whether the request asks for another protocol on its connection. An offer of HTTP/2
-/// is declined by forgetting it (RFC 9113, 3.1).
-pub(super) fn upgrades(pairs: &mut Pairs) -> bool {
+/// The protocol that the request asks for on its connection. An offer of HTTP/2 is declined
+/// by forgetting it (RFC 9113, 3.1).
+pub(super) fn upgrade(pairs: &mut Pairs) -> Option<Vec<u8>> {
     let asked = value(pairs, "connection").into_iter().flat_map(members);
     let asked = asked.into_iter().any(|member| is(member, "upgrade"));
-    let protocol = value(pairs, "upgrade").filter(|_| asked);
-    let is_h2c = protocol.is_some_and(|protocol| is(protocol, "h2c"));
-    let upgrades = protocol.is_some() && !is_h2c;
-    if is_h2c {
-        remove(pairs, &["upgrade", "http2-settings"]);
+    let protocol = value(pairs, "upgrade").filter(|_| asked)?;
+    if !is(protocol, "h2c") {
+        return Some(protocol.to_vec());
     }
-    upgrades
+    remove(pairs, &["upgrade", "http2-settings"]);
+    None
 }
 
 /// Removes what `connection` nominates (RFC 9110, 7.6.1). Forwarded addresses and pseudo

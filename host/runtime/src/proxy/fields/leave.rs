@@ -1,7 +1,7 @@
 //! From what the filters have left to the wire's fields, each way.
 
 use super::connection::keep_trailers;
-use super::{HOP, is, line, remove, set, value};
+use super::{HOP, HOP_OF_UPGRADE, Scheme, is, line, remove, set, value};
 use crate::http1::is_authority;
 use crate::proxy::chain::own;
 use crate::view::{Direction, LocalReply, Pairs};
@@ -21,6 +21,8 @@ pub enum Content {
     Length(u64),
     /// In chunks.
     Chunked,
+    /// Another protocol follows, to the end of the connection.
+    Tunnel,
 }
 
 /// A request for the wire.
@@ -34,6 +36,10 @@ pub struct RequestHead {
     pub fields: Pairs,
     /// Framing.
     pub content: Content,
+    /// `:scheme`, which HTTP/2 says (RFC 9113, 8.3.1).
+    pub scheme: Scheme,
+    /// Whether the length is one that filters have left, and not one that only HTTP/1.1 needs.
+    pub told_length: bool,
 }
 
 /// A response for the wire.
@@ -58,6 +64,10 @@ pub struct Leaving<'a> {
     pub end: bool,
     /// The request's method is `HEAD`.
     pub head: bool,
+    /// The caller speaks HTTP/2, whose frames say where content ends.
+    pub http2: bool,
+    /// The caller has asked for another protocol.
+    pub upgrade: bool,
 }
 
 /// Filters have left what cannot be sent.
@@ -92,37 +102,58 @@ impl Unfit {
 
 /// The request as it leaves for the upstream; `end` if neither content nor trailers follow.
 pub fn request_leaves(pairs: &Pairs, end: bool) -> Result<RequestHead, Unfit> {
+    leaves(pairs, end, HOP)
+}
+
+/// The same for a request after which another protocol follows.
+pub fn upgrade_leaves(pairs: &Pairs) -> Result<RequestHead, Unfit> {
+    let mut head = leaves(pairs, false, HOP_OF_UPGRADE)?;
+    remove(&mut head.fields, &["content-length", "transfer-encoding"]);
+    head.content = Content::Tunnel;
+    Ok(head)
+}
+
+fn leaves(pairs: &Pairs, end: bool, hop: &[&str]) -> Result<RequestHead, Unfit> {
     let method = only(pairs, ":method", |method| !method.is_empty() && is_token(method))?;
     let target = only(pairs, ":path", is_target)?;
     let authority = only(pairs, ":authority", is_authority)?;
     let mut fields = checked(pairs)?;
-    remove(&mut fields, HOP);
+    remove(&mut fields, hop);
     remove(&mut fields, &["host"]);
     keep_trailers(&mut fields);
     // What waits for an answer was answered when the request came.
     fields.retain(|(name, value)| !(is(name, "expect") && is(value, "100-continue")));
     fields.insert(0, line("host", authority));
     let silent = WITHOUT_CONTENT.iter().any(|name| name.as_bytes() == method);
+    let told_length = length(&fields).is_some();
     let content = framed(&mut fields, end, silent);
-    Ok(RequestHead { method: method.to_vec(), target: target.to_vec(), fields, content })
+    let (method, target) = (method.to_vec(), target.to_vec());
+    let scheme = value(pairs, ":scheme").and_then(Scheme::parse).unwrap_or(Scheme::Http);
+    Ok(RequestHead { method, target, fields, content, scheme, told_length })
 }
 
 /// The response as it leaves for the caller.
 pub fn response_leaves(pairs: &Pairs, leaving: &Leaving<'_>) -> Result<ResponseHead, Unfit> {
     let status = only(pairs, ":status", |status| status.iter().all(u8::is_ascii_digit))?;
     let status = std::str::from_utf8(status).ok().and_then(|status| status.parse().ok());
-    let status = status.filter(|status| (200..=999).contains(status));
+    let switches = leaving.upgrade && status == Some(101);
+    let status = status.filter(|status| switches || (200..=999).contains(status));
     let status: u16 = status.ok_or_else(|| Unfit::Value(":status".to_owned()))?;
     let mut fields = checked(pairs)?;
-    remove(&mut fields, HOP);
+    remove(&mut fields, if switches { HOP_OF_UPGRADE } else { HOP });
     if value(&fields, "date").is_none() {
         fields.push(line("date", leaving.date));
     }
     set(&mut fields, "server", SERVER);
-    if leaving.close {
+    if leaving.close && !leaving.http2 && !switches {
         fields.push(line("connection", "close"));
     }
+    let told_length = length(&fields).is_some();
     let content = match status {
+        101 => {
+            remove(&mut fields, &["content-length"]);
+            Content::Tunnel
+        }
         204 => {
             remove(&mut fields, &["content-length"]);
             Content::None
@@ -135,6 +166,9 @@ pub fn response_leaves(pairs: &Pairs, leaving: &Leaving<'_>) -> Result<ResponseH
         }
         _ => framed(&mut fields, leaving.end, false),
     };
+    if leaving.http2 {
+        unframe(&mut fields, told_length);
+    }
     Ok(ResponseHead { status, fields, content })
 }
 
@@ -166,6 +200,14 @@ fn framed(fields: &mut Pairs, end: bool, silent: bool) -> Content {
             fields.push(line("transfer-encoding", "chunked"));
             Content::Chunked
         }
+    }
+}
+
+/// Takes back what only HTTP/1.1 needs to say (RFC 9113, 8.2.2).
+fn unframe(fields: &mut Pairs, told_length: bool) {
+    remove(fields, &["transfer-encoding"]);
+    if !told_length {
+        remove(fields, &["content-length"]);
     }
 }
 

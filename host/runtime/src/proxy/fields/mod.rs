@@ -19,6 +19,7 @@
 mod arrive;
 mod change;
 mod connection;
+mod http2;
 mod joined;
 mod leave;
 mod router;
@@ -27,11 +28,12 @@ mod tests;
 
 use std::net::IpAddr;
 
-pub use arrive::arrived;
+pub use arrive::{arrived, upgrade_refused};
 pub(in crate::proxy) use change::{add, size};
+pub use http2::{Came, arrived_http2};
 pub use leave::{
     Content, Leaving, RequestHead, ResponseHead, SERVER, Unfit, request_leaves, response_leaves,
-    trailers_leave,
+    trailers_leave, upgrade_leaves,
 };
 pub use router::{Rewritten, answered, routed};
 
@@ -59,6 +61,8 @@ pub struct Accepted {
     pub expects_continue: bool,
     /// Whether the caller wants the connection to end after the response.
     pub closes: bool,
+    /// Whether another protocol follows, if the upstream agrees.
+    pub upgrade: bool,
 }
 
 /// A request that is answered before any filter has seen it.
@@ -70,6 +74,8 @@ pub struct Refusal {
     pub flags: Flags,
     /// Whether the connection ends after it.
     pub closes: bool,
+    /// Whether the stream is reset and nothing is said, as happens with HTTP/2.
+    pub resets: bool,
     /// What access loggers see of the request; nothing of one that could not be parsed.
     pub seen: Pairs,
 }
@@ -78,6 +84,9 @@ pub struct Refusal {
 /// when it leaves: filters see those of the upstream, as in Envoy.
 const HOP: &[&str] =
     &["connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"];
+
+/// The same of a request and a response after which another protocol follows.
+const HOP_OF_UPGRADE: &[&str] = &["keep-alive", "proxy-connection", "transfer-encoding"];
 
 fn line(name: &str, value: impl Into<Vec<u8>>) -> (Vec<u8>, Vec<u8>) {
     (name.as_bytes().to_vec(), value.into())

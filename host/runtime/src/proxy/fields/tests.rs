@@ -2,11 +2,14 @@
 //! address in `x-forwarded-for` written as here.
 
 use super::*;
-use crate::config::{EscapedSlashes, Http, HttpLimits, RouteTable, Timers};
+use crate::config::{Codec, EscapedSlashes, Http, Http2, HttpLimits, RouteTable, Timers};
 use crate::view::Direction;
 
-fn http() -> Http {
+pub(super) fn http() -> Http {
     Http {
+        codec: Codec::Auto,
+        http2: Http2::default(),
+        websocket: false,
         stat_prefix: String::new(),
         use_remote_address: true,
         timers: Timers {
@@ -26,12 +29,12 @@ fn http() -> Http {
     }
 }
 
-fn from(scheme: Scheme) -> Arrival {
+pub(super) fn from(scheme: Scheme) -> Arrival {
     Arrival { scheme, peer: [192, 0, 2, 2].into(), request_id: "id".to_owned() }
 }
 
 /// Lines separated by `|`; a bare `name:` is empty.
-fn pairs(text: &str) -> Pairs {
+pub(super) fn pairs(text: &str) -> Pairs {
     let lines = text.split('|').filter(|line| !line.is_empty());
     lines
         .map(|line| {
@@ -41,7 +44,7 @@ fn pairs(text: &str) -> Pairs {
         .collect()
 }
 
-fn text(pairs: &Pairs) -> String {
+pub(super) fn text(pairs: &Pairs) -> String {
     let utf8 = String::from_utf8_lossy;
     let lines: Vec<String> = pairs
         .iter()
@@ -474,7 +477,14 @@ const ANSWERS: &[(&str, &str, bool, bool, bool, &str, Content)] = &[
 #[test]
 fn a_response_leaves_framed_once_and_signed() {
     for (status, fields, close, end, head, want, content) in ANSWERS {
-        let leaving = Leaving { date: "D", close: *close, end: *end, head: *head };
+        let leaving = Leaving {
+            date: "D",
+            close: *close,
+            end: *end,
+            head: *head,
+            http2: false,
+            upgrade: false,
+        };
         let fields = pairs(&format!(":status: {status}|{fields}"));
         let left = response_leaves(&fields, &leaving).expect(status);
         assert_eq!(left.status.to_string(), *status);
@@ -485,7 +495,8 @@ fn a_response_leaves_framed_once_and_signed() {
 
 #[test]
 fn a_response_that_would_be_split_does_not_leave() {
-    let leaving = Leaving { date: "D", close: false, end: true, head: false };
+    let leaving =
+        Leaving { date: "D", close: false, end: true, head: false, http2: false, upgrade: false };
     for (pairs, said) in [
         (vec![], "missing required header: :status"),
         (vec![line(":status", "101")], "invalid header value for: :status"),

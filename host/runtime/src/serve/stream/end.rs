@@ -13,10 +13,11 @@ use crate::serve::timers::Timer;
 use crate::view::LocalReply;
 
 impl Stream<'_> {
-    pub(super) fn abandon(&mut self, details: &str) {
+    /// There is nobody to answer.
+    pub(super) fn abandon(&mut self, details: &[u8], flags: Flags) {
         self.keep = false;
-        self.flags = self.flags | Flags::DC;
-        self.exchange.borrow_mut().details = details.as_bytes().to_vec();
+        self.flags = self.flags | flags;
+        self.exchange.borrow_mut().details = details.to_vec();
         self.chain.abandon();
     }
 
@@ -92,7 +93,7 @@ impl Drop for Stream<'_> {
     fn drop(&mut self) {
         // A second panic would end the process, and every other stream with it.
         if !self.ended && !std::thread::panicking() {
-            self.abandon("downstream_local_disconnect");
+            self.abandon(b"downstream_local_disconnect", Flags::DC);
             self.end();
         }
     }

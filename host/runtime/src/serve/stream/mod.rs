@@ -19,7 +19,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use crate::http1::{Piece, ResponseHead, refuse_underscores};
 use crate::proxy::chain::Chain;
 use crate::proxy::exchange::{Exchange, Facts, Shared};
-use crate::proxy::failure::{CALLER_GONE, Flags};
+use crate::proxy::failure::Flags;
 use crate::proxy::fields;
 use crate::proxy::filters::Filters;
 use crate::serve::caller::{Caller, FromCaller};
@@ -33,6 +33,10 @@ use crate::view::{Direction, LocalReply, Pairs};
 
 pub(in crate::serve) use end::malformed_reply;
 
+/// What `%RESPONSE_CODE_DETAILS%` shows of an upstream's answer.
+const VIA_UPSTREAM: &[u8] = b"via_upstream";
+/// Of one that is not the other protocol that was asked for.
+const UPGRADE_DECLINED: &[u8] = b"websocket_handshake_unsuccessful";
 /// Bytes that wait for a slow side before the other is not read any more.
 const HIGH: usize = 256 * 1024;
 
@@ -40,19 +44,31 @@ const HIGH: usize = 256 * 1024;
 pub(in crate::serve) struct Arrived {
     /// The request's fields, pseudo fields first.
     pub request: Pairs,
-    /// Instead of serving it.
-    pub refused: Option<LocalReply>,
-    /// The caller has left in the middle of the fields.
-    pub gone: bool,
+    /// What is done with it.
+    pub begins: Begins,
     /// Flags of the access log from the start.
     pub flags: Flags,
     /// Whether content follows.
     pub has_content: bool,
+    /// Whether the caller has asked for another protocol.
+    pub upgrade: bool,
     /// Whether the caller waits for `100 Continue`.
     pub expects: bool,
     /// Whether the connection may stay.
     pub keep: bool,
+    /// What `request.protocol` says.
+    pub protocol: &'static str,
     pub connection: Rc<Facts>,
+}
+
+/// How a stream begins.
+pub(in crate::serve) enum Begins {
+    /// It is served.
+    Serve,
+    /// It is answered before any filter has seen it.
+    Refuse(LocalReply),
+    /// The caller has left in the middle of the fields, or they were none; with details.
+    Gone(Vec<u8>),
 }
 
 /// How a stream left its connection.
@@ -87,6 +103,8 @@ pub(in crate::serve) struct Stream<'c> {
     flags: Flags,
     keep: bool,
     cut: bool,
+    /// The caller has asked for another protocol.
+    upgrade: bool,
     /// Something else was answered than what left the filters.
     replaced: bool,
     /// The request has come whole and the answer may be timed.
@@ -109,7 +127,7 @@ impl<'c> Stream<'c> {
         let mut exchange = Exchange::new(std::mem::take(&mut arrived.request));
         exchange.connection = Rc::clone(&arrived.connection);
         let began = (Instant::now(), SystemTime::now());
-        facts::at_start(&mut exchange, &listening.chain, began.1);
+        facts::at_start(&mut exchange, &listening.chain, arrived.protocol, began.1);
         let exchange = Rc::new(RefCell::new(exchange));
         let (sender, notes) = unbounded_channel();
         let ticket = Rc::new(Ticket { desk: Rc::clone(desk), notes: sender });
@@ -130,6 +148,7 @@ impl<'c> Stream<'c> {
             flags: arrived.flags,
             keep: arrived.keep,
             cut: false,
+            upgrade: arrived.upgrade,
             replaced: false,
             request_came: false,
             ended: false,
@@ -141,12 +160,12 @@ impl<'c> Stream<'c> {
 
     /// Serves it to its end.
     pub async fn run(mut self, arrived: &mut Arrived) -> Left {
-        match arrived.refused.take() {
-            Some(reply) => {
+        match std::mem::replace(&mut arrived.begins, Begins::Serve) {
+            Begins::Refuse(reply) => {
                 self.chain.expire(&mut self.filters, reply);
             }
-            None if arrived.gone => self.abandon(CALLER_GONE),
-            None => self.begin(arrived),
+            Begins::Gone(details) => self.abandon(&details, Flags::NONE),
+            Begins::Serve => self.begin(arrived),
         }
         self.write();
         while !self.chain.is_over() && !self.cut {
@@ -234,7 +253,10 @@ impl<'c> Stream<'c> {
                 let reply = malformed_reply(malformed);
                 self.chain.expire(&mut self.filters, reply);
             }
-            FromCaller::Gone => self.abandon(CALLER_GONE),
+            FromCaller::Gone(gone) => {
+                let (details, flags) = gone.said();
+                self.abandon(details.as_bytes(), flags);
+            }
         }
     }
 
@@ -278,12 +300,21 @@ impl<'c> Stream<'c> {
         }
     }
 
-    fn answered(&mut self, head: ResponseHead, end: bool) {
+    fn answered(&mut self, mut head: ResponseHead, end: bool) {
+        let declined = self.upgrade && head.status != 101;
+        // What the caller sends from now on may be the other protocol already.
+        let end = end || declined;
         let took = self.upstream_began.filter(|_| self.request_came).map(|began| began.elapsed());
+        if declined {
+            head.fields.retain(|(name, _)| {
+                !matches!(name.as_slice(), b"content-length" | b"transfer-encoding")
+            });
+            self.keep = false;
+        }
         let pairs = fields::answered(head.status, head.fields, took);
         let mut exchange = self.exchange.borrow_mut();
         exchange.set_headers(Direction::Response, pairs);
-        exchange.details = b"via_upstream".to_vec();
+        exchange.details = if declined { UPGRADE_DECLINED } else { VIA_UPSTREAM }.to_vec();
         drop(exchange);
         if end {
             self.answer_came();

@@ -76,7 +76,11 @@ impl Stream<'_> {
                 return Ok(());
             }
         };
-        let head = match fields::request_leaves(pairs, end) {
+        let head = match self.upgrade {
+            true => fields::upgrade_leaves(pairs),
+            false => fields::request_leaves(pairs, end),
+        };
+        let head = match head {
             Ok(head) => head,
             // A filter has written what no request can hold.
             Err(unfit) => {
@@ -85,6 +89,10 @@ impl Stream<'_> {
                 return Ok(());
             }
         };
+        if self.upgrade && admitted.cluster().config.http2.is_some() {
+            self.fail(Failure::Protocol);
+            return Ok(());
+        }
         let endpoint = &admitted.cluster().config.endpoint;
         facts::at_upstream(&mut self.exchange.borrow_mut(), endpoint);
         self.forward = Some(Forward::start(admitted, &head, end)?);
@@ -96,7 +104,14 @@ impl Stream<'_> {
     fn answer(&mut self, pairs: &Pairs, end: bool) -> Result<(), Unsendable> {
         self.keep &= self.caller.has_all() && !self.desk.is_draining();
         let date = httpdate::fmt_http_date(SystemTime::now());
-        let leaving = Leaving { date: &date, close: !self.keep, end, head: self.caller.to_head };
+        let leaving = Leaving {
+            date: &date,
+            close: !self.keep,
+            end,
+            head: self.caller.to_head,
+            http2: self.caller.speaks_http2(),
+            upgrade: self.upgrade,
+        };
         match fields::response_leaves(pairs, &leaving) {
             Ok(head) => self.caller.head(&head, end),
             Err(unfit) => self.replace(&unfit.reply(Direction::Response), &leaving),

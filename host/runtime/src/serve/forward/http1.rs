@@ -1,8 +1,6 @@
-//! One request to an upstream and its answer, as they pass.
+//! One request on a connection of its own that speaks HTTP/1.1, and its answer.
 //!
-//! Owns the framing towards the upstream. What a request is made of is given as it comes,
-//! before there is a connection too; what comes back is polled. Invariant: a connection is
-//! kept only after both messages have ended whole.
+//! Invariant: a connection is kept only after both messages have ended whole.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -11,30 +9,16 @@ use std::task::{Context, Poll, ready};
 
 use bytes::BytesMut;
 
-use super::conn::Conn;
-use super::upstream::{Admitted, Lease};
+use super::{FromUpstream, MAX_HEAD, framing};
 use crate::http1::{
     Decoder, Encoder, Framing, Limits, Malformed, Piece, ResponseHead, Unsendable, keeps_alive,
     response_framing, response_head,
 };
 use crate::proxy::failure::Failure;
-use crate::proxy::fields::{Content, RequestHead};
+use crate::proxy::fields::RequestHead;
+use crate::serve::conn::Conn;
+use crate::serve::upstream::{Admitted, Lease};
 use crate::view::Pairs;
-
-/// Bytes of an answer's fields at most, Envoy's default.
-const MAX_HEAD: usize = 60 * 1024;
-
-/// What has happened.
-pub(super) enum FromUpstream {
-    /// The answer's fields; `true` when nothing follows.
-    Head(ResponseHead, bool),
-    /// Content, trailers or the end.
-    Piece(Piece),
-    /// There is no answer, or no more of it.
-    Failed(Failure),
-    /// Bytes have left.
-    Progress,
-}
 
 enum Stage {
     Connecting(Pin<Box<dyn Future<Output = Result<Lease, Failure>>>>),
@@ -43,9 +27,8 @@ enum Stage {
 }
 
 /// One request on its way.
-pub(super) struct Forward {
+pub(super) struct OnConnection {
     stage: Stage,
-    admitted: Rc<Admitted>,
     /// Bytes that wait for a connection.
     early: BytesMut,
     encoder: Encoder,
@@ -57,15 +40,21 @@ struct Answer {
     decoder: Option<Decoder>,
     limits: Limits,
     to_head: bool,
+    /// Another protocol is asked for.
+    upgrade: bool,
+    /// It follows.
+    tunnel: bool,
     keep: bool,
 }
 
-impl Forward {
-    /// Starts a request; `end` when neither content nor trailers follow.
-    pub fn start(admitted: Admitted, head: &RequestHead, end: bool) -> Result<Self, Unsendable> {
-        let admitted = Rc::new(admitted);
+impl OnConnection {
+    pub fn start(
+        admitted: &Rc<Admitted>,
+        head: &RequestHead,
+        end: bool,
+    ) -> Result<Self, Unsendable> {
         let mut early = BytesMut::new();
-        let RequestHead { method, target, fields, content } = head;
+        let RequestHead { method, target, fields, content, .. } = head;
         let framing = framing(*content, fields);
         let mut encoder = Encoder::request(&mut early, method, target, fields, framing)?;
         if end {
@@ -76,14 +65,15 @@ impl Forward {
             decoder: None,
             limits: Limits { max_fields, max_head: MAX_HEAD },
             to_head: method.as_slice() == b"HEAD",
+            upgrade: framing == Framing::Tunnel,
+            tunnel: false,
             keep: true,
         };
-        let asked = Rc::clone(&admitted);
+        let asked = Rc::clone(admitted);
         let stage = Stage::Connecting(Box::pin(async move { asked.lease().await }));
-        Ok(Self { stage, admitted, early, encoder, answer })
+        Ok(Self { stage, early, encoder, answer })
     }
 
-    /// Content of the request; `end` when it was the last.
     pub fn content(&mut self, bytes: &[u8], end: bool) -> Result<(), Unsendable> {
         let Self { stage, early, encoder, .. } = self;
         let out = output(stage, early);
@@ -93,23 +83,15 @@ impl Forward {
         if end { encoder.end(out) } else { Ok(()) }
     }
 
-    /// Trailers of the request, which end it.
     pub fn trailers(&mut self, pairs: &Pairs) -> Result<(), Unsendable> {
         let Self { stage, early, encoder, .. } = self;
         encoder.trailers(output(stage, early), pairs)
     }
 
-    /// Bytes that wait to leave.
     pub fn backlog(&mut self) -> usize {
         output(&mut self.stage, &mut self.early).len()
     }
 
-    /// Where it goes, for access logs.
-    pub fn admitted(&self) -> &Admitted {
-        &self.admitted
-    }
-
-    /// What happens next; nothing is read unless `reading`.
     pub fn poll(&mut self, cx: &mut Context<'_>, reading: bool) -> Poll<FromUpstream> {
         if let Stage::Connecting(lease) = &mut self.stage {
             match ready!(lease.as_mut().poll(cx)) {
@@ -138,7 +120,6 @@ impl Forward {
         if reading { self.answer.poll(cx, conn) } else { Poll::Pending }
     }
 
-    /// Gives the connection back if it can be used again, and closes it if not.
     pub fn settle(self) {
         let Stage::Open(lease) = self.stage else { return };
         let whole = self.encoder.is_done() && self.answer.is_done() && self.answer.keep;
@@ -190,6 +171,7 @@ impl Answer {
         let broken = FromUpstream::Failed(Failure::Protocol);
         match &mut self.decoder {
             Some(decoder) => match decoder.decode(&mut conn.input, conn.eof) {
+                Ok(Some(Piece::End)) if self.tunnel => Some(FromUpstream::Failed(Failure::Closed)),
                 Ok(piece) => piece.map(FromUpstream::Piece),
                 Err(_) => Some(broken),
             },
@@ -205,7 +187,10 @@ impl Answer {
         loop {
             match response_head(&mut conn.input, &self.limits)? {
                 // Nobody asked for another protocol.
-                Some(head) if head.status == 101 => return Err(Malformed::Syntax),
+                Some(head) if head.status == 101 && !self.upgrade => {
+                    return Err(Malformed::Syntax);
+                }
+                Some(head) if head.status == 101 => return Ok(Some(head)),
                 Some(head) if head.status < 200 => {}
                 other => return Ok(other),
             }
@@ -213,25 +198,19 @@ impl Answer {
     }
 
     fn begin(&mut self, head: ResponseHead) -> Option<FromUpstream> {
-        let Ok(framing) = response_framing(&head, self.to_head) else {
+        let framing = match head.status {
+            101 => Ok(Framing::Tunnel),
+            _ => response_framing(&head, self.to_head),
+        };
+        let Ok(framing) = framing else {
             return Some(FromUpstream::Failed(Failure::Protocol));
         };
-        self.keep = keeps_alive(head.version, &head.fields) && framing != Framing::UntilClose;
+        let until_close = matches!(framing, Framing::UntilClose | Framing::Tunnel);
+        self.keep = keeps_alive(head.version, &head.fields) && !until_close;
+        self.tunnel = framing == Framing::Tunnel;
         let empty = matches!(framing, Framing::None | Framing::Length(0));
         let framing = if empty { Framing::None } else { framing };
         self.decoder = Some(Decoder::new(framing, &self.limits));
         Some(FromUpstream::Head(head, empty))
-    }
-}
-
-/// Framing on the wire. No content is said with a length of 0 where the fields say so.
-pub(crate) fn framing(content: Content, fields: &Pairs) -> Framing {
-    match content {
-        Content::None if fields.iter().any(|(name, _)| name == b"content-length") => {
-            Framing::Length(0)
-        }
-        Content::None => Framing::None,
-        Content::Length(length) => Framing::Length(length),
-        Content::Chunked => Framing::Chunked,
     }
 }
