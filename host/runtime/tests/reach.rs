@@ -116,10 +116,21 @@ fn answer(status: &str, fields: &str, chunks: &[&[u8]], trailers: &str) -> Vec<u
     out
 }
 
-/// Note, the service's answer, and status and content of what the caller gets: 500 and the
+/// Note, the service's answer (status, fields, chunks, trailers), and what the caller gets.
+type Unary = (
+    &'static str,
+    &'static str,
+    &'static str,
+    &'static [&'static [u8]],
+    &'static str,
+    u32,
+    &'static str,
+);
+
+/// The caller gets status and content: 500 and the
 /// status of gRPC for failures. The texts are those of Envoy 1.40.
 #[rustfmt::skip]
-const UNARY: &[(&str, &str, &str, &[&[u8]], &str, u32, &str)] = &[
+const UNARY: &[Unary] = &[
     ("one message", "200 OK", "", &[b"\0\0\0\0\x06answer"], "grpc-status: 0\r\n", 200, "answer"),
     ("in pieces", "200 OK", "", &[b"\0\0\0", b"\0\x06ans", b"wer"], "grpc-status: 0\r\n", 200, "answer"),
     ("an empty one", "200 OK", "", &[b"\0\0\0\0\0"], "grpc-status: 0\r\n", 200, ""),

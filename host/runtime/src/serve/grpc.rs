@@ -5,12 +5,14 @@
 //! exactly one event of any kind is told of a unary call, and no message is larger than
 //! [`LARGEST`].
 
+use std::cell::Cell;
 use std::future::poll_fn;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
@@ -19,10 +21,13 @@ use super::upstream::Admitted;
 use crate::http1::{Piece, Unsendable};
 use crate::proxy::failure::Failure;
 use crate::proxy::{fields, local};
-use crate::view::{GrpcCall, GrpcEvent, Pairs};
+use crate::view::{GrpcCall, GrpcEvent, Pairs, Status};
 
-/// Bytes of a message. Envoy has no such limit, and a module's memory would be the next one.
+/// Bytes of a message, and of all that wait to be sent. Envoy has no such limits, and a
+/// module's memory would be the next one.
 const LARGEST: usize = 64 << 20;
+/// Bytes on their way out before more is taken from the module.
+const HIGH: usize = 256 * 1024;
 /// Bytes in front of each message: a flag and a length.
 const PREFIX: usize = 5;
 /// `INTERNAL`.
@@ -32,16 +37,66 @@ const UNKNOWN: i32 = 2;
 /// What Envoy says of a response that says nothing of itself.
 const VIA_UPSTREAM: &str = "via_upstream";
 
-/// A call-out that runs.
+/// A call-out that runs, for who sends on it.
 pub(super) struct Running {
-    pub commands: UnboundedSender<Command>,
-    pub task: AbortHandle,
+    commands: UnboundedSender<Command>,
+    /// Bytes that nobody has taken yet.
+    waiting: Rc<Cell<usize>>,
+    task: Option<AbortHandle>,
 }
 
 /// What the module sends on a stream.
-pub(super) struct Command {
-    pub message: Option<Vec<u8>>,
-    pub end: bool,
+struct Command {
+    message: Option<Vec<u8>>,
+    end: bool,
+}
+
+/// Where it comes out.
+pub(super) struct Commands {
+    commands: UnboundedReceiver<Command>,
+    waiting: Rc<Cell<usize>>,
+}
+
+impl Running {
+    pub fn new() -> (Self, Commands) {
+        let (sender, commands) = unbounded_channel();
+        let waiting = Rc::new(Cell::new(0));
+        let running = Self { commands: sender, waiting: Rc::clone(&waiting), task: None };
+        (running, Commands { commands, waiting })
+    }
+
+    /// Run by this task.
+    pub fn by(self, task: AbortHandle) -> Self {
+        Self { task: Some(task), ..self }
+    }
+
+    /// Too much waits already: `InternalFailure`.
+    pub fn send(&self, message: Option<Vec<u8>>, end: bool) -> Result<(), Status> {
+        let waiting = self.waiting.get() + message.as_ref().map_or(0, Vec::len);
+        if waiting > LARGEST {
+            return Err(Status::InternalFailure);
+        }
+        self.waiting.set(waiting);
+        // It may have ended just now.
+        let _ = self.commands.send(Command { message, end });
+        Ok(())
+    }
+
+    pub fn cancel(self) {
+        if let Some(task) = self.task {
+            task.abort();
+        }
+    }
+}
+
+impl Commands {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Command>> {
+        let polled = self.commands.poll_recv(cx);
+        if let Poll::Ready(Some(Command { message: Some(message), .. })) = &polled {
+            self.waiting.set(self.waiting.get().saturating_sub(message.len()));
+        }
+        polled
+    }
 }
 
 /// The call could not even start.
@@ -67,7 +122,7 @@ fn closed(status: i32, text: &str, details: &str) -> GrpcEvent {
 pub(super) async fn run(
     admitted: Admitted,
     call: GrpcCall,
-    commands: UnboundedReceiver<Command>,
+    commands: Commands,
     tell: impl Fn(GrpcEvent),
 ) {
     let counts = admitted.cluster().counts.clone();
@@ -156,7 +211,7 @@ enum Step {
 async fn exchange(
     admitted: Admitted,
     call: &GrpcCall,
-    mut commands: UnboundedReceiver<Command>,
+    mut commands: Commands,
     tell: &Teller<impl Fn(GrpcEvent)>,
 ) -> Result<Ended, GrpcEvent> {
     let unsendable = |_: Unsendable| failed(Failure::Protocol);
@@ -187,14 +242,17 @@ async fn exchange(
     }
 }
 
-/// What the module sends goes first.
+/// What the module sends goes first, as long as it leaves.
 fn poll(
     cx: &mut Context<'_>,
     forward: &mut Forward,
-    commands: &mut UnboundedReceiver<Command>,
+    commands: &mut Commands,
     sending: bool,
 ) -> Poll<Step> {
-    if sending && let Poll::Ready(command) = commands.poll_recv(cx) {
+    if sending
+        && forward.backlog() < HIGH
+        && let Poll::Ready(command) = commands.poll(cx)
+    {
         return Poll::Ready(Step::Command(command));
     }
     forward.poll(cx, true).map(Step::Upstream)
