@@ -215,7 +215,8 @@ const STREAM: &str = r#"
         (call $ok (call $send (i32.load (i32.const 268)) (i32.const 1072) (i32.const 2) (i32.const 1)))
         (i32.const 1))
     (func (export "proxy_on_grpc_receive_initial_metadata") (param i32 i32 i32)
-        (call $ok (call $value (i32.const 4) (i32.const 1104) (i32.const 6) (i32.const 256) (i32.const 260)))
+        (call $ok (i32.xor (i32.const INITIAL)
+            (call $value (i32.const 4) (i32.const 1104) (i32.const 6) (i32.const 256) (i32.const 260))))
         (call $note (i32.const 105)))
     (func (export "proxy_on_grpc_receive") (param i32 i32 i32) (call $note (i32.const 109)))
     (func (export "proxy_on_grpc_receive_trailing_metadata") (param i32 i32 i32)
@@ -228,11 +229,24 @@ const STREAM: &str = r#"
         (call $say (global.get $asker) (i32.add (i32.const 500) (local.get $status))))
 "#;
 
+/// The module, with the status of the field that the initial metadata should have.
+fn stream(initial: u32) -> String {
+    format!("{IMPORTS}{GRPC_DATA}{STREAM}").replace("INITIAL", &initial.to_string())
+}
+
+#[test]
+fn a_stream_to_nobody_is_told_of_the_gateways_own_answer() {
+    let running = start(&stream(1), 9);
+    let came = ask(front(&running), GET);
+    assert!(came.starts_with("HTTP/1.1 514 "), "{came}");
+    assert!(came.ends_with("\r\n\r\nitc"), "{came}");
+}
+
 #[test]
 fn a_stream_tells_of_metadata_messages_trailers_and_its_end_in_this_order() {
     let chunks: &[&[u8]] = &[b"\0\0\0\0\x01a\0\0\0\0\0", b"\0\0\0\0\x01b"];
     let (port, up) = upstream(answer("200 OK", "x-init: 1\r\n", chunks, "grpc-status: 3\r\n"));
-    let running = start(&format!("{IMPORTS}{GRPC_DATA}{STREAM}"), port);
+    let running = start(&stream(0), port);
     let came = ask(front(&running), GET);
     assert!(came.starts_with("HTTP/1.1 503 "), "{came}");
     assert!(came.ends_with("\r\n\r\nimmmtc"), "{came}");

@@ -17,6 +17,7 @@ use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::{MissedTickBehavior, interval_at};
 use tracing::Level as Tracing;
 
+use super::grpc::Start;
 use super::process::Process;
 use super::upstream::Cluster;
 use super::{call, grpc};
@@ -177,21 +178,19 @@ impl Desk {
         }
         let name = std::str::from_utf8(&call.cluster).ok();
         let cluster = name.and_then(|name| self.clusters.get(name));
-        let admitted = match cluster {
-            Some(cluster) => cluster.admit().map_err(grpc::failed),
-            None => Err(grpc::no_cluster()),
+        let start = match cluster.map(Cluster::admit) {
+            Some(Ok(admitted)) => Start::Admitted(admitted),
+            Some(Err(failure)) => Start::Refused(failure),
+            None => Start::NoCluster,
         };
-        let refused = admitted.is_err();
+        let refused = !matches!(start, Start::Admitted(_));
         let desk = Rc::clone(self);
         let (running, commands) = grpc::Running::new();
         self.calls.set(self.calls.get() + 1);
         let task = spawn_local(async move {
             let _done = Ended(Rc::clone(&desk));
             let tell = |event| desk.tell(machine, token, event);
-            match admitted {
-                Ok(admitted) => grpc::run(admitted, call, commands, tell).await,
-                Err(closed) => tell(closed),
-            }
+            grpc::run(start, call, commands, tell).await;
             desk.grpc.borrow_mut().remove(&token);
         });
         self.grpc.borrow_mut().insert(token, running.by(task.abort_handle()));

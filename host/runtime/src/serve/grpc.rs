@@ -32,6 +32,8 @@ const HIGH: usize = 256 * 1024;
 const PREFIX: usize = 5;
 /// `INTERNAL`.
 const INTERNAL: i32 = 13;
+/// `UNAVAILABLE`.
+const UNAVAILABLE: i32 = 14;
 /// `UNKNOWN`.
 const UNKNOWN: i32 = 2;
 /// What Envoy says of a response that says nothing of itself.
@@ -99,17 +101,13 @@ impl Commands {
     }
 }
 
-/// The call could not even start.
-pub(super) fn failed(failure: Failure) -> GrpcEvent {
-    let reply = failure.reply();
-    let text = String::from_utf8_lossy(&reply.body).into_owned();
-    let details = String::from_utf8_lossy(&reply.details).into_owned();
-    closed(local::grpc_status(reply.status).cast_signed(), &text, &details)
-}
-
-/// There is no such cluster.
-pub(super) fn no_cluster() -> GrpcEvent {
-    GrpcEvent::Closed { status: 14, message: b"Cluster not available".to_vec() }
+/// Whether a call can start.
+pub(super) enum Start {
+    Admitted(Admitted),
+    /// The circuit breaker does not let it.
+    Refused(Failure),
+    /// There is no such cluster.
+    NoCluster,
 }
 
 /// Envoy's text: what the peer says, and in braces what the proxy knows.
@@ -120,27 +118,40 @@ fn closed(status: i32, text: &str, details: &str) -> GrpcEvent {
 
 /// Runs a call to its end.
 pub(super) async fn run(
-    admitted: Admitted,
+    start: Start,
     call: GrpcCall,
     commands: Commands,
     tell: impl Fn(GrpcEvent),
 ) {
-    let counts = admitted.cluster().counts.clone();
-    let unary = call.message.is_some();
-    let tell = Teller { tell, unary };
-    let time = call.timeout.filter(|time| !time.is_zero());
-    let exchange = exchange(admitted, &call, commands, &tell);
-    let ended = match time {
-        None => exchange.await,
-        Some(time) => timeout(time, exchange).await.unwrap_or_else(|_| {
-            counts.rq_timeout.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            Err(failed(Failure::Timeout))
-        }),
+    let tell = Teller { tell, unary: call.message.is_some() };
+    let ended = match start {
+        Start::NoCluster => return (tell.tell)(closed(UNAVAILABLE, "", "Cluster not available")),
+        Start::Refused(failure) => Err(failure),
+        Start::Admitted(admitted) => within(admitted, &call, commands, &tell).await,
     };
     match ended {
         Ok(ended) => tell.ended(ended),
-        Err(closed) => tell.refused(closed),
+        Err(failure) => {
+            tell.stream(GrpcEvent::Initial(Pairs::new()));
+            tell.ended(Ended::failed(failure));
+        }
     }
+}
+
+/// The exchange, in its time.
+async fn within(
+    admitted: Admitted,
+    call: &GrpcCall,
+    commands: Commands,
+    tell: &Teller<impl Fn(GrpcEvent)>,
+) -> Result<Ended, Failure> {
+    let counts = admitted.cluster().counts.clone();
+    let exchange = exchange(admitted, call, commands, tell);
+    let Some(time) = call.timeout.filter(|time| !time.is_zero()) else { return exchange.await };
+    timeout(time, exchange).await.unwrap_or_else(|_| {
+        counts.rq_timeout.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        Err(Failure::Timeout)
+    })
 }
 
 /// Tells the module, in the form that its kind of call has.
@@ -169,13 +180,6 @@ impl<T: Fn(GrpcEvent)> Teller<T> {
             (false, _) => (self.tell)(closed),
         }
     }
-
-    /// There was no response: the proxy's own stands in its place, without content.
-    fn refused(&self, closed: GrpcEvent) {
-        self.stream(GrpcEvent::Initial(Pairs::new()));
-        self.stream(GrpcEvent::Trailing(Pairs::new()));
-        (self.tell)(closed);
-    }
 }
 
 /// How a response has ended.
@@ -191,6 +195,16 @@ impl Ended {
     fn with(status: i32, details: &str) -> Self {
         let (trailers, closed) = (Pairs::new(), closed(status, "", details));
         Self { trailers, closed, last: None }
+    }
+
+    /// There was none: the proxy's own stands in its place, all of it fields.
+    fn failed(failure: Failure) -> Self {
+        let reply = failure.reply();
+        let text = String::from_utf8_lossy(&reply.body).into_owned();
+        let details = String::from_utf8_lossy(&reply.details).into_owned();
+        let status = local::grpc_status(reply.status).cast_signed();
+        let (trailers, _) = local::response(reply, true);
+        Self { trailers, closed: closed(status, &text, &details), last: None }
     }
 
     /// By what its trailers say, or its only fields.
@@ -213,8 +227,8 @@ async fn exchange(
     call: &GrpcCall,
     mut commands: Commands,
     tell: &Teller<impl Fn(GrpcEvent)>,
-) -> Result<Ended, GrpcEvent> {
-    let unsendable = |_: Unsendable| failed(Failure::Protocol);
+) -> Result<Ended, Failure> {
+    let unsendable = |_: Unsendable| Failure::Protocol;
     let mut forward = start(admitted, call)?;
     let mut sending = !tell.unary;
     let mut response = Response::default();
@@ -231,7 +245,7 @@ async fn exchange(
             Step::Upstream(FromUpstream::Failed(failure)) if response.began => {
                 return Ok(Ended::with(INTERNAL, &failure.cut()));
             }
-            Step::Upstream(FromUpstream::Failed(failure)) => return Err(failed(failure)),
+            Step::Upstream(FromUpstream::Failed(failure)) => return Err(failure),
             Step::Upstream(came) => {
                 if let Some(ended) = response.take(came, tell) {
                     forward.settle();
@@ -258,12 +272,12 @@ fn poll(
     forward.poll(cx, true).map(Step::Upstream)
 }
 
-fn start(admitted: Admitted, call: &GrpcCall) -> Result<Forward, GrpcEvent> {
-    let refused = || failed(Failure::Protocol);
-    let head = fields::request_leaves(&head(call), false).map_err(|_| refused())?;
-    let mut forward = Forward::start(admitted, &head, false).map_err(|_| refused())?;
+fn start(admitted: Admitted, call: &GrpcCall) -> Result<Forward, Failure> {
+    let unsendable = |_: Unsendable| Failure::Protocol;
+    let head = fields::request_leaves(&head(call), false).map_err(|_| Failure::Protocol)?;
+    let mut forward = Forward::start(admitted, &head, false).map_err(unsendable)?;
     if let Some(message) = &call.message {
-        forward.content(&framed(message), true).map_err(|_| refused())?;
+        forward.content(&framed(message), true).map_err(unsendable)?;
     }
     Ok(forward)
 }
