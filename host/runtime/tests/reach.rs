@@ -116,10 +116,21 @@ fn answer(status: &str, fields: &str, chunks: &[&[u8]], trailers: &str) -> Vec<u
     out
 }
 
-/// Note, the service's answer, and status and content of what the caller gets: 500 and the
+/// Note, the service's answer (status, fields, chunks, trailers), and what the caller gets.
+type Unary = (
+    &'static str,
+    &'static str,
+    &'static str,
+    &'static [&'static [u8]],
+    &'static str,
+    u32,
+    &'static str,
+);
+
+/// The caller gets status and content: 500 and the
 /// status of gRPC for failures. The texts are those of Envoy 1.40.
 #[rustfmt::skip]
-const UNARY: &[(&str, &str, &str, &[&[u8]], &str, u32, &str)] = &[
+const UNARY: &[Unary] = &[
     ("one message", "200 OK", "", &[b"\0\0\0\0\x06answer"], "grpc-status: 0\r\n", 200, "answer"),
     ("in pieces", "200 OK", "", &[b"\0\0\0", b"\0\x06ans", b"wer"], "grpc-status: 0\r\n", 200, "answer"),
     ("an empty one", "200 OK", "", &[b"\0\0\0\0\0"], "grpc-status: 0\r\n", 200, ""),
@@ -204,7 +215,8 @@ const STREAM: &str = r#"
         (call $ok (call $send (i32.load (i32.const 268)) (i32.const 1072) (i32.const 2) (i32.const 1)))
         (i32.const 1))
     (func (export "proxy_on_grpc_receive_initial_metadata") (param i32 i32 i32)
-        (call $ok (call $value (i32.const 4) (i32.const 1104) (i32.const 6) (i32.const 256) (i32.const 260)))
+        (call $ok (i32.xor (i32.const INITIAL)
+            (call $value (i32.const 4) (i32.const 1104) (i32.const 6) (i32.const 256) (i32.const 260))))
         (call $note (i32.const 105)))
     (func (export "proxy_on_grpc_receive") (param i32 i32 i32) (call $note (i32.const 109)))
     (func (export "proxy_on_grpc_receive_trailing_metadata") (param i32 i32 i32)
@@ -217,11 +229,24 @@ const STREAM: &str = r#"
         (call $say (global.get $asker) (i32.add (i32.const 500) (local.get $status))))
 "#;
 
+/// The module, with the status of the field that the initial metadata should have.
+fn stream(initial: u32) -> String {
+    format!("{IMPORTS}{GRPC_DATA}{STREAM}").replace("INITIAL", &initial.to_string())
+}
+
+#[test]
+fn a_stream_to_nobody_is_told_of_the_gateways_own_answer() {
+    let running = start(&stream(1), 9);
+    let came = ask(front(&running), GET);
+    assert!(came.starts_with("HTTP/1.1 514 "), "{came}");
+    assert!(came.ends_with("\r\n\r\nitc"), "{came}");
+}
+
 #[test]
 fn a_stream_tells_of_metadata_messages_trailers_and_its_end_in_this_order() {
     let chunks: &[&[u8]] = &[b"\0\0\0\0\x01a\0\0\0\0\0", b"\0\0\0\0\x01b"];
     let (port, up) = upstream(answer("200 OK", "x-init: 1\r\n", chunks, "grpc-status: 3\r\n"));
-    let running = start(&format!("{IMPORTS}{GRPC_DATA}{STREAM}"), port);
+    let running = start(&stream(0), port);
     let came = ask(front(&running), GET);
     assert!(came.starts_with("HTTP/1.1 503 "), "{came}");
     assert!(came.ends_with("\r\n\r\nimmmtc"), "{came}");

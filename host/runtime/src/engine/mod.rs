@@ -41,7 +41,7 @@ pub use fault::{Reason, StartError, Trapped};
 pub use machine::{Engine, EngineSettings};
 pub use metrics::Metrics;
 pub use program::{Capabilities, Program, ProgramError};
-pub use queues::{Queues, Waker};
+pub use queues::{MOST_ENTRIES, Queues, Waker};
 pub use recovery::{FailurePolicy, Recovery, Verdict};
 pub use shared::SharedData;
 pub use streams::Action;

@@ -31,7 +31,7 @@ pub fn grpc_status(status: u32) -> u32 {
 }
 
 /// Fields and content of a reply.
-pub(super) fn response(reply: LocalReply, grpc: bool) -> (Pairs, Vec<u8>) {
+pub fn response(reply: LocalReply, grpc: bool) -> (Pairs, Vec<u8>) {
     if grpc { of_grpc(reply) } else { of_http(reply) }
 }
 

@@ -8,6 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -16,10 +17,11 @@ use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::{MissedTickBehavior, interval_at};
 use tracing::Level as Tracing;
 
+use super::grpc::Start;
 use super::process::Process;
 use super::upstream::Cluster;
 use super::{call, grpc};
-use crate::engine::{RootId, SharedData};
+use crate::engine::{MOST_ENTRIES, RootId, SharedData};
 use crate::proxy::filters::Turn;
 use crate::proxy::machine::Machine;
 use crate::view::{
@@ -65,6 +67,7 @@ struct Ready {
     machine: usize,
     root: u32,
     queue: QueueToken,
+    told: Arc<AtomicUsize>,
 }
 
 /// What a worker is asked to do.
@@ -175,25 +178,22 @@ impl Desk {
         }
         let name = std::str::from_utf8(&call.cluster).ok();
         let cluster = name.and_then(|name| self.clusters.get(name));
-        let admitted = match cluster {
-            Some(cluster) => cluster.admit().map_err(grpc::failed),
-            None => Err(grpc::no_cluster()),
+        let start = match cluster.map(Cluster::admit) {
+            Some(Ok(admitted)) => Start::Admitted(admitted),
+            Some(Err(failure)) => Start::Refused(failure),
+            None => Start::NoCluster,
         };
-        let refused = admitted.is_err();
+        let refused = !matches!(start, Start::Admitted(_));
         let desk = Rc::clone(self);
-        let (commands, asked) = unbounded_channel();
+        let (running, commands) = grpc::Running::new();
         self.calls.set(self.calls.get() + 1);
         let task = spawn_local(async move {
             let _done = Ended(Rc::clone(&desk));
             let tell = |event| desk.tell(machine, token, event);
-            match admitted {
-                Ok(admitted) => grpc::run(admitted, call, asked, tell).await,
-                Err(closed) => tell(closed),
-            }
+            grpc::run(start, call, commands, tell).await;
             desk.grpc.borrow_mut().remove(&token);
         });
-        let running = grpc::Running { commands, task: task.abort_handle() };
-        self.grpc.borrow_mut().insert(token, running);
+        self.grpc.borrow_mut().insert(token, running.by(task.abort_handle()));
         if refused { Err(Status::InternalFailure) } else { Ok(()) }
     }
 
@@ -233,14 +233,22 @@ impl Desk {
         if let Some(entries) = self.entries.borrow_mut().take() {
             spawn_local(Rc::clone(self).attend(entries));
         }
-        let ready = self.ready.clone();
-        // A worker that has ended is told of nothing.
-        let waker = move |queue| drop(ready.send(Ready { machine, root, queue }));
+        let (ready, told) = (self.ready.clone(), Arc::new(AtomicUsize::new(0)));
+        let waker = move |queue| {
+            // No more entries can wait than that, so nothing is missed.
+            if told.fetch_add(1, Relaxed) >= MOST_ENTRIES {
+                told.fetch_sub(1, Relaxed);
+                return;
+            }
+            // A worker that has ended is told of nothing.
+            let _ = ready.send(Ready { machine, root, queue, told: Arc::clone(&told) });
+        };
         self.process.queues.register(vm_id.as_bytes(), name, Arc::new(waker))
     }
 
     async fn attend(self: Rc<Self>, mut entries: UnboundedReceiver<Ready>) {
-        while let Some(Ready { machine, root, queue }) = entries.recv().await {
+        while let Some(Ready { machine, root, queue, told }) = entries.recv().await {
+            told.fetch_sub(1, Relaxed);
             let Some(machine) = self.machine(machine) else { continue };
             let _ = machine.borrow_mut().call(|vm| vm.queue_ready(RootId::of(root), queue));
         }
@@ -304,16 +312,17 @@ impl Services for Counter {
         self.desk.start_grpc(self.machine, token, call)
     }
 
-    fn grpc_send(&self, token: u32, message: Option<Vec<u8>>, end: bool) {
-        if let Some(running) = self.desk.grpc.borrow().get(&token) {
-            // It may have ended just now.
-            let _ = running.commands.send(grpc::Command { message, end });
+    fn grpc_send(&self, token: u32, message: Option<Vec<u8>>, end: bool) -> Result<(), Status> {
+        match self.desk.grpc.borrow().get(&token) {
+            Some(running) => running.send(message, end),
+            // It has ended just now.
+            None => Ok(()),
         }
     }
 
     fn grpc_cancel(&self, token: u32) {
         if let Some(running) = self.desk.grpc.borrow_mut().remove(&token) {
-            running.task.abort();
+            running.cancel();
         }
     }
 

@@ -5,12 +5,14 @@
 //! exactly one event of any kind is told of a unary call, and no message is larger than
 //! [`LARGEST`].
 
+use std::cell::Cell;
 use std::future::poll_fn;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
@@ -19,42 +21,93 @@ use super::upstream::Admitted;
 use crate::http1::{Piece, Unsendable};
 use crate::proxy::failure::Failure;
 use crate::proxy::{fields, local};
-use crate::view::{GrpcCall, GrpcEvent, Pairs};
+use crate::view::{GrpcCall, GrpcEvent, Pairs, Status};
 
-/// Bytes of a message. Envoy has no such limit, and a module's memory would be the next one.
+/// Bytes of a message, and of all that wait to be sent. Envoy has no such limits, and a
+/// module's memory would be the next one.
 const LARGEST: usize = 64 << 20;
+/// Bytes on their way out before more is taken from the module.
+const HIGH: usize = 256 * 1024;
 /// Bytes in front of each message: a flag and a length.
 const PREFIX: usize = 5;
 /// `INTERNAL`.
 const INTERNAL: i32 = 13;
+/// `UNAVAILABLE`.
+const UNAVAILABLE: i32 = 14;
 /// `UNKNOWN`.
 const UNKNOWN: i32 = 2;
 /// What Envoy says of a response that says nothing of itself.
 const VIA_UPSTREAM: &str = "via_upstream";
 
-/// A call-out that runs.
+/// A call-out that runs, for who sends on it.
 pub(super) struct Running {
-    pub commands: UnboundedSender<Command>,
-    pub task: AbortHandle,
+    commands: UnboundedSender<Command>,
+    /// Bytes that nobody has taken yet.
+    waiting: Rc<Cell<usize>>,
+    task: Option<AbortHandle>,
 }
 
 /// What the module sends on a stream.
-pub(super) struct Command {
-    pub message: Option<Vec<u8>>,
-    pub end: bool,
+struct Command {
+    message: Option<Vec<u8>>,
+    end: bool,
 }
 
-/// The call could not even start.
-pub(super) fn failed(failure: Failure) -> GrpcEvent {
-    let reply = failure.reply();
-    let text = String::from_utf8_lossy(&reply.body).into_owned();
-    let details = String::from_utf8_lossy(&reply.details).into_owned();
-    closed(local::grpc_status(reply.status).cast_signed(), &text, &details)
+/// Where it comes out.
+pub(super) struct Commands {
+    commands: UnboundedReceiver<Command>,
+    waiting: Rc<Cell<usize>>,
 }
 
-/// There is no such cluster.
-pub(super) fn no_cluster() -> GrpcEvent {
-    GrpcEvent::Closed { status: 14, message: b"Cluster not available".to_vec() }
+impl Running {
+    pub fn new() -> (Self, Commands) {
+        let (sender, commands) = unbounded_channel();
+        let waiting = Rc::new(Cell::new(0));
+        let running = Self { commands: sender, waiting: Rc::clone(&waiting), task: None };
+        (running, Commands { commands, waiting })
+    }
+
+    /// Run by this task.
+    pub fn by(self, task: AbortHandle) -> Self {
+        Self { task: Some(task), ..self }
+    }
+
+    /// Too much waits already: `InternalFailure`.
+    pub fn send(&self, message: Option<Vec<u8>>, end: bool) -> Result<(), Status> {
+        let waiting = self.waiting.get() + message.as_ref().map_or(0, Vec::len);
+        if waiting > LARGEST {
+            return Err(Status::InternalFailure);
+        }
+        self.waiting.set(waiting);
+        // It may have ended just now.
+        let _ = self.commands.send(Command { message, end });
+        Ok(())
+    }
+
+    pub fn cancel(self) {
+        if let Some(task) = self.task {
+            task.abort();
+        }
+    }
+}
+
+impl Commands {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Command>> {
+        let polled = self.commands.poll_recv(cx);
+        if let Poll::Ready(Some(Command { message: Some(message), .. })) = &polled {
+            self.waiting.set(self.waiting.get().saturating_sub(message.len()));
+        }
+        polled
+    }
+}
+
+/// Whether a call can start.
+pub(super) enum Start {
+    Admitted(Admitted),
+    /// The circuit breaker does not let it.
+    Refused(Failure),
+    /// There is no such cluster.
+    NoCluster,
 }
 
 /// Envoy's text: what the peer says, and in braces what the proxy knows.
@@ -65,27 +118,40 @@ fn closed(status: i32, text: &str, details: &str) -> GrpcEvent {
 
 /// Runs a call to its end.
 pub(super) async fn run(
-    admitted: Admitted,
+    start: Start,
     call: GrpcCall,
-    commands: UnboundedReceiver<Command>,
+    commands: Commands,
     tell: impl Fn(GrpcEvent),
 ) {
-    let counts = admitted.cluster().counts.clone();
-    let unary = call.message.is_some();
-    let tell = Teller { tell, unary };
-    let time = call.timeout.filter(|time| !time.is_zero());
-    let exchange = exchange(admitted, &call, commands, &tell);
-    let ended = match time {
-        None => exchange.await,
-        Some(time) => timeout(time, exchange).await.unwrap_or_else(|_| {
-            counts.rq_timeout.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            Err(failed(Failure::Timeout))
-        }),
+    let tell = Teller { tell, unary: call.message.is_some() };
+    let ended = match start {
+        Start::NoCluster => return (tell.tell)(closed(UNAVAILABLE, "", "Cluster not available")),
+        Start::Refused(failure) => Err(failure),
+        Start::Admitted(admitted) => within(admitted, &call, commands, &tell).await,
     };
     match ended {
         Ok(ended) => tell.ended(ended),
-        Err(closed) => tell.refused(closed),
+        Err(failure) => {
+            tell.stream(GrpcEvent::Initial(Pairs::new()));
+            tell.ended(Ended::failed(failure));
+        }
     }
+}
+
+/// The exchange, in its time.
+async fn within(
+    admitted: Admitted,
+    call: &GrpcCall,
+    commands: Commands,
+    tell: &Teller<impl Fn(GrpcEvent)>,
+) -> Result<Ended, Failure> {
+    let counts = admitted.cluster().counts.clone();
+    let exchange = exchange(admitted, call, commands, tell);
+    let Some(time) = call.timeout.filter(|time| !time.is_zero()) else { return exchange.await };
+    timeout(time, exchange).await.unwrap_or_else(|_| {
+        counts.rq_timeout.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        Err(Failure::Timeout)
+    })
 }
 
 /// Tells the module, in the form that its kind of call has.
@@ -114,13 +180,6 @@ impl<T: Fn(GrpcEvent)> Teller<T> {
             (false, _) => (self.tell)(closed),
         }
     }
-
-    /// There was no response: the proxy's own stands in its place, without content.
-    fn refused(&self, closed: GrpcEvent) {
-        self.stream(GrpcEvent::Initial(Pairs::new()));
-        self.stream(GrpcEvent::Trailing(Pairs::new()));
-        (self.tell)(closed);
-    }
 }
 
 /// How a response has ended.
@@ -136,6 +195,16 @@ impl Ended {
     fn with(status: i32, details: &str) -> Self {
         let (trailers, closed) = (Pairs::new(), closed(status, "", details));
         Self { trailers, closed, last: None }
+    }
+
+    /// There was none: the proxy's own stands in its place, all of it fields.
+    fn failed(failure: Failure) -> Self {
+        let reply = failure.reply();
+        let text = String::from_utf8_lossy(&reply.body).into_owned();
+        let details = String::from_utf8_lossy(&reply.details).into_owned();
+        let status = local::grpc_status(reply.status).cast_signed();
+        let (trailers, _) = local::response(reply, true);
+        Self { trailers, closed: closed(status, &text, &details), last: None }
     }
 
     /// By what its trailers say, or its only fields.
@@ -156,10 +225,10 @@ enum Step {
 async fn exchange(
     admitted: Admitted,
     call: &GrpcCall,
-    mut commands: UnboundedReceiver<Command>,
+    mut commands: Commands,
     tell: &Teller<impl Fn(GrpcEvent)>,
-) -> Result<Ended, GrpcEvent> {
-    let unsendable = |_: Unsendable| failed(Failure::Protocol);
+) -> Result<Ended, Failure> {
+    let unsendable = |_: Unsendable| Failure::Protocol;
     let mut forward = start(admitted, call)?;
     let mut sending = !tell.unary;
     let mut response = Response::default();
@@ -176,7 +245,7 @@ async fn exchange(
             Step::Upstream(FromUpstream::Failed(failure)) if response.began => {
                 return Ok(Ended::with(INTERNAL, &failure.cut()));
             }
-            Step::Upstream(FromUpstream::Failed(failure)) => return Err(failed(failure)),
+            Step::Upstream(FromUpstream::Failed(failure)) => return Err(failure),
             Step::Upstream(came) => {
                 if let Some(ended) = response.take(came, tell) {
                     forward.settle();
@@ -187,25 +256,28 @@ async fn exchange(
     }
 }
 
-/// What the module sends goes first.
+/// What the module sends goes first, as long as it leaves.
 fn poll(
     cx: &mut Context<'_>,
     forward: &mut Forward,
-    commands: &mut UnboundedReceiver<Command>,
+    commands: &mut Commands,
     sending: bool,
 ) -> Poll<Step> {
-    if sending && let Poll::Ready(command) = commands.poll_recv(cx) {
+    if sending
+        && forward.backlog() < HIGH
+        && let Poll::Ready(command) = commands.poll(cx)
+    {
         return Poll::Ready(Step::Command(command));
     }
     forward.poll(cx, true).map(Step::Upstream)
 }
 
-fn start(admitted: Admitted, call: &GrpcCall) -> Result<Forward, GrpcEvent> {
-    let refused = || failed(Failure::Protocol);
-    let head = fields::request_leaves(&head(call), false).map_err(|_| refused())?;
-    let mut forward = Forward::start(admitted, &head, false).map_err(|_| refused())?;
+fn start(admitted: Admitted, call: &GrpcCall) -> Result<Forward, Failure> {
+    let unsendable = |_: Unsendable| Failure::Protocol;
+    let head = fields::request_leaves(&head(call), false).map_err(|_| Failure::Protocol)?;
+    let mut forward = Forward::start(admitted, &head, false).map_err(unsendable)?;
     if let Some(message) = &call.message {
-        forward.content(&framed(message), true).map_err(|_| refused())?;
+        forward.content(&framed(message), true).map_err(unsendable)?;
     }
     Ok(forward)
 }

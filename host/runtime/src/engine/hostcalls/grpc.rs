@@ -11,6 +11,9 @@ use crate::engine::pairs;
 use crate::engine::protobuf::Message;
 use crate::view::{GrpcCall, Status};
 
+/// Most call-outs of a machine that are not over; Envoy has no limit of its own.
+const MOST_CALLS: usize = 1024;
+
 /// `parts`: service, name of the service, method, metadata, message. The token is written
 /// when the call is out.
 pub(in crate::engine) fn call(
@@ -57,6 +60,9 @@ fn send(guest: &mut Guest, kind: Callout, call: GrpcCall, token_at: u32) -> Answ
     guest.bytes(Span(token_at, 4))?;
     let host = guest.host_mut();
     let root = host.contexts.get(&host.effective).ok_or(Status::BadArgument)?.root;
+    if host.grpc.len() >= MOST_CALLS {
+        return Err(Status::InternalFailure.into());
+    }
     let token = host.next_token(kind);
     host.grpc.insert(token, Grpc { root, closed: false });
     host.services.grpc_start(token, call)?;
@@ -70,7 +76,7 @@ pub(in crate::engine) fn message(guest: &mut Guest, token: u32, message: Span, e
     let call = *guest.host().grpc.get(&token).ok_or(Status::NotFound)?;
     let message = guest.bytes(message)?.to_vec();
     if !call.closed {
-        guest.host().services.grpc_send(token, Some(message), end != 0);
+        guest.host().services.grpc_send(token, Some(message), end != 0)?;
     }
     Ok(())
 }
@@ -94,7 +100,7 @@ pub(in crate::engine) fn close(guest: &mut Guest, token: u32) -> Answer {
     }
     let host = guest.host();
     if !host.grpc.get(&token).ok_or(Status::NotFound)?.closed {
-        host.services.grpc_send(token, None, true);
+        host.services.grpc_send(token, None, true)?;
     }
     Ok(())
 }

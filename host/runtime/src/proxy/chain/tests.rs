@@ -195,7 +195,7 @@ fn with_the_switch_the_body_is_seen_while_the_headers_wait() {
         "request headers" | "request body" => pause(),
         "request body end" => {
             assert_eq!(view.body(BodyKind::Request, 0, 9).as_deref(), Ok(b"ab".as_slice()));
-            assert_eq!(view.replace(MapKind::RequestHeaders, b"X-Late", b"1"), Ok(()));
+            assert_eq!(view.replace(MapKind::RequestHeaders, b"x-late", b"1"), Ok(()));
             Verdict::default()
         }
         _ => Verdict::default(),

@@ -55,7 +55,7 @@ mod tests {
         }
         let want = ":path=/,/2 :method=GET user-agent=1,9 x-c=4 x-c=9 accept=5";
         assert_eq!(text(&pairs), want);
-        assert_eq!(size(&pairs), 55);
+        assert_eq!(size(&pairs), 47);
         add(&mut pairs, None, b"accept", b"6");
         assert!(text(&pairs).ends_with("accept=5 accept=6"));
     }
