@@ -74,29 +74,34 @@ const IMPORTS: &[(&str, usize)] = &[
     ("proxy_send_local_response", 8),
 ];
 
-/// A module that handles a secret in every way there is.
-fn handling() -> Vec<u8> {
-    let mut texts = Texts::new();
-    let call =
-        |name: &str, arguments: &[&str]| format!("(drop (call ${name} {}))", arguments.join(" "));
-    let zero = "(i32.const 0)";
-    let configure = [
-        call("proxy_get_buffer_bytes", &["(i32.const 7)", zero, "(i32.const 1000)", OUT]),
-        call("proxy_set_shared_data", &[&texts.at("k"), &texts.at(&secret("shared")), zero]),
+fn call(name: &str, arguments: &[&str]) -> String {
+    format!("(drop (call ${name} {}))", arguments.join(" "))
+}
+
+const ZERO: &str = "(i32.const 0)";
+const ALL: &str = "(i32.const 1000)";
+
+fn configure(texts: &mut Texts) -> Vec<String> {
+    vec![
+        call("proxy_get_buffer_bytes", &["(i32.const 7)", ZERO, ALL, OUT]),
+        call("proxy_set_shared_data", &[&texts.at("k"), &texts.at(&secret("shared")), ZERO]),
         "(drop (call $environ_get (i32.const 300) (i32.const 400)))".to_owned(),
         "(i32.const 1)".to_owned(),
-    ];
-    let mut headers = vec![call("proxy_get_header_map_pairs", &[zero, OUT])];
-    for name in
-        ["authorization", "cookie", "x-tap-credential", "x-api-key", "x-mine", "x-any", ":path"]
-    {
-        headers.push(call("proxy_get_header_map_value", &[zero, &texts.at(name), OUT]));
-    }
+    ]
+}
+
+/// Fields of the request that are read.
+const READ: &[&str] =
+    &["authorization", "cookie", "x-tap-credential", "x-api-key", "x-mine", "x-any", ":path"];
+
+fn request_headers(texts: &mut Texts) -> Vec<String> {
+    let read = |name: &&str| call("proxy_get_header_map_value", &[ZERO, &texts.at(name), OUT]);
+    let mut calls: Vec<String> = READ.iter().map(read).collect();
     let added = texts.at(&secret("added"));
-    let fields = texts.map(&[("set-cookie", &secret("set")), ("x-a", "1")]);
-    headers.extend([
-        call("proxy_add_header_map_value", &[zero, &texts.at("proxy-authorization"), &added]),
-        call("proxy_replace_header_map_value", &[zero, &texts.at("authorization"), &added]),
+    calls.extend([
+        call("proxy_get_header_map_pairs", &[ZERO, OUT]),
+        call("proxy_add_header_map_value", &[ZERO, &texts.at("proxy-authorization"), &added]),
+        call("proxy_replace_header_map_value", &[ZERO, &texts.at("authorization"), &added]),
         call("proxy_get_property", &[&texts.at("request\0headers\0cookie"), OUT]),
         call("proxy_get_property", &[&texts.at("request\0path"), OUT]),
         call("proxy_get_property", &[&texts.at("request\0query"), OUT]),
@@ -104,82 +109,81 @@ fn handling() -> Vec<u8> {
         call("proxy_get_property", &[&texts.at("mine"), OUT]),
         call("proxy_get_shared_data", &[&texts.at("k"), OUT, "(i32.const 264)"]),
         call("proxy_log", &["(i32.const 2)", &texts.at(&secret("log"))]),
-        call(
-            "proxy_call_foreign_function",
-            &[&texts.at("verify_signature"), &texts.at(&secret("foreign")), OUT],
-        ),
+        foreign(texts),
+        question(texts),
+        "(i32.const 1)".to_owned(),
     ]);
-    let question = texts.map(&[
+    calls
+}
+
+fn foreign(texts: &mut Texts) -> String {
+    let arguments = texts.at(&secret("foreign"));
+    call("proxy_call_foreign_function", &[&texts.at("verify_signature"), &arguments, OUT])
+}
+
+fn question(texts: &mut Texts) -> String {
+    let fields = texts.map(&[
         (":method", "GET"),
         (":path", &format!("/?t={}", secret("callpath"))),
         (":authority", "auth"),
         ("authorization", &secret("callfield")),
     ]);
     let trailers = texts.map(&[("x-token", &secret("calltrailer"))]);
-    headers.push(call(
-        "proxy_http_call",
-        &[
-            &texts.at("auth"),
-            &question,
-            &texts.at(&secret("callbody")),
-            &trailers,
-            zero,
-            "(i32.const 264)",
-        ],
-    ));
-    headers.push("(i32.const 1)".to_owned());
-    let answered = [
-        call("proxy_get_header_map_pairs", &["(i32.const 6)", OUT]),
-        call("proxy_get_buffer_bytes", &["(i32.const 4)", zero, "(i32.const 1000)", OUT]),
-        call("proxy_continue_stream", &[zero]),
-    ];
-    let body = [
-        call("proxy_get_buffer_bytes", &[zero, zero, "(i32.const 1000)", OUT]),
-        call(
-            "proxy_set_buffer_bytes",
-            &[zero, zero, "(i32.const 1000)", &texts.at(&secret("written"))],
-        ),
-        "(i32.const 0)".to_owned(),
-    ];
-    let response = [
+    let body = texts.at(&secret("callbody"));
+    let cluster = texts.at("auth");
+    call("proxy_http_call", &[&cluster, &fields, &body, &trailers, ZERO, "(i32.const 264)"])
+}
+
+fn request_body(texts: &mut Texts) -> Vec<String> {
+    let written = texts.at(&secret("written"));
+    vec![
+        call("proxy_get_buffer_bytes", &[ZERO, ZERO, ALL, OUT]),
+        call("proxy_set_buffer_bytes", &[ZERO, ZERO, ALL, &written]),
+        ZERO.to_owned(),
+    ]
+}
+
+fn response_headers(texts: &mut Texts) -> Vec<String> {
+    let fields = texts.map(&[("set-cookie", &secret("set")), ("x-a", "1")]);
+    let (details, local) = (texts.at(&secret("details")), texts.at(&secret("local")));
+    let reply = ["(i32.const 418)", &details, &local, &fields, "(i32.const -1)"];
+    vec![
         call("proxy_get_header_map_pairs", &["(i32.const 2)", OUT]),
         call("proxy_set_header_map_pairs", &["(i32.const 2)", &fields]),
-        call(
-            "proxy_send_local_response",
-            &[
-                "(i32.const 418)",
-                &texts.at(&secret("details")),
-                &texts.at(&secret("local")),
-                &fields,
-                "(i32.const -1)",
-            ],
-        ),
-        "(i32.const 0)".to_owned(),
-    ];
-    let imports: String = IMPORTS
-        .iter()
-        .map(|(name, count)| {
-            format!(
-                r#"(import "env" "{name}" (func ${name} (param {}) (result i32)))"#,
-                "i32 ".repeat(*count)
-            )
-        })
-        .collect();
-    let environ = r#"(import "wasi_snapshot_preview1" "environ_get" (func $environ_get (param i32 i32) (result i32)))"#;
-    let function = |name: &str, count: usize, result: &str, body: &[String]| {
-        format!(
-            r#"(func (export "{name}") (param {}) {result} {})"#,
-            "i32 ".repeat(count),
-            body.concat()
-        )
+        call("proxy_send_local_response", &reply),
+        ZERO.to_owned(),
+    ]
+}
+
+fn answered() -> Vec<String> {
+    vec![
+        call("proxy_get_header_map_pairs", &["(i32.const 6)", OUT]),
+        call("proxy_get_buffer_bytes", &["(i32.const 4)", ZERO, ALL, OUT]),
+        call("proxy_continue_stream", &[ZERO]),
+    ]
+}
+
+/// A module that handles a secret in every way there is.
+fn handling() -> Vec<u8> {
+    let texts = &mut Texts::new();
+    let function = |name: &str, count: usize, result: &str, body: Vec<String>| {
+        let parameters = "i32 ".repeat(count);
+        format!(r#"(func (export "{name}") (param {parameters}) {result} {})"#, body.concat())
     };
+    let number = "(result i32)";
     let code = [
-        function("proxy_on_configure", 2, "(result i32)", &configure),
-        function("proxy_on_request_headers", 3, "(result i32)", &headers),
-        function("proxy_on_request_body", 3, "(result i32)", &body),
-        function("proxy_on_response_headers", 3, "(result i32)", &response),
-        function("proxy_on_http_call_response", 5, "", &answered),
+        function("proxy_on_configure", 2, number, configure(texts)),
+        function("proxy_on_request_headers", 3, number, request_headers(texts)),
+        function("proxy_on_request_body", 3, number, request_body(texts)),
+        function("proxy_on_response_headers", 3, number, response_headers(texts)),
+        function("proxy_on_http_call_response", 5, "", answered()),
     ];
+    let import = |(name, count): &(&str, usize)| {
+        let parameters = "i32 ".repeat(*count);
+        format!(r#"(import "env" "{name}" (func ${name} (param {parameters}) (result i32)))"#)
+    };
+    let imports: String = IMPORTS.iter().map(import).collect();
+    let environ = r#"(import "wasi_snapshot_preview1" "environ_get" (func $environ_get (param i32 i32) (result i32)))"#;
     wat(&format!("{imports} {environ} {} {}", texts.1, code.concat()))
 }
 

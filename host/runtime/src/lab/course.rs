@@ -171,7 +171,7 @@ impl Course {
     }
 
     /// More of the request.
-    pub fn from_caller(&mut self, piece: Piece) {
+    pub fn caller_sends(&mut self, piece: Piece) {
         self.from_caller.push_back(piece);
         self.settle();
     }
@@ -185,7 +185,7 @@ impl Course {
     }
 
     /// The head of the upstream's answer.
-    pub fn from_upstream_head(&mut self, status: u16, fields: Pairs, end: bool) {
+    pub fn upstream_begins(&mut self, status: u16, fields: Pairs, end: bool) {
         let now = self.desk.now();
         self.answered = true;
         self.deadlines.moved(now);
@@ -204,7 +204,7 @@ impl Course {
     }
 
     /// More of the upstream's answer.
-    pub fn from_upstream(&mut self, piece: Piece) {
+    pub fn upstream_sends(&mut self, piece: Piece) {
         self.from_upstream.push_back(piece);
         self.settle();
     }

@@ -34,21 +34,21 @@ impl Stream {
 
     /// The caller sends content.
     pub fn data(&self, bytes: impl Into<Vec<u8>>) {
-        self.from_caller(Piece::Content(bytes.into()));
+        self.caller_sends(Piece::Content(bytes.into()));
     }
 
     /// The caller's request ends.
     pub fn end(&self) {
-        self.from_caller(Piece::End);
+        self.caller_sends(Piece::End);
     }
 
     /// The caller's request ends with trailers.
     pub fn trailers(&self, trailers: Pairs) {
-        self.from_caller(Piece::Trailers(trailers));
+        self.caller_sends(Piece::Trailers(trailers));
     }
 
-    fn from_caller(&self, piece: Piece) {
-        self.bench.happen(self.number, |course| course.from_caller(piece));
+    fn caller_sends(&self, piece: Piece) {
+        self.bench.happen(self.number, |course| course.caller_sends(piece));
     }
 
     /// The caller goes away.
@@ -94,30 +94,30 @@ impl Stream {
             return Err(Unasked);
         }
         let (status, fields) = (response.status, response.head());
-        self.bench.happen(self.number, |it| it.from_upstream_head(status, fields, end));
+        self.bench.happen(self.number, |it| it.upstream_begins(status, fields, end));
         Ok(())
     }
 
     /// The upstream sends content.
     pub fn answer_data(&self, bytes: impl Into<Vec<u8>>) -> Result<(), Unasked> {
-        self.from_upstream(Piece::Content(bytes.into()))
+        self.upstream_sends(Piece::Content(bytes.into()))
     }
 
     /// The upstream's answer ends.
     pub fn answer_end(&self) -> Result<(), Unasked> {
-        self.from_upstream(Piece::End)
+        self.upstream_sends(Piece::End)
     }
 
     /// The upstream's answer ends with trailers.
     pub fn answer_trailers(&self, trailers: Pairs) -> Result<(), Unasked> {
-        self.from_upstream(Piece::Trailers(trailers))
+        self.upstream_sends(Piece::Trailers(trailers))
     }
 
-    fn from_upstream(&self, piece: Piece) -> Result<(), Unasked> {
+    fn upstream_sends(&self, piece: Piece) -> Result<(), Unasked> {
         if !self.look(|course| course.may_answer() && course.has_answer()) {
             return Err(Unasked);
         }
-        self.bench.happen(self.number, |course| course.from_upstream(piece));
+        self.bench.happen(self.number, |course| course.upstream_sends(piece));
         Ok(())
     }
 
