@@ -7,12 +7,17 @@
 //! never ignored, and all problems of a file are reported at once. So a file that this
 //! reader takes means here what it means in Envoy.
 
+mod action;
 mod bootstrap;
 mod cluster;
+mod condition;
 mod duration;
+mod edits;
 mod http;
 mod listener;
 mod log;
+mod metadata;
+mod pattern;
 mod plugin;
 mod read;
 mod route;
@@ -20,12 +25,19 @@ mod route;
 mod tests;
 mod tls;
 
+pub use action::{Action, Body, Forward, PathRewrite, Redirect, Reply};
 pub use bootstrap::{Gateway, StatsTag};
 pub use cluster::{Breaker, Cluster, Endpoint};
+pub use condition::{
+    Condition, FieldMatch, PathMatch, QueryMatch, QueryTest, Test, TextKind, TextMatch,
+};
+pub use edits::{AppendAction, Edits, FieldAdd, FieldEdits};
 pub use http::{EscapedSlashes, Http, HttpLimits, Timers};
 pub use listener::{Address, Listener};
 pub use log::{AccessLogger, Output, Value};
+pub use metadata::Metadata;
+pub use pattern::Pattern;
 pub use plugin::{Backoff, FailurePolicy, Filter, Plugin};
 pub use read::{Problem, Problems};
-pub use route::{FieldMatch, Route, RouteTable, Test, VirtualHost};
+pub use route::{Route, RouteTable, VirtualHost};
 pub use tls::{ClientTls, ServerTls, Version};

@@ -1,6 +1,9 @@
 //! The shipped file is understood whole, and each edit that this gateway cannot honour
 //! is a problem with its path and line.
 
+mod parts;
+mod routes;
+
 use std::time::Duration;
 
 use super::*;
@@ -125,7 +128,8 @@ fn the_shipped_file_is_understood() {
     assert_eq!(http.escaped_slashes, EscapedSlashes::Reject);
     assert!(http.filters[0].plugin.body_while_headers_paused);
     assert_eq!(http.access_log.len(), 2);
-    assert_eq!(http.routes.hosts[1].routes[0].host_rewrite.as_deref(), Some("local.test"));
+    let Action::Forward(forward) = &http.routes.hosts[1].routes[0].action else { panic!() };
+    assert_eq!(forward.host_rewrite.as_deref(), Some("local.test"));
     let slack = &gateway.clusters["slack"];
     assert_eq!(slack.filters[0].plugin.name, "credential");
     assert_eq!(slack.tls.as_ref().unwrap().name, "slack.com");
@@ -189,7 +193,11 @@ fn rewrites_and_conditions_of_tests_are_understood() {
         SHIPPED.replacen("match: {prefix: /}\n                route: {cluster: slack,", route, 1);
     let gateway = Gateway::parse(&text).unwrap();
     let route = &gateway.listeners[0].http.routes.hosts[0].routes[0];
-    assert_eq!(route.path_rewrite.as_deref(), Some("/admin"));
-    let test = Test::Contains("maps-".into());
-    assert_eq!(route.fields, [FieldMatch { name: "x-api-key".into(), test, invert: false }]);
+    let Action::Forward(forward) = &route.action else { panic!() };
+    assert_eq!(forward.path_rewrite, Some(PathRewrite::Prefix("/admin".into())));
+    let kind = TextKind::Contains("maps-".into());
+    let test = Test::Text(TextMatch { kind, ignore_case: false });
+    let name = "x-api-key".into();
+    let wanted = FieldMatch { name, test, invert: false, missing_is_empty: false };
+    assert_eq!(route.condition.fields, [wanted]);
 }

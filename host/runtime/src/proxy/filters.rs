@@ -9,14 +9,14 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::chain::{Guests, Routed, Slot, Verdict};
+use super::chain::{Guests, Routed, Slot, Verdict, own};
 use super::exchange::{Shared, View};
 use super::failure::Failure;
 use super::machine::Machine;
 use super::route;
 use crate::config::{FieldMatch, RouteTable};
 use crate::engine::{Action, RootId, StreamId, Trapped, Vm};
-use crate::view::{CallAnswer, Direction};
+use crate::view::{CallAnswer, Direction, LocalReply, Pairs};
 
 /// A plugin in a chain.
 #[derive(Clone)]
@@ -69,8 +69,8 @@ impl Turn for () {
 }
 
 /// A route that was found, and what it replaces.
-struct Located {
-    target: Target,
+struct Located<'a> {
+    taken: route::Taken<'a>,
     authority: Option<Vec<u8>>,
     path: Option<Vec<u8>>,
 }
@@ -83,6 +83,8 @@ pub struct Filters {
     members: Vec<Member>,
     /// Time since the worker has started, for failures of machines.
     now: Duration,
+    /// The route that the router has taken.
+    taken: Option<(usize, usize)>,
     /// Where the router has sent the request.
     pub target: Option<Target>,
     /// Why it has sent it nowhere.
@@ -106,8 +108,9 @@ impl Filters {
     pub fn new(site: Rc<Site>, exchange: Shared, turn: Rc<dyn Turn>, now: Duration) -> Self {
         let place = |place: &Place| Member { place: place.clone(), context: None };
         let members = site.filters.iter().map(place).collect();
-        let filters = Self { site, exchange, turn, members, now, target: None, refused: None };
-        filters.locate();
+        let (taken, target, refused) = (None, None, None);
+        let filters = Self { site, exchange, turn, members, now, taken, target, refused };
+        filters.locate(&filters.site);
         filters
     }
 
@@ -216,32 +219,25 @@ impl Filters {
     }
 
     /// Finds the route and writes what modules can read of it.
-    fn locate(&self) -> Option<Located> {
+    fn locate<'a>(&self, site: &'a Site) -> Option<Located<'a>> {
         let mut exchange = self.exchange.borrow_mut();
         let field = |name: &str| exchange.request_field(name.as_bytes());
         let (authority, path) = (field(":authority")?, field(":path")?);
-        let taken = route::find(&self.site.routes, &authority, &path, field);
-        let facts = taken.map(|taken| {
-            [
-                ("cluster_name", &taken.route.cluster),
-                ("route_name", &taken.route.name),
-                ("virtual_host_name", &taken.host.name),
-            ]
-        });
-        for key in ["cluster_name", "route_name", "virtual_host_name"] {
-            exchange.facts.remove(&fact(key));
-        }
-        for (key, value) in facts.into_iter().flatten() {
-            exchange.facts.insert(fact(key), value.clone().into_bytes());
-        }
+        let taken = route::find(&site.routes, &authority, &path, field);
+        exchange.facts.retain(|key, _| !route::is_fact(key));
+        exchange.facts.extend(taken.iter().flat_map(route::Taken::facts));
         let taken = taken?;
-        let target = Target { cluster: taken.route.cluster.clone(), timeout: taken.route.timeout };
-        Some(Located { target, authority: taken.authority(), path: taken.path(&path) })
+        Some(Located { authority: taken.authority(), path: taken.path(&path), taken })
     }
-}
 
-fn fact(key: &str) -> Vec<u8> {
-    [b"xds\0", key.as_bytes()].concat()
+    /// What a route says that sends the request nowhere.
+    fn answered(&self, taken: &route::Taken<'_>) -> Option<LocalReply> {
+        let exchange = self.exchange.borrow();
+        let answer = taken.answer(|name| exchange.request_field(name.as_bytes()));
+        let (status, headers, body) = answer?;
+        let reply = own(status.into(), "direct_response", "");
+        Some(LocalReply { headers, body, ..reply })
+    }
 }
 
 fn failure() -> Verdict {
@@ -274,17 +270,38 @@ impl Guests for Filters {
     }
 
     fn route(&mut self) -> Routed {
-        let Some(Located { target, authority, path }) = self.locate() else {
+        let site = Rc::clone(&self.site);
+        let Some(Located { taken, authority, path }) = self.locate(&site) else {
+            self.taken = None;
             return self.refuse(Failure::NoRoute);
         };
-        let Some(places) = self.site.clusters.get(&target.cluster) else {
+        self.taken = Some(taken.at);
+        let Some(forward) = taken.forward() else {
+            let reply = self.answered(&taken);
+            return Routed::Refused(reply.unwrap_or_else(|| Failure::NoRoute.reply()));
+        };
+        let target = Target { cluster: forward.cluster.clone(), timeout: forward.timeout };
+        let Some(places) = site.clusters.get(&target.cluster) else {
             return self.refuse(Failure::NoCluster);
         };
-        self.exchange.borrow_mut().route(authority.as_deref(), path.as_deref(), target.timeout);
+        let mut exchange = self.exchange.borrow_mut();
+        exchange.route(None, None, target.timeout);
+        let mut pairs = exchange.headers(Direction::Request);
+        taken.edit_request(&mut pairs);
+        exchange.set_headers(Direction::Request, pairs);
+        exchange.route(authority.as_deref(), path.as_deref(), None);
+        drop(exchange);
         let place = |place: &Place| Member { place: place.clone(), context: None };
         self.members.extend(places.iter().map(place));
         let slots = places.iter().map(|place| place.slot).collect();
         self.target = Some(target);
         Routed::To(slots)
+    }
+
+    fn leaves_router(&mut self, answer: &mut Pairs) {
+        let taken = self.taken.and_then(|at| route::Taken::again(&self.site.routes, at));
+        if let Some(taken) = taken {
+            taken.edit_response(answer);
+        }
     }
 }

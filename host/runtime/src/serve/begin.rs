@@ -15,11 +15,12 @@ use super::worker::{self, Plan};
 use super::{Options, Report, Running, ServeError, admin, log};
 use crate::config::Gateway;
 use crate::engine::{Engine, EngineSettings};
-use crate::proxy::launch::{Programs, plugins};
+use crate::proxy::launch::{LaunchError, Programs, plugins};
 
 /// Does everything of [`start`] but serving: compiles the modules, configures them, loads
 /// certificates. Sockets are not bound.
 pub fn check(gateway: Gateway, options: Options) -> Result<(), ServeError> {
+    let gateway = fetched(gateway)?;
     refuse_plain(&gateway)?;
     let certificates = Certificates::load(&gateway)?;
     let engine = engine(&options)?;
@@ -51,6 +52,7 @@ pub fn check(gateway: Gateway, options: Options) -> Result<(), ServeError> {
 /// Compiles the modules, starts the workers and listens.
 pub fn start(gateway: Gateway, options: Options) -> Result<Running, ServeError> {
     let began = Instant::now();
+    let gateway = fetched(gateway)?;
     refuse_plain(&gateway)?;
     let certificates = Certificates::load(&gateway)?;
     let (sockets, listeners) = bind_all(&gateway)?;
@@ -104,6 +106,18 @@ pub fn start(gateway: Gateway, options: Options) -> Result<Running, ServeError> 
     }
     running.report.took = began.elapsed();
     Ok(running)
+}
+
+/// The same with the files that routes answer with.
+fn fetched(mut gateway: Gateway) -> Result<Gateway, ServeError> {
+    for listener in &mut gateway.listeners {
+        let read = |file: &str, most: usize| {
+            let named = |error| LaunchError::Read { file: file.to_owned(), error };
+            postern_files::read_bounded(file, most).map_err(named)
+        };
+        listener.http.routes.fetch(read)?;
+    }
+    Ok(gateway)
 }
 
 /// What comes of a worker's start, once.

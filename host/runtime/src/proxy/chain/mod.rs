@@ -69,6 +69,11 @@ pub trait Guests {
     fn trailers(&mut self, filter: usize, direction: Direction) -> Verdict;
     /// The request has passed the listener's filters: finds the route and rewrites.
     fn route(&mut self) -> Routed;
+    /// An answer leaves the router, the upstream's or its own: what the route changes of its
+    /// fields.
+    fn leaves_router(&mut self, answer: &mut Pairs) {
+        let _ = answer;
+    }
 }
 
 /// What leaves.
@@ -172,6 +177,8 @@ pub struct Chain {
     /// Whether something has gone out to the upstream.
     forwarding: bool,
     answer: Answer,
+    /// The upstream's answer has not left the router yet.
+    at_router: bool,
     /// A reply that came in the response phase goes out past the filters.
     direct: bool,
     head: bool,
@@ -190,6 +197,7 @@ impl Chain {
             request_open: true,
             forwarding: false,
             answer: Answer::None,
+            at_router: false,
             direct: false,
             head,
             output: VecDeque::new(),
@@ -221,6 +229,7 @@ impl Chain {
     pub fn response_headers(&mut self, guests: &mut dyn Guests, end: bool) {
         if self.answer == Answer::None {
             self.answer = Answer::Inside;
+            self.at_router = true;
             self.walk_headers(guests, Direction::Response, 0, end);
         }
     }

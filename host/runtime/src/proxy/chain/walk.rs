@@ -77,6 +77,9 @@ impl Chain {
                     Routed::Refused(reply) => return self.refuse(guests, reply),
                 }
             }
+            if direction == Direction::Response && position + self.listener == self.members.len() {
+                self.answer_leaves_router(guests);
+            }
             let Some(filter) = self.at(direction, position) else {
                 return self.headers_leave(direction, end);
             };
@@ -84,6 +87,15 @@ impl Chain {
                 return;
             }
             position += 1;
+        }
+    }
+
+    /// The listener's filters see the upstream's answer as the route has changed it.
+    fn answer_leaves_router(&mut self, guests: &mut dyn Guests) {
+        if std::mem::take(&mut self.at_router) {
+            let mut pairs = self.exchange.borrow().headers(Direction::Response);
+            guests.leaves_router(&mut pairs);
+            self.exchange.borrow_mut().set_headers(Direction::Response, pairs);
         }
     }
 

@@ -3,7 +3,7 @@
 //! It does so for the fields that it gives a place of their own; all others keep their
 //! lines. A module that reads all fields sees the difference, and so does the upstream.
 
-use crate::view::Pairs;
+use crate::view::{Direction, Pairs};
 
 const REQUEST: &[&str] = &[
     "accept",
@@ -88,6 +88,14 @@ pub(super) fn request(pairs: Pairs) -> Pairs {
 /// The fields of a response, as they came.
 pub(super) fn response(pairs: Pairs) -> Pairs {
     join(pairs, RESPONSE)
+}
+
+/// Whether Envoy keeps one line of a field.
+pub(super) fn is_single(direction: Direction, name: &str) -> bool {
+    match direction {
+        Direction::Request => REQUEST.contains(&name),
+        Direction::Response => RESPONSE.contains(&name),
+    }
 }
 
 fn join(pairs: Pairs, names: &[&str]) -> Pairs {

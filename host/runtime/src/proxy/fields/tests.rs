@@ -22,7 +22,7 @@ fn http() -> Http {
         escaped_slashes: EscapedSlashes::Reject,
         access_log: Vec::new(),
         filters: Vec::new(),
-        routes: RouteTable { name: String::new(), hosts: Vec::new() },
+        routes: RouteTable::default(),
     }
 }
 
