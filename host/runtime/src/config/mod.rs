@@ -21,13 +21,14 @@ mod pattern;
 mod plugin;
 mod read;
 mod route;
+mod shown;
 #[cfg(test)]
 mod tests;
 mod tls;
 
 pub use action::{Action, Body, Forward, PathRewrite, Redirect, Reply};
 pub use bootstrap::{Gateway, StatsTag};
-pub use cluster::{Breaker, Cluster, Endpoint};
+pub use cluster::{Breaker, Cluster, Discovery, Family, Hosts};
 pub use condition::{
     Condition, FieldMatch, PathMatch, QueryMatch, QueryTest, Test, TextKind, TextMatch,
 };

@@ -1,8 +1,10 @@
 //! The shipped file is understood whole, and each edit that this gateway cannot honour
 //! is a problem with its path and line.
 
+mod clusters;
 mod parts;
 mod routes;
+mod shown;
 
 use std::time::Duration;
 
@@ -89,7 +91,7 @@ const EDITS: &[(&str, &str, &str, &str)] = &[
         "…http_filters[1].typed_config.@type",
         "router",
     ),
-    ("type: LOGICAL_DNS", "type: STRICT_DNS", "…clusters[0].type", "one of: STATIC, LOGICAL_DNS"),
+    ("type: LOGICAL_DNS", "type: EDS", "…clusters[0].type", "one of: STATIC, STRICT_DNS"),
     ("cluster_name: key_service", "cluster_name: keys", "…load_assignment", "the cluster's name"),
     (
         "max_active_downstream_connections: 10000",

@@ -4,8 +4,10 @@
 //! is atomic, and what has a lock is touched when a machine has died.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use tokio::sync::Notify;
 
@@ -36,6 +38,31 @@ pub(super) struct Process {
     pub end: Notify,
     /// It has ended.
     pub over: Notify,
+    /// When it began.
+    pub began: Instant,
+    state: AtomicU8,
+}
+
+/// What a gateway is doing, in the words of Envoy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum State {
+    /// It starts.
+    PreInitializing,
+    /// It serves.
+    Live,
+    /// It takes no more connections.
+    Draining,
+}
+
+impl State {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::PreInitializing => "PRE_INITIALIZING",
+            Self::Live => "LIVE",
+            Self::Draining => "DRAINING",
+        }
+    }
 }
 
 /// Counts of one cluster; names as in Envoy.
@@ -49,6 +76,8 @@ pub(super) struct ClusterCounts {
     pub rq_timeout: AtomicU64,
     pub rq_pending_active: AtomicU64,
     pub rq_pending_overflow: AtomicU64,
+    /// Where its hosts are, as they were looked up last.
+    pub hosts: Mutex<Vec<SocketAddr>>,
 }
 
 /// Counts of one listener.
@@ -99,7 +128,22 @@ impl Process {
             lost_lines: AtomicU64::new(0),
             end: Notify::new(),
             over: Notify::new(),
+            began: Instant::now(),
+            state: AtomicU8::new(State::PreInitializing as u8),
         }
+    }
+
+    /// What it is doing.
+    pub fn state(&self) -> State {
+        match self.state.load(Relaxed) {
+            0 => State::PreInitializing,
+            1 => State::Live,
+            _ => State::Draining,
+        }
+    }
+
+    pub fn enter(&self, state: State) {
+        self.state.store(state as u8, Relaxed);
     }
 
     pub fn reloaded(&self, plugin: &str, how: Reload) {
