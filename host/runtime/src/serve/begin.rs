@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::desk::Phase;
-use super::process::Process;
+use super::process::{Process, State};
 use super::sockets::{bind, bind_all, refuse_plain, shared};
 use super::tls::Certificates;
 use super::worker::{self, Plan};
@@ -58,8 +58,6 @@ pub fn start(gateway: Gateway, options: Options) -> Result<Running, ServeError> 
     let (sockets, listeners) = bind_all(&gateway)?;
     let admin_socket = gateway.admin.as_ref().map(|address| bind("admin", address)).transpose()?;
     let admin_address = admin_socket.as_ref().map(|(_, address)| *address);
-    let engine = engine(&options)?;
-    let programs = Programs::load(&engine, &gateway)?;
     let mut modules: Vec<String> =
         plugins(&gateway).into_iter().map(|plugin| plugin.module.clone()).collect();
     modules.sort();
@@ -77,6 +75,15 @@ pub fn start(gateway: Gateway, options: Options) -> Result<Running, ServeError> 
         admin: None,
         log: Some(log),
     };
+    // Before what takes time, so that it can be asked whether it is ready.
+    if let Some((socket, _)) = admin_socket {
+        let (process, listeners) = (Arc::clone(&process), running.report.listeners.clone());
+        let thread = std::thread::Builder::new().name("postern-admin".to_owned());
+        let thread = thread.spawn(move || admin::run(socket, process, listeners));
+        running.admin = Some(thread.map_err(ServeError::Thread)?);
+    }
+    let engine = engine(&options)?;
+    let programs = Programs::load(&engine, &process.gateway)?;
     let mut all_ready = Vec::new();
     for number in 0..workers {
         let plan = Plan {
@@ -98,12 +105,7 @@ pub fn start(gateway: Gateway, options: Options) -> Result<Running, ServeError> 
     for ready in all_ready {
         ready.recv().unwrap_or_else(|_| Err(ended()))?;
     }
-    if let Some((socket, _)) = admin_socket {
-        let listeners = running.report.listeners.clone();
-        let thread = std::thread::Builder::new().name("postern-admin".to_owned());
-        let thread = thread.spawn(move || admin::run(socket, process, listeners));
-        running.admin = Some(thread.map_err(ServeError::Thread)?);
-    }
+    process.enter(State::Live);
     running.report.took = began.elapsed();
     Ok(running)
 }

@@ -12,11 +12,13 @@ mod admin;
 mod begin;
 mod call;
 mod caller;
+mod clusters;
 mod conn;
 mod connection;
 mod desk;
 mod facts;
 mod forward;
+mod hosts;
 mod log;
 mod process;
 mod sockets;
@@ -40,7 +42,7 @@ pub use begin::{check, start};
 use crate::engine::VmSettings;
 use crate::proxy::launch::LaunchError;
 use desk::Phase;
-use process::Process;
+use process::{Process, State};
 
 /// A variable of the environment, by name.
 pub type Environment = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
@@ -161,6 +163,7 @@ impl Running {
     }
 
     fn end(&mut self, grace: Duration) {
+        self.process.enter(State::Draining);
         self.phase.send_replace(Phase::Drain(grace));
         let workers = self.workers.drain(..);
         workers.for_each(|worker| drop(worker.join()));
