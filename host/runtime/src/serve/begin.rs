@@ -25,7 +25,7 @@ pub fn check(gateway: Gateway, options: Options) -> Result<(), ServeError> {
     let certificates = Certificates::load(&gateway)?;
     let engine = engine(&options)?;
     let programs = Programs::load(&engine, &gateway)?;
-    let process = Arc::new(Process::new(options.node.clone(), gateway));
+    let process = Arc::new(Process::new(options.node.clone(), gateway, certificates.own));
     let (lines, log) = log::start(&process).map_err(ServeError::Thread)?;
     let (sender, phase) = watch::channel(Phase::Drain(Duration::ZERO));
     let plan = Plan {
@@ -63,7 +63,7 @@ pub fn start(gateway: Gateway, options: Options) -> Result<Running, ServeError> 
     modules.sort();
     modules.dedup();
     let workers = options.workers.max(1);
-    let process = Arc::new(Process::new(options.node.clone(), gateway));
+    let process = Arc::new(Process::new(options.node.clone(), gateway, certificates.own));
     let (lines, log) = log::start(&process).map_err(ServeError::Thread)?;
     let (sender, phase) = watch::channel(Phase::Serve);
     let report = Report { listeners, admin: admin_address, workers, modules, took: Duration::ZERO };

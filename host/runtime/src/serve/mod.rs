@@ -12,6 +12,7 @@ mod admin;
 mod begin;
 mod call;
 mod caller;
+mod certificate;
 mod clusters;
 mod conn;
 mod connection;

@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 
 use crate::config::Gateway;
 use crate::engine::{Metrics, SharedData};
+use crate::proxy::exchange::Facts;
 use crate::proxy::launch::plugins;
 use crate::view::Reload;
 
@@ -28,6 +29,8 @@ pub(super) struct Process {
     pub clusters: BTreeMap<String, Arc<ClusterCounts>>,
     /// In the order of the listeners.
     pub listeners: Vec<Arc<ListenerCounts>>,
+    /// What the listeners' own certificates say, in the same order.
+    pub own: Vec<Facts>,
     /// By name of the plugin, in the order of [`Reload`].
     pub reloads: Mutex<BTreeMap<String, [u64; 3]>>,
     /// Connections from callers, over all listeners.
@@ -109,7 +112,7 @@ impl<T> Drop for Counted<T> {
 }
 
 impl Process {
-    pub fn new(node: String, gateway: Gateway) -> Self {
+    pub fn new(node: String, gateway: Gateway, own: Vec<Facts>) -> Self {
         let shared =
             plugins(&gateway).into_iter().map(|plugin| (plugin.vm_id.clone(), Arc::default()));
         let shared = shared.collect();
@@ -123,6 +126,7 @@ impl Process {
             shared,
             clusters,
             listeners,
+            own,
             reloads: Mutex::default(),
             connections: AtomicU64::new(0),
             lost_lines: AtomicU64::new(0),

@@ -26,6 +26,7 @@ use super::sockets::Entry;
 use super::upstream::{Cluster, SWEEP};
 use super::{Environment, ServeError, tls};
 use crate::engine::VmSettings;
+use crate::proxy::exchange::Facts;
 use crate::proxy::fields::Scheme;
 use crate::proxy::launch::{Programs, Surroundings, Worker};
 use crate::view::Services;
@@ -82,7 +83,7 @@ async fn serve(plan: Plan, ready: impl FnOnce(Result<(), ServeError>)) {
             Err(error) => return ready(Err(ServeError::Thread(error))),
         };
         let tls = tls.map(TlsAcceptor::from);
-        let door = Door { desk: Rc::clone(&desk), listening, tls, live: Rc::clone(&live) };
+        let door = Door { desk: Rc::clone(&desk), index, listening, tls, live: Rc::clone(&live) };
         accepting.push(spawn_local(door.accept(listener)));
     }
     let sweeping = spawn_local(sweep(Rc::clone(&desk)));
@@ -198,6 +199,8 @@ impl Drop for Alive {
 /// A listener's way in.
 struct Door {
     desk: Rc<Desk>,
+    /// Which of the listeners.
+    index: usize,
     listening: Rc<Listening>,
     tls: Option<TlsAcceptor>,
     live: Rc<Live>,
@@ -226,11 +229,13 @@ impl Door {
             let here = Counted::new(counts, |counts| &counts.cx_active);
             let (desk, listening) = (Rc::clone(&self.desk), Rc::clone(&self.listening));
             let (alive, tls) = (Alive::new(&self.live), self.tls.clone());
+            let index = self.index;
             spawn_local(async move {
                 let _counted = (everywhere, here, alive);
                 let cut = Rc::clone(&desk);
                 let serving = async move {
-                    if let Some((conn, peer)) = open(stream, peer, tls).await {
+                    let own = desk.process.own.get(index).cloned().unwrap_or_default();
+                    if let Some((conn, peer)) = open(stream, peer, tls, &own).await {
                         connection::serve(desk, listening, conn, peer).await;
                     }
                 };
@@ -250,12 +255,13 @@ async fn open(
     stream: TcpStream,
     address: SocketAddr,
     tls: Option<TlsAcceptor>,
+    own: &Facts,
 ) -> Option<(Conn, Peer)> {
     stream.set_nodelay(true).ok()?;
     let local = stream.local_addr().ok()?;
     let id = CONNECTIONS.fetch_add(1, Relaxed);
     let peer = |tls: Option<&rustls::ServerConnection>| {
-        let facts = facts::of_connection(&Connected { id, peer: address, local, tls });
+        let facts = facts::of_connection(&Connected { id, peer: address, local, tls, own });
         Peer { address: address.ip(), facts: Rc::new(facts) }
     };
     let Some(tls) = tls else {
