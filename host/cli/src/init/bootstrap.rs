@@ -195,7 +195,10 @@ mod tests {
             assert_eq!(cluster.hosts.discovery, Discovery::LogicalDns);
             let address = &cluster.hosts.addresses[0];
             assert_eq!((address.host.as_str(), address.port), (host, port));
-            assert_eq!(cluster.filters[0].plugin.module, "/opt/a folder/plugins/credential.wasm");
+            assert_eq!(
+                cluster.filters[0].plugin().unwrap().module,
+                "/opt/a folder/plugins/credential.wasm"
+            );
         }
     }
 

@@ -11,6 +11,8 @@ mod action;
 mod bootstrap;
 mod cluster;
 mod condition;
+mod decompressor;
+mod discovered;
 mod duration;
 mod edits;
 mod http;
@@ -32,13 +34,15 @@ pub use cluster::{Breaker, Cluster, Discovery, Family, Hosts};
 pub use condition::{
     Condition, FieldMatch, PathMatch, QueryMatch, QueryTest, Test, TextKind, TextMatch,
 };
+pub use decompressor::{Coding, Decompressor, DirectionConfig, Library};
+pub use discovered::{Discovered, parse as discovered};
 pub use edits::{AppendAction, Edits, FieldAdd, FieldEdits};
 pub use http::{EscapedSlashes, Http, HttpLimits, Timers};
 pub use listener::{Address, Listener};
 pub use log::{AccessLogger, Output, Value};
 pub use metadata::Metadata;
 pub use pattern::Pattern;
-pub use plugin::{Backoff, FailurePolicy, Filter, Plugin};
+pub use plugin::{Backoff, FailurePolicy, Filter, FilterKind, Plugin};
 pub use read::{Problem, Problems};
 pub use route::{Route, RouteTable, VirtualHost};
 pub use tls::{ClientTls, ServerTls, Version};

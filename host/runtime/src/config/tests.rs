@@ -2,6 +2,7 @@
 //! is a problem with its path and line.
 
 mod clusters;
+mod filters;
 mod parts;
 mod routes;
 mod shown;
@@ -128,12 +129,12 @@ fn the_shipped_file_is_understood() {
     assert_eq!(http.timers, timers);
     assert!(http.normalize_path && http.merge_slashes && http.limits.reject_underscores);
     assert_eq!(http.escaped_slashes, EscapedSlashes::Reject);
-    assert!(http.filters[0].plugin.body_while_headers_paused);
+    assert!(http.filters[0].plugin().unwrap().body_while_headers_paused);
     assert_eq!(http.access_log.len(), 2);
     let Action::Forward(forward) = &http.routes.hosts[1].routes[0].action else { panic!() };
     assert_eq!(forward.host_rewrite.as_deref(), Some("local.test"));
     let slack = &gateway.clusters["slack"];
-    assert_eq!(slack.filters[0].plugin.name, "credential");
+    assert_eq!(slack.filters[0].plugin().unwrap().name, "credential");
     assert_eq!(slack.tls.as_ref().unwrap().name, "slack.com");
     assert_eq!(gateway.clusters["key_service"].breaker.requests, 256);
     assert!(gateway.clusters["key_service"].filters.is_empty());
@@ -142,7 +143,7 @@ fn the_shipped_file_is_understood() {
 #[test]
 fn a_module_gets_its_configuration_as_json() {
     let gateway = Gateway::parse(SHIPPED).unwrap();
-    let plugin = &gateway.listeners[0].http.filters[0].plugin;
+    let plugin = gateway.listeners[0].http.filters[0].plugin().unwrap();
     let value: serde_json::Value = serde_json::from_slice(&plugin.configuration).unwrap();
     assert_eq!(value["bindings"][0]["credential"], "slack");
     assert_eq!(plugin.environment.len(), 3);

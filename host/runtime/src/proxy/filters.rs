@@ -10,9 +10,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::chain::{Guests, Routed, Slot, Verdict, own};
-use super::exchange::{Shared, View};
+use super::exchange::{Exchange, Shared, View};
 use super::failure::Failure;
 use super::machine::Machine;
+use super::native::{Native, Running};
 use super::route;
 use crate::config::{FieldMatch, RouteTable};
 use crate::engine::{Action, RootId, StreamId, Trapped, Vm};
@@ -29,16 +30,25 @@ pub struct Place {
     pub slot: Slot,
 }
 
+/// A filter in a chain, whatever it is.
+#[derive(Clone)]
+pub enum Seat {
+    /// A plugin.
+    Plugin(Place),
+    /// No module.
+    Native(Native, Slot),
+}
+
 /// What all streams of a listener share on a worker.
 pub struct Site {
     /// The listener's filters.
-    pub filters: Vec<Place>,
+    pub filters: Vec<Seat>,
     /// Its access loggers that are modules, with the requests that they want.
     pub loggers: Vec<(Option<FieldMatch>, Place)>,
     /// Where requests go.
     pub routes: RouteTable,
     /// Each cluster's filters.
-    pub clusters: BTreeMap<String, Vec<Place>>,
+    pub clusters: BTreeMap<String, Vec<Seat>>,
 }
 
 /// Where a request goes.
@@ -92,8 +102,26 @@ pub struct Filters {
 }
 
 struct Member {
-    place: Place,
+    slot: Slot,
+    /// Of a plugin.
+    place: Option<Place>,
+    native: Option<Running>,
     context: Option<Context>,
+}
+
+impl Member {
+    fn new(seat: &Seat) -> Self {
+        match seat {
+            Seat::Plugin(place) => {
+                let (slot, place) = (place.slot, Some(place.clone()));
+                Self { slot, place, native: None, context: None }
+            }
+            Seat::Native(native, slot) => {
+                let native = Some(Running::new(native.clone()));
+                Self { slot: *slot, place: None, native, context: None }
+            }
+        }
+    }
 }
 
 /// A context, and which life of the machine it belongs to.
@@ -106,8 +134,7 @@ struct Context {
 impl Filters {
     /// The filters for a request whose fields stand in `exchange`.
     pub fn new(site: Rc<Site>, exchange: Shared, turn: Rc<dyn Turn>, now: Duration) -> Self {
-        let place = |place: &Place| Member { place: place.clone(), context: None };
-        let members = site.filters.iter().map(place).collect();
+        let members = site.filters.iter().map(Member::new).collect();
         let (taken, target, refused) = (None, None, None);
         let filters = Self { site, exchange, turn, members, now, taken, target, refused };
         filters.locate(&filters.site);
@@ -116,7 +143,7 @@ impl Filters {
 
     /// The slots of the listener's filters.
     pub fn slots(&self) -> Vec<Slot> {
-        self.members.iter().map(|member| member.place.slot).collect()
+        self.members.iter().map(|member| member.slot).collect()
     }
 
     /// The time of what comes next.
@@ -131,15 +158,17 @@ impl Filters {
         callback: impl FnOnce(&mut Vm, StreamId) -> Result<Action, Trapped>,
     ) -> Verdict {
         let Some(member) = self.members.get_mut(filter) else { return failure() };
+        // What is no module has no other callbacks.
+        let Some(place) = &member.place else { return Verdict::default() };
         let now = self.now;
-        let machine = Rc::clone(&member.place.machine);
+        let machine = Rc::clone(&place.machine);
         let mut machine = machine.borrow_mut();
         let context = match member.context {
             Some(context) if machine.lives(context.life) => Ok(context),
             Some(_) => return failure(),
             None => {
                 let view = View::filter(self.exchange.clone(), filter, Rc::clone(&self.turn));
-                let made = machine.stream(member.place.plugin, Rc::new(view), now);
+                let made = machine.stream(place.plugin, Rc::new(view), now);
                 made.map(|(stream, life)| Context { stream, life })
             }
         };
@@ -164,8 +193,8 @@ impl Filters {
     pub fn asked(&mut self, filter: usize) -> Verdict {
         let asked = self.exchange.borrow_mut().take_late(filter);
         let member = self.members.get(filter);
-        let lives = member
-            .and_then(|member| Some(member.place.machine.borrow().lives(member.context?.life)));
+        let lives =
+            member.and_then(|it| Some(it.place.as_ref()?.machine.borrow().lives(it.context?.life)));
         if lives == Some(true) { asked } else { failure() }
     }
 
@@ -206,11 +235,22 @@ impl Filters {
         callback: impl FnOnce(&mut Vm, StreamId) -> Result<(), Trapped>,
     ) {
         let member = self.members.get(filter);
-        let Some((place, Some(context))) = member.map(|it| (&it.place, it.context)) else { return };
+        let both = member.and_then(|it| Some((it.place.as_ref()?, it.context?)));
+        let Some((place, context)) = both else { return };
         let mut machine = place.machine.borrow_mut();
         if machine.lives(context.life) {
             let _ = machine.call(|vm| callback(vm, context.stream));
         }
+    }
+
+    /// Asks a filter that is no module.
+    fn native(
+        &mut self,
+        filter: usize,
+        ask: impl FnOnce(&mut Running, &mut Exchange) -> Verdict,
+    ) -> Option<Verdict> {
+        let native = self.members.get_mut(filter)?.native.as_mut()?;
+        Some(ask(native, &mut self.exchange.borrow_mut()))
     }
 
     fn refuse(&mut self, failure: Failure) -> Routed {
@@ -246,6 +286,10 @@ fn failure() -> Verdict {
 
 impl Guests for Filters {
     fn headers(&mut self, filter: usize, direction: Direction, end: bool) -> Verdict {
+        let native = self.native(filter, |native, it| native.headers(it, direction, end));
+        if let Some(verdict) = native {
+            return verdict;
+        }
         let count = self.exchange.borrow().headers(direction).len();
         self.run(filter, |vm, stream| match direction {
             Direction::Request => vm.request_headers(stream, count, end),
@@ -254,6 +298,10 @@ impl Guests for Filters {
     }
 
     fn body(&mut self, filter: usize, direction: Direction, end: bool) -> Verdict {
+        let native = self.native(filter, |native, it| native.body(it, direction, end));
+        if let Some(verdict) = native {
+            return verdict;
+        }
         let size = self.exchange.borrow().held(direction);
         self.run(filter, |vm, stream| match direction {
             Direction::Request => vm.request_body(stream, size, end),
@@ -262,6 +310,10 @@ impl Guests for Filters {
     }
 
     fn trailers(&mut self, filter: usize, direction: Direction) -> Verdict {
+        let native = self.native(filter, |native, it| native.trailers(it, direction));
+        if let Some(verdict) = native {
+            return verdict;
+        }
         let count = self.exchange.borrow().trailers(direction).len();
         self.run(filter, |vm, stream| match direction {
             Direction::Request => vm.request_trailers(stream, count),
@@ -281,7 +333,7 @@ impl Guests for Filters {
             return Routed::Refused(reply.unwrap_or_else(|| Failure::NoRoute.reply()));
         };
         let target = Target { cluster: forward.cluster.clone(), timeout: forward.timeout };
-        let Some(places) = site.clusters.get(&target.cluster) else {
+        let Some(seats) = site.clusters.get(&target.cluster) else {
             return self.refuse(Failure::NoCluster);
         };
         let mut exchange = self.exchange.borrow_mut();
@@ -291,9 +343,9 @@ impl Guests for Filters {
         exchange.set_headers(Direction::Request, pairs);
         exchange.route(authority.as_deref(), path.as_deref(), None);
         drop(exchange);
-        let place = |place: &Place| Member { place: place.clone(), context: None };
-        self.members.extend(places.iter().map(place));
-        let slots = places.iter().map(|place| place.slot).collect();
+        let first = self.members.len();
+        self.members.extend(seats.iter().map(Member::new));
+        let slots = self.members[first..].iter().map(|member| member.slot).collect();
         self.target = Some(target);
         Routed::To(slots)
     }

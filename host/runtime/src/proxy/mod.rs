@@ -3,8 +3,9 @@
 //! Owns how a path is read ([`path`]), what happens to fields between wire and filters
 //! ([`fields`]), which route a request takes ([`route`]), what a filter may see and change of
 //! a stream ([`exchange`]), the order in which filters are asked ([`chain`]), what is said
-//! when an upstream fails ([`failure`]) and in an access log ([`line`](mod@line)), and the
-//! machines behind them ([`launch`], [`machine`], [`filters`]).
+//! when an upstream fails ([`failure`]) and in an access log ([`line`](mod@line)), the
+//! machines behind them ([`launch`], [`machine`], [`filters`]), and the filters that are no
+//! modules ([`native`], [`decompress`]).
 //! All of it is driven by events and by `now` as an argument: no socket, clock or thread
 //! stands here.
 //!
@@ -12,6 +13,7 @@
 //! of the cluster has let it pass, and after a filter has answered nothing leaves at all.
 
 pub mod chain;
+pub mod decompress;
 pub mod exchange;
 pub mod failure;
 pub mod fields;
@@ -19,5 +21,6 @@ pub mod filters;
 pub mod launch;
 pub mod line;
 pub mod machine;
+pub mod native;
 pub mod path;
 pub mod route;

@@ -140,7 +140,8 @@ fn machines(
         settings: vm.clone(),
     };
     let worker = Worker::start(&desk.process.gateway, programs, &around)?;
-    desk.machines.replace(worker.machines.clone());
+    let machines = worker.machines().into_iter();
+    desk.machines.replace(machines.map(|(_, machine)| machine).collect());
     Ok(worker)
 }
 

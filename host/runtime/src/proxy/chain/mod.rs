@@ -39,6 +39,8 @@ pub struct Verdict {
     pub reply: Option<LocalReply>,
     /// The machine died in the callback, or was dead before.
     pub failed: bool,
+    /// The filter has seen the end of the content and put trailers behind it.
+    pub adds_trailers: bool,
 }
 
 /// One filter of a stream.
@@ -128,6 +130,8 @@ struct Gate {
     end: bool,
     /// Trailers have come and wait here.
     holds_trailers: bool,
+    /// The filter puts trailers behind the content.
+    adds_trailers: bool,
 }
 
 #[derive(Debug, Clone)]

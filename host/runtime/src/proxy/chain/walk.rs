@@ -140,16 +140,24 @@ impl Chain {
         bytes: Vec<u8>,
         end: bool,
     ) {
-        let (mut position, mut bytes) = (from, bytes);
+        let (mut position, mut bytes, mut end) = (from, bytes, end);
+        let mut trailers = None;
         while self.moves(direction) {
             let Some(filter) = self.at(direction, position) else {
-                return self.body_leaves(direction, bytes, end);
+                self.body_leaves(direction, bytes, end);
+                break;
             };
-            match self.ask_body(guests, filter, direction, bytes, end) {
-                Some(passed) => bytes = passed,
-                None => return,
-            }
+            let Some(passed) = self.ask_body(guests, filter, direction, bytes, end) else { break };
+            bytes = passed;
             position += 1;
+            if std::mem::take(&mut self.gate(filter, direction).adds_trailers) {
+                (end, trailers) = (false, Some(position));
+            }
+        }
+        // Those behind the filter that has added them see them next, whatever they did with
+        // the content.
+        if let Some(position) = trailers {
+            self.walk_trailers(guests, direction, position);
         }
     }
 
@@ -180,6 +188,7 @@ impl Chain {
         }
         let limit = self.members[filter].slot.limit;
         let gate = self.gate(filter, direction);
+        gate.adds_trailers = verdict.adds_trailers;
         let passed = match (verdict.pause, gate.flow) {
             (false, Flow::Open) => {
                 gate.buffered = false;
