@@ -27,6 +27,7 @@ Examples:
   set -a; . ./gateway/gateway.env; set +a; postern gateway --config envoy.yaml --workers 2
   postern gateway --config envoy.yaml --env-file gateway/gateway.env --check
   postern gateway --config envoy.yaml --log-format json 2>> gateway.log > access.log
+  postern gateway --config envoy.yaml --env-file gateway/gateway.env --watch
 
 A field of the file that it does not understand is an error, never ignored. Relative names of
 modules and certificates count from the current folder, as in Envoy.
@@ -37,6 +38,11 @@ Only with --check is there a result on stdout.
 
 Modules see the variables that their host_env_keys name and no others: from --env-file
 (NAME=VALUE lines, mode 0600) where they stand there, else from the environment.
+
+With --watch a module's file that is written again is tried and then serves, without a request
+being dropped; one that does not start is named in the log, and the old module stays. A filter
+with config_discovery is read again, always, when its file is replaced by renaming another.
+Requests that run keep the filters that they began with.
 
 SIGTERM and Ctrl-C, or POST /quitquitquit at the admin interface, take no more connections and
 give requests that run the time of --drain; a second signal ends at once.
@@ -71,6 +77,9 @@ pub struct Args {
     /// Time for requests that run when the end is asked for.
     #[arg(long, value_name = "SPAN", default_value = "5s", value_parser = span::parse)]
     drain: Duration,
+    /// Load modules again whose files are written while the gateway runs.
+    #[arg(long)]
+    watch: bool,
     /// Do everything but serve, and say whether it would.
     #[arg(long)]
     check: bool,
@@ -92,6 +101,7 @@ impl Args {
             cache: cache.filter(|_| !self.no_cache),
             node: self.node.clone(),
             environment: variables.environment(),
+            watch: self.watch,
             ..Options::default()
         }
     }

@@ -250,7 +250,11 @@ impl Filters {
         ask: impl FnOnce(&mut Running, &mut Exchange) -> Verdict,
     ) -> Option<Verdict> {
         let native = self.members.get_mut(filter)?.native.as_mut()?;
-        Some(ask(native, &mut self.exchange.borrow_mut()))
+        let verdict = ask(native, &mut self.exchange.borrow_mut());
+        if verdict.reply.is_some() {
+            self.refused = Some(Failure::NoFilterConfig);
+        }
+        Some(verdict)
     }
 
     fn refuse(&mut self, failure: Failure) -> Routed {

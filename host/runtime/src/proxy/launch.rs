@@ -77,7 +77,20 @@ pub struct Programs(BTreeMap<Key, Version>);
 #[derive(Clone)]
 struct Version {
     program: Program,
+    /// Of its bytes.
+    digest: Digest,
     number: u64,
+}
+
+/// SHA-256 of a module.
+pub type Digest = [u8; 32];
+
+/// The digest of a module's bytes.
+pub fn digest(bytes: &[u8]) -> Digest {
+    let mut digest = Digest::default();
+    let made = ring::digest::digest(&ring::digest::SHA256, bytes);
+    digest.iter_mut().zip(made.as_ref()).for_each(|(to, from)| *to = *from);
+    digest
 }
 
 /// Every plugin of a gateway, wherever it stands.
@@ -118,21 +131,31 @@ impl Programs {
             let have = self.0.get(&key).filter(|_| changed != Some(key.module.as_str()));
             let version = match have {
                 Some(version) => version.clone(),
-                None => Version { program: compiled(engine, &key)?, number },
+                None => {
+                    let (program, digest) = compiled(engine, &key)?;
+                    Version { program, digest, number }
+                }
             };
             programs.insert(key, version);
         }
         Ok(Self(programs))
     }
+
+    /// What the file of a module held when it was read.
+    pub fn digest(&self, module: &str) -> Option<Digest> {
+        let mut of = self.0.iter().filter(|(key, _)| key.module == module);
+        of.next().map(|(_, version)| version.digest)
+    }
 }
 
-fn compiled(engine: &Engine, key: &Key) -> Result<Program, LaunchError> {
+fn compiled(engine: &Engine, key: &Key) -> Result<(Program, Digest), LaunchError> {
     let file = || key.module.clone();
     let bytes =
         std::fs::read(&key.module).map_err(|error| LaunchError::Read { file: file(), error })?;
     let capabilities = key.capabilities.clone().map(Capabilities::only);
-    Program::new(engine, &bytes, capabilities.unwrap_or_default())
-        .map_err(|error| LaunchError::Program { file: file(), error })
+    let program = Program::new(engine, &bytes, capabilities.unwrap_or_default())
+        .map_err(|error| LaunchError::Program { file: file(), error })?;
+    Ok((program, digest(&bytes)))
 }
 
 /// What a machine gets from its process.

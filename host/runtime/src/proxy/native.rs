@@ -6,9 +6,10 @@
 
 use std::rc::Rc;
 
-use super::chain::{Verdict, own};
+use super::chain::Verdict;
 use super::decompress::Decompress;
 use super::exchange::Exchange;
+use super::failure::Failure;
 use super::fields;
 use crate::config::{Decompressor, DirectionConfig};
 use crate::view::{Direction, Pairs};
@@ -40,7 +41,10 @@ impl Running {
         let config = match &self.native {
             Native::Decompressor(config) => Rc::clone(config),
             Native::Missing if direction == Direction::Response => return Verdict::default(),
-            Native::Missing => return missing(),
+            Native::Missing => {
+                let reply = Some(Failure::NoFilterConfig.reply());
+                return Verdict { reply, ..Verdict::default() };
+            }
         };
         let mut pairs = exchange.headers(direction);
         if direction == Direction::Request && config.response.enabled && config.advertise {
@@ -91,10 +95,6 @@ impl Running {
         }
         exchange.set_trailers(direction, trailers);
     }
-}
-
-fn missing() -> Verdict {
-    Verdict { reply: Some(own(500, "", "")), ..Verdict::default() }
 }
 
 fn field(pairs: &Pairs, name: &str) -> Option<String> {

@@ -1,16 +1,19 @@
 //! From a file to a gateway that runs: everything is read, bound and compiled before the
 //! first connection is taken.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use tokio::sync::mpsc::unbounded_channel;
 use tokio::sync::watch;
 
 use super::desk::Phase;
 use super::process::{Process, State};
+use super::reload::{Reload, Reloader};
 use super::sockets::{bind, bind_all, refuse_plain, shared};
-use super::tls::Certificates;
+use super::tls::{Certificates, Client};
 use super::worker::{self, Plan};
 use super::{Options, Report, Running, ServeError, admin, log};
 use crate::config::Gateway;
@@ -25,18 +28,35 @@ pub fn check(gateway: Gateway, options: Options) -> Result<(), ServeError> {
     let certificates = Certificates::load(&gateway)?;
     let engine = engine(&options)?;
     let programs = Programs::load(&engine, &gateway)?;
-    let process = Arc::new(Process::new(options.node.clone(), gateway, certificates.own));
+    try_out(gateway, Trial { programs, options: &options, clients: certificates.clients })
+}
+
+/// What a trial needs beside the gateway.
+pub(super) struct Trial<'a> {
+    /// Compiled.
+    pub programs: Programs,
+    pub options: &'a Options,
+    /// By name of the cluster.
+    pub clients: BTreeMap<String, Client>,
+}
+
+/// Starts the modules of a gateway on a worker that serves nothing and sends nothing.
+pub(super) fn try_out(gateway: Gateway, trial: Trial<'_>) -> Result<(), ServeError> {
+    let Trial { programs, options, clients } = trial;
+    let process = Arc::new(Process::new(options.node.clone(), gateway, Vec::new()));
     let (lines, log) = log::start(&process).map_err(ServeError::Thread)?;
     let (sender, phase) = watch::channel(Phase::Drain(Duration::ZERO));
+    let (_, changes) = unbounded_channel();
     let plan = Plan {
         process,
         programs,
         sockets: Vec::new(),
-        clients: certificates.clients,
-        environment: options.environment,
-        vm: options.vm,
+        clients,
+        environment: Arc::clone(&options.environment),
+        vm: options.vm.clone(),
         lines,
         phase,
+        changes,
         silent: true,
     };
     let started = spawn(plan, 0).and_then(|(worker, ready)| {
@@ -73,6 +93,7 @@ pub fn start(gateway: Gateway, options: Options) -> Result<Running, ServeError> 
         phase: sender,
         workers: Vec::new(),
         admin: None,
+        reloader: None,
         log: Some(log),
     };
     // Before what takes time, so that it can be asked whether it is ready.
@@ -84,8 +105,10 @@ pub fn start(gateway: Gateway, options: Options) -> Result<Running, ServeError> 
     }
     let engine = engine(&options)?;
     let programs = Programs::load(&engine, &process.gateway)?;
-    let mut all_ready = Vec::new();
+    let (mut all_ready, mut tell) = (Vec::new(), Vec::new());
     for number in 0..workers {
+        let (sender, changes) = unbounded_channel();
+        tell.push(sender);
         let plan = Plan {
             process: Arc::clone(&process),
             programs: programs.clone(),
@@ -95,6 +118,7 @@ pub fn start(gateway: Gateway, options: Options) -> Result<Running, ServeError> 
             vm: options.vm.clone(),
             lines: lines.clone(),
             phase: phase.clone(),
+            changes,
             silent: false,
         };
         let (worker, ready) = spawn(plan, number)?;
@@ -105,6 +129,11 @@ pub fn start(gateway: Gateway, options: Options) -> Result<Running, ServeError> 
     for ready in all_ready {
         ready.recv().unwrap_or_else(|_| Err(ended()))?;
     }
+    let gateway = process.gateway.clone();
+    let process_shared = Arc::clone(&process);
+    let reload =
+        Reload { engine, options, process: process_shared, gateway, programs, workers: tell };
+    running.reloader = Reloader::start(reload)?;
     process.enter(State::Live);
     running.report.took = began.elapsed();
     Ok(running)

@@ -18,16 +18,20 @@ mod conn;
 mod connection;
 mod desk;
 mod facts;
+mod files;
 mod forward;
+mod going;
 mod hosts;
 mod log;
 mod process;
+mod reload;
 mod sockets;
 mod stats;
 mod stream;
 mod timers;
 mod tls;
 mod upstream;
+
 mod worker;
 
 use std::net::SocketAddr;
@@ -61,6 +65,8 @@ pub struct Options {
     pub environment: Environment,
     /// Times and memory of the machines.
     pub vm: VmSettings,
+    /// Whether a module that is built again is loaded while the gateway runs.
+    pub watch: bool,
 }
 
 impl Default for Options {
@@ -72,6 +78,7 @@ impl Default for Options {
             node: String::new(),
             environment: Arc::new(|name| std::env::var(name).ok()),
             vm: VmSettings::default(),
+            watch: false,
         }
     }
 }
@@ -142,6 +149,7 @@ pub struct Running {
     phase: watch::Sender<Phase>,
     workers: Vec<JoinHandle<()>>,
     admin: Option<JoinHandle<()>>,
+    reloader: Option<reload::Reloader>,
     log: Option<log::Writer>,
 }
 
@@ -165,6 +173,9 @@ impl Running {
 
     fn end(&mut self, grace: Duration) {
         self.process.enter(State::Draining);
+        if let Some(reloader) = self.reloader.take() {
+            reloader.stop();
+        }
         self.phase.send_replace(Phase::Drain(grace));
         let workers = self.workers.drain(..);
         workers.for_each(|worker| drop(worker.join()));

@@ -14,7 +14,6 @@ use tokio::sync::Notify;
 use crate::config::Gateway;
 use crate::engine::{Metrics, SharedData};
 use crate::proxy::exchange::Facts;
-use crate::proxy::launch::plugins;
 use crate::view::Reload;
 
 /// One for a running gateway.
@@ -23,8 +22,8 @@ pub(super) struct Process {
     pub gateway: Gateway,
     /// Metrics of modules.
     pub metrics: Metrics,
-    /// By `vm_id`.
-    pub shared: BTreeMap<String, Arc<SharedData>>,
+    /// By `vm_id`; locked when a machine starts.
+    shared: Mutex<BTreeMap<String, Arc<SharedData>>>,
     /// By name.
     pub clusters: BTreeMap<String, Arc<ClusterCounts>>,
     /// In the order of the listeners.
@@ -33,6 +32,8 @@ pub(super) struct Process {
     pub own: Vec<Facts>,
     /// By name of the plugin, in the order of [`Reload`].
     pub reloads: Mutex<BTreeMap<String, [u64; 3]>>,
+    /// Filters in files of their own: new configurations that were taken and that were not.
+    pub discovered: Mutex<BTreeMap<String, (u64, u64)>>,
     /// Connections from callers, over all listeners.
     pub connections: AtomicU64,
     /// Lines of access logs that nobody took in time.
@@ -113,9 +114,6 @@ impl<T> Drop for Counted<T> {
 
 impl Process {
     pub fn new(node: String, gateway: Gateway, own: Vec<Facts>) -> Self {
-        let shared =
-            plugins(&gateway).into_iter().map(|plugin| (plugin.vm_id.clone(), Arc::default()));
-        let shared = shared.collect();
         let clusters = gateway.clusters.keys().map(|name| (name.clone(), Arc::default()));
         let clusters = clusters.collect();
         let listeners = gateway.listeners.iter().map(|_| Arc::default()).collect();
@@ -123,11 +121,12 @@ impl Process {
             node,
             gateway,
             metrics: Metrics::default(),
-            shared,
+            shared: Mutex::default(),
             clusters,
             listeners,
             own,
             reloads: Mutex::default(),
+            discovered: Mutex::default(),
             connections: AtomicU64::new(0),
             lost_lines: AtomicU64::new(0),
             end: Notify::new(),
@@ -135,6 +134,12 @@ impl Process {
             began: Instant::now(),
             state: AtomicU8::new(State::PreInitializing as u8),
         }
+    }
+
+    /// The shared data of a `vm_id`.
+    pub fn shared(&self, vm_id: &str) -> Arc<SharedData> {
+        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(shared.entry(vm_id.to_owned()).or_default())
     }
 
     /// What it is doing.

@@ -108,8 +108,14 @@ pub(super) fn all(process: &Process) -> Vec<Stat> {
     let plain = |name: String, value: u64| Stat { name, value, used: value > 0 };
     let modules = process.metrics.values().into_iter();
     let modules = modules.map(|(name, value)| plain(format!("wasmcustom.{name}"), value));
+    let discovered = process.discovered.lock().unwrap_or_else(PoisonError::into_inner);
+    let discovered = discovered.iter().flat_map(|(filter, (reloaded, failed))| {
+        let name = |what| format!("extension_config_discovery.http_filter.{filter}.{what}");
+        [plain(name("config_reload"), *reloaded), plain(name("config_fail"), *failed)]
+    });
+    let discovered: Vec<Stat> = discovered.collect();
     let lost = plain("access_log.lost_lines".to_owned(), process.lost_lines.load(Relaxed));
-    let mut all: Vec<Stat> = native.chain(modules).chain([lost]).collect();
+    let mut all: Vec<Stat> = native.chain(modules).chain(discovered).chain([lost]).collect();
     all.sort_by(|one, other| one.name.cmp(&other.name));
     all
 }

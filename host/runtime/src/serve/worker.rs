@@ -2,7 +2,7 @@
 //!
 //! Invariant: everything of a request happens on the thread that has accepted it.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::{Notify, watch};
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::{interval, sleep, timeout};
@@ -20,8 +21,10 @@ use super::conn::{Conn, Transport};
 use super::connection::{self, Listening, Peer};
 use super::desk::{Counter, Desk, Phase};
 use super::facts::{self, Connected};
+use super::going::Going;
 use super::log::Lines;
 use super::process::{Counted, Process};
+use super::reload::Change;
 use super::sockets::Entry;
 use super::upstream::{Cluster, SWEEP};
 use super::{Environment, ServeError, tls};
@@ -50,6 +53,8 @@ pub(super) struct Plan {
     pub vm: VmSettings,
     pub lines: Lines,
     pub phase: watch::Receiver<Phase>,
+    /// What it goes over to while it runs.
+    pub changes: UnboundedReceiver<Change>,
     /// Nothing goes out: the file is only checked.
     pub silent: bool,
 }
@@ -75,9 +80,10 @@ async fn serve(plan: Plan, ready: impl FnOnce(Result<(), ServeError>)) {
         Err(error) => return ready(Err(error)),
     };
     let live = Rc::new(Live::default());
-    let mut accepting = Vec::new();
+    let (mut accepting, mut everywhere) = (Vec::new(), Vec::new());
     for (index, (socket, tls)) in sockets.drain(..).enumerate() {
         let listening = Rc::new(listening(&desk.process, index, &worker, &plan.lines));
+        everywhere.push(Rc::clone(&listening));
         let listener = match TcpListener::from_std(socket) {
             Ok(listener) => listener,
             Err(error) => return ready(Err(ServeError::Thread(error))),
@@ -87,6 +93,9 @@ async fn serve(plan: Plan, ready: impl FnOnce(Result<(), ServeError>)) {
         accepting.push(spawn_local(door.accept(listener)));
     }
     let sweeping = spawn_local(sweep(Rc::clone(&desk)));
+    let (environment, vm) = (plan.environment, plan.vm);
+    let going = Going { desk: Rc::clone(&desk), worker, listening: everywhere, environment, vm };
+    let changing = spawn_local(going.over(plan.changes));
     ready(Ok(()));
     let grace = desk.drains().await;
     accepting.iter().for_each(tokio::task::JoinHandle::abort);
@@ -95,6 +104,7 @@ async fn serve(plan: Plan, ready: impl FnOnce(Result<(), ServeError>)) {
         let _ = timeout(LAST_CALLS, live.none_left()).await;
     }
     sweeping.abort();
+    changing.abort();
     close(&desk).await;
 }
 
@@ -130,25 +140,36 @@ fn machines(
     environment: &Environment,
     vm: &VmSettings,
 ) -> Result<Worker, ServeError> {
-    let services = |machine: usize, vm_id: &str| -> Rc<dyn Services> {
-        let shared = desk.process.shared.get(vm_id).cloned().unwrap_or_default();
-        Rc::new(Counter { desk: Rc::clone(desk), machine, shared })
-    };
-    let around = Surroundings {
-        variable: &|name| environment(name),
-        services: &services,
-        settings: vm.clone(),
-    };
-    let worker = Worker::start(&desk.process.gateway, programs, &around)?;
+    let worker = around(desk, environment, vm, |around| {
+        Worker::start(&desk.process.gateway, programs, around)
+    })?;
     let machines = worker.machines().into_iter();
     desk.machines.replace(machines.map(|(_, machine)| machine).collect());
     Ok(worker)
 }
 
+/// What the machines of this worker get.
+pub(super) fn around<T>(
+    desk: &Rc<Desk>,
+    environment: &Environment,
+    vm: &VmSettings,
+    run: impl FnOnce(&Surroundings<'_>) -> T,
+) -> T {
+    let services = |machine: usize, vm_id: &str| -> Rc<dyn Services> {
+        let shared = desk.process.shared(vm_id);
+        Rc::new(Counter { desk: Rc::clone(desk), machine, shared })
+    };
+    run(&Surroundings {
+        variable: &|name| environment(name),
+        services: &services,
+        settings: vm.clone(),
+    })
+}
+
 fn listening(process: &Process, index: usize, worker: &Worker, lines: &Lines) -> Listening {
     let listener = &process.gateway.listeners[index];
     Listening {
-        site: Rc::clone(&worker.sites[index]),
+        site: RefCell::new(Rc::clone(&worker.sites[index])),
         http: listener.http.clone(),
         chain: listener.chain.clone(),
         scheme: if listener.tls.is_some() { Scheme::Https } else { Scheme::Http },

@@ -113,7 +113,7 @@ impl<'c> Stream<'c> {
         let exchange = Rc::new(RefCell::new(exchange));
         let (sender, notes) = unbounded_channel();
         let ticket = Rc::new(Ticket { desk: Rc::clone(desk), notes: sender });
-        let site = Rc::clone(&listening.site);
+        let site = Rc::clone(&listening.site.borrow());
         let filters = Filters::new(site, Rc::clone(&exchange), ticket, desk.now());
         let chain = Chain::new(Rc::clone(&exchange), &filters.slots());
         let active = Counted::new(&listening.counts, |counts| &counts.rq_active);
