@@ -2,11 +2,23 @@
 
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, IsCa, KeyPair, SanType,
+};
+
+pub use rcgen::DnType;
 use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use crate::RigError;
+
+/// A certificate and its key, in PEM.
+pub struct Identity {
+    /// The certificate.
+    pub certificate: String,
+    /// Its key.
+    pub key: String,
+}
 
 /// Issues certificates for names on 127.0.0.1.
 pub struct Authority {
@@ -26,6 +38,30 @@ impl Authority {
     /// The root certificate, for a `trusted_ca` file.
     pub fn root_pem(&self) -> String {
         self.issuer.pem()
+    }
+
+    /// A certificate whose subject has these parts, in their order; names with `://` are URIs.
+    pub fn identity(
+        &self,
+        subject: &[(DnType, &str)],
+        names: &[&str],
+    ) -> Result<Identity, RigError> {
+        let (uris, hosts): (Vec<&str>, Vec<&str>) =
+            names.iter().partition(|name| name.contains("://"));
+        let hosts: Vec<String> = hosts.into_iter().map(str::to_owned).collect();
+        let mut params = CertificateParams::new(Vec::<String>::new()).map_err(tls)?;
+        for uri in uris {
+            params.subject_alt_names.push(SanType::URI(uri.try_into().map_err(tls)?));
+        }
+        let of_hosts = CertificateParams::new(hosts).map_err(tls)?;
+        params.subject_alt_names.extend(of_hosts.subject_alt_names);
+        params.distinguished_name = DistinguishedName::new();
+        for (kind, text) in subject {
+            params.distinguished_name.push(kind.clone(), *text);
+        }
+        let key = KeyPair::generate().map_err(tls)?;
+        let leaf = params.signed_by(&key, &self.issuer).map_err(tls)?;
+        Ok(Identity { certificate: leaf.pem(), key: key.serialize_pem() })
     }
 
     /// A server's side of TLS for `name`, HTTP/1.1 only.

@@ -13,6 +13,7 @@ pub mod client;
 pub mod gateway;
 pub mod message;
 pub mod server;
+pub mod tls;
 pub mod upstream;
 pub mod wait;
 

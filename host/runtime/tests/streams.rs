@@ -34,7 +34,7 @@ fn programs(gateway: &Gateway) -> Result<Programs, LaunchError> {
     let load = |gateway: &Gateway| Programs::load(support::engine(), gateway);
     let shipped = self::gateway(|text| text);
     let modules = |gateway: &Gateway| {
-        gateway.listeners[0].http.filters.first().map(|it| it.plugin.module.clone())
+        gateway.listeners[0].http.filters.first().and_then(|it| Some(it.plugin()?.module.clone()))
     };
     match modules(gateway) {
         Some(other) if modules(&shipped) != Some(other.clone()) => load(gateway),

@@ -14,7 +14,7 @@ use serde_json::json;
 use super::keys;
 use crate::ending::Ending;
 use crate::failure::{Failure, Outcome, Sort};
-use crate::gateway::{self, Facts, Started, Variables, WatchArgs};
+use crate::gateway::{self, Facts, ObserveArgs, Started, Variables};
 use crate::logging::{Format, LogArgs};
 use crate::output::Output;
 use crate::span;
@@ -29,6 +29,7 @@ Examples:
   postern gateway --config envoy.yaml --log-format json 2>> gateway.log > access.log
   postern gateway --config envoy.yaml --trace=json --trace-file trace.jsonl
   postern gateway --config envoy.yaml --record requests.jsonl
+  postern gateway --config envoy.yaml --env-file gateway/gateway.env --watch
 
 A field of the file that it does not understand is an error, never ignored. Relative names of
 modules and certificates count from the current folder, as in Envoy.
@@ -49,6 +50,10 @@ and for what --trace-hide names. It is written while requests wait.
 
 A recording has stand-ins for the same fields, unless --record-values is given, and holds all
 content that passes. `postern replay` runs it again.
+With --watch a module's file that is written again is tried and then serves, without a request
+being dropped; one that does not start is named in the log, and the old module stays. A filter
+with config_discovery is read again, always, when its file is replaced by renaming another.
+Requests that run keep the filters that they began with.
 
 SIGTERM and Ctrl-C, or POST /quitquitquit at the admin interface, take no more connections and
 give requests that run the time of --drain; a second signal ends at once.
@@ -81,10 +86,13 @@ pub struct Args {
     #[command(flatten)]
     log: LogArgs,
     #[command(flatten)]
-    watch: WatchArgs,
+    observe: ObserveArgs,
     /// Time for requests that run when the end is asked for.
     #[arg(long, value_name = "SPAN", default_value = "5s", value_parser = span::parse)]
     drain: Duration,
+    /// Load modules again whose files are written while the gateway runs.
+    #[arg(long)]
+    watch: bool,
     /// Do everything but serve, and say whether it would.
     #[arg(long)]
     check: bool,
@@ -106,6 +114,7 @@ impl Args {
             cache: cache.filter(|_| !self.no_cache),
             node: self.node.clone(),
             environment: variables.environment(),
+            watch: self.watch,
             ..Options::default()
         }
     }
@@ -120,7 +129,7 @@ fn usual_cache() -> Option<PathBuf> {
 
 /// Runs the gateway until it is told to stop.
 pub fn run(args: &Args, out: Output) -> Outcome {
-    args.watch.check(args.workers)?;
+    args.observe.check(args.workers)?;
     let gateway = gateway::read(&args.config, out)?;
     if args.admin_address_path.is_some() && gateway.admin.is_none() {
         return Err(Failure::usage("--admin-address-path: the file has no admin interface"));
@@ -134,7 +143,7 @@ pub fn run(args: &Args, out: Output) -> Outcome {
         serve::check(gateway, options).map_err(|error| gateway::refused(&error, &facts))?;
         return out.result(&json!({"good": true, "file": file}), &format!("{file}: good"));
     }
-    args.watch.watch(&mut options, &args.config, &gateway, out)?;
+    args.observe.start(&mut options, &args.config, &gateway, out)?;
     let running = start(gateway, options, args.format(out), out)
         .map_err(|error| gateway::refused(&error, &facts))?;
     keys::runtime()?.block_on(async {

@@ -1,6 +1,6 @@
 //! What a gateway's file says to a person who starts it.
 
-use postern_runtime::config::{Gateway, Output, Plugin, VirtualHost};
+use postern_runtime::config::{Filter, Gateway, Output, Plugin, VirtualHost};
 use serde_json::Value;
 
 use super::Variables;
@@ -51,7 +51,7 @@ impl Example {
     /// For a host that a credential is bound to, else for any.
     fn of(gateway: &Gateway) -> Option<Self> {
         let http = &gateway.listeners.first()?.http;
-        let gates = http.filters.iter().map(|filter| settings(&filter.plugin));
+        let gates = http.filters.iter().filter_map(|filter| filter.plugin().map(settings));
         let gate = gates.into_iter().find(|gate| gate.get("authenticators").is_some());
         let gate = gate.unwrap_or(Value::Null);
         let bindings = gate["bindings"].as_array().cloned().unwrap_or_default();
@@ -100,10 +100,10 @@ fn plugins(gateway: &Gateway) -> Vec<&Plugin> {
             Output::Plugin(plugin) => Some(plugin),
             Output::Stdout(_) => None,
         });
-        http.filters.iter().map(|filter| &filter.plugin).chain(loggers)
+        http.filters.iter().filter_map(Filter::plugin).chain(loggers)
     });
     let clusters = gateway.clusters.values().flat_map(|cluster| &cluster.filters);
-    in_listeners.chain(clusters.map(|filter| &filter.plugin)).collect()
+    in_listeners.chain(clusters.filter_map(Filter::plugin)).collect()
 }
 
 #[cfg(test)]

@@ -5,12 +5,12 @@
 
 mod environment;
 mod facts;
+mod observe;
 mod problem;
 mod report;
-mod watch;
 
 pub use environment::Variables;
 pub use facts::Facts;
+pub use observe::ObserveArgs;
 pub use problem::{read, refused};
 pub use report::Started;
-pub use watch::WatchArgs;

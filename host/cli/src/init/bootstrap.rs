@@ -153,7 +153,7 @@ fn gone(mark: &str) -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use postern_runtime::config::{Endpoint, Gateway};
+    use postern_runtime::config::{Discovery, Gateway};
 
     use super::*;
     use crate::check::{Allowed, check};
@@ -192,9 +192,13 @@ mod tests {
         let gateway = Gateway::parse(&written(&["a=a.test", "b=b.test:8443"], "acme")).unwrap();
         for (name, host, port) in [("a", "a.test", 443), ("b", "b.test", 8443)] {
             let cluster = &gateway.clusters[name];
-            let Endpoint::LogicalDns(address) = &cluster.endpoint else { panic!("{cluster:?}") };
+            assert_eq!(cluster.hosts.discovery, Discovery::LogicalDns);
+            let address = &cluster.hosts.addresses[0];
             assert_eq!((address.host.as_str(), address.port), (host, port));
-            assert_eq!(cluster.filters[0].plugin.module, "/opt/a folder/plugins/credential.wasm");
+            assert_eq!(
+                cluster.filters[0].plugin().unwrap().module,
+                "/opt/a folder/plugins/credential.wasm"
+            );
         }
     }
 

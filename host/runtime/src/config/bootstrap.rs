@@ -7,6 +7,7 @@ use postern_files::yaml::{At, Node};
 use super::cluster::Cluster;
 use super::listener::{Address, Listener};
 use super::read::{Problem, Problems, Report, Table};
+use super::shown;
 
 /// A configured gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub struct Gateway {
     pub listeners: Vec<Listener>,
     /// By name.
     pub clusters: BTreeMap<String, Cluster>,
+    /// The file as it may be shown: whatever could be a secret is redacted.
+    pub shown: serde_json::Value,
 }
 
 /// `stats_config.stats_tags`: the first group of the match is cut from the name, the
@@ -40,7 +43,8 @@ impl Gateway {
         let node = Node::parse(text).map_err(|error| Problems(vec![unreadable(error)]))?;
         let report = Report::default();
         let gateway = Table::new(At::root(&node), &report).and_then(read);
-        report.finish(gateway)
+        let shown = shown::shown(&node);
+        report.finish(gateway.map(|gateway| Self { shown, ..gateway }))
     }
 }
 
@@ -68,7 +72,8 @@ fn read(mut table: Table<'_, '_>) -> Option<Gateway> {
         report.problem(&resources.at, "expected at least one listener");
     }
     resources.done();
-    Some(Gateway { admin, stats_tags, max_connections, listeners, clusters })
+    let shown = serde_json::Value::Null;
+    Some(Gateway { admin, stats_tags, max_connections, listeners, clusters, shown })
 }
 
 fn read_clusters(resources: &mut Table<'_, '_>) -> BTreeMap<String, Cluster> {

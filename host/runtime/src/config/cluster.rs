@@ -1,4 +1,4 @@
-//! Clusters: one endpoint each, limits, optional TLS, upstream HTTP filters.
+//! Clusters: where their hosts are, limits, optional TLS, upstream HTTP filters.
 
 use std::time::Duration;
 
@@ -10,13 +10,41 @@ use super::plugin::Filter;
 use super::read::{Report, Table};
 use super::tls::{ClientTls, HTTP1, HTTP2};
 
-/// How an endpoint's host is meant.
+/// How the hosts of a cluster are found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Discovery {
+    /// They are IP addresses (`STATIC`).
+    Static,
+    /// They are names, and every address of each is a host (`STRICT_DNS`).
+    StrictDns,
+    /// It is one name, and what it is at the moment is the one host (`LOGICAL_DNS`).
+    LogicalDns,
+}
+
+/// Which addresses of a name are wanted (`dns_lookup_family`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// IPv6 if there are any, else IPv4.
+    Auto,
+    /// IPv4 if there are any, else IPv6.
+    V4Preferred,
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+/// Where the hosts of a cluster are.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Endpoint {
-    /// An IP address (`STATIC`).
-    Static(Address),
-    /// A name that is looked up (`LOGICAL_DNS`).
-    LogicalDns(Address),
+pub struct Hosts {
+    /// What the addresses are.
+    pub discovery: Discovery,
+    /// In the order of the file; requests take them in turn.
+    pub addresses: Vec<Address>,
+    /// Of names.
+    pub family: Family,
+    /// Time after which a name is looked up again.
+    pub refresh: Duration,
 }
 
 /// Limits of one cluster, per process.
@@ -36,7 +64,7 @@ pub struct Cluster {
     /// Its name.
     pub name: String,
     /// Where it is.
-    pub endpoint: Endpoint,
+    pub hosts: Hosts,
     /// Time for a connection.
     pub connect_timeout: Duration,
     /// After this long without a request an idle connection is closed.
@@ -62,23 +90,26 @@ impl Default for Breaker {
     }
 }
 
-#[derive(Debug, Clone, Copy)]
-enum Kind {
-    Static,
-    LogicalDns,
-}
+const KINDS: &[(&str, Discovery)] = &[
+    ("STATIC", Discovery::Static),
+    ("STRICT_DNS", Discovery::StrictDns),
+    ("LOGICAL_DNS", Discovery::LogicalDns),
+];
+
+const FAMILIES: &[(&str, Family)] = &[
+    ("AUTO", Family::Auto),
+    ("V4_PREFERRED", Family::V4Preferred),
+    ("V4_ONLY", Family::V4),
+    ("V6_ONLY", Family::V6),
+];
 
 impl Cluster {
     /// Reads one of `static_resources.clusters`.
     pub(super) fn read(mut table: Table<'_, '_>) -> Option<Self> {
         let name = table.need_text("name");
-        table.need("type");
-        let kinds = [("STATIC", Kind::Static), ("LOGICAL_DNS", Kind::LogicalDns)];
-        let kind = table.word("type", &kinds);
+        let hosts = Hosts::read(&mut table, name.as_deref());
         let connect_timeout = table.duration("connect_timeout").unwrap_or(Duration::from_secs(5));
         let buffer = table.number("per_connection_buffer_limit_bytes").unwrap_or(BUFFER);
-        let assignment = table.need_table("load_assignment");
-        let address = assignment.and_then(|at| read_assignment(at, name.as_deref()));
         let breaker = table.table("circuit_breakers").map(read_breakers).unwrap_or_default();
         let (report, socket) = (table.report, table.get("transport_socket"));
         let tls = table.table("transport_socket").map(ClientTls::read);
@@ -93,14 +124,10 @@ impl Cluster {
         if let (Some(at), Some(tls)) = (socket, &tls) {
             check_alpn(report, &at, tls, http2.is_some());
         }
-        let endpoint = match kind? {
-            Kind::Static => Endpoint::Static(address?),
-            Kind::LogicalDns => Endpoint::LogicalDns(address?),
-        };
         let name = name?;
         Some(Self {
             name,
-            endpoint,
+            hosts: hosts?,
             connect_timeout,
             idle_timeout,
             buffer,
@@ -121,7 +148,27 @@ fn check_alpn(report: &Report, at: &At<'_>, tls: &ClientTls, http2: bool) {
     }
 }
 
-fn read_assignment(mut table: Table<'_, '_>, cluster: Option<&str>) -> Option<Address> {
+impl Hosts {
+    fn read(table: &mut Table<'_, '_>, cluster: Option<&str>) -> Option<Self> {
+        table.need("type");
+        let discovery = table.word("type", KINDS);
+        table.word("lb_policy", &[("ROUND_ROBIN", ())]);
+        let family = table.word("dns_lookup_family", FAMILIES).unwrap_or(Family::Auto);
+        let refresh = table.duration("dns_refresh_rate").unwrap_or(Duration::from_secs(5));
+        if refresh < Duration::from_millis(1) {
+            table.report.problem(&table.at, "expected dns_refresh_rate of at least 0.001s");
+        }
+        let assignment = table.need_table("load_assignment");
+        let addresses = read_assignment(assignment?, cluster, discovery?)?;
+        Some(Self { discovery: discovery?, addresses, family, refresh })
+    }
+}
+
+fn read_assignment(
+    mut table: Table<'_, '_>,
+    cluster: Option<&str>,
+    discovery: Discovery,
+) -> Option<Vec<Address>> {
     let name = table.need_text("cluster_name");
     if name.as_deref() != cluster {
         table.report.problem(&table.at, "expected cluster_name to be the cluster's name");
@@ -129,15 +176,34 @@ fn read_assignment(mut table: Table<'_, '_>, cluster: Option<&str>) -> Option<Ad
     let group = table.single("endpoints");
     table.done();
     let mut group = group?;
-    let member = group.single("lb_endpoints");
+    let members = group.tables("lb_endpoints");
+    let wanted = match discovery {
+        Discovery::LogicalDns => members.len() == 1,
+        Discovery::Static | Discovery::StrictDns => !members.is_empty(),
+    };
+    let what = "lb_endpoints with an entry, and only one for LOGICAL_DNS";
+    group.expected(&group.at, wanted.then_some(()), what);
     group.done();
-    let mut member = member?;
+    let addresses: Vec<_> =
+        members.into_iter().map(|member| read_member(member, discovery)).collect();
+    addresses.into_iter().collect::<Option<_>>().filter(|_| wanted)
+}
+
+fn read_member(mut member: Table<'_, '_>, discovery: Discovery) -> Option<Address> {
+    let report = member.report;
     let endpoint = member.need_table("endpoint");
     member.done();
     let mut endpoint = endpoint?;
-    let address = endpoint.need_table("address").and_then(Address::read);
+    let at = endpoint.need("address");
+    let address = endpoint.table("address").and_then(Address::read);
     endpoint.done();
-    address
+    let (at, address) = (at?, address?);
+    let is_ip = address.host.parse::<std::net::IpAddr>().is_ok();
+    if discovery == Discovery::Static && !is_ip {
+        let what = "expected an IP address: names are for STRICT_DNS and LOGICAL_DNS";
+        report.problem(&at, what);
+    }
+    Some(address)
 }
 
 fn read_breakers(mut table: Table<'_, '_>) -> Breaker {

@@ -1,8 +1,8 @@
 //! Access loggers: a Wasm plugin, or lines of JSON on standard output.
 
+use super::condition::FieldMatch;
 use super::plugin::Plugin;
 use super::read::{Report, Table};
-use super::route::FieldMatch;
 use postern_files::yaml::At;
 
 /// One entry of `access_log`.

@@ -6,6 +6,8 @@ use std::time::Duration;
 use postern_files::yaml::At;
 use serde_json::Value;
 
+use super::decompressor::{DECOMPRESSOR, Decompressor};
+use super::discovered::Discovered;
 use super::read::{Report, Table};
 
 /// What happens after a module's machine has died.
@@ -53,16 +55,27 @@ pub struct Plugin {
     pub body_while_headers_paused: bool,
 }
 
-/// An entry of `http_filters` that is a plugin.
+/// An entry of `http_filters`, without the last.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Filter {
     /// Name of the entry.
     pub name: String,
-    /// The plugin.
-    pub plugin: Plugin,
+    /// What it does.
+    pub kind: FilterKind,
 }
 
-const WASM: &str = "envoy.extensions.filters.http.wasm.v3.Wasm";
+/// What a filter does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FilterKind {
+    /// It asks a module.
+    Plugin(Plugin),
+    /// It decompresses content.
+    Decompressor(Decompressor),
+    /// What it does stands in a file of its own, and changes with it.
+    Discovered(Discovered),
+}
+
+pub(super) const WASM: &str = "envoy.extensions.filters.http.wasm.v3.Wasm";
 
 impl Filter {
     /// Reads `http_filters`, which must end in the filter of type `last`.
@@ -80,16 +93,56 @@ impl Filter {
         tables.filter_map(Self::read).collect()
     }
 
+    /// The plugin that it asks, if it is one and has a configuration.
+    pub fn plugin(&self) -> Option<&Plugin> {
+        match &self.kind {
+            FilterKind::Plugin(plugin) => Some(plugin),
+            FilterKind::Discovered(discovered) => discovered.current.as_ref(),
+            FilterKind::Decompressor(_) => None,
+        }
+    }
+
     fn read(mut table: Table<'_, '_>) -> Option<Self> {
         let name = table.need_text("name");
+        if let Some(discovery) = table.table("config_discovery") {
+            table.refuse("typed_config", "expected either typed_config or config_discovery");
+            table.done();
+            let kind = FilterKind::Discovered(Discovered::read(discovery)?);
+            return Some(Self { name: name?, kind });
+        }
         let config = table.need_table("typed_config");
         table.done();
-        let mut config = config?;
-        config.typed(WASM)?;
-        let plugin = config.need_table("config").and_then(Plugin::read);
-        config.done();
-        Some(Self { name: name?, plugin: plugin? })
+        let kind = FilterKind::read(config?);
+        Some(Self { name: name?, kind: kind? })
     }
+}
+
+impl FilterKind {
+    fn read(mut config: Table<'_, '_>) -> Option<Self> {
+        let at = config.need("@type")?;
+        let kind = at.text().and_then(|text| text.strip_prefix("type.googleapis.com/"));
+        match kind {
+            Some(WASM) => read_wasm(config).map(Self::Plugin),
+            Some(DECOMPRESSOR) => Decompressor::read(config).map(Self::Decompressor),
+            _ => {
+                let what = format!("type.googleapis.com/{WASM} or {DECOMPRESSOR}");
+                config.expected(&at, None, &what)
+            }
+        }
+    }
+}
+
+/// The configuration of a Wasm filter, whose type has been read.
+fn read_wasm(mut config: Table<'_, '_>) -> Option<Plugin> {
+    let plugin = config.need_table("config").and_then(Plugin::read);
+    config.done();
+    plugin
+}
+
+/// The same with its type.
+pub(super) fn wasm(mut config: Table<'_, '_>) -> Option<Plugin> {
+    config.typed(WASM)?;
+    read_wasm(config)
 }
 
 impl Plugin {

@@ -178,6 +178,17 @@ impl<'a, 'r> Table<'a, 'r> {
         self.expected(&at, number, "a whole number in range")
     }
 
+    /// A whole number under a key, which may be below zero.
+    pub fn integer(&mut self, key: &'static str) -> Option<i64> {
+        let at = self.get(key)?;
+        let number = match at.node.to_json() {
+            serde_json::Value::Number(number) => number.as_i64(),
+            serde_json::Value::String(text) => text.parse().ok(),
+            _ => None,
+        };
+        self.expected(&at, number, "a whole number in range")
+    }
+
     /// A boolean under a key; absent is false.
     pub fn flag(&mut self, key: &'static str) -> bool {
         let Some(at) = self.get(key) else { return false };

@@ -1,6 +1,12 @@
 //! The shipped file is understood whole, and each edit that this gateway cannot honour
 //! is a problem with its path and line.
 
+mod clusters;
+mod filters;
+mod parts;
+mod routes;
+mod shown;
+
 use std::time::Duration;
 
 use super::*;
@@ -86,7 +92,7 @@ const EDITS: &[(&str, &str, &str, &str)] = &[
         "…http_filters[1].typed_config.@type",
         "router",
     ),
-    ("type: LOGICAL_DNS", "type: STRICT_DNS", "…clusters[0].type", "one of: STATIC, LOGICAL_DNS"),
+    ("type: LOGICAL_DNS", "type: EDS", "…clusters[0].type", "one of: STATIC, STRICT_DNS"),
     ("cluster_name: key_service", "cluster_name: keys", "…load_assignment", "the cluster's name"),
     (
         "max_active_downstream_connections: 10000",
@@ -123,11 +129,12 @@ fn the_shipped_file_is_understood() {
     assert_eq!(http.timers, timers);
     assert!(http.normalize_path && http.merge_slashes && http.limits.reject_underscores);
     assert_eq!(http.escaped_slashes, EscapedSlashes::Reject);
-    assert!(http.filters[0].plugin.body_while_headers_paused);
+    assert!(http.filters[0].plugin().unwrap().body_while_headers_paused);
     assert_eq!(http.access_log.len(), 2);
-    assert_eq!(http.routes.hosts[1].routes[0].host_rewrite.as_deref(), Some("local.test"));
+    let Action::Forward(forward) = &http.routes.hosts[1].routes[0].action else { panic!() };
+    assert_eq!(forward.host_rewrite.as_deref(), Some("local.test"));
     let slack = &gateway.clusters["slack"];
-    assert_eq!(slack.filters[0].plugin.name, "credential");
+    assert_eq!(slack.filters[0].plugin().unwrap().name, "credential");
     assert_eq!(slack.tls.as_ref().unwrap().name, "slack.com");
     assert_eq!(gateway.clusters["key_service"].breaker.requests, 256);
     assert!(gateway.clusters["key_service"].filters.is_empty());
@@ -136,7 +143,7 @@ fn the_shipped_file_is_understood() {
 #[test]
 fn a_module_gets_its_configuration_as_json() {
     let gateway = Gateway::parse(SHIPPED).unwrap();
-    let plugin = &gateway.listeners[0].http.filters[0].plugin;
+    let plugin = gateway.listeners[0].http.filters[0].plugin().unwrap();
     let value: serde_json::Value = serde_json::from_slice(&plugin.configuration).unwrap();
     assert_eq!(value["bindings"][0]["credential"], "slack");
     assert_eq!(plugin.environment.len(), 3);
@@ -189,9 +196,13 @@ fn rewrites_and_conditions_of_tests_are_understood() {
         SHIPPED.replacen("match: {prefix: /}\n                route: {cluster: slack,", route, 1);
     let gateway = Gateway::parse(&text).unwrap();
     let route = &gateway.listeners[0].http.routes.hosts[0].routes[0];
-    assert_eq!(route.path_rewrite.as_deref(), Some("/admin"));
-    let test = Test::Contains("maps-".into());
-    assert_eq!(route.fields, [FieldMatch { name: "x-api-key".into(), test, invert: false }]);
+    let Action::Forward(forward) = &route.action else { panic!() };
+    assert_eq!(forward.path_rewrite, Some(PathRewrite::Prefix("/admin".into())));
+    let kind = TextKind::Contains("maps-".into());
+    let test = Test::Text(TextMatch { kind, ignore_case: false });
+    let name = "x-api-key".into();
+    let wanted = FieldMatch { name, test, invert: false, missing_is_empty: false };
+    assert_eq!(route.condition.fields, [wanted]);
 }
 
 /// Edits of HTTP/2 and upgrades, and what each is a problem of.

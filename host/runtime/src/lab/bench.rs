@@ -85,8 +85,8 @@ impl Bench {
             })
         });
         let listeners = listeners.collect();
-        let bench =
-            Self { desk, machines: worker.machines, listeners, courses: RefCell::default() };
+        let machines = worker.machines().into_iter().map(|(_, machine)| machine).collect();
+        let bench = Self { desk, machines, listeners, courses: RefCell::default() };
         bench.deliver();
         Ok(bench)
     }
@@ -215,6 +215,7 @@ fn arrived(listening: &Listening, request: Request, number: usize, end: bool) ->
         peer: SocketAddr::new(PEER, PEER_PORT),
         local: SocketAddr::from((Ipv4Addr::LOCALHOST, 10_000)),
         tls: None,
+        own: &crate::proxy::exchange::Facts::default(),
     };
     let mut connection = facts::of_connection(&connected);
     connection.extend(properties);

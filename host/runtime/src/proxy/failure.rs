@@ -35,6 +35,8 @@ pub enum Failure {
     NoCluster,
     /// No route fits.
     NoRoute,
+    /// A filter of the listener has no configuration yet.
+    NoFilterConfig,
     /// Nothing moved for `stream_idle_timeout`; `whole` if the request had come whole.
     StreamIdle {
         /// Whether the request had come whole.
@@ -77,6 +79,7 @@ impl Failure {
             Self::NoHost => (503, "no_healthy_upstream", "no healthy upstream", Flags::UH),
             Self::NoCluster => (503, "cluster_not_found", "", Flags::NC),
             Self::NoRoute => (404, "route_not_found", "", Flags::NR),
+            Self::NoFilterConfig => (500, "", "", Flags::NFCF),
             Self::StreamIdle { whole } => {
                 (late(whole), "stream_idle_timeout", "stream timeout", Flags::SI)
             }
@@ -170,6 +173,8 @@ impl Flags {
     pub const SI: Self = Self(0x1_0000);
     /// Downstream protocol error.
     pub const DPE: Self = Self(0x4_0000);
+    /// No filter configuration found.
+    pub const NFCF: Self = Self(0x20_0000);
     /// Upstream protocol error.
     pub const UPE: Self = Self(0x80_0000);
     /// No cluster.
@@ -177,7 +182,7 @@ impl Flags {
     /// Downstream remote reset.
     pub const DR: Self = Self(0x1000_0000);
 
-    const LETTERS: [(Self, &'static str); 13] = [
+    const LETTERS: [(Self, &'static str); 14] = [
         (Self::UH, "UH"),
         (Self::UT, "UT"),
         (Self::UR, "UR"),
@@ -188,6 +193,7 @@ impl Flags {
         (Self::DC, "DC"),
         (Self::SI, "SI"),
         (Self::DPE, "DPE"),
+        (Self::NFCF, "NFCF"),
         (Self::UPE, "UPE"),
         (Self::NC, "NC"),
         (Self::DR, "DR"),
@@ -235,6 +241,7 @@ mod tests {
         (Failure::NoHost, 503, "no_healthy_upstream", "no healthy upstream", "UH", 2),
         (Failure::NoCluster, 503, "cluster_not_found", "", "NC", 16_777_216),
         (Failure::NoRoute, 404, "route_not_found", "", "NR", 256),
+        (Failure::NoFilterConfig, 500, "", "", "NFCF", 2_097_152),
         (Failure::StreamIdle { whole: true }, 504, "stream_idle_timeout", "stream timeout", "SI", 65_536),
         (Failure::StreamIdle { whole: false }, 408, "stream_idle_timeout", "stream timeout", "SI", 65_536),
         (Failure::RequestTimeout { whole: true }, 504, "request_overall_timeout", "request timeout", "-", 0),

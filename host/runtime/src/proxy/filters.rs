@@ -10,15 +10,16 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::chain::{Guests, Routed, Slot, Verdict};
-use super::exchange::{Shared, View};
+use super::chain::{Guests, Routed, Slot, Verdict, own};
+use super::exchange::{Exchange, Shared, View};
 use super::failure::Failure;
 use super::machine::{Down, Machine};
+use super::native::{Native, Running};
 use super::route;
 use crate::config::{FieldMatch, RouteTable};
 use crate::engine::{Action, RootId, StreamId, Trapped, Vm};
 use crate::record::{In, Tap, Tape};
-use crate::view::{CallAnswer, Direction};
+use crate::view::{CallAnswer, Direction, LocalReply, Pairs};
 
 /// A plugin in a chain.
 #[derive(Clone)]
@@ -31,16 +32,25 @@ pub struct Place {
     pub slot: Slot,
 }
 
+/// A filter in a chain, whatever it is.
+#[derive(Clone)]
+pub enum Seat {
+    /// A plugin.
+    Plugin(Place),
+    /// No module.
+    Native(Native, Slot),
+}
+
 /// What all streams of a listener share on a worker.
 pub struct Site {
     /// The listener's filters.
-    pub filters: Vec<Place>,
+    pub filters: Vec<Seat>,
     /// Its access loggers that are modules, with the requests that they want.
     pub loggers: Vec<(Option<FieldMatch>, Place)>,
     /// Where requests go.
     pub routes: RouteTable,
     /// Each cluster's filters.
-    pub clusters: BTreeMap<String, Vec<Place>>,
+    pub clusters: BTreeMap<String, Vec<Seat>>,
     /// Where its streams are recorded, and its number there.
     pub(crate) tape: Option<(Rc<Tape>, usize)>,
 }
@@ -73,8 +83,8 @@ impl Turn for () {
 }
 
 /// A route that was found, and what it replaces.
-struct Located {
-    target: Target,
+struct Located<'a> {
+    taken: route::Taken<'a>,
     authority: Option<Vec<u8>>,
     path: Option<Vec<u8>>,
 }
@@ -87,6 +97,8 @@ pub struct Filters {
     members: Vec<Member>,
     /// Time since the worker has started, for failures of machines.
     now: Duration,
+    /// The route that the router has taken.
+    taken: Option<(usize, usize)>,
     /// Where the router has sent the request.
     pub target: Option<Target>,
     /// Why it has sent it nowhere.
@@ -94,8 +106,26 @@ pub struct Filters {
 }
 
 struct Member {
-    place: Place,
+    slot: Slot,
+    /// Of a plugin.
+    place: Option<Place>,
+    native: Option<Running>,
     context: Option<Context>,
+}
+
+impl Member {
+    fn new(seat: &Seat) -> Self {
+        match seat {
+            Seat::Plugin(place) => {
+                let (slot, place) = (place.slot, Some(place.clone()));
+                Self { slot, place, native: None, context: None }
+            }
+            Seat::Native(native, slot) => {
+                let native = Some(Running::new(native.clone()));
+                Self { slot: *slot, place: None, native, context: None }
+            }
+        }
+    }
 }
 
 /// A context, and which life of the machine it belongs to.
@@ -112,16 +142,16 @@ impl Filters {
             let tap = Tap::open(tape, *listener, &exchange.borrow());
             exchange.borrow_mut().tap = Some(tap);
         }
-        let place = |place: &Place| Member { place: place.clone(), context: None };
-        let members = site.filters.iter().map(place).collect();
-        let filters = Self { site, exchange, turn, members, now, target: None, refused: None };
-        filters.locate();
+        let members = site.filters.iter().map(Member::new).collect();
+        let (taken, target, refused) = (None, None, None);
+        let filters = Self { site, exchange, turn, members, now, taken, target, refused };
+        filters.locate(&filters.site);
         filters
     }
 
     /// The slots of the listener's filters.
     pub fn slots(&self) -> Vec<Slot> {
-        self.members.iter().map(|member| member.place.slot).collect()
+        self.members.iter().map(|member| member.slot).collect()
     }
 
     /// The time of what comes next.
@@ -136,15 +166,17 @@ impl Filters {
         callback: impl FnOnce(&mut Vm, StreamId) -> Result<Action, Trapped>,
     ) -> Verdict {
         let Some(member) = self.members.get_mut(filter) else { return failure() };
+        // What is no module has no other callbacks.
+        let Some(place) = &member.place else { return Verdict::default() };
         let now = self.now;
-        let machine = Rc::clone(&member.place.machine);
+        let machine = Rc::clone(&place.machine);
         let mut machine = machine.borrow_mut();
         let context = match member.context {
             Some(context) if machine.lives(context.life) => Ok(context),
             Some(_) => return failure(),
             None => {
                 let view = View::filter(self.exchange.clone(), filter, Rc::clone(&self.turn));
-                let made = machine.stream(member.place.plugin, Rc::new(view), now);
+                let made = machine.stream(place.plugin, Rc::new(view), now);
                 made.map(|(stream, life)| Context { stream, life })
             }
         };
@@ -175,8 +207,8 @@ impl Filters {
     pub fn asked(&mut self, filter: usize) -> Verdict {
         let asked = self.exchange.borrow_mut().take_late(filter);
         let member = self.members.get(filter);
-        let lives = member
-            .and_then(|member| Some(member.place.machine.borrow().lives(member.context?.life)));
+        let lives =
+            member.and_then(|it| Some(it.place.as_ref()?.machine.borrow().lives(it.context?.life)));
         if lives == Some(true) { asked } else { failure() }
     }
 
@@ -221,11 +253,26 @@ impl Filters {
         callback: impl FnOnce(&mut Vm, StreamId) -> Result<(), Trapped>,
     ) {
         let member = self.members.get(filter);
-        let Some((place, Some(context))) = member.map(|it| (&it.place, it.context)) else { return };
+        let both = member.and_then(|it| Some((it.place.as_ref()?, it.context?)));
+        let Some((place, context)) = both else { return };
         let mut machine = place.machine.borrow_mut();
         if machine.lives(context.life) {
             let _ = machine.call(|vm| callback(vm, context.stream));
         }
+    }
+
+    /// Asks a filter that is no module.
+    fn native(
+        &mut self,
+        filter: usize,
+        ask: impl FnOnce(&mut Running, &mut Exchange) -> Verdict,
+    ) -> Option<Verdict> {
+        let native = self.members.get_mut(filter)?.native.as_mut()?;
+        let verdict = ask(native, &mut self.exchange.borrow_mut());
+        if verdict.reply.is_some() {
+            self.refused = Some(Failure::NoFilterConfig);
+        }
+        Some(verdict)
     }
 
     fn refuse(&mut self, failure: Failure) -> Routed {
@@ -234,32 +281,25 @@ impl Filters {
     }
 
     /// Finds the route and writes what modules can read of it.
-    fn locate(&self) -> Option<Located> {
+    fn locate<'a>(&self, site: &'a Site) -> Option<Located<'a>> {
         let mut exchange = self.exchange.borrow_mut();
         let field = |name: &str| exchange.request_field(name.as_bytes());
         let (authority, path) = (field(":authority")?, field(":path")?);
-        let taken = route::find(&self.site.routes, &authority, &path, field);
-        let facts = taken.map(|taken| {
-            [
-                ("cluster_name", &taken.route.cluster),
-                ("route_name", &taken.route.name),
-                ("virtual_host_name", &taken.host.name),
-            ]
-        });
-        for key in ["cluster_name", "route_name", "virtual_host_name"] {
-            exchange.facts.remove(&fact(key));
-        }
-        for (key, value) in facts.into_iter().flatten() {
-            exchange.facts.insert(fact(key), value.clone().into_bytes());
-        }
+        let taken = route::find(&site.routes, &authority, &path, field);
+        exchange.facts.retain(|key, _| !route::is_fact(key));
+        exchange.facts.extend(taken.iter().flat_map(route::Taken::facts));
         let taken = taken?;
-        let target = Target { cluster: taken.route.cluster.clone(), timeout: taken.route.timeout };
-        Some(Located { target, authority: taken.authority(), path: taken.path(&path) })
+        Some(Located { authority: taken.authority(), path: taken.path(&path), taken })
     }
-}
 
-fn fact(key: &str) -> Vec<u8> {
-    [b"xds\0", key.as_bytes()].concat()
+    /// What a route says that sends the request nowhere.
+    fn answered(&self, taken: &route::Taken<'_>) -> Option<LocalReply> {
+        let exchange = self.exchange.borrow();
+        let answer = taken.answer(|name| exchange.request_field(name.as_bytes()));
+        let (status, headers, body) = answer?;
+        let reply = own(status.into(), "direct_response", "");
+        Some(LocalReply { headers, body, ..reply })
+    }
 }
 
 fn failure() -> Verdict {
@@ -268,6 +308,10 @@ fn failure() -> Verdict {
 
 impl Guests for Filters {
     fn headers(&mut self, filter: usize, direction: Direction, end: bool) -> Verdict {
+        let native = self.native(filter, |native, it| native.headers(it, direction, end));
+        if let Some(verdict) = native {
+            return verdict;
+        }
         let count = self.exchange.borrow().headers(direction).len();
         self.run(filter, |vm, stream| match direction {
             Direction::Request => vm.request_headers(stream, count, end),
@@ -276,6 +320,10 @@ impl Guests for Filters {
     }
 
     fn body(&mut self, filter: usize, direction: Direction, end: bool) -> Verdict {
+        let native = self.native(filter, |native, it| native.body(it, direction, end));
+        if let Some(verdict) = native {
+            return verdict;
+        }
         let size = self.exchange.borrow().held(direction);
         self.run(filter, |vm, stream| match direction {
             Direction::Request => vm.request_body(stream, size, end),
@@ -284,6 +332,10 @@ impl Guests for Filters {
     }
 
     fn trailers(&mut self, filter: usize, direction: Direction) -> Verdict {
+        let native = self.native(filter, |native, it| native.trailers(it, direction));
+        if let Some(verdict) = native {
+            return verdict;
+        }
         let count = self.exchange.borrow().trailers(direction).len();
         self.run(filter, |vm, stream| match direction {
             Direction::Request => vm.request_trailers(stream, count),
@@ -292,17 +344,38 @@ impl Guests for Filters {
     }
 
     fn route(&mut self) -> Routed {
-        let Some(Located { target, authority, path }) = self.locate() else {
+        let site = Rc::clone(&self.site);
+        let Some(Located { taken, authority, path }) = self.locate(&site) else {
+            self.taken = None;
             return self.refuse(Failure::NoRoute);
         };
-        let Some(places) = self.site.clusters.get(&target.cluster) else {
+        self.taken = Some(taken.at);
+        let Some(forward) = taken.forward() else {
+            let reply = self.answered(&taken);
+            return Routed::Refused(reply.unwrap_or_else(|| Failure::NoRoute.reply()));
+        };
+        let target = Target { cluster: forward.cluster.clone(), timeout: forward.timeout };
+        let Some(seats) = site.clusters.get(&target.cluster) else {
             return self.refuse(Failure::NoCluster);
         };
-        self.exchange.borrow_mut().route(authority.as_deref(), path.as_deref(), target.timeout);
-        let place = |place: &Place| Member { place: place.clone(), context: None };
-        self.members.extend(places.iter().map(place));
-        let slots = places.iter().map(|place| place.slot).collect();
+        let mut exchange = self.exchange.borrow_mut();
+        exchange.route(None, None, target.timeout);
+        let mut pairs = exchange.headers(Direction::Request);
+        taken.edit_request(&mut pairs);
+        exchange.set_headers(Direction::Request, pairs);
+        exchange.route(authority.as_deref(), path.as_deref(), None);
+        drop(exchange);
+        let first = self.members.len();
+        self.members.extend(seats.iter().map(Member::new));
+        let slots = self.members[first..].iter().map(|member| member.slot).collect();
         self.target = Some(target);
         Routed::To(slots)
+    }
+
+    fn leaves_router(&mut self, answer: &mut Pairs) {
+        let taken = self.taken.and_then(|at| route::Taken::again(&self.site.routes, at));
+        if let Some(taken) = taken {
+            taken.edit_response(answer);
+        }
     }
 }

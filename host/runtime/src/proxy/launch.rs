@@ -1,16 +1,19 @@
 //! From the file to machines: modules once for a process, machines once for a worker.
 //!
 //! Invariant: plugins share a machine only if module, `vm_id`, environment and capabilities
-//! are the same, as in Envoy, and a plugin that stands in several places has one root.
+//! are the same, as in Envoy, and a plugin that stands in several places has one root. When
+//! plugins or modules change, what has not changed keeps its machine, and what is replaced
+//! ends after the last stream that uses it.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 use super::chain::Slot;
-use super::filters::{Place, Site};
+use super::filters::{Place, Seat, Site};
 use super::machine::Machine;
-use crate::config::{FailurePolicy, Gateway, Output, Plugin};
+use super::native::Native;
+use crate::config::{FailurePolicy, Filter, FilterKind, Gateway, Output, Plugin};
 use crate::engine::{
     self, Capabilities, Engine, Program, ProgramError, Recovery, StartError, VmSettings,
 };
@@ -68,13 +71,33 @@ impl Key {
 }
 
 /// The modules of a gateway, compiled and linked; shared by all workers.
+#[derive(Clone, Default)]
+pub struct Programs(BTreeMap<Key, Version>);
+
+/// A module as it was read at some time; the number tells two times apart.
 #[derive(Clone)]
-pub struct Programs(BTreeMap<Key, Program>);
+struct Version {
+    program: Program,
+    /// Of its bytes.
+    digest: Digest,
+    number: u64,
+}
+
+/// SHA-256 of a module.
+pub type Digest = [u8; 32];
+
+/// The digest of a module's bytes.
+pub fn digest(bytes: &[u8]) -> Digest {
+    let mut digest = Digest::default();
+    let made = ring::digest::digest(&ring::digest::SHA256, bytes);
+    digest.iter_mut().zip(made.as_ref()).for_each(|(to, from)| *to = *from);
+    digest
+}
 
 /// Every plugin of a gateway, wherever it stands.
 pub fn plugins(gateway: &Gateway) -> Vec<&Plugin> {
     let listeners = gateway.listeners.iter().flat_map(|listener| {
-        let filters = listener.http.filters.iter().map(|filter| &filter.plugin);
+        let filters = listener.http.filters.iter().filter_map(Filter::plugin);
         let loggers = listener.http.access_log.iter().filter_map(|log| match &log.output {
             Output::Plugin(plugin) => Some(plugin),
             Output::Stdout(_) => None,
@@ -82,19 +105,13 @@ pub fn plugins(gateway: &Gateway) -> Vec<&Plugin> {
         filters.chain(loggers)
     });
     let clusters = gateway.clusters.values().flat_map(|cluster| &cluster.filters);
-    listeners.chain(clusters.map(|filter| &filter.plugin)).collect()
+    listeners.chain(clusters.filter_map(Filter::plugin)).collect()
 }
 
 impl Programs {
     /// Reads and compiles the modules; relative names count from the current folder.
     pub fn load(engine: &Engine, gateway: &Gateway) -> Result<Self, LaunchError> {
-        Self::each(gateway, |file, capabilities| {
-            let named = || file.to_owned();
-            let bytes =
-                std::fs::read(file).map_err(|error| LaunchError::Read { file: named(), error })?;
-            Program::new(engine, &bytes, capabilities)
-                .map_err(|error| LaunchError::Program { file: named(), error })
-        })
+        Self::default().renewed(engine, gateway, None)
     }
 
     /// Modules from wherever `program` takes them, by the name in the file.
@@ -109,21 +126,55 @@ impl Programs {
                 continue;
             }
             let capabilities = key.capabilities.clone().map(Capabilities::only);
-            let made = program(&key.module, capabilities.unwrap_or_default())?;
-            programs.insert(key, made);
+            let program = program(&key.module, capabilities.unwrap_or_default())?;
+            programs.insert(key, Version { program, digest: Digest::default(), number: 0 });
         }
         Ok(Self(programs))
     }
+
+    /// The modules of a changed gateway. What is here already is taken as it is, but for the
+    /// module that has `changed` on disk.
+    pub fn renewed(
+        &self,
+        engine: &Engine,
+        gateway: &Gateway,
+        changed: Option<&str>,
+    ) -> Result<Self, LaunchError> {
+        let number = self.0.values().map(|version| version.number + 1).max().unwrap_or_default();
+        let mut programs = BTreeMap::new();
+        for plugin in plugins(gateway) {
+            let key = Key::of(plugin);
+            if programs.contains_key(&key) {
+                continue;
+            }
+            let have = self.0.get(&key).filter(|_| changed != Some(key.module.as_str()));
+            let version = match have {
+                Some(version) => version.clone(),
+                None => {
+                    let (program, digest) = compiled(engine, &key)?;
+                    Version { program, digest, number }
+                }
+            };
+            programs.insert(key, version);
+        }
+        Ok(Self(programs))
+    }
+
+    /// What the file of a module held when it was read.
+    pub fn digest(&self, module: &str) -> Option<Digest> {
+        let mut of = self.0.iter().filter(|(key, _)| key.module == module);
+        of.next().map(|(_, version)| version.digest)
+    }
 }
 
-/// What one worker runs.
-pub struct Worker {
-    /// One for each listener, in their order.
-    pub sites: Vec<Rc<Site>>,
-    /// In the order of their numbers.
-    pub machines: Vec<Rc<RefCell<Machine>>>,
-    /// What is recorded of it.
-    pub(crate) tape: Option<Rc<Tape>>,
+fn compiled(engine: &Engine, key: &Key) -> Result<(Program, Digest), LaunchError> {
+    let file = || key.module.clone();
+    let bytes =
+        std::fs::read(&key.module).map_err(|error| LaunchError::Read { file: file(), error })?;
+    let capabilities = key.capabilities.clone().map(Capabilities::only);
+    let program = Program::new(engine, &bytes, capabilities.unwrap_or_default())
+        .map_err(|error| LaunchError::Program { file: file(), error })?;
+    Ok((program, digest(&bytes)))
 }
 
 /// What a machine gets from its process.
@@ -136,6 +187,25 @@ pub struct Surroundings<'a> {
     pub settings: VmSettings,
 }
 
+/// What one worker runs.
+pub struct Worker {
+    /// One for each listener, in their order.
+    pub sites: Vec<Rc<Site>>,
+    machines: Machines,
+}
+
+/// What a change has replaced: it ends when no stream uses it any more.
+#[derive(Default)]
+pub struct Retired {
+    sites: Vec<Weak<Site>>,
+    plugins: Vec<(Shared, usize)>,
+    /// Machines with their numbers.
+    machines: Vec<(usize, Shared)>,
+}
+
+/// A machine as streams hold it.
+type Shared = Rc<RefCell<Machine>>;
+
 impl Worker {
     /// Starts the machines of one worker, on its thread.
     pub fn start(
@@ -145,23 +215,55 @@ impl Worker {
     ) -> Result<Self, LaunchError> {
         let recorder = around.settings.record.clone();
         let tape = recorder.map(|recorder| Rc::new(Tape::new(recorder)));
-        let mut machines = Machines { tape, ..Machines::default() };
-        let all = plugins(gateway);
-        for (key, program) in &programs.0 {
-            let mut own: Vec<&Plugin> = Vec::new();
-            for plugin in all.iter().filter(|plugin| Key::of(plugin) == *key) {
-                if !own.iter().any(|have| same(have, plugin)) {
-                    own.push(plugin);
-                }
-            }
-            machines.start(key, program, &own, around)?;
-        }
-        let sites =
-            (0..gateway.listeners.len()).map(|index| Rc::new(machines.site(gateway, index)));
-        let sites = sites.collect();
-        let tape = machines.tape.take();
-        let machines = machines.all.into_values().map(|(machine, _)| machine).collect();
-        Ok(Self { sites, machines, tape })
+        let machines = Machines { tape, ..Machines::default() };
+        let mut worker = Self { sites: Vec::new(), machines };
+        worker.change(gateway, programs, around)?;
+        Ok(worker)
+    }
+
+    /// Its machines in the order of their numbers, each with its own.
+    pub fn machines(&self) -> Vec<(usize, Rc<RefCell<Machine>>)> {
+        let running = self.machines.running.values();
+        let mut machines: Vec<_> = running.map(|it| (it.number, Rc::clone(&it.machine))).collect();
+        machines.sort_by_key(|(number, _)| *number);
+        machines
+    }
+
+    /// What is recorded of it.
+    pub(crate) fn tape(&self) -> Option<Rc<Tape>> {
+        self.machines.tape.clone()
+    }
+
+    /// Goes over to a changed gateway, whole or not at all.
+    pub fn change(
+        &mut self,
+        gateway: &Gateway,
+        programs: &Programs,
+        around: &Surroundings<'_>,
+    ) -> Result<Retired, LaunchError> {
+        let (machines, retired) = self.machines.changed(gateway, programs, around)?;
+        self.machines = machines;
+        let sites = (0..gateway.listeners.len()).map(|at| Rc::new(self.machines.site(gateway, at)));
+        let before = std::mem::replace(&mut self.sites, sites.collect());
+        Ok(Retired { sites: before.iter().map(Rc::downgrade).collect(), ..retired })
+    }
+}
+
+impl Retired {
+    /// Whether a stream still runs that began before the change.
+    pub fn is_used(&self) -> bool {
+        self.sites.iter().any(|site| site.strong_count() > 0)
+    }
+
+    /// Ends what was replaced; gives the numbers of machines that are no more.
+    pub fn end(self) -> Vec<usize> {
+        self.plugins.iter().for_each(|(machine, plugin)| machine.borrow_mut().retire(*plugin));
+        let end = |(number, machine): (usize, Shared)| {
+            let count = machine.borrow().plugins();
+            (0..count).for_each(|plugin| machine.borrow_mut().retire(plugin));
+            number
+        };
+        self.machines.into_iter().map(end).collect()
     }
 }
 
@@ -171,21 +273,84 @@ fn same(one: &Plugin, other: &Plugin) -> bool {
     parts(one) == parts(other) && one.configuration == other.configuration
 }
 
-/// The machines of a worker, each with its plugins in the order of their roots.
-#[derive(Default)]
+/// The machines of a worker.
+#[derive(Clone, Default)]
 struct Machines {
-    all: BTreeMap<Key, (Rc<RefCell<Machine>>, Vec<Plugin>)>,
+    running: BTreeMap<Key, Running>,
+    /// Numbers that were given out.
+    count: usize,
     tape: Option<Rc<Tape>>,
 }
 
+/// A machine with its plugins in the order of their roots; none where one was retired.
+#[derive(Clone)]
+struct Running {
+    number: usize,
+    version: u64,
+    machine: Shared,
+    plugins: Vec<Option<Plugin>>,
+}
+
 impl Machines {
+    /// The machines of a changed gateway, and what they replace.
+    fn changed(
+        &self,
+        gateway: &Gateway,
+        programs: &Programs,
+        around: &Surroundings<'_>,
+    ) -> Result<(Self, Retired), LaunchError> {
+        let tape = self.tape.clone();
+        let mut fresh = Self { running: BTreeMap::new(), count: self.count, tape };
+        let mut added = Vec::new();
+        for (key, version) in &programs.0 {
+            let own = own(gateway, key);
+            let have = self.running.get(key).filter(|it| it.version == version.number);
+            let running = match have {
+                Some(running) => running.with(&own, &mut added),
+                None => fresh.start(key, version, &own, around),
+            };
+            match running {
+                Ok(running) => drop(fresh.running.insert(key.clone(), running)),
+                Err(error) => {
+                    added.iter().for_each(|(machine, plugin): &(Shared, usize)| {
+                        machine.borrow_mut().retire(*plugin);
+                    });
+                    return Err(error);
+                }
+            }
+        }
+        let retired = self.replaced_by(&mut fresh, gateway);
+        Ok((fresh, retired))
+    }
+
+    /// What of these machines the next ones do without.
+    fn replaced_by(&self, next: &mut Self, gateway: &Gateway) -> Retired {
+        let mut retired = Retired::default();
+        for (key, before) in &self.running {
+            let kept = next.running.get_mut(key).filter(|it| it.number == before.number);
+            let Some(kept) = kept else {
+                retired.machines.push((before.number, Rc::clone(&before.machine)));
+                continue;
+            };
+            let own = own(gateway, key);
+            for (index, place) in kept.plugins.iter_mut().enumerate() {
+                let goes = |plugin: &&Plugin| !own.iter().any(|wanted| same(wanted, plugin));
+                if place.as_ref().filter(goes).is_some() {
+                    *place = None;
+                    retired.plugins.push((Rc::clone(&before.machine), index));
+                }
+            }
+        }
+        retired
+    }
+
     fn start(
         &mut self,
         key: &Key,
-        program: &Program,
+        version: &Version,
         plugins: &[&Plugin],
         around: &Surroundings<'_>,
-    ) -> Result<(), LaunchError> {
+    ) -> Result<Running, LaunchError> {
         let variable = |name: &String| Some((name.clone(), (around.variable)(name)?));
         let settings = VmSettings {
             vm_id: key.vm_id.clone(),
@@ -193,53 +358,103 @@ impl Machines {
             ..around.settings.clone()
         };
         let policy = plugins.first().map_or(engine::FailurePolicy::FailClosed, |it| policy(it));
-        let configured = plugins.iter().map(|plugin| engine::Plugin {
-            name: plugin.name.clone(),
-            root_id: plugin.root_id.clone(),
-            configuration: plugin.configuration.clone().into(),
-        });
-        let machine = self.all.len();
-        let mut services = (around.services)(machine, &key.vm_id);
+        let number = self.count;
+        self.count += 1;
+        let mut services = (around.services)(number, &key.vm_id);
         if let Some(tape) = &self.tape {
-            services = Rc::new(Recorded { inner: services, tape: Rc::clone(tape), machine });
+            let tape = Rc::clone(tape);
+            services = Rc::new(Recorded { inner: services, tape, machine: number });
         }
-        let configured = configured.collect();
+        let program = version.program.clone();
+        let configured = plugins.iter().map(|plugin| configured(plugin)).collect();
         let machine =
-            Machine::start(program.clone(), settings, services, configured, Recovery::new(policy))
+            Machine::start(program, settings, services, configured, Recovery::new(policy))
                 .map_err(|error| LaunchError::Start { file: key.module.clone(), error })?;
-        let plugins = plugins.iter().map(|plugin| (*plugin).clone()).collect();
-        self.all.insert(key.clone(), (Rc::new(RefCell::new(machine)), plugins));
-        Ok(())
+        let plugins = plugins.iter().map(|plugin| Some((*plugin).clone())).collect();
+        let machine = Rc::new(RefCell::new(machine));
+        Ok(Running { number, version: version.number, machine, plugins })
     }
 
     fn place(&self, plugin: &Plugin, limit: usize) -> Option<Place> {
-        let (machine, plugins) = self.all.get(&Key::of(plugin))?;
-        let index = plugins.iter().position(|have| same(have, plugin))?;
+        let Running { machine, plugins, .. } = self.running.get(&Key::of(plugin))?;
+        let is_it = |have: &Option<Plugin>| have.as_ref().is_some_and(|have| same(have, plugin));
+        let index = plugins.iter().position(is_it)?;
         let slot = Slot { body_while_headers_paused: plugin.body_while_headers_paused, limit };
         Some(Place { machine: Rc::clone(machine), plugin: index, slot })
     }
 
+    fn seat(&self, filter: &Filter, limit: usize) -> Option<Seat> {
+        let slot = Slot { body_while_headers_paused: false, limit };
+        match (&filter.kind, filter.plugin()) {
+            (_, Some(plugin)) => self.place(plugin, limit).map(Seat::Plugin),
+            (FilterKind::Decompressor(config), None) => {
+                Some(Seat::Native(Native::Decompressor(Rc::new(config.clone())), slot))
+            }
+            (FilterKind::Plugin(_) | FilterKind::Discovered(_), None) => {
+                Some(Seat::Native(Native::Missing, slot))
+            }
+        }
+    }
+
     fn site(&self, gateway: &Gateway, number: usize) -> Site {
         let listener = &gateway.listeners[number];
-        let filters = listener.http.filters.iter();
-        let filters =
-            filters.filter_map(|filter| self.place(&filter.plugin, listener.buffer)).collect();
+        let seats = |filters: &[Filter], limit: usize| -> Vec<Seat> {
+            filters.iter().filter_map(|filter| self.seat(filter, limit)).collect()
+        };
         let loggers = listener.http.access_log.iter().filter_map(|log| match &log.output {
             Output::Plugin(plugin) => Some((log.filter.clone(), self.place(plugin, 0)?)),
             Output::Stdout(_) => None,
         });
-        let clusters = gateway.clusters.values().map(|cluster| {
-            let places = cluster.filters.iter();
-            let places = places.filter_map(|filter| self.place(&filter.plugin, cluster.buffer));
-            (cluster.name.clone(), places.collect())
-        });
+        let clusters = gateway.clusters.values();
+        let clusters = clusters.map(|it| (it.name.clone(), seats(&it.filters, it.buffer)));
         Site {
-            filters,
+            filters: seats(&listener.http.filters, listener.buffer),
             loggers: loggers.collect(),
             routes: listener.http.routes.clone(),
             clusters: clusters.collect(),
             tape: self.tape.clone().map(|tape| (tape, number)),
         }
+    }
+}
+
+impl Running {
+    /// The same machine with the plugins that it does not have yet; they are noted in `added`.
+    fn with(
+        &self,
+        plugins: &[&Plugin],
+        added: &mut Vec<(Shared, usize)>,
+    ) -> Result<Self, LaunchError> {
+        let mut running = self.clone();
+        for plugin in plugins {
+            if running.plugins.iter().flatten().any(|have| same(have, plugin)) {
+                continue;
+            }
+            let index = running.machine.borrow_mut().add(configured(plugin));
+            let file = plugin.module.clone();
+            let index = index.map_err(|error| LaunchError::Start { file, error })?;
+            added.push((Rc::clone(&running.machine), index));
+            running.plugins.push(Some((*plugin).clone()));
+        }
+        Ok(running)
+    }
+}
+
+/// The plugins of a machine, each once.
+fn own<'a>(gateway: &'a Gateway, key: &Key) -> Vec<&'a Plugin> {
+    let mut own: Vec<&Plugin> = Vec::new();
+    for plugin in plugins(gateway).into_iter().filter(|plugin| Key::of(plugin) == *key) {
+        if !own.iter().any(|have| same(have, plugin)) {
+            own.push(plugin);
+        }
+    }
+    own
+}
+
+fn configured(plugin: &Plugin) -> engine::Plugin {
+    engine::Plugin {
+        name: plugin.name.clone(),
+        root_id: plugin.root_id.clone(),
+        configuration: plugin.configuration.clone().into(),
     }
 }
 

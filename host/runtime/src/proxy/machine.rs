@@ -27,7 +27,8 @@ pub struct Machine {
     program: Program,
     settings: VmSettings,
     services: Rc<dyn Services>,
-    plugins: Vec<Plugin>,
+    /// None where one has been retired.
+    plugins: Vec<Option<Plugin>>,
     recovery: Recovery,
     /// Counts the machines that there were.
     life: u64,
@@ -37,7 +38,7 @@ pub struct Machine {
 /// A machine and the roots of its plugins, in their order.
 struct Running {
     vm: Vm,
-    roots: Vec<RootId>,
+    roots: Vec<Option<RootId>>,
 }
 
 impl Running {
@@ -45,10 +46,10 @@ impl Running {
         program: &Program,
         settings: &VmSettings,
         services: &Rc<dyn Services>,
-        plugins: &[Plugin],
+        plugins: &[Option<Plugin>],
     ) -> Result<Self, StartError> {
         let mut vm = Vm::start(program, settings.clone(), Rc::clone(services))?;
-        let roots = plugins.iter().map(|plugin| vm.root(plugin.clone()));
+        let roots = plugins.iter().map(|plugin| plugin.clone().map(|it| vm.root(it)).transpose());
         let roots = roots.collect::<Result<_, _>>()?;
         Ok(Self { vm, roots })
     }
@@ -63,6 +64,7 @@ impl Machine {
         plugins: Vec<Plugin>,
         recovery: Recovery,
     ) -> Result<Self, StartError> {
+        let plugins: Vec<Option<Plugin>> = plugins.into_iter().map(Some).collect();
         let running = Running::start(&program, &settings, &services, &plugins)?;
         Ok(Self { program, settings, services, plugins, recovery, life: 0, running })
     }
@@ -117,12 +119,12 @@ impl Machine {
                 return Err(Down::Refused);
             }
         }
-        self.running.roots.get(plugin).copied().ok_or(Down::Refused)
+        self.running.roots.get(plugin).copied().flatten().ok_or(Down::Refused)
     }
 
     fn reload(&mut self) -> Result<(), Down> {
         // The roots of the old machine tick no more.
-        for root in &self.running.roots {
+        for root in self.running.roots.iter().flatten() {
             self.services.set_tick_period(root.context(), Duration::ZERO);
         }
         let fresh = Running::start(&self.program, &self.settings, &self.services, &self.plugins);
@@ -138,37 +140,48 @@ impl Machine {
         Ok(())
     }
 
-    /// Gives a plugin another configuration: a root of its own for the streams to come, while
-    /// the root before it ends with its last stream. Refused: all stays as it was. A machine
-    /// that is dead starts with it when it is needed.
-    pub fn configure(&mut self, plugin: usize, fresh: Plugin) -> Result<(), StartError> {
-        let known = self.plugins.get_mut(plugin).zip(self.running.roots.get_mut(plugin));
-        let Some((known, root)) = known else { return Ok(()) };
-        if self.running.vm.trapped().is_some() {
-            *known = fresh;
-            return Ok(());
-        }
-        let configured = self.running.vm.root(fresh.clone());
-        if self.running.vm.trapped().is_some() {
-            self.recovery.trapped();
-        }
-        let before = std::mem::replace(root, configured?);
-        *known = fresh;
-        let _ = self.call(|vm| vm.retire_root(before));
-        Ok(())
-    }
-
     /// `proxy_on_done` and `proxy_on_delete` of every root, when the gateway ends; one that
     /// is not done is not waited for, as in Envoy.
     pub fn close(&mut self) {
         self.services.closing();
-        for root in std::mem::take(&mut self.running.roots) {
+        for root in std::mem::take(&mut self.running.roots).into_iter().flatten() {
             let _ = self.call(|vm| vm.close_root(root));
         }
     }
 
+    /// One more plugin, configured beside those that run; its place among them.
+    pub fn add(&mut self, plugin: Plugin) -> Result<usize, StartError> {
+        let root = match self.running.vm.trapped() {
+            None => Some(self.running.vm.root(plugin.clone())),
+            // The next machine will start with it.
+            Some(_) => None,
+        };
+        if self.running.vm.trapped().is_some() {
+            self.recovery.trapped();
+        }
+        self.running.roots.push(root.transpose()?);
+        self.plugins.push(Some(plugin));
+        Ok(self.plugins.len() - 1)
+    }
+
+    /// Ends a plugin (`proxy_on_done`, `proxy_on_delete`) that no stream uses any more.
+    pub fn retire(&mut self, plugin: usize) {
+        self.plugins.get_mut(plugin).map(Option::take);
+        let root = self.running.roots.get_mut(plugin).and_then(Option::take);
+        if let Some(root) = root {
+            self.services.set_tick_period(root.context(), Duration::ZERO);
+            let _ = self.call(|vm| vm.retire_root(root));
+        }
+    }
+
+    /// How many plugins there have been.
+    pub fn plugins(&self) -> usize {
+        self.plugins.len()
+    }
+
     fn tell(&self, how: Reload) {
-        let names: Vec<&str> = self.plugins.iter().map(|plugin| plugin.name.as_str()).collect();
+        let names: Vec<&str> =
+            self.plugins.iter().flatten().map(|plugin| plugin.name.as_str()).collect();
         self.services.reloaded(&names, how);
     }
 }

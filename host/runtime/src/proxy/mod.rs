@@ -4,8 +4,9 @@
 //! ([`fields`]), which route a request takes ([`route`]), what a filter may see and change of
 //! a stream ([`exchange`]), the order in which filters are asked ([`chain`]), what is said
 //! when an upstream fails ([`failure`]) or a filter answers ([`local`]) and in an access log
-//! ([`line`](mod@line)), when a stream has waited long enough ([`deadlines`]), and the
-//! machines behind them ([`launch`], [`machine`], [`filters`]).
+//! ([`line`](mod@line)), when a stream has waited long enough ([`deadlines`]), the machines
+//! behind them ([`launch`], [`machine`], [`filters`]), and the filters that are no modules
+//! ([`native`], [`decompress`]).
 //! All of it is driven by events and by `now` as an argument: no socket, clock or thread
 //! stands here.
 //!
@@ -14,6 +15,7 @@
 
 pub mod chain;
 pub mod deadlines;
+pub mod decompress;
 pub mod exchange;
 pub mod failure;
 pub mod fields;
@@ -22,5 +24,6 @@ pub mod launch;
 pub mod line;
 pub mod local;
 pub mod machine;
+pub mod native;
 pub mod path;
 pub mod route;

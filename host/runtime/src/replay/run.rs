@@ -124,7 +124,7 @@ impl Stage {
             settings: VmSettings { record: Some(recorder.clone()), ..options.vm.clone() },
         };
         let worker = Worker::start(gateway, &programs, &around).map_err(ReplayError::Launch)?;
-        let tape = worker.tape.clone().unwrap_or_else(|| Rc::new(Tape::new(recorder.clone())));
+        let tape = worker.tape().unwrap_or_else(|| Rc::new(Tape::new(recorder.clone())));
         Ok(Self { desk, worker, tape, streams: Vec::new() })
     }
 
@@ -166,8 +166,9 @@ impl Stage {
         number: usize,
         what: impl FnOnce(&mut crate::proxy::machine::Machine),
     ) -> bool {
-        let machine = self.worker.machines.get(number);
-        machine.map(|machine| what(&mut machine.borrow_mut())).is_some()
+        let machines = self.worker.machines();
+        let machine = machines.iter().find(|(have, _)| *have == number);
+        machine.map(|(_, machine)| what(&mut machine.borrow_mut())).is_some()
     }
 
     fn open(

@@ -1,7 +1,8 @@
-//! The admin interface: whether it is ready, where it listens, what it counts.
+//! The admin interface: whether it is ready, where it listens, what it counts, what it runs.
 //!
 //! Runs on a thread of its own, so that it answers while every worker is busy. Invariant:
-//! it never shows configuration, fields or values of a request; it listens on loopback.
+//! it shows of the configuration what [`crate::config`] lets be shown, and nothing of a
+//! request; it listens on loopback.
 
 use std::net::TcpListener as Socket;
 use std::sync::Arc;
@@ -9,16 +10,18 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Query, State};
+use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
-use super::process::Process;
-use super::{Bound, stats};
+use super::process::{self, Process};
+use super::{Bound, clusters, stats};
+use crate::config::Pattern;
 
 /// Time for answers that are on their way when the gateway ends; a client that is silent in
 /// the middle of its request does not hold it up.
@@ -57,8 +60,10 @@ pub(super) fn run(socket: Socket, process: Arc<Process>, listeners: Vec<Bound>) 
 fn router(shared: Shared) -> Router {
     Router::new()
         .route("/", get(|| async { PAGES }))
-        .route("/ready", get(|| async { "LIVE\n" }))
+        .route("/ready", get(ready))
         .route("/server_info", get(server_info))
+        .route("/clusters", get(clusters))
+        .route("/config_dump", get(config_dump))
         .route("/listeners", get(listeners))
         .route("/stats", get(all_stats))
         .route("/stats/prometheus", get(prometheus))
@@ -67,18 +72,30 @@ fn router(shared: Shared) -> Router {
 }
 
 const PAGES: &str = "\
-/ready             LIVE once it serves
-/server_info       node, version
+/ready             LIVE once it serves, until it ends
+/server_info       state, uptime, node, version
+/config_dump       the file as it was read, without what could be a secret
+/clusters          limits, hosts and counts; ?format=json
 /listeners         names and addresses; ?format=json
-/stats             counters and gauges; ?filter=text
+/stats             counters and gauges; ?filter=regex, ?usedonly, ?format=json
 /stats/prometheus  the same for Prometheus
 /quitquitquit      POST: end after the requests that run
 ";
 
+async fn ready(State(shared): State<Shared>) -> impl IntoResponse {
+    let state = shared.process.state();
+    let live = state == process::State::Live;
+    let status = if live { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, format!("{}\n", state.name()))
+}
+
 async fn server_info(State(shared): State<Shared>) -> impl IntoResponse {
+    let uptime = format!("{}s", shared.process.began.elapsed().as_secs());
     let document = json!({
         "version": format!("postern/{}", env!("CARGO_PKG_VERSION")),
-        "state": "LIVE",
+        "state": shared.process.state().name(),
+        "uptime_current_epoch": uptime,
+        "uptime_all_epochs": uptime,
         "node": {"id": shared.process.node},
     });
     as_json(&document)
@@ -105,16 +122,53 @@ async fn listeners(State(shared): State<Shared>, query: Query<Format>) -> impl I
     as_json(&json!({"listener_statuses": statuses})).into_response()
 }
 
-#[derive(serde::Deserialize)]
-struct Filter {
-    filter: Option<String>,
+/// The file, as the one configuration that there is.
+async fn config_dump(State(shared): State<Shared>) -> impl IntoResponse {
+    let bootstrap = json!({
+        "@type": "type.googleapis.com/envoy.admin.v3.BootstrapConfigDump",
+        "bootstrap": shared.process.gateway.shown,
+    });
+    as_json(&json!({"configs": [bootstrap]}))
 }
 
-async fn all_stats(State(shared): State<Shared>, query: Query<Filter>) -> String {
-    let wanted = query.filter.as_deref().unwrap_or_default();
-    let lines = stats::all(&shared.process).into_iter();
-    let lines = lines.filter(|(name, _)| name.contains(wanted));
-    lines.map(|(name, value)| format!("{name}: {value}\n")).collect()
+async fn clusters(State(shared): State<Shared>, query: Query<Format>) -> impl IntoResponse {
+    if query.format.as_deref() != Some("json") {
+        return clusters::text(&shared.process).into_response();
+    }
+    as_json(&clusters::json(&shared.process)).into_response()
+}
+
+#[derive(serde::Deserialize)]
+struct Wanted {
+    filter: Option<String>,
+    usedonly: Option<String>,
+    format: Option<String>,
+}
+
+async fn all_stats(State(shared): State<Shared>, query: Query<Wanted>) -> Response {
+    let filter = query.filter.as_deref().map(Pattern::anywhere).transpose();
+    let filter = match filter {
+        Ok(filter) => filter,
+        Err(problem) => return (StatusCode::BAD_REQUEST, problem + "\n").into_response(),
+    };
+    let fits = |stat: &stats::Stat| {
+        let named = filter.as_ref().is_none_or(|filter| filter.fits(stat.name.as_bytes()));
+        named && (stat.used || query.usedonly.is_none())
+    };
+    let stats = stats::all(&shared.process).into_iter().filter(fits);
+    match query.format.as_deref() {
+        None | Some("text") => stats
+            .map(|it| format!("{}: {}\n", it.name, it.value))
+            .collect::<String>()
+            .into_response(),
+        Some("json") => {
+            let stats: Vec<Value> =
+                stats.map(|it| json!({"name": it.name, "value": it.value})).collect();
+            as_json(&json!({"stats": stats})).into_response()
+        }
+        Some("prometheus") => prometheus(State(shared)).await.into_response(),
+        Some(_) => (StatusCode::BAD_REQUEST, "expected text, json or prometheus\n").into_response(),
+    }
 }
 
 async fn prometheus(State(shared): State<Shared>) -> impl IntoResponse {

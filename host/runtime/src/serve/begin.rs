@@ -1,41 +1,62 @@
 //! From a file to a gateway that runs: everything is read, bound and compiled before the
 //! first connection is taken.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use tokio::sync::mpsc::unbounded_channel;
 use tokio::sync::watch;
 
 use super::desk::Phase;
-use super::process::Process;
+use super::process::{Process, State};
+use super::reload::{Reload, Reloader};
 use super::sockets::{bind, bind_all, refuse_plain, shared};
-use super::tls::Certificates;
+use super::tls::{Certificates, Client};
 use super::worker::{self, Plan};
 use super::{Options, Report, Running, ServeError, admin, log};
 use crate::config::Gateway;
 use crate::engine::{Engine, EngineSettings};
-use crate::proxy::launch::{Programs, plugins};
+use crate::proxy::launch::{LaunchError, Programs, plugins};
 
 /// Does everything of [`start`] but serving: compiles the modules, configures them, loads
 /// certificates. Sockets are not bound.
 pub fn check(gateway: Gateway, options: Options) -> Result<(), ServeError> {
+    let gateway = fetched(gateway)?;
     refuse_plain(&gateway)?;
     let certificates = Certificates::load(&gateway)?;
     let engine = engine(&options)?;
     let programs = Programs::load(&engine, &gateway)?;
-    let process = Arc::new(Process::new(options.node.clone(), gateway));
+    try_out(gateway, Trial { programs, options: &options, clients: certificates.clients })
+}
+
+/// What a trial needs beside the gateway.
+pub(super) struct Trial<'a> {
+    /// Compiled.
+    pub programs: Programs,
+    pub options: &'a Options,
+    /// By name of the cluster.
+    pub clients: BTreeMap<String, Client>,
+}
+
+/// Starts the modules of a gateway on a worker that serves nothing and sends nothing.
+pub(super) fn try_out(gateway: Gateway, trial: Trial<'_>) -> Result<(), ServeError> {
+    let Trial { programs, options, clients } = trial;
+    let process = Arc::new(Process::new(options.node.clone(), gateway, Vec::new()));
     let (lines, log) = log::start(&process).map_err(ServeError::Thread)?;
     let (sender, phase) = watch::channel(Phase::Drain(Duration::ZERO));
+    let (_, changes) = unbounded_channel();
     let plan = Plan {
         process,
         programs,
         sockets: Vec::new(),
-        clients: certificates.clients,
-        environment: options.environment,
-        vm: options.vm,
+        clients,
+        environment: Arc::clone(&options.environment),
+        vm: options.vm.clone(),
         lines,
         phase,
+        changes,
         silent: true,
     };
     let started = spawn(plan, 0).and_then(|(worker, ready)| {
@@ -51,19 +72,18 @@ pub fn check(gateway: Gateway, options: Options) -> Result<(), ServeError> {
 /// Compiles the modules, starts the workers and listens.
 pub fn start(gateway: Gateway, options: Options) -> Result<Running, ServeError> {
     let began = Instant::now();
+    let gateway = fetched(gateway)?;
     refuse_plain(&gateway)?;
     let certificates = Certificates::load(&gateway)?;
     let (sockets, listeners) = bind_all(&gateway)?;
     let admin_socket = gateway.admin.as_ref().map(|address| bind("admin", address)).transpose()?;
     let admin_address = admin_socket.as_ref().map(|(_, address)| *address);
-    let engine = engine(&options)?;
-    let programs = Programs::load(&engine, &gateway)?;
     let mut modules: Vec<String> =
         plugins(&gateway).into_iter().map(|plugin| plugin.module.clone()).collect();
     modules.sort();
     modules.dedup();
     let workers = options.workers.max(1);
-    let process = Arc::new(Process::new(options.node.clone(), gateway));
+    let process = Arc::new(Process::new(options.node.clone(), gateway, certificates.own));
     let (lines, log) = log::start(&process).map_err(ServeError::Thread)?;
     let (sender, phase) = watch::channel(Phase::Serve);
     let report = Report { listeners, admin: admin_address, workers, modules, took: Duration::ZERO };
@@ -73,10 +93,22 @@ pub fn start(gateway: Gateway, options: Options) -> Result<Running, ServeError> 
         phase: sender,
         workers: Vec::new(),
         admin: None,
+        reloader: None,
         log: Some(log),
     };
-    let mut all_ready = Vec::new();
+    // Before what takes time, so that it can be asked whether it is ready.
+    if let Some((socket, _)) = admin_socket {
+        let (process, listeners) = (Arc::clone(&process), running.report.listeners.clone());
+        let thread = std::thread::Builder::new().name("postern-admin".to_owned());
+        let thread = thread.spawn(move || admin::run(socket, process, listeners));
+        running.admin = Some(thread.map_err(ServeError::Thread)?);
+    }
+    let engine = engine(&options)?;
+    let programs = Programs::load(&engine, &process.gateway)?;
+    let (mut all_ready, mut tell) = (Vec::new(), Vec::new());
     for number in 0..workers {
+        let (sender, changes) = unbounded_channel();
+        tell.push(sender);
         let plan = Plan {
             process: Arc::clone(&process),
             programs: programs.clone(),
@@ -86,6 +118,7 @@ pub fn start(gateway: Gateway, options: Options) -> Result<Running, ServeError> 
             vm: options.vm.clone(),
             lines: lines.clone(),
             phase: phase.clone(),
+            changes,
             silent: false,
         };
         let (worker, ready) = spawn(plan, number)?;
@@ -96,14 +129,26 @@ pub fn start(gateway: Gateway, options: Options) -> Result<Running, ServeError> 
     for ready in all_ready {
         ready.recv().unwrap_or_else(|_| Err(ended()))?;
     }
-    if let Some((socket, _)) = admin_socket {
-        let listeners = running.report.listeners.clone();
-        let thread = std::thread::Builder::new().name("postern-admin".to_owned());
-        let thread = thread.spawn(move || admin::run(socket, process, listeners));
-        running.admin = Some(thread.map_err(ServeError::Thread)?);
-    }
+    let gateway = process.gateway.clone();
+    let process_shared = Arc::clone(&process);
+    let reload =
+        Reload { engine, options, process: process_shared, gateway, programs, workers: tell };
+    running.reloader = Reloader::start(reload)?;
+    process.enter(State::Live);
     running.report.took = began.elapsed();
     Ok(running)
+}
+
+/// The same with the files that routes answer with.
+fn fetched(mut gateway: Gateway) -> Result<Gateway, ServeError> {
+    for listener in &mut gateway.listeners {
+        let read = |file: &str, most: usize| {
+            let named = |error| LaunchError::Read { file: file.to_owned(), error };
+            postern_files::read_bounded(file, most).map_err(named)
+        };
+        listener.http.routes.fetch(read)?;
+    }
+    Ok(gateway)
 }
 
 /// What comes of a worker's start, once.

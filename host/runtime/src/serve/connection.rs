@@ -4,6 +4,7 @@
 //! caller sends first, it gets an answer and leaves an entry in the access logs, unless it
 //! sends nothing.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -31,7 +32,8 @@ use crate::view::LocalReply;
 
 /// A listener on one worker.
 pub(super) struct Listening {
-    pub site: Rc<Site>,
+    /// For streams that begin now; those that run keep theirs.
+    pub site: RefCell<Rc<Site>>,
     pub http: Http,
     /// Name of the filter chain.
     pub chain: String,

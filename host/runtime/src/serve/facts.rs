@@ -9,7 +9,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
-use crate::config::Endpoint;
+use super::certificate;
+use crate::config::Hosts;
 use crate::proxy::exchange::{Exchange, Facts};
 use crate::proxy::failure::Flags;
 
@@ -19,6 +20,8 @@ pub(crate) struct Connected<'a> {
     pub peer: SocketAddr,
     pub local: SocketAddr,
     pub tls: Option<&'a rustls::ServerConnection>,
+    /// What our own certificate says.
+    pub own: &'a Facts,
 }
 
 fn text(facts: &mut Facts, path: &[&str], value: impl Into<String>) {
@@ -41,6 +44,8 @@ pub(crate) fn of_connection(it: &Connected<'_>) -> Facts {
         number(&mut facts, &[name, "port"], u64::from(address.port()));
     }
     number(&mut facts, &["connection", "id"], it.id);
+    // Envoy learns the name from a listener filter, which this gateway does not have either.
+    text(&mut facts, &["connection", "requested_server_name"], "");
     let Some(tls) = it.tls else {
         flag(&mut facts, &["connection", "mtls"], false);
         return facts;
@@ -51,12 +56,12 @@ pub(crate) fn of_connection(it: &Connected<'_>) -> Facts {
         _ => "",
     };
     text(&mut facts, &["connection", "tls_version"], version);
-    if let Some(name) = tls.server_name() {
-        text(&mut facts, &["connection", "requested_server_name"], name);
-    }
     let certificate = tls.peer_certificates().and_then(<[_]>::first);
     flag(&mut facts, &["connection", "mtls"], certificate.is_some());
+    text(&mut facts, &["connection", "subject_peer_certificate"], "");
+    facts.extend(it.own.iter().map(|(path, value)| (path.clone(), value.clone())));
     if let Some(certificate) = certificate {
+        facts.extend(certificate::facts(certificate, "peer"));
         text(&mut facts, &["connection", "peer_certificate"], pem(certificate));
         let digest = ring::digest::digest(&ring::digest::SHA256, certificate);
         let hex: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
@@ -87,19 +92,25 @@ pub(crate) fn at_start(exchange: &mut Exchange, chain: &str, protocol: &str, now
     number(facts, &["upstream", "request_attempt_count"], 0);
 }
 
-/// When the request goes to its upstream. The address of one that has a name is known to
-/// the system only, and is not there.
-pub(super) fn at_upstream(exchange: &mut Exchange, endpoint: &Endpoint) {
+/// When the request goes to its upstream. Its address is known by now where the cluster has
+/// only one, and else when there is a connection ([`at_host`]).
+pub(super) fn at_upstream(exchange: &mut Exchange, hosts: &Hosts) {
     let facts = &mut exchange.facts;
     number(facts, &["upstream", "request_attempt_count"], 1);
     text(facts, &["upstream", "transport_failure_reason"], "");
     text(facts, &["upstream", "locality"], "");
-    let Endpoint::Static(address) = endpoint else { return };
-    if let Ok(host) = address.host.parse::<IpAddr>() {
-        let address = SocketAddr::new(host, address.port);
-        text(facts, &["upstream", "address"], address.to_string());
-        number(facts, &["upstream", "port"], address.port().into());
+    if let [address] = hosts.addresses.as_slice()
+        && let Ok(host) = address.host.parse::<IpAddr>()
+    {
+        at_host(exchange, SocketAddr::new(host, address.port));
     }
+}
+
+/// When the host is known that answers.
+pub(super) fn at_host(exchange: &mut Exchange, host: SocketAddr) {
+    let facts = &mut exchange.facts;
+    text(facts, &["upstream", "address"], host.to_string());
+    number(facts, &["upstream", "port"], host.port().into());
 }
 
 /// When the upstream's answer has come whole, before filters see its end.
@@ -139,7 +150,7 @@ mod tests {
     #[test]
     fn a_plain_connection_says_where_it_comes_from_and_that_it_is_plain() {
         let (peer, local) = ("192.0.2.1:4711".parse().unwrap(), "127.0.0.1:80".parse().unwrap());
-        let facts = of_connection(&Connected { id: 7, peer, local, tls: None });
+        let facts = of_connection(&Connected { id: 7, peer, local, tls: None, own: &Facts::new() });
         let of = |path: &str| facts.get(path.as_bytes()).cloned().unwrap_or_default();
         assert_eq!(of("source\0address"), b"192.0.2.1:4711");
         assert_eq!(of("source\0port"), 4711u64.to_le_bytes());

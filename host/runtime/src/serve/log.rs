@@ -110,7 +110,7 @@ mod tests {
     fn lines() -> (Lines, Receiver<String>) {
         let gateway = Gateway::parse(include_str!("../../../../envoy/envoy.yaml")).unwrap();
         let (sender, lines) = sync_channel(WAITING);
-        let process = Arc::new(Process::new(String::new(), gateway));
+        let process = Arc::new(Process::new(String::new(), gateway, Vec::new()));
         (Lines { sender, held: Arc::default(), process }, lines)
     }
 

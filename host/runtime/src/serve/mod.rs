@@ -12,21 +12,28 @@ mod admin;
 mod begin;
 mod call;
 mod caller;
+mod certificate;
+mod clusters;
 mod conn;
 mod connection;
 mod desk;
 pub(crate) mod facts;
+mod files;
 pub(crate) mod forward;
+mod going;
 mod grpc;
+mod hosts;
 mod http2;
 mod log;
 mod process;
+mod reload;
 mod sockets;
 mod stats;
 mod stream;
 mod timers;
 mod tls;
 mod upstream;
+
 mod worker;
 
 use std::net::SocketAddr;
@@ -42,7 +49,7 @@ pub use begin::{check, start};
 use crate::engine::VmSettings;
 use crate::proxy::launch::LaunchError;
 use desk::Phase;
-use process::Process;
+use process::{Process, State};
 
 /// A variable of the environment, by name.
 pub type Environment = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
@@ -60,6 +67,8 @@ pub struct Options {
     pub environment: Environment,
     /// Times and memory of the machines.
     pub vm: VmSettings,
+    /// Whether a module that is built again is loaded while the gateway runs.
+    pub watch: bool,
 }
 
 impl Default for Options {
@@ -71,6 +80,7 @@ impl Default for Options {
             node: String::new(),
             environment: Arc::new(|name| std::env::var(name).ok()),
             vm: VmSettings::default(),
+            watch: false,
         }
     }
 }
@@ -141,6 +151,7 @@ pub struct Running {
     phase: watch::Sender<Phase>,
     workers: Vec<JoinHandle<()>>,
     admin: Option<JoinHandle<()>>,
+    reloader: Option<reload::Reloader>,
     log: Option<log::Writer>,
 }
 
@@ -163,6 +174,10 @@ impl Running {
     }
 
     fn end(&mut self, grace: Duration) {
+        self.process.enter(State::Draining);
+        if let Some(reloader) = self.reloader.take() {
+            reloader.stop();
+        }
         self.phase.send_replace(Phase::Drain(grace));
         let workers = self.workers.drain(..);
         workers.for_each(|worker| drop(worker.join()));

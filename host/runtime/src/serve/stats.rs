@@ -1,5 +1,6 @@
 //! Counters as text: Envoy's names for what both gateways count, and the modules' own.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -81,15 +82,41 @@ fn native(process: &Process) -> Vec<Native> {
     all
 }
 
+/// The numbers of one cluster.
+pub(super) fn of_cluster(counts: &ClusterCounts) -> impl Iterator<Item = (&'static str, u64)> {
+    CLUSTER.iter().map(|(name, _, of)| (*name, of(counts).load(Relaxed)))
+}
+
+/// A counter or gauge.
+pub(super) struct Stat {
+    pub name: String,
+    pub value: u64,
+    /// Whether it has ever been another than it began with.
+    pub used: bool,
+}
+
 /// Every counter and gauge, by name.
-pub(super) fn all(process: &Process) -> Vec<(String, u64)> {
-    let native = native(process).into_iter();
-    let native = native.map(|it| (format!("{}.{}.{}", it.group, it.whose, it.name), it.value));
+pub(super) fn all(process: &Process) -> Vec<Stat> {
+    let native = native(process);
+    // What a gauge was before is told by the counters beside it.
+    let busy: BTreeSet<(&str, String)> =
+        native.iter().filter(|it| it.value > 0).map(|it| (it.group, it.whose.clone())).collect();
+    let native = native.into_iter().map(|it| {
+        let used = it.value > 0 || (!it.counter && busy.contains(&(it.group, it.whose.clone())));
+        Stat { name: format!("{}.{}.{}", it.group, it.whose, it.name), value: it.value, used }
+    });
+    let plain = |name: String, value: u64| Stat { name, value, used: value > 0 };
     let modules = process.metrics.values().into_iter();
-    let modules = modules.map(|(name, value)| (format!("wasmcustom.{name}"), value));
-    let lost = ("access_log.lost_lines".to_owned(), process.lost_lines.load(Relaxed));
-    let mut all: Vec<(String, u64)> = native.chain(modules).chain([lost]).collect();
-    all.sort();
+    let modules = modules.map(|(name, value)| plain(format!("wasmcustom.{name}"), value));
+    let discovered = process.discovered.lock().unwrap_or_else(PoisonError::into_inner);
+    let discovered = discovered.iter().flat_map(|(filter, (reloaded, failed))| {
+        let name = |what| format!("extension_config_discovery.http_filter.{filter}.{what}");
+        [plain(name("config_reload"), *reloaded), plain(name("config_fail"), *failed)]
+    });
+    let discovered: Vec<Stat> = discovered.collect();
+    let lost = plain("access_log.lost_lines".to_owned(), process.lost_lines.load(Relaxed));
+    let mut all: Vec<Stat> = native.chain(modules).chain(discovered).chain([lost]).collect();
+    all.sort_by(|one, other| one.name.cmp(&other.name));
     all
 }
 

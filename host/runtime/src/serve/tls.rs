@@ -12,8 +12,9 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
 
-use super::ServeError;
+use super::{ServeError, certificate};
 use crate::config::{ClientTls, Gateway, HTTP1, HTTP2, ServerTls, Version};
+use crate::proxy::exchange::Facts;
 
 const MAX_PEM: usize = 1 << 20;
 
@@ -66,6 +67,8 @@ fn client(tls: &ClientTls, http2: bool) -> Result<Client, Problem> {
 pub(super) struct Certificates {
     /// In the order of the listeners.
     pub servers: Vec<Option<Arc<rustls::ServerConfig>>>,
+    /// What the listeners' own certificates say, in their order.
+    pub own: Vec<Facts>,
     /// By name of the cluster.
     pub clients: BTreeMap<String, Client>,
 }
@@ -78,6 +81,7 @@ impl Certificates {
             tls.map_err(named(format!("listener {:?}", listener.name)))
         });
         let servers = servers.collect::<Result<_, _>>()?;
+        let own = gateway.listeners.iter().map(|listener| own(listener.tls.as_ref())).collect();
         let mut clients = BTreeMap::new();
         for (name, cluster) in &gateway.clusters {
             if let Some(settings) = &cluster.tls {
@@ -86,8 +90,15 @@ impl Certificates {
                 clients.insert(name.clone(), client);
             }
         }
-        Ok(Self { servers, clients })
+        Ok(Self { servers, own, clients })
     }
+}
+
+/// What a listener's certificate says of itself.
+fn own(tls: Option<&ServerTls>) -> Facts {
+    let chain = tls.and_then(|tls| certificates(&tls.certificate).ok());
+    let first = chain.as_deref().and_then(<[_]>::first);
+    first.map(|first| certificate::facts(first, "local")).unwrap_or_default()
 }
 
 fn provider() -> Arc<rustls::crypto::CryptoProvider> {

@@ -1,4 +1,4 @@
-//! Connections to the one endpoint of a cluster: made, kept, lent and limited.
+//! Connections to the hosts of a cluster: made, kept, lent and limited.
 //!
 //! A pool belongs to one worker, its limits (circuit breaker) to the process, as in Envoy.
 //! Those that speak HTTP/2 are shared ([`Sessions`]) within the same limits.
@@ -7,6 +7,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -18,10 +19,11 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::conn::{Conn, Transport};
+use super::hosts::{Choice, Hosts};
 use super::http2::Sessions;
 use super::process::{ClusterCounts, Counted};
 use super::tls;
-use crate::config::{self, Endpoint, HTTP2};
+use crate::config::{self, HTTP2};
 use crate::proxy::failure::Failure;
 
 /// A cluster on one worker.
@@ -29,6 +31,7 @@ pub(super) struct Cluster {
     pub config: config::Cluster,
     pub counts: Arc<ClusterCounts>,
     tls: Option<tls::Client>,
+    hosts: Rc<Hosts>,
     pool: Pool,
     /// Connections that speak HTTP/2 and are not lent, but shared.
     pub sessions: Sessions,
@@ -51,6 +54,8 @@ struct Idle {
 /// A place in the counts, and the connection that stands there if one does.
 pub(super) struct Place {
     conn: Option<Conn>,
+    /// Where the connection leads.
+    host: Option<SocketAddr>,
     _process: Counted<ClusterCounts>,
     _pool: Open,
 }
@@ -97,8 +102,9 @@ impl Cluster {
         counts: Arc<ClusterCounts>,
         tls: Option<tls::Client>,
     ) -> Self {
+        let hosts = Rc::new(Hosts::new(config.hosts.clone(), Arc::clone(&counts)));
         let (pool, sessions) = (Pool::default(), Sessions::default());
-        Self { config, counts, tls, pool, sessions }
+        Self { config, counts, tls, hosts, pool, sessions }
     }
 
     /// Counts a request against the circuit breaker.
@@ -112,17 +118,25 @@ impl Cluster {
         Ok(Admitted { _active: active, cluster: Rc::clone(self) })
     }
 
-    /// Closes connections that have been idle for too long, or that the peer has closed.
+    /// Closes connections that have been idle for too long, that the peer has closed, or
+    /// whose host is no more.
     pub fn sweep(&self) {
         let limit = self.config.idle_timeout;
-        self.sessions.sweep(limit);
+        self.sessions.sweep(limit, |host| self.hosts.has(host));
         let mut idle = self.pool.idle.borrow_mut();
-        idle.retain_mut(|idle| idle.since.elapsed() < limit && idle.place.is_quiet());
+        idle.retain_mut(|idle| {
+            let has_host = idle.place.host.is_some_and(|host| self.hosts.has(host));
+            has_host && idle.since.elapsed() < limit && idle.place.is_quiet()
+        });
     }
 
-    fn idle(&self) -> Option<Place> {
+    fn idle(&self, choice: &Choice) -> Option<Place> {
         let mut idle = self.pool.idle.borrow_mut();
-        while let Some(mut last) = idle.pop() {
+        let fits = |idle: &Idle| {
+            choice.any || idle.place.host.is_some_and(|host| choice.addresses.contains(&host))
+        };
+        while let Some(at) = idle.iter().rposition(fits) {
+            let mut last = idle.remove(at);
             if last.since.elapsed() < self.config.idle_timeout && last.place.is_quiet() {
                 return Some(last.place);
             }
@@ -130,19 +144,26 @@ impl Cluster {
         None
     }
 
+    /// The host whose turn it is.
+    pub async fn choose(&self) -> Result<Choice, Failure> {
+        let chosen = timeout(self.config.connect_timeout, self.hosts.next()).await;
+        chosen.unwrap_or(Err(Failure::NoHost))
+    }
+
     /// One more place, if there may be one; a pool without any always has one.
     pub fn room(&self) -> Option<Place> {
         let below = self.counts.cx_active.load(Relaxed) < self.config.breaker.connections;
         (below || self.pool.open.get() == 0).then(|| Place {
             conn: None,
+            host: None,
             _process: Counted::new(&self.counts, |counts| &counts.cx_active),
             _pool: Open::new(&self.pool.open),
         })
     }
 
-    pub async fn connect(&self) -> Result<Conn, Failure> {
+    pub async fn connect(&self, choice: &Choice) -> Result<Conn, Failure> {
         self.counts.cx_total.fetch_add(1, Relaxed);
-        let made = match timeout(self.config.connect_timeout, self.dial()).await {
+        let made = match timeout(self.config.connect_timeout, self.dial(choice)).await {
             Ok(Ok(conn)) => Ok(conn),
             Ok(Err(error)) => {
                 tracing::debug!(cluster = self.config.name, %error, "no connection");
@@ -156,9 +177,8 @@ impl Cluster {
         made
     }
 
-    async fn dial(&self) -> std::io::Result<Conn> {
-        let (Endpoint::Static(address) | Endpoint::LogicalDns(address)) = &self.config.endpoint;
-        let stream = TcpStream::connect((address.host.as_str(), address.port)).await?;
+    async fn dial(&self, choice: &Choice) -> std::io::Result<Conn> {
+        let stream = TcpStream::connect(choice.addresses.as_slice()).await?;
         stream.set_nodelay(true)?;
         let transport = match &self.tls {
             None => Transport::Plain(stream),
@@ -206,7 +226,8 @@ impl Admitted {
     /// A connection for the request, its own until dropped or released.
     pub async fn lease(&self) -> Result<Lease, Failure> {
         let cluster = &self.cluster;
-        let mut lease = match cluster.idle() {
+        let choice = cluster.choose().await?;
+        let mut lease = match cluster.idle(&choice) {
             Some(place) => cluster.lend(place),
             None => self.turn().await?,
         };
@@ -215,7 +236,8 @@ impl Admitted {
         let quiet = lease.place.as_mut().is_some_and(Place::is_quiet);
         if !quiet && let Some(place) = &mut lease.place {
             place.conn = None;
-            place.conn = Some(cluster.connect().await?);
+            place.conn = Some(cluster.connect(&choice).await?);
+            place.host = choice.addresses.first().copied();
         }
         lease.clean = false;
         Ok(lease)
@@ -244,6 +266,11 @@ impl Admitted {
 }
 
 impl Lease {
+    /// Where the connection leads.
+    pub fn host(&self) -> Option<SocketAddr> {
+        self.place.as_ref()?.host
+    }
+
     /// The connection; there until the lease ends.
     pub fn conn(&mut self) -> Option<&mut Conn> {
         self.place.as_mut()?.conn.as_mut()
@@ -277,7 +304,7 @@ mod tests {
     use std::task::{Context, Waker};
 
     use super::*;
-    use crate::config::{Address, Breaker};
+    use crate::config::{Address, Breaker, Discovery, Family};
 
     /// A cluster with one connection, and who listens there.
     fn narrow() -> (Rc<Cluster>, TcpListener) {
@@ -285,7 +312,12 @@ mod tests {
         let port = listener.local_addr().unwrap().port();
         let config = config::Cluster {
             name: "up".to_owned(),
-            endpoint: Endpoint::Static(Address { host: "127.0.0.1".to_owned(), port }),
+            hosts: config::Hosts {
+                discovery: Discovery::Static,
+                addresses: vec![Address { host: "127.0.0.1".to_owned(), port }],
+                family: Family::Auto,
+                refresh: Duration::from_secs(5),
+            },
             connect_timeout: Duration::from_secs(5),
             idle_timeout: Duration::from_secs(60),
             buffer: 0,

@@ -2,7 +2,7 @@
 //!
 //! Invariant: everything of a request happens on the thread that has accepted it.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::{Notify, watch};
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::{interval, sleep, timeout};
@@ -20,12 +21,15 @@ use super::conn::{Conn, Transport};
 use super::connection::{self, Listening, Peer};
 use super::desk::{Counter, Desk, Phase};
 use super::facts::{self, Connected};
+use super::going::Going;
 use super::log::Lines;
 use super::process::{Counted, Process};
+use super::reload::Change;
 use super::sockets::Entry;
 use super::upstream::{Cluster, SWEEP};
 use super::{Environment, ServeError, tls};
 use crate::engine::VmSettings;
+use crate::proxy::exchange::Facts;
 use crate::proxy::fields::Scheme;
 use crate::proxy::launch::{Programs, Surroundings, Worker};
 use crate::view::Services;
@@ -49,6 +53,8 @@ pub(super) struct Plan {
     pub vm: VmSettings,
     pub lines: Lines,
     pub phase: watch::Receiver<Phase>,
+    /// What it goes over to while it runs.
+    pub changes: UnboundedReceiver<Change>,
     /// Nothing goes out: the file is only checked.
     pub silent: bool,
 }
@@ -74,18 +80,22 @@ async fn serve(plan: Plan, ready: impl FnOnce(Result<(), ServeError>)) {
         Err(error) => return ready(Err(error)),
     };
     let live = Rc::new(Live::default());
-    let mut accepting = Vec::new();
+    let (mut accepting, mut everywhere) = (Vec::new(), Vec::new());
     for (index, (socket, tls)) in sockets.drain(..).enumerate() {
         let listening = Rc::new(listening(&desk.process, index, &worker, &plan.lines));
+        everywhere.push(Rc::clone(&listening));
         let listener = match TcpListener::from_std(socket) {
             Ok(listener) => listener,
             Err(error) => return ready(Err(ServeError::Thread(error))),
         };
         let tls = tls.map(TlsAcceptor::from);
-        let door = Door { desk: Rc::clone(&desk), listening, tls, live: Rc::clone(&live) };
+        let door = Door { desk: Rc::clone(&desk), index, listening, tls, live: Rc::clone(&live) };
         accepting.push(spawn_local(door.accept(listener)));
     }
     let sweeping = spawn_local(sweep(Rc::clone(&desk)));
+    let (environment, vm) = (plan.environment, plan.vm);
+    let going = Going { desk: Rc::clone(&desk), worker, listening: everywhere, environment, vm };
+    let changing = spawn_local(going.over(plan.changes));
     ready(Ok(()));
     let grace = desk.drains().await;
     accepting.iter().for_each(tokio::task::JoinHandle::abort);
@@ -94,6 +104,7 @@ async fn serve(plan: Plan, ready: impl FnOnce(Result<(), ServeError>)) {
         let _ = timeout(LAST_CALLS, live.none_left()).await;
     }
     sweeping.abort();
+    changing.abort();
     close(&desk).await;
 }
 
@@ -129,24 +140,36 @@ fn machines(
     environment: &Environment,
     vm: &VmSettings,
 ) -> Result<Worker, ServeError> {
+    let worker = around(desk, environment, vm, |around| {
+        Worker::start(&desk.process.gateway, programs, around)
+    })?;
+    let machines = worker.machines().into_iter();
+    desk.machines.replace(machines.map(|(_, machine)| machine).collect());
+    Ok(worker)
+}
+
+/// What the machines of this worker get.
+pub(super) fn around<T>(
+    desk: &Rc<Desk>,
+    environment: &Environment,
+    vm: &VmSettings,
+    run: impl FnOnce(&Surroundings<'_>) -> T,
+) -> T {
     let services = |machine: usize, vm_id: &str| -> Rc<dyn Services> {
-        let shared = desk.process.shared.get(vm_id).cloned().unwrap_or_default();
+        let shared = desk.process.shared(vm_id);
         Rc::new(Counter { desk: Rc::clone(desk), machine, vm_id: vm_id.to_owned(), shared })
     };
-    let around = Surroundings {
+    run(&Surroundings {
         variable: &|name| environment(name),
         services: &services,
         settings: vm.clone(),
-    };
-    let worker = Worker::start(&desk.process.gateway, programs, &around)?;
-    desk.machines.replace(worker.machines.clone());
-    Ok(worker)
+    })
 }
 
 fn listening(process: &Process, index: usize, worker: &Worker, lines: &Lines) -> Listening {
     let listener = &process.gateway.listeners[index];
     Listening {
-        site: Rc::clone(&worker.sites[index]),
+        site: RefCell::new(Rc::clone(&worker.sites[index])),
         http: listener.http.clone(),
         chain: listener.chain.clone(),
         scheme: if listener.tls.is_some() { Scheme::Https } else { Scheme::Http },
@@ -198,6 +221,8 @@ impl Drop for Alive {
 /// A listener's way in.
 struct Door {
     desk: Rc<Desk>,
+    /// Which of the listeners.
+    index: usize,
     listening: Rc<Listening>,
     tls: Option<TlsAcceptor>,
     live: Rc<Live>,
@@ -226,11 +251,13 @@ impl Door {
             let here = Counted::new(counts, |counts| &counts.cx_active);
             let (desk, listening) = (Rc::clone(&self.desk), Rc::clone(&self.listening));
             let (alive, tls) = (Alive::new(&self.live), self.tls.clone());
+            let index = self.index;
             spawn_local(async move {
                 let _counted = (everywhere, here, alive);
                 let cut = Rc::clone(&desk);
                 let serving = async move {
-                    if let Some((conn, peer)) = open(stream, peer, tls).await {
+                    let own = desk.process.own.get(index).cloned().unwrap_or_default();
+                    if let Some((conn, peer)) = open(stream, peer, tls, &own).await {
                         connection::serve(desk, listening, conn, peer).await;
                     }
                 };
@@ -250,12 +277,13 @@ async fn open(
     stream: TcpStream,
     address: SocketAddr,
     tls: Option<TlsAcceptor>,
+    own: &Facts,
 ) -> Option<(Conn, Peer)> {
     stream.set_nodelay(true).ok()?;
     let local = stream.local_addr().ok()?;
     let id = CONNECTIONS.fetch_add(1, Relaxed);
     let peer = |tls: Option<&rustls::ServerConnection>| {
-        let facts = facts::of_connection(&Connected { id, peer: address, local, tls });
+        let facts = facts::of_connection(&Connected { id, peer: address, local, tls, own });
         let alpn = tls.and_then(|tls| tls.alpn_protocol()).map(<[u8]>::to_vec);
         Peer { address: address.ip(), facts: Rc::new(facts), alpn }
     };

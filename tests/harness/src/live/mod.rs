@@ -14,6 +14,8 @@ mod module;
 mod process;
 mod routes;
 mod secrets;
+mod telling;
+mod tls;
 mod transfer;
 mod trap;
 
@@ -68,6 +70,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("live/capabilities_are_the_committed_lists", config::capabilities),
     ("live/counters_carry_the_reason", config::counters),
     ("live/credential_over_verified_tls", routes::over_tls),
+    ("live/callers_over_tls_are_who_they_say", tls::callers),
     ("live/injected_field_changes_no_route", routes::injected_field),
     ("live/rewritten_path_is_refused", routes::rewritten_path),
     ("live/rewritten_authority_is_refused", routes::rewritten_authority),

@@ -92,12 +92,12 @@ impl Module {
     }
 }
 
-fn function(parameters: u8, results: u8) -> Vec<u8> {
+pub(super) fn function(parameters: u8, results: u8) -> Vec<u8> {
     let list = |count: u8| [vec![count], vec![I32; usize::from(count)]].concat();
     [vec![0x60], list(parameters), list(results)].concat()
 }
 
-fn section(module: &mut Vec<u8>, id: u8, items: impl IntoIterator<Item = Vec<u8>>) {
+pub(super) fn section(module: &mut Vec<u8>, id: u8, items: impl IntoIterator<Item = Vec<u8>>) {
     let items: Vec<Vec<u8>> = items.into_iter().collect();
     let content = [length(items.len()), items.concat()].concat();
     module.push(id);
@@ -105,16 +105,16 @@ fn section(module: &mut Vec<u8>, id: u8, items: impl IntoIterator<Item = Vec<u8>
     module.extend(content);
 }
 
-fn export(of: &str, kind: u8, index: u8) -> Vec<u8> {
+pub(super) fn export(of: &str, kind: u8, index: u8) -> Vec<u8> {
     [name(of), vec![kind, index]].concat()
 }
 
-fn name(text: &str) -> Vec<u8> {
+pub(super) fn name(text: &str) -> Vec<u8> {
     [length(text.len()), text.as_bytes().to_vec()].concat()
 }
 
 /// Unsigned LEB128.
-fn length(mut value: usize) -> Vec<u8> {
+pub(super) fn length(mut value: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     loop {
         let low = u8::try_from(value & 0x7f).unwrap_or_default();

@@ -41,6 +41,8 @@ pub struct Verdict {
     pub reply: Option<LocalReply>,
     /// The machine died in the callback, or was dead before.
     pub failed: bool,
+    /// The filter has seen the end of the content and put trailers behind it.
+    pub adds_trailers: bool,
 }
 
 /// One filter of a stream.
@@ -71,6 +73,11 @@ pub trait Guests {
     fn trailers(&mut self, filter: usize, direction: Direction) -> Verdict;
     /// The request has passed the listener's filters: finds the route and rewrites.
     fn route(&mut self) -> Routed;
+    /// An answer leaves the router, the upstream's or its own: what the route changes of its
+    /// fields.
+    fn leaves_router(&mut self, answer: &mut Pairs) {
+        let _ = answer;
+    }
 }
 
 /// What leaves.
@@ -125,6 +132,8 @@ struct Gate {
     end: bool,
     /// Trailers have come and wait here.
     holds_trailers: bool,
+    /// The filter puts trailers behind the content.
+    adds_trailers: bool,
 }
 
 impl Gate {
@@ -182,6 +191,8 @@ pub struct Chain {
     /// Whether something has gone out to the upstream.
     forwarding: bool,
     answer: Answer,
+    /// The upstream's answer has not left the router yet.
+    at_router: bool,
     /// A reply that came in the response phase goes out past the filters.
     direct: bool,
     head: bool,
@@ -200,6 +211,7 @@ impl Chain {
             request_open: true,
             forwarding: false,
             answer: Answer::None,
+            at_router: false,
             direct: false,
             head,
             output: VecDeque::new(),
@@ -251,6 +263,7 @@ impl Chain {
         });
         if self.answer == Answer::None {
             self.answer = Answer::Inside;
+            self.at_router = true;
             self.walk_headers(guests, Direction::Response, 0, end);
         }
     }

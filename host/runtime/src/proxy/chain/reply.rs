@@ -45,7 +45,8 @@ impl Chain {
     }
 
     /// A reply of the router: the cluster's filters do not see it.
-    pub(super) fn refuse(&mut self, guests: &mut dyn Guests, reply: LocalReply) {
+    pub(super) fn refuse(&mut self, guests: &mut dyn Guests, mut reply: LocalReply) {
+        guests.leaves_router(&mut reply.headers);
         let from = self.members.len() - self.listener;
         self.local_reply(guests, reply, from);
     }
@@ -93,6 +94,7 @@ impl Chain {
         self.request_open = false;
         self.cancel();
         self.answer = Answer::Inside;
+        self.at_router = false;
         let body = self.exchange.borrow_mut().answer_locally(reply);
         let end = body.is_empty() || self.head;
         self.walk_headers(guests, Direction::Response, from, end);

@@ -44,6 +44,10 @@ impl Guests for Fakes {
         self.asked.push("route".into());
         self.route.clone()
     }
+
+    fn leaves_router(&mut self, _: &mut Pairs) {
+        self.asked.push("router".into());
+    }
 }
 
 struct World {
@@ -165,6 +169,7 @@ fn requests_run_through_listener_router_and_cluster_and_responses_back() {
         "route",
         "2 request headers end",
         "2 response headers",
+        "router",
         "1 response headers",
         "0 response headers",
         "2 response body end",
@@ -400,4 +405,50 @@ fn a_head_request_gets_a_reply_without_content() {
     world.exchange.borrow_mut().set_headers(Direction::Request, head);
     world.request(None);
     assert_eq!(world.left(), ["<403."]);
+}
+
+#[test]
+fn trailers_that_a_filter_adds_are_seen_by_those_behind_it() {
+    let adding: Script = Box::new(|_, event| {
+        let adds_trailers = event == "response body end";
+        Verdict { adds_trailers, ..Verdict::default() }
+    });
+    // Responses pass the last filter first; the first one holds the content.
+    let holding = pausing(&["response body"]);
+    let mut world = World::new(vec![(SLOT, holding), (SLOT, adding)], Vec::new());
+    world.request(None);
+    world.left();
+    world.respond(Some("text"));
+    assert_eq!(world.left(), ["<200", "<text", "<trailers"]);
+    let asked = world.fakes.asked.iter().filter(|it| it.contains("response")).cloned();
+    let want = [
+        "1 response headers",
+        "0 response headers",
+        "1 response body end",
+        "0 response body",
+        "0 response trailers",
+    ];
+    assert_eq!(asked.collect::<Vec<_>>(), want);
+    assert!(world.chain.is_over());
+}
+
+#[test]
+fn an_answer_is_changed_where_it_leaves_the_router() {
+    let told = |world: &World| {
+        let asked = world.fakes.asked.iter().filter(|it| !it.contains("request"));
+        asked.cloned().collect::<Vec<_>>()
+    };
+    let mut world = World::new(vec![(SLOT, pass())], vec![(SLOT, pass())]);
+    world.request(None);
+    world.respond(None);
+    let want = ["route", "1 response headers end", "router", "0 response headers end"];
+    assert_eq!(told(&world), want);
+    let mut world = World::new(vec![(SLOT, pass())], vec![(SLOT, pass())]);
+    world.request(None);
+    world.chain.fail(&mut world.fakes, own(503, "", ""));
+    assert_eq!(told(&world), ["route", "router", "0 response headers end"]);
+    // A filter's own reply does not come from there.
+    let mut world = World::new(vec![(SLOT, pass())], vec![(SLOT, refusing("request headers end"))]);
+    world.request(None);
+    assert!(!told(&world).contains(&"router".to_owned()));
 }

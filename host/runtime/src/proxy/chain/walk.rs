@@ -77,6 +77,9 @@ impl Chain {
                     Routed::Refused(reply) => return self.refuse(guests, reply),
                 }
             }
+            if direction == Direction::Response && position + self.listener == self.members.len() {
+                self.answer_leaves_router(guests);
+            }
             let Some(filter) = self.at(direction, position) else {
                 return self.headers_leave(direction, end);
             };
@@ -84,6 +87,15 @@ impl Chain {
                 return;
             }
             position += 1;
+        }
+    }
+
+    /// The listener's filters see the upstream's answer as the route has changed it.
+    fn answer_leaves_router(&mut self, guests: &mut dyn Guests) {
+        if std::mem::take(&mut self.at_router) {
+            let mut pairs = self.exchange.borrow().headers(Direction::Response);
+            guests.leaves_router(&mut pairs);
+            self.exchange.borrow_mut().set_headers(Direction::Response, pairs);
         }
     }
 
@@ -128,16 +140,24 @@ impl Chain {
         bytes: Vec<u8>,
         end: bool,
     ) {
-        let (mut position, mut bytes) = (from, bytes);
+        let (mut position, mut bytes, mut end) = (from, bytes, end);
+        let mut trailers = None;
         while self.moves(direction) {
             let Some(filter) = self.at(direction, position) else {
-                return self.body_leaves(direction, bytes, end);
+                self.body_leaves(direction, bytes, end);
+                break;
             };
-            match self.ask_body(guests, filter, direction, bytes, end) {
-                Some(passed) => bytes = passed,
-                None => return,
-            }
+            let Some(passed) = self.ask_body(guests, filter, direction, bytes, end) else { break };
+            bytes = passed;
             position += 1;
+            if std::mem::take(&mut self.gate(filter, direction).adds_trailers) {
+                (end, trailers) = (false, Some(position));
+            }
+        }
+        // Those behind the filter that has added them see them next, whatever they did with
+        // the content.
+        if let Some(position) = trailers {
+            self.walk_trailers(guests, direction, position);
         }
     }
 
@@ -168,6 +188,7 @@ impl Chain {
         }
         let limit = self.members[filter].slot.limit;
         let gate = self.gate(filter, direction);
+        gate.adds_trailers = verdict.adds_trailers;
         let passed = match (verdict.pause, gate.flow) {
             (false, Flow::Open) => {
                 gate.buffered = false;

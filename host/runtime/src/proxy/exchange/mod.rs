@@ -176,6 +176,11 @@ impl Exchange {
         self.half(direction).body.as_ref().map_or(0, Vec::len)
     }
 
+    /// The content that the filter at hand can see, to be replaced.
+    pub(super) fn content(&mut self, direction: Direction) -> Option<&mut Vec<u8>> {
+        self.half_mut(direction).body.as_mut()
+    }
+
     /// Status of the response, if there is one.
     pub fn status(&self) -> Option<u16> {
         let status = value(&self.response.headers, b":status")?;

@@ -39,7 +39,7 @@ pub use router::{Rewritten, answered, routed};
 
 use super::failure::Flags;
 pub use crate::http1::Scheme;
-use crate::view::{LocalReply, Pairs};
+use crate::view::{Direction, LocalReply, Pairs};
 
 /// How a request came.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,7 +101,7 @@ fn value<'a>(pairs: &'a Pairs, name: &str) -> Option<&'a [u8]> {
     pairs.iter().find(|(have, _)| is(have, name)).map(|(_, value)| value.as_slice())
 }
 
-fn remove(pairs: &mut Pairs, names: &[&str]) {
+pub(super) fn remove(pairs: &mut Pairs, names: &[&str]) {
     pairs.retain(|(have, _)| !names.iter().any(|name| is(have, name)));
 }
 
@@ -116,6 +116,25 @@ pub(in crate::proxy) fn set(pairs: &mut Pairs, name: &str, text: impl Into<Vec<u
         index += 1;
         index <= first + 1 || !is(have, name)
     });
+}
+
+/// Adds a line, or to the line of a field that has only one.
+pub(super) fn append(pairs: &mut Pairs, direction: Direction, name: &str, text: &[u8]) {
+    pairs.push(line(name, text));
+    let all = std::mem::take(pairs);
+    *pairs = match direction {
+        Direction::Request => joined::request(all),
+        Direction::Response => joined::response(all),
+    };
+}
+
+/// Replaces a field as Envoy does: one that it gives a place of its own keeps that, any
+/// other goes to the end.
+pub(super) fn overwrite(pairs: &mut Pairs, direction: Direction, name: &str, text: &[u8]) {
+    if !joined::is_joined(direction, name.as_bytes()) {
+        remove(pairs, &[name]);
+    }
+    set(pairs, name, text);
 }
 
 /// The members of a list field (RFC 9110, 5.6.1), without empty ones.

@@ -25,7 +25,7 @@ pub(super) fn http() -> Http {
         escaped_slashes: EscapedSlashes::Reject,
         access_log: Vec::new(),
         filters: Vec::new(),
-        routes: RouteTable { name: String::new(), hosts: Vec::new() },
+        routes: RouteTable::default(),
     }
 }
 

@@ -3,6 +3,7 @@
 //! Invariant: a connection is kept only after both messages have ended whole.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -118,6 +119,14 @@ impl OnConnection {
             }
         }
         if reading { self.answer.poll(cx, conn) } else { Poll::Pending }
+    }
+
+    /// The host at the other end.
+    pub fn host(&self) -> Option<SocketAddr> {
+        match &self.stage {
+            Stage::Open(lease) => lease.host(),
+            Stage::Connecting(_) | Stage::Closed => None,
+        }
     }
 
     pub fn settle(self) {

@@ -6,6 +6,7 @@
 
 mod http1;
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
@@ -79,6 +80,14 @@ impl Forward {
         match &mut self.wire {
             Wire::Http1(on) => on.backlog(),
             Wire::Http2(stream) => stream.backlog(),
+        }
+    }
+
+    /// The host that it goes to, once there is a connection.
+    pub fn host(&self) -> Option<SocketAddr> {
+        match &self.wire {
+            Wire::Http1(on) => on.host(),
+            Wire::Http2(stream) => stream.host(),
         }
     }
 

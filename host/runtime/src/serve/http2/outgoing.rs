@@ -3,6 +3,7 @@
 //! Invariant: a request that is given up is reset and leaves the connection to the others.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -65,6 +66,11 @@ impl Outgoing {
     /// Trailers of the request, which end it.
     pub fn trailers(&mut self, pairs: &Pairs) -> Result<(), Unsendable> {
         self.request.trailers(wire::fields(pairs)?)
+    }
+
+    /// The host at the other end.
+    pub fn host(&self) -> Option<SocketAddr> {
+        self.session.as_ref().and_then(session::InUse::host)
     }
 
     /// Bytes that wait to leave.

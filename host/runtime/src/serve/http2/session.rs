@@ -7,6 +7,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Waker};
@@ -25,11 +26,14 @@ use crate::config::Http2;
 use crate::proxy::failure::Failure;
 use crate::serve::conn::Transport;
 use crate::serve::forward::MAX_HEAD;
+use crate::serve::hosts::Choice;
 use crate::serve::process::Counted;
 use crate::serve::upstream::{Cluster, Place};
 
 /// One connection.
 pub(in crate::serve) struct Session {
+    /// Where it leads.
+    host: Option<SocketAddr>,
     sender: RefCell<SendRequest<Bytes>>,
     streams: Cell<usize>,
     idle_since: Cell<Instant>,
@@ -68,8 +72,20 @@ impl Session {
         !matches!(self.sender.borrow_mut().poll_ready(&mut context), std::task::Poll::Ready(Err(_)))
     }
 
+    /// Whether it leads to the host whose turn it is.
+    fn fits(&self, choice: &Choice) -> bool {
+        choice.any || self.host.is_some_and(|host| choice.addresses.contains(&host))
+    }
+
     fn has_room(&self) -> bool {
         self.streams.get() < self.sender.borrow().current_max_send_streams()
+    }
+}
+
+impl InUse {
+    /// Where its connection leads.
+    pub fn host(&self) -> Option<SocketAddr> {
+        self.0.host
     }
 }
 
@@ -81,18 +97,20 @@ impl Drop for InUse {
 }
 
 impl Sessions {
-    /// Lets go of those that were idle for so long, and of those that take no more requests.
-    pub fn sweep(&self, limit: Duration) {
+    /// Lets go of those that were idle for so long, of those that take no more requests, and
+    /// of those whose host is no more.
+    pub fn sweep(&self, limit: Duration, has: impl Fn(SocketAddr) -> bool) {
         self.open.borrow_mut().retain(|session| {
             let idle = session.streams.get() == 0 && session.idle_since.get().elapsed() >= limit;
-            session.is_open() && !idle
+            session.is_open() && !idle && session.host.is_some_and(&has)
         });
     }
 
     /// One that takes a request at once.
-    fn usable(&self) -> Option<Rc<Session>> {
+    fn usable(&self, choice: &Choice) -> Option<Rc<Session>> {
         self.open.borrow_mut().retain(|session| session.is_open());
-        self.open.borrow().iter().find(|session| session.has_room()).cloned()
+        let open = self.open.borrow();
+        open.iter().find(|session| session.fits(choice) && session.has_room()).cloned()
     }
 
     /// The one with the fewest requests, for want of a better one.
@@ -128,8 +146,9 @@ pub(super) async fn open(
 /// A connection that takes a request, at once or when it has been made.
 async fn session(cluster: &Rc<Cluster>) -> Result<Rc<Session>, Failure> {
     let pending = &cluster.counts.rq_pending_active;
+    let choice = Rc::new(cluster.choose().await?);
     loop {
-        if let Some(session) = cluster.sessions.usable() {
+        if let Some(session) = cluster.sessions.usable(&choice) {
             return Ok(session);
         }
         if pending.load(Relaxed) >= cluster.config.breaker.pending {
@@ -139,7 +158,7 @@ async fn session(cluster: &Rc<Cluster>) -> Result<Rc<Session>, Failure> {
         let (sender, made) = oneshot::channel();
         if !cluster.sessions.connecting.get() {
             match cluster.room() {
-                Some(place) => make(cluster, place),
+                Some(place) => make(cluster, place, &choice),
                 // The codec lets the request wait for its turn.
                 None => return cluster.sessions.least().ok_or(Failure::Overflow),
             }
@@ -151,12 +170,12 @@ async fn session(cluster: &Rc<Cluster>) -> Result<Rc<Session>, Failure> {
 }
 
 /// Makes a connection and drives it to its end; whoever wanted it may leave meanwhile.
-fn make(cluster: &Rc<Cluster>, place: Place) {
+fn make(cluster: &Rc<Cluster>, place: Place, choice: &Rc<Choice>) {
     cluster.sessions.connecting.set(true);
-    let cluster = Rc::clone(cluster);
+    let (cluster, choice) = (Rc::clone(cluster), Rc::clone(choice));
     spawn_local(async move {
         let _place = place;
-        let (session, connection) = match connect(&cluster).await {
+        let (session, connection) = match connect(&cluster, &choice).await {
             Ok(made) => made,
             Err(failure) => return cluster.sessions.told(Err(failure)),
         };
@@ -170,8 +189,9 @@ fn make(cluster: &Rc<Cluster>, place: Place) {
 
 async fn connect(
     cluster: &Cluster,
+    choice: &Choice,
 ) -> Result<(Rc<Session>, Connection<Transport, Bytes>), Failure> {
-    let (transport, _) = cluster.connect().await?.into_parts();
+    let (transport, _) = cluster.connect(choice).await?.into_parts();
     let settings = cluster.config.http2.unwrap_or_default();
     let handshake = builder(&settings).handshake(transport);
     let (sender, connection) = timeout(cluster.config.connect_timeout, handshake)
@@ -179,6 +199,7 @@ async fn connect(
         .map_err(|_| Failure::ConnectTimeout)?
         .map_err(|_| Failure::Connect)?;
     let session = Session {
+        host: choice.addresses.first().copied(),
         sender: RefCell::new(sender),
         streams: Cell::new(0),
         idle_since: Cell::new(Instant::now()),

@@ -131,7 +131,7 @@ impl<'c> Stream<'c> {
         let exchange = Rc::new(RefCell::new(exchange));
         let (sender, notes) = unbounded_channel();
         let ticket = Rc::new(Ticket { desk: Rc::clone(desk), notes: sender });
-        let site = Rc::clone(&listening.site);
+        let site = Rc::clone(&listening.site.borrow());
         let filters = Filters::new(site, Rc::clone(&exchange), ticket, desk.now());
         let chain = Chain::new(Rc::clone(&exchange), &filters.slots());
         let active = Counted::new(&listening.counts, |counts| &counts.rq_active);
@@ -313,6 +313,9 @@ impl<'c> Stream<'c> {
         }
         let pairs = fields::answered(head.status, head.fields, took);
         let mut exchange = self.exchange.borrow_mut();
+        if let Some(host) = self.forward.as_ref().and_then(Forward::host) {
+            facts::at_host(&mut exchange, host);
+        }
         exchange.set_headers(Direction::Response, pairs);
         exchange.details = if declined { UPGRADE_DECLINED } else { VIA_UPSTREAM }.to_vec();
         drop(exchange);

@@ -93,8 +93,8 @@ impl Stream<'_> {
             self.fail(Failure::Protocol);
             return Ok(());
         }
-        let endpoint = &admitted.cluster().config.endpoint;
-        facts::at_upstream(&mut self.exchange.borrow_mut(), endpoint);
+        let hosts = &admitted.cluster().config.hosts;
+        facts::at_upstream(&mut self.exchange.borrow_mut(), hosts);
         self.forward = Some(Forward::start(admitted, &head, end)?);
         self.upstream_began = Some(Instant::now());
         self.time_upstream();

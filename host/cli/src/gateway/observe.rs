@@ -1,4 +1,4 @@
-//! What of a running gateway is watched: `--trace` and `--record`.
+//! How a running gateway is observed: `--trace` and `--record`.
 //!
 //! Invariant: a trace shows no value that its rules hide, and a recording is readable by its
 //! owner alone.
@@ -33,10 +33,10 @@ pub enum Format {
     Json,
 }
 
-/// What is watched.
+/// What is observed.
 #[derive(clap::Args)]
 #[command(next_help_heading = "Watching plugins")]
-pub struct WatchArgs {
+pub struct ObserveArgs {
     /// Tell each callback of a plugin with its hostcalls: arguments, status, size, time.
     #[arg(
         long,
@@ -63,7 +63,7 @@ pub struct WatchArgs {
     record_values: bool,
 }
 
-impl WatchArgs {
+impl ObserveArgs {
     /// Refuses what does not go together.
     pub fn check(&self, workers: Option<NonZeroUsize>) -> Outcome {
         if self.record.is_some() && workers.is_some_and(|workers| workers.get() > 1) {
@@ -75,7 +75,7 @@ impl WatchArgs {
     }
 
     /// Begins to watch what will run with these options.
-    pub fn watch(
+    pub fn start(
         &self,
         options: &mut Options,
         file: &Path,
