@@ -138,6 +138,11 @@ impl Chain {
                 None => return,
             }
             position += 1;
+            // The filter has made trailers: the content does not end the message any more.
+            if std::mem::take(&mut self.gate(filter, direction).holds_trailers) {
+                self.walk_body(guests, direction, position, bytes, false);
+                return self.walk_trailers(guests, direction, position);
+            }
         }
     }
 
@@ -161,8 +166,14 @@ impl Chain {
         }
         gate.buffered = true;
         self.show(filter);
+        if end {
+            self.exchange.borrow_mut().ends(direction);
+        }
         let verdict = guests.body(filter, direction, end);
         self.hide(filter);
+        if self.exchange.borrow_mut().made_trailers(direction) {
+            self.gate(filter, direction).holds_trailers = true;
+        }
         if self.interrupted(guests, filter, &verdict) {
             return None;
         }
