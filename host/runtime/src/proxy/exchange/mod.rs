@@ -91,28 +91,28 @@ struct Half {
     trailers: Pairs,
     sight: Sight,
     body: Option<Vec<u8>>,
-    made: Made,
+    made: Making,
 }
 
 /// Trailers that a filter makes of a message that has none, at the end of its content.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-enum Made {
+enum Making {
     /// This is not the end.
     #[default]
     Closed,
     /// It may.
     Open,
     /// It has.
-    Made,
+    Done,
 }
 
 impl Half {
     /// As in Envoy, trailers that could be changed exist from the moment on in which somebody
     /// tries to.
     fn make_trailers(&mut self) {
-        if self.made == Made::Open && !self.sight.trailers {
+        if self.made == Making::Open && !self.sight.trailers {
             self.trailers.clear();
-            (self.made, self.sight.trailers) = (Made::Made, true);
+            (self.made, self.sight.trailers) = (Making::Done, true);
         }
     }
 }
@@ -246,12 +246,12 @@ impl Exchange {
 
     /// The filter that runs sees the end of the content, and may make trailers.
     pub(super) fn ends(&mut self, direction: Direction) {
-        self.half_mut(direction).made = Made::Open;
+        self.half_mut(direction).made = Making::Open;
     }
 
     /// Whether it has.
     pub(super) fn made_trailers(&mut self, direction: Direction) -> bool {
-        std::mem::take(&mut self.half_mut(direction).made) == Made::Made
+        std::mem::take(&mut self.half_mut(direction).made) == Making::Done
     }
 
     pub(super) fn hide(&mut self, direction: Direction) -> Option<Vec<u8>> {
