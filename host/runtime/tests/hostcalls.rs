@@ -6,7 +6,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use postern_runtime::engine::{Plugin, Vm, VmSettings};
+use postern_runtime::engine::{FailurePolicy, Plugin, Recovery, StartError, Vm, VmSettings};
+use postern_runtime::proxy::machine::Machine;
 use postern_runtime::view::{CallAnswer, Declared, MetricKind};
 use support::{Process, Stream, program, settings, stream, vm};
 
@@ -396,4 +397,30 @@ fn foreign_functions_of_a_stream_act_on_the_context_that_runs() {
     vm.request_headers(id, 1, true).unwrap();
     let written = (b"envoy.string".to_vec(), b"x-a".to_vec(), Declared::default());
     assert_eq!(*view.state.borrow(), [written]);
+}
+
+#[test]
+fn a_configuration_that_is_refused_leaves_the_one_before_and_another_ends_it() {
+    // Refuses to be configured with nothing, and logs the numbers of contexts that it deletes.
+    let module = r#"(import "env" "proxy_log" (func $log (param i32 i32 i32) (result i32)))
+        (func (export "proxy_on_configure") (param i32 i32) (result i32) (local.get 1))
+        (func (export "proxy_on_delete") (param i32) (drop (call $log (i32.const 2) (i32.const 0) (local.get 0))))"#;
+    let process = Rc::new(Process::default());
+    let plugin = |text: &[u8]| Plugin { configuration: Arc::from(text), ..Plugin::default() };
+    let recovery = Recovery::new(FailurePolicy::FailClosed);
+    let mut machine =
+        Machine::start(program(module), settings(), process.clone(), vec![plugin(b"1")], recovery)
+            .unwrap();
+    let deleted = || process.lines.borrow().iter().map(|(_, text)| text.len()).collect::<Vec<_>>();
+    let refused = machine.configure(0, plugin(b""));
+    assert!(matches!(refused, Err(StartError::Configuration(_))), "{refused:?}");
+    let (old, _) = machine.stream(0, stream(&[]), Duration::ZERO).unwrap();
+    machine.configure(0, plugin(b"2")).unwrap();
+    let (new, _) = machine.stream(0, stream(&[]), Duration::ZERO).unwrap();
+    assert!(deleted().is_empty());
+    machine.call(|vm| vm.delete(old)).unwrap();
+    // The stream, and the first root with it.
+    assert_eq!(deleted(), [3, 1]);
+    machine.call(|vm| vm.delete(new)).unwrap();
+    assert_eq!(deleted(), [3, 1, 5]);
 }

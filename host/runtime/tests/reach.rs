@@ -301,3 +301,16 @@ fn a_local_reply_to_grpc_is_one_of_grpc() {
     assert!(came.starts_with("HTTP/1.1 200 "), "{came}");
     assert!(came.contains("grpc-status: 2\r\ngrpc-message: %01%00%00%00\r\n"), "{came}");
 }
+
+#[test]
+fn a_status_that_is_none_of_http_does_not_leave() {
+    for (status, want) in [(99, 502), (100, 502), (199, 502), (1000, 502), (65_536 + 418, 418)] {
+        let module = format!(
+            r#"{IMPORTS} (func (export "proxy_on_request_headers") (param $context i32) (param i32 i32) (result i32)
+                (call $say (local.get $context) (i32.const {status})) (i32.const 1))"#
+        );
+        let running = start(&module, 9);
+        let came = ask(front(&running), GET);
+        assert!(came.starts_with(&format!("HTTP/1.1 {want} ")), "{status}: {came}");
+    }
+}

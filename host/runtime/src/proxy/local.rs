@@ -1,7 +1,8 @@
 //! Replies of the proxy and of filters as responses, for HTTP and for gRPC.
 //!
 //! The rules are Envoy's: a reply to a request of gRPC is a 200 whose status and text stand
-//! in fields, and its content is none. Invariant: what a module says of `:status` and
+//! in fields, and its content is none. Stricter than Envoy: a status that is none of HTTP
+//! does not leave, the caller gets a 502. Invariant: what a module says of `:status` and
 //! `content-length` in its fields does not count.
 
 use std::fmt::Write as _;

@@ -132,8 +132,6 @@ struct Gate {
     end: bool,
     /// Trailers have come and wait here.
     holds_trailers: bool,
-    /// The filter puts trailers behind the content.
-    adds_trailers: bool,
 }
 
 impl Gate {

@@ -452,3 +452,47 @@ fn an_answer_is_changed_where_it_leaves_the_router() {
     world.request(None);
     assert!(!told(&world).contains(&"router".to_owned()));
 }
+
+/// Makes trailers at the end of the content, each way, and pauses there or not.
+fn making(pauses: bool) -> Script {
+    Box::new(move |view, event| {
+        let map = match event {
+            "request body end" => MapKind::RequestTrailers,
+            "response body end" => MapKind::ResponseTrailers,
+            "request body" => {
+                let early = view.add(MapKind::RequestTrailers, b"x-made", b"1");
+                assert_eq!(early, Err(Status::BadArgument));
+                return Verdict::default();
+            }
+            _ => return Verdict::default(),
+        };
+        assert_eq!(view.value(map, b"x-made"), Err(Status::BadArgument));
+        assert_eq!(view.add(map, b"x-made", b"1"), Ok(()));
+        assert_eq!(view.value(map, b"x-made"), Ok(Some(b"1".to_vec())));
+        if pauses { pause() } else { Verdict::default() }
+    })
+}
+
+#[test]
+fn trailers_that_a_filter_makes_end_the_message_for_all_after_it() {
+    for pauses in [false, true] {
+        let mut world = World::new(vec![(SLOT, making(pauses))], vec![(SLOT, pass())]);
+        world.chain.request_headers(&mut world.fakes, false);
+        world.chain.request_body(&mut world.fakes, b"a", false);
+        world.chain.request_body(&mut world.fakes, b"b", true);
+        if pauses {
+            world.call_reply(0, resumed());
+        }
+        assert_eq!(world.left(), [">headers", ">a", ">b", ">trailers"], "{pauses}");
+        let later = world.fakes.asked.iter().filter(|asked| asked.starts_with('1'));
+        let later: Vec<&str> = later.map(String::as_str).collect();
+        let want = ["1 request headers", "1 request body", "1 request body", "1 request trailers"];
+        assert_eq!(later, want, "{pauses}");
+        let made = world.exchange.borrow().trailers(Request);
+        assert_eq!(made, pairs(&[("x-made", "1")]), "{pauses}");
+    }
+    let mut world = World::new(vec![(SLOT, making(false))], vec![]);
+    world.request(None);
+    world.respond(Some("ab"));
+    assert_eq!(world.left(), [">headers.", "<200", "<ab", "<trailers"]);
+}

@@ -150,12 +150,12 @@ impl Chain {
             let Some(passed) = self.ask_body(guests, filter, direction, bytes, end) else { break };
             bytes = passed;
             position += 1;
-            if std::mem::take(&mut self.gate(filter, direction).adds_trailers) {
+            // The filter has made trailers: the content does not end the message any more.
+            if std::mem::take(&mut self.gate(filter, direction).holds_trailers) {
                 (end, trailers) = (false, Some(position));
             }
         }
-        // Those behind the filter that has added them see them next, whatever they did with
-        // the content.
+        // Those behind the filter see them next, whatever they did with the content.
         if let Some(position) = trailers {
             self.walk_trailers(guests, direction, position);
         }
@@ -181,14 +181,19 @@ impl Chain {
         }
         gate.buffered = true;
         self.show(filter);
+        if end {
+            self.exchange.borrow_mut().ends(direction);
+        }
         let verdict = guests.body(filter, direction, end);
         self.hide(filter);
+        if self.exchange.borrow_mut().made_trailers(direction) || verdict.adds_trailers {
+            self.gate(filter, direction).holds_trailers = true;
+        }
         if self.interrupted(guests, filter, &verdict) {
             return None;
         }
         let limit = self.members[filter].slot.limit;
         let gate = self.gate(filter, direction);
-        gate.adds_trailers = verdict.adds_trailers;
         let passed = match (verdict.pause, gate.flow) {
             (false, Flow::Open) => {
                 gate.buffered = false;

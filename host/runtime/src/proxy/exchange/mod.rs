@@ -100,6 +100,30 @@ struct Half {
     trailers: Pairs,
     sight: Sight,
     body: Option<Vec<u8>>,
+    made: Making,
+}
+
+/// Trailers that a filter makes of a message that has none, at the end of its content.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Making {
+    /// This is not the end.
+    #[default]
+    Closed,
+    /// It may.
+    Open,
+    /// It has.
+    Done,
+}
+
+impl Half {
+    /// As in Envoy, trailers that could be changed exist from the moment on in which somebody
+    /// tries to.
+    fn make_trailers(&mut self) {
+        if self.made == Making::Open && !self.sight.trailers {
+            self.trailers.clear();
+            (self.made, self.sight.trailers) = (Making::Done, true);
+        }
+    }
 }
 
 impl Exchange {
@@ -247,6 +271,16 @@ impl Exchange {
         (half.sight, half.body) = (Sight { headers, trailers }, body);
     }
 
+    /// The filter that runs sees the end of the content, and may make trailers.
+    pub(super) fn ends(&mut self, direction: Direction) {
+        self.half_mut(direction).made = Making::Open;
+    }
+
+    /// Whether it has.
+    pub(super) fn made_trailers(&mut self, direction: Direction) -> bool {
+        std::mem::take(&mut self.half_mut(direction).made) == Making::Done
+    }
+
     pub(super) fn hide(&mut self, direction: Direction) -> Option<Vec<u8>> {
         let half = self.half_mut(direction);
         half.sight = Sight::default();
@@ -307,8 +341,11 @@ impl Exchange {
 
     /// A map for changing.
     fn map_mut(&mut self, kind: MapKind, filter: Option<usize>) -> Result<&mut Pairs, Status> {
-        self.open(kind, filter)?;
         let (direction, is_trailers) = place(kind);
+        if is_trailers && filter == self.running {
+            self.half_mut(direction).make_trailers();
+        }
+        self.open(kind, filter)?;
         let half = self.half_mut(direction);
         Ok(if is_trailers { &mut half.trailers } else { &mut half.headers })
     }

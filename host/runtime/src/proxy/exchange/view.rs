@@ -58,8 +58,8 @@ impl StreamView for View {
     }
 
     fn size(&self, map: MapKind) -> Result<usize, Status> {
-        let exchange = self.exchange.borrow();
-        Ok(fields::size(exchange.open(map, self.place())?))
+        let mut exchange = self.exchange.borrow_mut();
+        Ok(fields::size(exchange.map_mut(map, self.place())?))
     }
 
     fn logs(&self) -> bool {
