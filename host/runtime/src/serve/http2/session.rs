@@ -32,6 +32,8 @@ use crate::serve::upstream::{Cluster, Place};
 pub(in crate::serve) struct Session {
     sender: RefCell<SendRequest<Bytes>>,
     streams: Cell<usize>,
+    /// Streams at once, whatever the upstream allows beyond.
+    most: usize,
     idle_since: Cell<Instant>,
 }
 
@@ -69,7 +71,8 @@ impl Session {
     }
 
     fn has_room(&self) -> bool {
-        self.streams.get() < self.sender.borrow().current_max_send_streams()
+        let allowed = self.sender.borrow().current_max_send_streams();
+        self.streams.get() < allowed.min(self.most)
     }
 }
 
@@ -181,6 +184,7 @@ async fn connect(
     let session = Session {
         sender: RefCell::new(sender),
         streams: Cell::new(0),
+        most: usize::try_from(settings.streams).unwrap_or(usize::MAX),
         idle_since: Cell::new(Instant::now()),
     };
     Ok((Rc::new(session), connection))
