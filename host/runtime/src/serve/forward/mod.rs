@@ -38,7 +38,7 @@ enum Wire {
     /// A connection, until both messages are whole.
     Http1(OnConnection),
     /// A stream of a connection.
-    Http2(Box<Outgoing>),
+    Http2(Outgoing),
 }
 
 /// One request on its way.
@@ -53,7 +53,7 @@ impl Forward {
         let admitted = Rc::new(admitted);
         let wire = match admitted.cluster().config.http2 {
             None => Wire::Http1(OnConnection::start(&admitted, head, end)?),
-            Some(_) => Wire::Http2(Box::new(Outgoing::start(&admitted, head, end)?)),
+            Some(_) => Wire::Http2(Outgoing::start(&admitted, head, end)?),
         };
         Ok(Self { wire, admitted })
     }
