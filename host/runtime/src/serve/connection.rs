@@ -133,7 +133,8 @@ pub(super) async fn serve(desk: Rc<Desk>, listening: Rc<Listening>, mut conn: Co
     loop {
         let mut arrived = match next(&desk, &listening, &mut conn, &mut spoken).await {
             Next::Over => return,
-            Next::Http2 => return http2::serve(desk, listening, conn, peer).await,
+            // Out of the way of the many that speak HTTP/1.1.
+            Next::Http2 => return Box::pin(http2::serve(desk, listening, conn, peer)).await,
             Next::Request(head) => accept(&listening, head, &peer),
             Next::Malformed(malformed) => refuse(malformed, &peer),
             Next::Late(failure) => answer(&peer, failure.reply(), failure.flags()),

@@ -125,8 +125,7 @@ fn leaves(pairs: &Pairs, end: bool, hop: &[&str]) -> Result<RequestHead, Unfit> 
     fields.retain(|(name, value)| !(is(name, "expect") && is(value, "100-continue")));
     fields.insert(0, line("host", authority));
     let silent = WITHOUT_CONTENT.iter().any(|name| name.as_bytes() == method);
-    let told_length = length(&fields).is_some();
-    let content = framed(&mut fields, end, silent);
+    let (content, told_length) = framed(&mut fields, end, silent);
     let (method, target) = (method.to_vec(), target.to_vec());
     let scheme = value(pairs, ":scheme").and_then(Scheme::parse).unwrap_or(Scheme::Http);
     Ok(RequestHead { method, target, fields, content, scheme, told_length })
@@ -148,21 +147,20 @@ pub fn response_leaves(pairs: &Pairs, leaving: &Leaving<'_>) -> Result<ResponseH
     if leaving.close && !leaving.http2 && !switches {
         fields.push(line("connection", "close"));
     }
-    let told_length = length(&fields).is_some();
-    let content = match status {
+    let (content, told_length) = match status {
         101 => {
             remove(&mut fields, &["content-length"]);
-            Content::Tunnel
+            (Content::Tunnel, false)
         }
         204 => {
             remove(&mut fields, &["content-length"]);
-            Content::None
+            (Content::None, false)
         }
-        304 => Content::None,
+        304 => (Content::None, true),
         _ if leaving.head => {
             // What GET would say; Envoy takes an unknown length for chunks.
-            framed(&mut fields, false, false);
-            Content::None
+            let (_, told_length) = framed(&mut fields, false, false);
+            (Content::None, told_length)
         }
         _ => framed(&mut fields, leaving.end, false),
     };
@@ -183,14 +181,15 @@ pub fn trailers_leave(pairs: &Pairs) -> Pairs {
     trailers
 }
 
-/// Makes the fields say how the content is framed. `silent` if the end needs no word.
-fn framed(fields: &mut Pairs, end: bool, silent: bool) -> Content {
+/// Makes the fields say how the content is framed, and tells whether they had told its
+/// length. `silent` if the end needs no word.
+fn framed(fields: &mut Pairs, end: bool, silent: bool) -> (Content, bool) {
     match (length(fields), end) {
-        (Some(length), false) => return Content::Length(length),
-        (Some(0), true) => return Content::None,
+        (Some(length), false) => return (Content::Length(length), true),
+        (Some(0), true) => return (Content::None, true),
         _ => remove(fields, &["content-length"]),
     }
-    match (end, silent) {
+    let content = match (end, silent) {
         (true, true) => Content::None,
         (true, false) => {
             fields.push(line("content-length", "0"));
@@ -200,7 +199,8 @@ fn framed(fields: &mut Pairs, end: bool, silent: bool) -> Content {
             fields.push(line("transfer-encoding", "chunked"));
             Content::Chunked
         }
-    }
+    };
+    (content, false)
 }
 
 /// Takes back what only HTTP/1.1 needs to say (RFC 9113, 8.2.2).

@@ -13,6 +13,10 @@
 //! even from loopback, where Envoy writes the machine's own; `referer` is not looked into,
 //! where Envoy drops one that is no URL.
 //!
+//! Of HTTP/2, other: pseudo fields stand in one order, whatever the caller's; a `#` in a target
+//! and what follows it is not read by anybody, where Envoy answers 400. Stricter: a target
+//! with octets that no URI has is refused, where Envoy encodes them.
+//!
 //! Invariant: what leaves holds one `host`, at most one of `content-length` and
 //! `transfer-encoding`, and no octet that ends a line early.
 

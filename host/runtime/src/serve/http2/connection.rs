@@ -184,9 +184,13 @@ impl Serving {
         let timers = &self.shared.listening.http.timers;
         let since = self.shared.watch.seen.borrow().fields_since;
         let fields = since.map(|since| Instant::from_std(since) + time_for_fields(timers).0);
-        let idle = timers.idle.filter(|_| self.streams.is_empty() && self.leaving.is_none());
-        let idle = idle.map(|idle| self.idle_since + idle);
-        [fields, idle, self.leaving].into_iter().flatten().min().unwrap_or(self.far)
+        [fields, self.idle_at(), self.leaving].into_iter().flatten().min().unwrap_or(self.far)
+    }
+
+    /// When nothing has run for too long.
+    fn idle_at(&self) -> Option<Instant> {
+        let idle = self.shared.listening.http.timers.idle?;
+        (self.streams.is_empty() && self.leaving.is_none()).then(|| self.idle_since + idle)
     }
 
     /// It is; gives how the connection is over if it is.
@@ -201,14 +205,16 @@ impl Serving {
         match self.leaving {
             // The peer does not answer, and nothing runs that it could wait for.
             Some(due) if due <= now && self.streams.is_empty() => Some(Over::Gone),
-            Some(_) => {
+            Some(due) if due <= now => {
                 self.leaving = Some(now + LAST);
                 None
             }
-            None => {
+            None if self.idle_at().is_some_and(|idle| idle <= now) => {
                 self.leave();
                 None
             }
+            // What was waited for has come in between.
+            _ => None,
         }
     }
 

@@ -6,6 +6,9 @@
 //! second; and what it refuses is answered past us, so that no access logger would hear of
 //! it. What `h2` itself refuses is seen on the wire ([`watch`]) and logged.
 //!
+//! Where Envoy tells apart what is wrong with fields, all that the codec refuses is one reason
+//! here: `http2.invalid.header.field`, or `codec_error` where it ends the connection.
+//!
 //! Owns connections and what one stream is on them; order of events, filters and routes are
 //! those of every stream ([`super::stream`]). Invariant: content is acknowledged when it has
 //! been taken, and sent as far as the peer's window goes; what waits beyond is counted, so

@@ -36,6 +36,8 @@ pub(in crate::serve) struct Session {
     host: Option<SocketAddr>,
     sender: RefCell<SendRequest<Bytes>>,
     streams: Cell<usize>,
+    /// Streams at once, whatever the upstream allows beyond.
+    most: usize,
     idle_since: Cell<Instant>,
 }
 
@@ -78,7 +80,8 @@ impl Session {
     }
 
     fn has_room(&self) -> bool {
-        self.streams.get() < self.sender.borrow().current_max_send_streams()
+        let allowed = self.sender.borrow().current_max_send_streams();
+        self.streams.get() < allowed.min(self.most)
     }
 }
 
@@ -202,6 +205,7 @@ async fn connect(
         host: choice.addresses.first().copied(),
         sender: RefCell::new(sender),
         streams: Cell::new(0),
+        most: usize::try_from(settings.streams).unwrap_or(usize::MAX),
         idle_since: Cell::new(Instant::now()),
     };
     Ok((Rc::new(session), connection))

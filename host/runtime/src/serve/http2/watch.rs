@@ -184,9 +184,10 @@ impl Seen {
         match frame.kind {
             kind::DATA => self.content += 1,
             kind::HEADERS => self.oversized += usize::from(self.begun.remove(&frame.stream)),
-            kind::RST_STREAM if self.begun.remove(&frame.stream) => {
+            kind::RST_STREAM => {
+                let begun = self.begun.remove(&frame.stream);
                 // One stream more than may run is no request that cannot be read.
-                if frame.code != REFUSED_STREAM {
+                if begun && frame.code != REFUSED_STREAM {
                     self.refused.insert(frame.stream);
                 }
             }
