@@ -219,3 +219,36 @@ fn a_module_that_is_built_again_serves_without_a_request_lost() {
     assert!(answers.iter().all(|answer| answer.starts_with("HTTP/1.1 200 ")));
     running.stop(Duration::ZERO);
 }
+
+#[test]
+fn the_admin_interface_tells_that_it_ends_and_shows_no_configuration_of_a_module() {
+    const SECRET: &str = "pl4nted-s3cret";
+    let folder = Folder::new();
+    let configuration = format!(
+        "configuration: {{\"@type\": type.googleapis.com/google.protobuf.StringValue, value: \
+         {SECRET}}}, vm_config:"
+    );
+    let wasm = wasm("one", &folder.path("module.wasm")).replace("vm_config:", &configuration);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let running = serve(&format!("typed_config: {wasm}"), port, false).unwrap();
+    let (address, admin) = (front(&running), running.report().admin.unwrap());
+    assert!(ask(admin, "/ready").ends_with("LIVE\n"));
+    for page in ["/config_dump", "/clusters?format=json", "/clusters", "/server_info", "/stats"] {
+        let shown = ask(admin, page);
+        assert!(shown.starts_with("HTTP/1.1 200 ") && !shown.contains(SECRET), "{page}: {shown}");
+    }
+    assert!(ask(admin, "/config_dump").contains("[redacted]"));
+    let held = std::thread::spawn(move || ask(address, "/held"));
+    let (mut upstream, _) = listener.accept().unwrap();
+    let ending = std::thread::spawn(move || running.stop(PATIENCE));
+    let start = Instant::now();
+    let drains =
+        |answer: &str| answer.starts_with("HTTP/1.1 503 ") && answer.ends_with("DRAINING\n");
+    while !drains(&ask(admin, "/ready")) {
+        assert!(start.elapsed() < PATIENCE);
+    }
+    upstream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").unwrap();
+    assert!(held.join().unwrap().ends_with("ok"));
+    ending.join().unwrap();
+}

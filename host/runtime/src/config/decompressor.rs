@@ -64,7 +64,11 @@ pub(super) const DECOMPRESSOR: &str = "envoy.extensions.filters.http.decompresso
 const USUAL: DirectionConfig = DirectionConfig { enabled: true, ignore_no_transform: false };
 /// What content may grow by, in Envoy's libraries.
 const RATIO: usize = 100;
+/// What its libraries make at once; that of Zstandard makes a whole block.
 const CHUNK: usize = 4096;
+const ZSTD_CHUNK: usize = 128 * 1024;
+/// What Envoy makes of a small bomb.
+const BROTLI_CHUNK: usize = 16 * 1024;
 
 impl Decompressor {
     /// Reads the configuration, whose type has been read.
@@ -147,7 +151,12 @@ fn read_limits(config: &mut Table<'_, '_>, coding: Coding) -> (usize, usize) {
         }
     }
     let at = config.get("chunk_size");
-    let chunk = config.number("chunk_size").unwrap_or(CHUNK);
+    let usual = match coding {
+        Coding::Gzip => CHUNK,
+        Coding::Brotli => BROTLI_CHUNK,
+        Coding::Zstd => ZSTD_CHUNK,
+    };
+    let chunk = config.number("chunk_size").unwrap_or(usual);
     if let Some(at) = at.filter(|_| !(4096..=65536).contains(&chunk)) {
         config.report.problem(&at, "expected a size from 4096 to 65536");
     }

@@ -1,9 +1,9 @@
 //! `metadata` of a route, as modules read it under `xds.route_metadata`.
 //!
 //! Owns the forms that Envoy gives values: text as it stands, numbers as doubles in little
-//! endian, booleans as one byte, everything else as the bytes of its protobuf message
-//! (`google.protobuf.Struct`, `ListValue`, `envoy.config.core.v3.Metadata`), entries in the
-//! order of their keys.
+//! endian, booleans as one byte, mappings and lists as the ABI writes lists of pairs (items of
+//! a list are names without a value), the whole as the bytes of its protobuf message
+//! (`envoy.config.core.v3.Metadata`). Entries are in the order of their keys.
 
 use std::collections::BTreeMap;
 
@@ -15,33 +15,44 @@ use super::read::Table;
 /// is empty.
 pub type Metadata = BTreeMap<Vec<u8>, Vec<u8>>;
 
+/// What a route without metadata has.
+pub(super) fn none() -> Metadata {
+    [(Vec::new(), Vec::new()), (b"filter_metadata".to_vec(), pairs(&[]))].into()
+}
+
 /// Reads a `Metadata` of which only `filter_metadata` is known.
 pub(super) fn read(mut table: Table<'_, '_>) -> Metadata {
-    let mut known = Metadata::new();
+    let mut known = none();
     let spaces = table.get("filter_metadata");
     let report = table.report;
     table.done();
     let Some(spaces) = spaces else { return known };
-    let mut whole = Vec::new();
+    let (mut whole, mut listed) = (Vec::new(), Vec::new());
     for (name, at) in spaces.entries() {
         let value = at.node.to_json();
         if !value.is_object() {
             report.problem(&at, "expected a mapping");
         }
         whole.extend(entry(1, name, &fields(&value)));
+        listed.push((name.as_bytes().to_vec(), shown(&value)));
         flatten(&mut known, &format!("filter_metadata\0{name}"), &value);
     }
-    known.insert(b"filter_metadata".to_vec(), whole.clone());
+    known.insert(b"filter_metadata".to_vec(), pairs(&listed));
     known.insert(Vec::new(), whole);
     known
 }
 
 fn flatten(known: &mut Metadata, path: &str, value: &Value) {
     known.insert(path.as_bytes().to_vec(), shown(value));
-    if let Value::Object(entries) = value {
-        for (key, value) in entries {
-            flatten(known, &format!("{path}\0{key}"), value);
+    match value {
+        Value::Object(entries) => {
+            entries.iter().for_each(|(key, it)| flatten(known, &format!("{path}\0{key}"), it));
         }
+        Value::Array(items) => {
+            let items = items.iter().enumerate();
+            items.for_each(|(index, it)| flatten(known, &format!("{path}\0{index}"), it));
+        }
+        _ => {}
     }
 }
 
@@ -52,9 +63,32 @@ fn shown(value: &Value) -> Vec<u8> {
         Value::Bool(flag) => vec![u8::from(*flag)],
         Value::Number(number) => number.as_f64().unwrap_or_default().to_le_bytes().to_vec(),
         Value::String(text) => text.clone().into_bytes(),
-        Value::Array(items) => list(items),
-        Value::Object(_) => fields(value),
+        Value::Array(items) => {
+            pairs(&items.iter().map(|item| (shown(item), Vec::new())).collect::<Vec<_>>())
+        }
+        Value::Object(entries) => {
+            let entries: BTreeMap<&String, &Value> = entries.iter().collect();
+            let entries = entries.into_iter();
+            let entries = entries.map(|(key, value)| (key.clone().into_bytes(), shown(value)));
+            pairs(&entries.collect::<Vec<_>>())
+        }
     }
+}
+
+/// A list of pairs as the ABI writes it: how many, the lengths of all, then each text with a
+/// NUL behind it.
+fn pairs(all: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
+    let number = |length: usize| u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes();
+    let mut out = number(all.len()).to_vec();
+    for (name, value) in all {
+        out.extend(number(name.len()));
+        out.extend(number(value.len()));
+    }
+    for text in all.iter().flat_map(|(name, value)| [name, value]) {
+        out.extend_from_slice(text);
+        out.push(0);
+    }
+    out
 }
 
 /// `Struct`: a map of key (1) to `Value` (2), each entry a field 1.
@@ -115,8 +149,21 @@ mod tests {
         assert_eq!(known[b"ns\0s".as_slice()], b"x");
         assert_eq!(known[b"ns\0n".as_slice()], 1.5f64.to_le_bytes());
         assert_eq!(known[b"ns\0b".as_slice()], [1]);
-        assert_eq!(known[b"ns\0l".as_slice()], [0x0a, 3, 0x1a, 1, b'y']);
-        assert_eq!(known[b"ns\0o".as_slice()], [0x0a, 7, 0x0a, 1, b'k', 0x12, 2, 8, 0]);
+        assert_eq!(known[b"ns\0l".as_slice()], b"\x01\0\0\0\x01\0\0\0\0\0\0\0y\0\0");
+        assert_eq!(known[b"ns\0l\x000".as_slice()], b"y");
+        assert_eq!(known[b"ns\0o".as_slice()], b"\x01\0\0\0\x01\0\0\0\0\0\0\0k\0\0");
         assert!(known[b"ns\0o\0k".as_slice()].is_empty());
+    }
+
+    #[test]
+    fn the_whole_is_a_protobuf_message() {
+        let value = serde_json::json!({"s": "x", "l": ["y"], "o": {"k": true}, "n": null});
+        let want = [
+            b"\x0a\x0c\x0a\x01l\x12\x07\x32\x05\x0a\x03\x1a\x01y".as_slice(),
+            b"\x0a\x07\x0a\x01n\x12\x02\x08\x00",
+            b"\x0a\x10\x0a\x01o\x12\x0b\x2a\x09\x0a\x07\x0a\x01k\x12\x02\x20\x01",
+            b"\x0a\x08\x0a\x01s\x12\x03\x1a\x01x",
+        ];
+        assert_eq!(fields(&value), want.concat());
     }
 }

@@ -115,7 +115,7 @@ fn spelled_out(text: &str) -> Result<String, String> {
                 }
             }
             ('[', Some(_)) if characters.peek() == Some(&':') => {
-                out.extend(named_class(&mut characters)?.chars());
+                out.push_str(&named_class(&mut characters)?);
             }
             ('[', Some(_)) => return Err(r"expected \[ inside of brackets".to_owned()),
             ('&' | '~' | '-', Some(_)) if characters.peek() == Some(&character) => {

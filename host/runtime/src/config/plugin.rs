@@ -72,7 +72,7 @@ pub enum FilterKind {
     /// It decompresses content.
     Decompressor(Decompressor),
     /// What it does stands in a file of its own, and changes with it.
-    Discovered(Discovered),
+    Discovered(Box<Discovered>),
 }
 
 pub(super) const WASM: &str = "envoy.extensions.filters.http.wasm.v3.Wasm";
@@ -107,7 +107,7 @@ impl Filter {
         if let Some(discovery) = table.table("config_discovery") {
             table.refuse("typed_config", "expected either typed_config or config_discovery");
             table.done();
-            let kind = FilterKind::Discovered(Discovered::read(discovery)?);
+            let kind = FilterKind::Discovered(Box::new(Discovered::read(discovery)?));
             return Some(Self { name: name?, kind });
         }
         let config = table.need_table("typed_config");

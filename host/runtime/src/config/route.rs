@@ -121,7 +121,7 @@ impl Route {
         let action = Action::read(&mut table, limit);
         table.refuse("typed_per_filter_config", PER_FILTER);
         let edits = Edits::read(&mut table);
-        let metadata = table.table("metadata").map(metadata::read).unwrap_or_default();
+        let metadata = table.table("metadata").map_or_else(metadata::none, metadata::read);
         table.done();
         Some(Self { name, condition: condition?, action: action?, edits, metadata })
     }

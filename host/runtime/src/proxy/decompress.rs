@@ -6,7 +6,7 @@
 
 use std::io::{self, Write};
 
-use brotli_decompressor::DecompressorWriter;
+use brotli_decompressor::{BrotliDecompressStream, BrotliResult, BrotliState, StandardAlloc};
 use flate2::write::GzDecoder;
 
 use crate::config::{Coding, Library};
@@ -36,9 +36,11 @@ impl Write for Sink {
 
 enum Decoder {
     Gzip(GzDecoder<Sink>),
-    Brotli(Box<DecompressorWriter<Sink>>),
+    Brotli(Box<Brotli>),
     Zstd(zstd::stream::write::Decoder<'static, Sink>),
 }
+
+type Brotli = BrotliState<StandardAlloc, StandardAlloc, StandardAlloc>;
 
 /// One message's content on its way.
 pub struct Decompress {
@@ -49,9 +51,6 @@ pub struct Decompress {
     pub counts: (u64, u64),
 }
 
-/// Envoy reads in pieces of this size inside of its libraries.
-const BROTLI_BUFFER: usize = 4096;
-
 impl Decompress {
     /// The beginning of content in a library's coding.
     pub fn new(library: &Library) -> Self {
@@ -59,7 +58,8 @@ impl Decompress {
         let decoder = match library.coding {
             Coding::Gzip => Some(Decoder::Gzip(GzDecoder::new(sink))),
             Coding::Brotli => {
-                Some(Decoder::Brotli(Box::new(DecompressorWriter::new(sink, BROTLI_BUFFER))))
+                let alloc = StandardAlloc::default;
+                Some(Decoder::Brotli(Box::new(Brotli::new(alloc(), alloc(), alloc()))))
             }
             Coding::Zstd => zstd::stream::write::Decoder::new(sink).ok().map(Decoder::Zstd),
         };
@@ -86,20 +86,39 @@ impl Decompress {
 impl Decoder {
     /// What comes of a piece, and whether more may follow.
     fn piece(&mut self, bytes: &[u8], limit: usize) -> (Vec<u8>, bool) {
-        self.sink().limit = limit;
-        let written = match self {
-            Self::Gzip(decoder) => decoder.write_all(bytes).and_then(|()| decoder.flush()),
-            Self::Brotli(decoder) => decoder.write_all(bytes).and_then(|()| decoder.flush()),
-            Self::Zstd(decoder) => decoder.write_all(bytes).and_then(|()| decoder.flush()),
-        };
-        (std::mem::take(&mut self.sink().out), written.is_ok())
-    }
-
-    fn sink(&mut self) -> &mut Sink {
         match self {
-            Self::Gzip(decoder) => decoder.get_mut(),
-            Self::Brotli(decoder) => decoder.get_mut(),
-            Self::Zstd(decoder) => decoder.get_mut(),
+            Self::Gzip(decoder) => {
+                decoder.get_mut().limit = limit;
+                let good = decoder.write_all(bytes).and_then(|()| decoder.flush()).is_ok();
+                (std::mem::take(&mut decoder.get_mut().out), good)
+            }
+            Self::Zstd(decoder) => {
+                decoder.get_mut().limit = limit;
+                let good = decoder.write_all(bytes).and_then(|()| decoder.flush()).is_ok();
+                (std::mem::take(&mut decoder.get_mut().out), good)
+            }
+            Self::Brotli(state) => brotli(state, bytes, limit),
+        }
+    }
+}
+
+/// The library has no writer that gives everything that it could give.
+fn brotli(state: &mut Brotli, bytes: &[u8], limit: usize) -> (Vec<u8>, bool) {
+    let (mut left, mut read, mut total) = (bytes.len(), 0, 0);
+    let mut out = Vec::new();
+    let mut made = [0; 4096];
+    loop {
+        let room = made.len().min(limit - out.len());
+        let (mut space, mut end) = (room, 0);
+        let result = BrotliDecompressStream(
+            &mut left, &mut read, bytes, &mut space, &mut end, &mut made, &mut total, state,
+        );
+        out.extend_from_slice(made.get(..end).unwrap_or_default());
+        match result {
+            // It has room left, so it has given everything.
+            BrotliResult::NeedsMoreInput if space > 0 => return (out, true),
+            BrotliResult::NeedsMoreInput | BrotliResult::NeedsMoreOutput if out.len() < limit => {}
+            _ => return (out, false),
         }
     }
 }

@@ -83,15 +83,14 @@ mod tests {
     fn a_file_that_is_replaced_is_told_of_by_the_name_that_was_given() {
         let folder = tempfile::tempdir().unwrap();
         let name = |file: &str| folder.path().join(file).display().to_string();
-        std::fs::write(name("a"), "1").unwrap();
+        postern_files::write_atomic(name("a"), b"1").unwrap();
         let (sender, told) = channel();
         let mut watch = Watch::start(move |file, how| {
             drop(sender.send((file.to_owned(), how)));
         })
         .unwrap();
         watch.add(&name("a")).unwrap();
-        std::fs::write(name("b"), "2").unwrap();
-        std::fs::rename(name("b"), name("a")).unwrap();
+        postern_files::write_atomic(name("a"), b"2").unwrap();
         let got = told.recv_timeout(Duration::from_secs(10)).unwrap();
         assert_eq!(got, (name("a"), How::Replaced));
         drop(watch);

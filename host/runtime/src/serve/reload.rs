@@ -256,7 +256,7 @@ fn filters(gateway: &Gateway) -> impl Iterator<Item = (&str, &Discovered)> {
     let listeners = gateway.listeners.iter().flat_map(|it| &it.http.filters);
     let all = listeners.chain(gateway.clusters.values().flat_map(|it| &it.filters));
     all.filter_map(|filter| match &filter.kind {
-        FilterKind::Discovered(discovered) => Some((filter.name.as_str(), discovered)),
+        FilterKind::Discovered(discovered) => Some((filter.name.as_str(), discovered.as_ref())),
         FilterKind::Plugin(_) | FilterKind::Decompressor(_) => None,
     })
 }
@@ -265,7 +265,7 @@ fn filters_mut(gateway: &mut Gateway) -> impl Iterator<Item = (&str, &mut Discov
     let listeners = gateway.listeners.iter_mut().flat_map(|it| &mut it.http.filters);
     let all = listeners.chain(gateway.clusters.values_mut().flat_map(|it| &mut it.filters));
     all.filter_map(|filter| match &mut filter.kind {
-        FilterKind::Discovered(discovered) => Some((filter.name.as_str(), discovered)),
+        FilterKind::Discovered(discovered) => Some((filter.name.as_str(), discovered.as_mut())),
         FilterKind::Plugin(_) | FilterKind::Decompressor(_) => None,
     })
 }

@@ -21,7 +21,7 @@ const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: api.test\r\nconnection: close\r
 const PROPERTIES: [(&str, Option<&str>, Option<&str>); 8] = [
     (
         "connection\0subject_peer_certificate",
-        Some("CN=\\#caf\\C3\\A9\\, 1,OU=team+a,O=rig"),
+        Some("CN=\\#caf\\C3\\A9\\, 1,OU=team\\+a,O=rig"),
         Some(""),
     ),
     ("connection\0uri_san_peer_certificate", Some("spiffe://rig.test/one"), None),

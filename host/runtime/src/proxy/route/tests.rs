@@ -1,3 +1,5 @@
+//! Requests against routes, in rows: what is taken, and what becomes of it.
+
 use std::time::Duration;
 
 use super::*;
