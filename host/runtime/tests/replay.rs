@@ -267,3 +267,55 @@ fn what_is_no_recording_is_refused() {
     assert!(error.starts_with("line 2: "), "{error}");
     assert!(Path::new(&place.name).is_file());
 }
+
+const SHIPPED: &str = include_str!("../../../envoy/envoy.yaml");
+const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
+
+/// The shipped file on ports that the system chooses, with the modules of this build.
+fn shipped() -> String {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/plugins");
+    SHIPPED
+        .replace("target/plugins/", &format!("{}/", folder.display()))
+        .replace("port_value: 9901", "port_value: 0")
+        .replace("port_value: 10000", "port_value: 0")
+        .replace("/etc/postern/keys-ca.pem", "/etc/ssl/certs/ca-certificates.crt")
+}
+
+#[test]
+fn the_shipped_modules_do_the_same_again_with_their_randomness_clocks_and_failed_questions() {
+    let place = Place { bootstrap: shipped(), ..Place::new(&module("x-found", true)) };
+    let environment = Arc::new(|_: &str| Some(KEY.to_owned()));
+    let header = Header {
+        postern_recording: VERSION,
+        started: 1_800_000_000_000_000_000,
+        seed: "00ff".to_owned(),
+        node: "n".to_owned(),
+        log_level: 0,
+        values: true,
+        bootstrap: shipped(),
+        modules: BTreeMap::new(),
+    };
+    let file = place.path("recording.jsonl");
+    let recorder = Recorder::create(&file, header, Rules::default()).unwrap();
+    let slow = VmSettings { deadline: Duration::from_secs(5), ..VmSettings::default() };
+    let vm = VmSettings { record: Some(recorder), ..slow.clone() };
+    let options = serve::Options { vm, environment: environment.clone(), ..Default::default() };
+    let running = start(Gateway::parse(&shipped()).unwrap(), options).unwrap();
+    let address = running.report().listeners[0].address;
+    let key = "pk_00000001_00000000000000000000000000000000000000000012aOVGV";
+    for fields in [String::new(), format!("authorization: Bearer {key}\r\n"), String::new()] {
+        let request =
+            format!("GET /api/a HTTP/1.1\r\nhost: local.test\r\n{fields}connection: close\r\n\r\n");
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        stream.read_to_string(&mut String::new()).unwrap();
+    }
+    running.stop(Duration::from_secs(1));
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(text.contains("\"called\""), "the gate has asked the key service");
+    let recording = Recording::read(&text).unwrap();
+    let options = replay::Options { modules: BTreeMap::new(), environment, vm: slow };
+    let outcome = replay(&recording, &options).unwrap();
+    assert_eq!(differences(&outcome), "");
+    assert_eq!((outcome.streams, outcome.passed_over), (3, 0));
+}

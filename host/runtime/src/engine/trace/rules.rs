@@ -42,19 +42,37 @@ const SCHEMES: [&str; 5] = ["bearer ", "basic ", "digest ", "dpop ", "negotiate 
 /// What a placeholder begins with.
 const PLACEHOLDER: &[u8] = b"<CREDENTIAL:";
 /// Properties whose values are no secret: where, by whom and how, never what.
-const PROPERTIES: [&str; 9] = [
-    "request.method",
-    "request.host",
-    "request.scheme",
-    "request.protocol",
-    "request.size",
+const PROPERTIES: &[&str] = &[
+    "connection.id",
+    "connection.mtls",
+    "connection.tls_version",
+    "destination.address",
+    "destination.port",
+    "plugin_name",
+    "plugin_root_id",
+    "plugin_vm_id",
     "request.duration",
-    "request.time",
+    "request.host",
     "request.id",
-    "request.url_path",
+    "request.method",
+    "request.protocol",
+    "request.scheme",
+    "request.size",
+    "request.time",
+    "response.code",
+    "response.flags",
+    "response.size",
+    "source.address",
+    "source.port",
+    "xds.cluster_name",
+    "xds.filter_chain_name",
+    "xds.node.id",
+    "xds.route_name",
+    "xds.virtual_host_name",
 ];
-/// The same by their beginnings.
-const PROPERTY_ROOTS: [&str; 5] = ["source.", "destination.", "response.", "xds.", "plugin_"];
+/// Maps whose entries are fields.
+const MAPS: [&str; 4] =
+    ["request.headers.", "request.trailers.", "response.headers.", "response.trailers."];
 /// Longer values are not shown.
 const LONGEST: usize = 200;
 
@@ -76,7 +94,7 @@ impl Rules {
         let name = String::from_utf8_lossy(name).to_ascii_lowercase();
         let start: Vec<u8> = value.iter().take(12).map(u8::to_ascii_lowercase).collect();
         FIELDS.iter().any(|rule| fits(rule, &name))
-            || PARTS.iter().any(|part| name.contains(part))
+            || (!name.starts_with(':') && PARTS.iter().any(|part| name.contains(part)))
             || self.names(&name)
             || SCHEMES.iter().any(|scheme| start.starts_with(scheme.as_bytes()))
             || value.windows(PLACEHOLDER.len()).any(|it| it.eq_ignore_ascii_case(PLACEHOLDER))
@@ -106,15 +124,18 @@ impl Rules {
     /// The value of a property; its path has NUL between segments.
     pub(super) fn property(&self, path: &[u8], value: &[u8]) -> Shown {
         let path = path.strip_suffix(b"\0").unwrap_or(path);
+        // A segment with a dot may be a key of filter state that only looks like another path.
+        if path.contains(&b'.') {
+            return Shown::Bytes(value.len());
+        }
         let name = readable(path).replace("\\x00", ".");
-        if let Some(field) = name.strip_prefix("request.headers.") {
+        if let Some(field) = MAPS.iter().find_map(|map| name.strip_prefix(map)) {
             return self.field(field.as_bytes(), value);
         }
-        let is_known = PROPERTIES.contains(&name.as_str())
-            || PROPERTY_ROOTS.iter().any(|root| name.starts_with(root));
+        let is_known = PROPERTIES.contains(&name.as_str());
         match name.as_str() {
-            "request.path" if !self.names(&name) => without_query(value),
-            _ if is_known && !self.names(&name) && !name.contains("headers") => text(value),
+            "request.path" | "request.url_path" if !self.names(&name) => without_query(value),
+            _ if is_known && !self.names(&name) => text(value),
             _ => Shown::Bytes(value.len()),
         }
     }
@@ -130,7 +151,7 @@ fn text(value: &[u8]) -> Shown {
 }
 
 fn without_query(value: &[u8]) -> Shown {
-    let path = value.split(|byte| *byte == b'?').next().unwrap_or(value);
+    let path = value.split(|byte| matches!(byte, b'?' | b'#')).next().unwrap_or(value);
     let hidden = value.len() - path.len();
     match text(path) {
         Shown::Text(path) if hidden > 0 => Shown::Text(format!("{path}?[{} bytes]", hidden - 1)),

@@ -40,7 +40,9 @@ fn other_fields_are_shown_and_of_a_path_no_query() {
     let rules = Rules::default();
     assert_eq!(rules.field(b"accept", b"text/plain"), text("text/plain"));
     assert_eq!(rules.field(b"x-mine", b"a\nb\xff"), text("a\\nb\\xff"));
+    assert_eq!(rules.field(b":authority", b"a.test"), text("a.test"));
     assert_eq!(rules.field(b":path", b"/a?token=1"), text("/a?[7 bytes]"));
+    assert_eq!(rules.field(b"location", b"/a#token=1"), text("/a?[7 bytes]"));
     assert_eq!(rules.field(b"x-long", &[b'x'; 201]), Shown::Bytes(201));
 }
 
@@ -56,7 +58,12 @@ fn properties_are_shown_if_they_are_on_the_list() {
         ("filter_state\0wasm.a", Shown::Bytes(1)),
         ("connection\0peer_certificate", Shown::Bytes(1)),
         ("my-own-key", Shown::Bytes(1)),
-        ("response\0headers\0x", Shown::Bytes(1)),
+        ("response\0headers\0x", text("v")),
+        ("response\0trailers\0x-token", Shown::Bytes(1)),
+        ("response\0code_details", Shown::Bytes(1)),
+        ("request.method", Shown::Bytes(1)),
+        ("request.headers.mine", Shown::Bytes(1)),
+        ("plugin_mine", Shown::Bytes(1)),
     ] {
         assert_eq!(rules.property(path.as_bytes(), b"v"), shown, "{path:?}");
     }
