@@ -16,12 +16,13 @@ use crate::run::{Failure, line};
 use crate::workspace;
 
 /// The default members of the workspace.
-const MEMBERS: [&str; 11] = [
+const MEMBERS: [&str; 12] = [
     "postern-bench",
     "postern-cli",
     "postern-core",
     "postern-crp",
     "postern-files",
+    "postern-fuzz",
     "postern-harness",
     "postern-keys",
     "postern-rig",

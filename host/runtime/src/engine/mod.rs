@@ -14,6 +14,8 @@
 mod callbacks;
 mod deadline;
 mod fault;
+#[cfg(any(test, feature = "fuzz"))]
+mod fuzz;
 mod guest;
 mod host;
 mod hostcalls;
@@ -31,6 +33,8 @@ mod vm;
 mod wasi;
 
 pub use fault::{Reason, StartError, Trapped};
+#[cfg(any(test, feature = "fuzz"))]
+pub use fuzz::{fuzz_pairs, fuzz_protobuf, fuzz_signature};
 pub use machine::{Engine, EngineSettings};
 pub use metrics::Metrics;
 pub use program::{Capabilities, Program, ProgramError};
