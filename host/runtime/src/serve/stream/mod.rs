@@ -6,6 +6,8 @@
 //! other one down.
 
 mod end;
+#[cfg(test)]
+mod tests;
 mod write;
 
 use std::cell::RefCell;
@@ -32,6 +34,7 @@ use crate::serve::process::{Counted, ListenerCounts};
 use crate::serve::timers::{Timer, Timers};
 use crate::view::{Direction, LocalReply, Pairs};
 
+use end::caught;
 pub(in crate::serve) use end::malformed_reply;
 
 /// Bytes that wait for a slow side before the other is not read any more.
@@ -145,8 +148,15 @@ impl<'c> Stream<'c> {
         }
     }
 
-    /// Serves it to its end.
+    /// Serves it to its end, of which filters and loggers learn even if our own code panics.
     pub async fn run(mut self, arrived: &mut Arrived) -> Left {
+        if caught(self.serve(arrived)).await.is_none() {
+            self.broken();
+        }
+        self.end()
+    }
+
+    async fn serve(&mut self, arrived: &mut Arrived) {
         match arrived.refused.take() {
             Some(reply) => {
                 self.chain.expire(&mut self.filters, reply);
@@ -167,10 +177,11 @@ impl<'c> Stream<'c> {
                 yield_now().await;
             }
         }
-        self.end()
     }
 
     fn begin(&mut self, arrived: &Arrived) {
+        #[cfg(test)]
+        tests::fault(&self.exchange.borrow());
         if arrived.expects && arrived.has_content {
             self.caller.proceed();
         }
