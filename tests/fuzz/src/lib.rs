@@ -14,10 +14,12 @@
 
 mod chain;
 mod config;
+mod front;
 mod machine;
 mod module;
 mod program;
 mod source;
 mod target;
+mod wire;
 
 pub use target::{TARGETS, Target, target};

@@ -1,6 +1,6 @@
 //! The table of targets.
 
-use crate::{chain, config, machine, program};
+use crate::{chain, config, front, machine, program};
 
 /// A fuzz target.
 pub struct Target {
@@ -17,6 +17,7 @@ const fn row(name: &'static str, run: fn(&[u8])) -> Target {
 /// All targets.
 pub const TARGETS: &[Target] = &[
     row("http1", postern_runtime::http1::fuzz_http1),
+    row("front", front::fuzz_front),
     row("chain", chain::fuzz_chain),
     row("machine", machine::fuzz_machine),
     row("program", program::fuzz_program),
