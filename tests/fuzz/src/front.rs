@@ -182,7 +182,7 @@ impl Does {
     }
 
     /// Status and content that the caller gets; `None`: the answer breaks off.
-    fn answer<'t>(self, target: &'t str, head: bool) -> Option<(u16, &'t str)> {
+    fn answer(self, target: &str, head: bool) -> Option<(u16, &str)> {
         match self {
             Self::Empty => Some((200, "")),
             Self::NoContent => Some((204, "")),

@@ -2,17 +2,20 @@
 //!
 //! What the gateway writes has to be in the one plainest form; anything else is a finding.
 
+/// Names and values.
+pub type Fields = Vec<(String, Vec<u8>)>;
+
 /// A message that was read whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
     /// The first line.
     pub start: String,
     /// Names and values.
-    pub fields: Vec<(String, Vec<u8>)>,
+    pub fields: Fields,
     /// Without framing.
     pub content: Vec<u8>,
     /// Fields behind chunks.
-    pub trailers: Vec<(String, Vec<u8>)>,
+    pub trailers: Fields,
     /// Content goes on until the connection closes.
     pub until_close: bool,
 }
@@ -111,7 +114,7 @@ fn chunks(bytes: &[u8], at: &mut usize, message: &mut Message) -> Result<Option<
 }
 
 /// Field lines until the empty one.
-fn section(bytes: &[u8], at: &mut usize) -> Result<Option<Vec<(String, Vec<u8>)>>, String> {
+fn section(bytes: &[u8], at: &mut usize) -> Result<Option<Fields>, String> {
     let mut fields = Vec::new();
     loop {
         let Some((text, after)) = line(bytes, *at)? else { return Ok(None) };
