@@ -20,6 +20,11 @@ impl Client {
         Ok(Self { reader: Reader::new(stream) })
     }
 
+    /// A client on a connection that stands already.
+    pub fn over(stream: TcpStream) -> Self {
+        Self { reader: Reader::new(stream) }
+    }
+
     /// Writes bytes as they are.
     pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.reader.connection().write_all(bytes)?;

@@ -164,6 +164,21 @@ fn a_stream_on_another_machine_is_not_touched_by_a_trap() {
     assert!(alive.tick(other).is_ok());
 }
 
+#[test]
+fn a_dead_machine_keeps_nothing_of_its_streams() {
+    let process = Rc::new(Process::default());
+    let dying = r#"(func (export "proxy_on_tick") (param i32) unreachable)"#;
+    let mut vm = vm(dying, &process);
+    let root = vm.root(Plugin::default()).unwrap();
+    let views = [stream(&[]), stream(&[])];
+    for view in &views {
+        vm.stream(root, view.clone()).unwrap();
+    }
+    assert!(vm.tick(root).is_err());
+    assert!(vm.stream(root, views[0].clone()).is_err());
+    assert_eq!(views.map(|view| Rc::strong_count(&view)), [1, 1]);
+}
+
 /// Every function there is but `proc_exit`, with its parameters (`i` 32 bits, `l` 64).
 const FUNCTIONS: &[(&str, &str, &str)] = &[
     ("env", "proxy_log", "iii"),

@@ -23,6 +23,7 @@ const MEMBERS: [&str; 12] = [
     "postern-crp",
     "postern-example-plugin-test",
     "postern-files",
+    "postern-fuzz",
     "postern-harness",
     "postern-keys",
     "postern-rig",

@@ -7,6 +7,7 @@
 mod bench;
 mod built;
 mod demo;
+mod fuzz;
 mod guests;
 mod run;
 mod setup;
@@ -43,6 +44,8 @@ enum Command {
     Bench(bench::Options),
     /// Send many requests through a gateway and look for growth, wrong answers and lost records.
     Soak(bench::SoakOptions),
+    /// Look for inputs that break an invariant, guided by coverage.
+    Fuzz(fuzz::Options),
     /// Show the main job: no secret at the caller, the right one at the upstream.
     Demo(demo::Options),
 }
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
         Command::Tidy => tidy::run(),
         Command::Bench(options) => bench::run(&options),
         Command::Soak(options) => bench::soak(&options),
+        Command::Fuzz(options) => fuzz::run(&options),
         Command::Demo(options) => demo::run(&options),
     };
     match outcome {

@@ -71,7 +71,7 @@ const GROUPS: &[Group] = &[
     Group {
         name: "host",
         steps: &[
-            Step::Packages(&["postern-runtime", "postern-bench"]),
+            Step::Packages(&["postern-runtime", "postern-fuzz", "postern-bench"]),
             Step::Scenarios("host"),
             Step::Soak,
         ],

@@ -30,6 +30,8 @@ pub mod digest;
 pub mod effect;
 pub mod event;
 pub mod fields;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 pub mod gate;
 pub mod identity;
 pub mod inject;

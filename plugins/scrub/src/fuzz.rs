@@ -1,8 +1,11 @@
 //! Fuzz targets: any bytes in, an invariant checked. A target panics on a violation
 //! and on nothing else; the tests run them over a corpus.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use postern_core::effect::Flow;
 use postern_core::inject::InPlay;
+use postern_core::placeholder::Reference;
 use postern_core::scrubbing::{Detector, Scrubber, Scrubbing};
 use postern_core::secret::Secret;
 
@@ -38,6 +41,33 @@ pub fn fuzz_scrubber(data: &[u8]) {
     let whole = run(&mut *scrubbing.scrubber(&secrets), content, |_| usize::MAX);
     let cut = run(&mut *scrubbing.scrubber(&secrets), content, |b| usize::from(b & 7));
     assert_eq!(whole, cut, "chunking changed the output");
+    // What is put in its place has brackets, so a value without them cannot come about there.
+    let plain = !value.is_empty() && !value.iter().any(|byte| b"[]".contains(byte));
+    let within = |text: &[u8]| text.windows(value.len()).any(|window| window == value);
+    assert!(!plain || within(b"REDACTED") || !within(&whole), "the secret came through");
+}
+
+/// Whatever the core reads as a placeholder in a text is seen in it, raw and in a Basic pair.
+pub fn fuzz_placeholder(data: &[u8]) {
+    let Some((&size, rest)) = data.split_first() else { return };
+    let text = String::from_utf8_lossy(rest);
+    let opens = text.match_indices('<').map(|(at, _)| at);
+    let mut parts = opens.flat_map(|from| {
+        let closes = text.match_indices('>').map(|(at, _)| at.saturating_add(1));
+        closes.filter_map(move |to| (from < to).then_some((from, to)))
+    });
+    if !parts.any(|(from, to)| text.get(from..to).is_some_and(|it| Reference::parse(it).is_some()))
+    {
+        return;
+    }
+    let basic = format!("Basic {}", STANDARD.encode(format!("user:{text}")));
+    for body in [rest, text.as_bytes(), basic.as_bytes()] {
+        let mut scan = MarkerDetector.scan();
+        body.chunks(usize::from(size).max(1)).for_each(|chunk| {
+            scan.feed(chunk);
+        });
+        assert!(scan.finish(), "a placeholder was not seen");
+    }
 }
 
 /// Plays a host that honours `Pause`, and returns what left it.
@@ -81,6 +111,7 @@ mod tests {
                 fuzz_detector(prefix);
                 fuzz_marker_behind(prefix);
                 fuzz_scrubber(prefix);
+                fuzz_placeholder(prefix);
             }
         }
     }

@@ -15,6 +15,8 @@ mod callbacks;
 mod deadline;
 mod deflate;
 mod fault;
+#[cfg(any(test, feature = "fuzz"))]
+mod fuzz;
 mod grpc;
 mod guest;
 mod host;
@@ -38,6 +40,8 @@ mod wasi;
 pub(crate) use hostcalls::content::splice;
 
 pub use fault::{Reason, StartError, Trapped};
+#[cfg(any(test, feature = "fuzz"))]
+pub use fuzz::{fuzz_pairs, fuzz_protobuf, fuzz_signature};
 pub use machine::{Engine, EngineSettings};
 pub use metrics::Metrics;
 pub use program::{Capabilities, Program, ProgramError};

@@ -29,6 +29,9 @@ impl Action {
 impl Vm {
     /// Makes a context for a stream under `root`.
     pub fn stream(&mut self, root: RootId, view: Rc<dyn StreamView>) -> Result<StreamId, Trapped> {
+        if let Some(trapped) = self.trapped() {
+            return Err(trapped.clone());
+        }
         let id = self.next_context();
         self.store.data_mut().contexts.insert(id, Context::new(root.0, Some(view)));
         self.call("proxy_on_context_create", id, |it| &it.context_create, (id, root.0))?;

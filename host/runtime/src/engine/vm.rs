@@ -285,6 +285,10 @@ impl Vm {
         let answer = function.call(&mut self.store, arguments).map_err(|error| {
             let trapped = Trapped::new(name, &error);
             self.dead = Some(trapped.clone());
+            // Nobody will call for them again, and what they view is the proxy's.
+            let host = self.store.data_mut();
+            host.contexts.clear();
+            host.calls.clear();
             trapped
         });
         let told = || answer.as_ref().map(|answer| format!("{answer:?}"));

@@ -79,7 +79,39 @@ impl Decoder {
 
     /// Takes the next piece off the buffer; `None`: more bytes are needed, or the end has
     /// come. `eof`: no bytes will follow those in the buffer.
+    ///
+    /// Chunks that are there together are one piece, as in Envoy: each piece costs a callback
+    /// of every filter, and a sender that makes chunks of one byte must not decide how many.
     pub fn decode(&mut self, buffer: &mut BytesMut, eof: bool) -> Result<Option<Piece>, Malformed> {
+        match self.piece(buffer, eof)? {
+            Some(Piece::Data(first)) => Ok(Some(Piece::Data(self.with_next(first, buffer)))),
+            other => Ok(other),
+        }
+    }
+
+    /// This data and that of the chunks behind it, as far as they are here. Whatever is wrong
+    /// with the rest is told by the next call, and so is the end.
+    fn with_next(&mut self, first: Bytes, buffer: &mut BytesMut) -> Bytes {
+        let mut all = BytesMut::new();
+        while matches!(self.state, State::Chunk(_) | State::ChunkEnd | State::Size(_)) {
+            match self.step(buffer) {
+                Ok(Step::Again) => {}
+                Ok(Step::Piece(Piece::Data(next))) => {
+                    if all.is_empty() {
+                        all.extend_from_slice(&first);
+                    }
+                    all.extend_from_slice(&next);
+                }
+                Ok(_) => break,
+                Err(malformed) => {
+                    self.refuse(malformed);
+                }
+            }
+        }
+        if all.is_empty() { first } else { all.freeze() }
+    }
+
+    fn piece(&mut self, buffer: &mut BytesMut, eof: bool) -> Result<Option<Piece>, Malformed> {
         while !self.is_done() {
             match self.step(buffer) {
                 Ok(Step::Again) => {}
@@ -280,6 +312,20 @@ mod tests {
             let mut buffer = BytesMut::from(format!("0\r\n{bytes}").as_str());
             let read = drain(&mut Decoder::new(Framing::Chunked, &limits), &mut buffer);
             assert_eq!(read.err(), want, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn chunks_that_are_here_together_are_one_piece() {
+        let chunks = "1\r\na\r\n".repeat(1000);
+        for (end, then) in
+            [("", Ok(None)), ("0\r\n\r\n", Ok(Some(Piece::End))), ("x\r\n", Err(Malformed::Chunk))]
+        {
+            let mut decoder = Decoder::new(Framing::Chunked, &LIMITS);
+            let mut buffer = BytesMut::from(format!("{chunks}{end}").as_str());
+            let data = Piece::Data(Bytes::from("a".repeat(1000)));
+            assert_eq!(decoder.decode(&mut buffer, false), Ok(Some(data)), "{end:?}");
+            assert_eq!(decoder.decode(&mut buffer, false), then, "{end:?}");
         }
     }
 

@@ -1,7 +1,8 @@
 //! One module on one worker: its machine, its plugins, and a fresh machine after a death.
 //!
 //! Invariant: between two machines at least the backoff passes, and while there is none
-//! every callback is refused, or passed by if the policy is to fail open.
+//! every callback is refused, or passed by if the policy is to fail open. A machine that was
+//! left in the middle of a callback, by a trap or by a panic of ours, is never entered again.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::rc::Rc;
@@ -33,6 +34,8 @@ pub struct Machine {
     /// Counts the machines that there were.
     life: u64,
     running: Running,
+    /// Since a callback began: one that a panic of ours has left in the middle stays so.
+    inside: bool,
 }
 
 /// A machine and the roots of its plugins, in their order.
@@ -66,12 +69,12 @@ impl Machine {
     ) -> Result<Self, StartError> {
         let plugins: Vec<Option<Plugin>> = plugins.into_iter().map(Some).collect();
         let running = Running::start(&program, &settings, &services, &plugins)?;
-        Ok(Self { program, settings, services, plugins, recovery, life: 0, running })
+        Ok(Self { program, settings, services, plugins, recovery, life: 0, running, inside: false })
     }
 
     /// Whether the machine that had this number still runs.
     pub fn lives(&self, life: u64) -> bool {
-        self.life == life && self.running.vm.trapped().is_none()
+        self.life == life && !self.inside && self.running.vm.trapped().is_none()
     }
 
     /// A context for a stream, with the number of the machine; a fresh machine if need be.
@@ -102,7 +105,9 @@ impl Machine {
         &mut self,
         callback: impl FnOnce(&mut Vm) -> Result<T, Trapped>,
     ) -> Result<T, Trapped> {
+        self.inside = true;
         let answer = callback(&mut self.running.vm);
+        self.inside = false;
         if answer.is_err() {
             self.recovery.trapped();
         }
@@ -110,6 +115,9 @@ impl Machine {
     }
 
     fn ready(&mut self, plugin: usize, now: Duration) -> Result<RootId, Down> {
+        if self.inside {
+            self.recovery.trapped();
+        }
         match self.recovery.verdict(now, chance()) {
             Verdict::Run => {}
             Verdict::Reload => self.reload()?,
@@ -135,6 +143,7 @@ impl Machine {
         };
         self.running = fresh;
         self.life += 1;
+        self.inside = false;
         self.recovery.reloaded();
         self.tell(Reload::Success);
         Ok(())

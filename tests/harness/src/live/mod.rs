@@ -8,12 +8,15 @@ mod audit;
 mod bytes;
 mod callers;
 mod config;
+mod flood;
 mod gone;
 mod http2;
 mod module;
 mod process;
 mod routes;
 mod secrets;
+mod slow;
+mod smuggling;
 mod telling;
 mod tls;
 mod transfer;
@@ -86,6 +89,8 @@ const CHECKS: &[(&str, Check)] = &[
     ("live/what_keeps_the_gateway_from_starting", process::does_not_start),
     ("live/the_gateway_ends_after_what_runs", process::ends),
     ("live/many_callers_at_once", callers::many_at_once),
+    ("live/slow_callers_end_by_timers", slow::ended_by_timers),
+    ("live/slow_callers_by_the_thousand", flood::slow_callers),
     ("live/only_the_listener_without_audit_refuses", audit::one_listener_without),
     ("live/a_gap_is_refused_once_and_recorded", audit::gap),
     ("live/a_full_audit_buffer_refuses_and_recovers_at_once", audit::full),
@@ -95,6 +100,8 @@ const CHECKS: &[(&str, Check)] = &[
 /// With the base's configuration, on one gateway: most of a check's time is its start.
 const ON_ONE: &[(&str, OnOne)] = &[
     ("live/bytes_as_they_stand", bytes::as_they_stand),
+    ("live/what_each_side_saw_of_smuggling", smuggling::what_each_side_saw),
+    ("live/heads_and_lines_without_end", flood::without_end),
     ("live/a_caller_that_goes_away_at_each_phase", gone::at_each_phase),
     ("live/many_requests_on_one_connection", transfer::one_connection),
     ("live/requests_over_http2", http2::requests),

@@ -107,7 +107,7 @@ pub fn large(site: &Site, seen: &mut Seen) -> Result<Vec<String>> {
 }
 
 /// What the system says of the memory of the process, in bytes (proc(5)).
-fn memory(gateway: &Gateway, what: &str) -> Result<u64> {
+pub fn memory(gateway: &Gateway, what: &str) -> Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{}/status", gateway.process.pid()))?;
     let line = status.lines().find_map(|line| line.strip_prefix(what)?.strip_prefix(':'));
     let kib = line.and_then(|line| line.trim().strip_suffix(" kB")).context("no such line")?;

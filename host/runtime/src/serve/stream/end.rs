@@ -2,7 +2,11 @@
 //!
 //! Invariant: filters and loggers are told of each stream once, however it ends.
 
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::atomic::Ordering::Relaxed;
+use std::task::Poll;
 
 use super::{Left, Stream};
 use crate::http1::Malformed;
@@ -18,6 +22,16 @@ impl Stream<'_> {
         self.keep = false;
         self.flags = self.flags | flags;
         self.exchange.borrow_mut().details = details.to_vec();
+        self.chain.abandon();
+    }
+
+    /// Our own code has panicked: nobody knows what else would be right to say to either
+    /// side, so both are cut. Cells were let go while it unwound, and the machine that ran is
+    /// not entered again.
+    pub(super) fn broken(&mut self) {
+        (self.keep, self.cut) = (false, true);
+        self.forward = None;
+        self.exchange.borrow_mut().details = b"postern_internal_error".to_vec();
         self.chain.abandon();
     }
 
@@ -97,6 +111,16 @@ impl Drop for Stream<'_> {
             self.end();
         }
     }
+}
+
+/// What comes of it; `None` if it panicked. Whatever it has borrowed may be half changed.
+pub(super) async fn caught<F: Future>(future: F) -> Option<F::Output> {
+    let mut future = pin!(future);
+    let polled = poll_fn(|cx| {
+        let poll = AssertUnwindSafe(|| future.as_mut().poll(cx));
+        catch_unwind(poll).map_or(Poll::Ready(None), |polled| polled.map(Some))
+    });
+    polled.await
 }
 
 fn text(bytes: &[u8]) -> Option<&str> {

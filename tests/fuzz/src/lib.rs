@@ -1,0 +1,25 @@
+//! Every fuzz target of the workspace in one table, and the targets that need several crates.
+//!
+//! A target takes any bytes, reads them as operations where that finds more, and panics when
+//! an invariant does not hold and on nothing else. Ordinary tests replay the corpus
+//! (`tests/corpus.rs`); `cargo xtask fuzz` builds the same table into libFuzzer (`engine.rs`).
+//!
+//! libFuzzer is linked by `libfuzzer-sys`, and only our crates are instrumented: the flags are
+//! set by `rustc`, a script that stands here and that cargo runs for workspace members alone
+//! (`RUSTC_WORKSPACE_WRAPPER`). So it works on the stable compiler, in the workspace's one
+//! lock file and target folder, and wasmtime is not built again. `cargo fuzz` gives up each of
+//! these (a nightly compiler, a lock file and a target folder of its own); `bolero` starts the
+//! same libFuzzer with its own command and needs `-Z` flags for it.
+#![forbid(unsafe_code)]
+
+mod chain;
+mod config;
+mod front;
+mod machine;
+mod module;
+mod program;
+mod source;
+mod target;
+mod wire;
+
+pub use target::{TARGETS, Target, target};

@@ -1,0 +1,42 @@
+//! The table of targets.
+
+use crate::{chain, config, front, machine, program};
+
+/// A fuzz target.
+pub struct Target {
+    /// Its name, and that of its folder of the corpus.
+    pub name: &'static str,
+    /// Takes any bytes; panics when an invariant does not hold.
+    pub run: fn(&[u8]),
+}
+
+const fn row(name: &'static str, run: fn(&[u8])) -> Target {
+    Target { name, run }
+}
+
+/// All targets.
+pub const TARGETS: &[Target] = &[
+    row("http1", postern_runtime::http1::fuzz_http1),
+    row("front", front::fuzz_front),
+    row("chain", chain::fuzz_chain),
+    row("machine", machine::fuzz_machine),
+    row("program", program::fuzz_program),
+    row("config", config::fuzz_config),
+    row("pairs", postern_runtime::engine::fuzz_pairs),
+    row("protobuf", postern_runtime::engine::fuzz_protobuf),
+    row("signature", postern_runtime::engine::fuzz_signature),
+    row("crp_envelope", postern_crp::fuzz::fuzz_envelope),
+    row("crp_request", postern_crp::fuzz::fuzz_request),
+    row("crp_reply", postern_crp::fuzz::fuzz_reply),
+    row("crp_evidence", postern_crp::fuzz::fuzz_evidence),
+    row("core_codecs", postern_core::fuzz::fuzz_codecs),
+    row("detector", postern_scrub::fuzz::fuzz_detector),
+    row("marker_behind", postern_scrub::fuzz::fuzz_marker_behind),
+    row("placeholder", postern_scrub::fuzz::fuzz_placeholder),
+    row("scrubber", postern_scrub::fuzz::fuzz_scrubber),
+];
+
+/// A target by its name.
+pub fn target(name: &str) -> Option<&'static Target> {
+    TARGETS.iter().find(|target| target.name == name)
+}
