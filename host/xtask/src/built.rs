@@ -16,8 +16,9 @@ use crate::run::{Failure, line};
 use crate::workspace;
 
 /// The default members of the workspace.
-const MEMBERS: [&str; 11] = [
+const MEMBERS: [&str; 12] = [
     "postern-bench",
+    "postern-capability",
     "postern-cli",
     "postern-core",
     "postern-crp",
