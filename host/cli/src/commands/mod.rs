@@ -11,4 +11,5 @@ pub mod gateway;
 pub mod init;
 pub mod keys;
 pub mod man;
+pub mod token;
 pub mod upstream;
