@@ -16,7 +16,7 @@ use crate::run::{Failure, line};
 use crate::workspace;
 
 /// The default members of the workspace.
-const MEMBERS: [&str; 12] = [
+const MEMBERS: [&str; 13] = [
     "postern-bench",
     "postern-capability",
     "postern-cli",
@@ -24,6 +24,7 @@ const MEMBERS: [&str; 12] = [
     "postern-crp",
     "postern-files",
     "postern-harness",
+    "postern-jose",
     "postern-keys",
     "postern-rig",
     "postern-runtime",

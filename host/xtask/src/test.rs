@@ -68,7 +68,7 @@ const GROUPS: &[Group] = &[
     },
     Group {
         name: "identity",
-        steps: &[Step::Packages(&["postern-capability"]), Step::CapabilityClient],
+        steps: &[Step::Packages(&["postern-capability", "postern-jose"]), Step::CapabilityClient],
     },
     Group { name: "keys", steps: &[Step::Packages(&["postern-files", "postern-keys"])] },
     Group {
