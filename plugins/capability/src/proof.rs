@@ -1,0 +1,168 @@
+//! Proof of possession: a request signed by the token's holder (SPEC.md, 5; RFC 9421).
+//!
+//! Owns the fields and the signature base. Invariant: a [`Proof`] exists only of a request
+//! whose method, authority, path, query, token and digest of content the holder has signed
+//! within the window. Whether its nonce is new is the caller's to say.
+
+mod fields;
+
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD as B64;
+use sha2::{Digest, Sha256};
+
+use crate::key::{PublicKey, Signatures};
+use crate::refusal::Refusal;
+use fields::Parameters;
+
+#[cfg(any(test, feature = "mint"))]
+pub(crate) use fields::{components, nonce};
+pub use fields::{content_digest, digest_field};
+
+/// The field that carries the token.
+pub const FIELD: &str = "postern-capability";
+/// The value of the parameter `tag`.
+pub const TAG: &str = "postern-pop";
+
+/// A request as received.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// Method.
+    pub method: &'a str,
+    /// `https` or `http`.
+    pub scheme: &'a str,
+    /// Authority, as received.
+    pub authority: &'a str,
+    /// Path and query, as received.
+    pub target: &'a str,
+    /// Value of `postern-capability`.
+    pub token: &'a str,
+    /// Value of `signature-input`; two lines joined by a comma are refused.
+    pub signature_input: &'a str,
+    /// Value of `signature`.
+    pub signature: &'a str,
+    /// Value of `content-digest`.
+    pub content_digest: Option<&'a str>,
+    /// Whether there is content, so that a digest has to be.
+    pub has_content: bool,
+}
+
+/// When a proof is good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// Seconds since 1970.
+    pub now: u64,
+    /// Seconds that it may be old.
+    pub past: u64,
+    /// Seconds that the holder's clock may be ahead.
+    pub future: u64,
+}
+
+impl Window {
+    /// The window of the specification: 30 seconds back, 5 ahead.
+    pub fn at(now: u64) -> Self {
+        Self { now, past: 30, future: 5 }
+    }
+}
+
+/// The holder of the token has made this request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proof {
+    nonce: String,
+    created: u64,
+    content: Option<[u8; 32]>,
+    replay: [u8; 32],
+}
+
+impl Proof {
+    /// The holder's nonce; a gateway that hands out nonces looks for its own here.
+    pub fn nonce(&self) -> &str {
+        &self.nonce
+    }
+
+    /// When the holder signed, in seconds.
+    pub fn created(&self) -> u64 {
+        self.created
+    }
+
+    /// What to remember until [`Window`] has passed, so that no proof is good twice.
+    pub fn replay_key(&self) -> &[u8; 32] {
+        &self.replay
+    }
+
+    /// SHA-256 that the content must have, as soon as it is known. `None`: no content.
+    pub fn content(&self) -> Option<&[u8; 32]> {
+        self.content.as_ref()
+    }
+
+    /// Whether this is the content that was signed.
+    pub fn covers(&self, content: &[u8]) -> bool {
+        let digest: [u8; 32] = Sha256::digest(content).into();
+        self.content.map_or(content.is_empty(), |signed| signed == digest)
+    }
+}
+
+/// Verifies the proof in a request. The token in it must be the one that names `holder`.
+pub fn verify(
+    request: &Request<'_>,
+    holder: &PublicKey,
+    window: Window,
+    signatures: &impl Signatures,
+) -> Result<Proof, Refusal> {
+    let content = request.content_digest.map(fields::parse_digest).transpose()?;
+    if request.has_content && content.is_none() {
+        return Err(Refusal::ProofDigest);
+    }
+    let (label, value) = fields::member(request.signature_input).ok_or(Refusal::ProofForm)?;
+    let covered = fields::components(content.is_some());
+    let rest = value.strip_prefix(covered.as_str()).ok_or(Refusal::ProofComponents)?;
+    let parameters = Parameters::parse(rest).ok_or(Refusal::ProofParameters)?;
+    parameters.check(holder, window)?;
+    let base = base(request, value).ok_or(Refusal::ProofForm)?;
+    let signature = fields::signature(request.signature, label).ok_or(Refusal::ProofForm)?;
+    if !signatures.hold(holder, base.as_bytes(), &signature) {
+        return Err(Refusal::ProofSignature);
+    }
+    let Parameters { nonce, created, .. } = parameters;
+    Ok(Proof { nonce: nonce.to_owned(), created, content, replay: replay_key(holder, nonce) })
+}
+
+/// The signature base (RFC 9421, 2.5). `None` for a value that cannot stand in a line.
+pub(crate) fn base(request: &Request<'_>, parameters: &str) -> Option<String> {
+    let (path, query) = request.target.split_once('?').unwrap_or((request.target, ""));
+    let path = if path.is_empty() { "/" } else { path };
+    let authority = authority(request.scheme, request.authority)?;
+    let digest = request.content_digest;
+    let values = [request.method, &authority, path, query, request.token];
+    let visible = |text: &&str| text.bytes().all(|byte| byte.is_ascii_graphic());
+    if !values.iter().all(visible) || request.method.is_empty() {
+        return None;
+    }
+    let digest = digest.map(|it| format!("\"content-digest\": {it}\n")).unwrap_or_default();
+    Some(format!(
+        "\"@method\": {}\n\"@authority\": {authority}\n\"@path\": {path}\n\"@query\": ?{query}\n\
+         {digest}\"{FIELD}\": {}\n\"@signature-params\": {parameters}",
+        request.method, request.token
+    ))
+}
+
+/// In lower case, without the default port of the scheme (RFC 9421, 2.2.3).
+pub fn authority(scheme: &str, authority: &str) -> Option<String> {
+    let lower = authority.to_ascii_lowercase();
+    let port = match scheme {
+        "https" => ":443",
+        "http" => ":80",
+        _ => return None,
+    };
+    let bare = lower.strip_suffix(port).unwrap_or(&lower);
+    (!bare.is_empty()).then(|| bare.to_owned())
+}
+
+fn replay_key(holder: &PublicKey, nonce: &str) -> [u8; 32] {
+    let label = Sha256::new_with_prefix(b"postern pop/1\0");
+    label.chain_update(holder.as_bytes()).chain_update(nonce).finalize().into()
+}
+
+/// `keyid` of a holder.
+pub(crate) fn key_id(holder: &PublicKey) -> String {
+    B64.encode(holder.as_bytes())
+}

@@ -1,0 +1,114 @@
+//! The compact serialization of a JWS (RFC 7515, 7.1) and its header.
+//!
+//! Invariant: the header chooses among configured keys and nothing else. One that asks for
+//! more to be understood (`crit`), or brings a key or the address of one (`jwk`, `jku`,
+//! `x5u`, `x5c`), is refused, and no address is ever read.
+
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD as B64;
+use serde_json::{Map, Value};
+
+use crate::algorithm::Algorithm;
+use crate::jwk::{KEY_ID, KeySet};
+use crate::refusal::Refusal;
+use crate::signatures::Signatures;
+use crate::{json, jwk};
+
+/// Most characters of a token.
+pub const LENGTH: usize = 16 << 10;
+/// Most characters of a header.
+const HEADER: usize = 2 << 10;
+/// Parameters that change what is signed or where the key is.
+const REFUSED: [&str; 7] = ["crit", "b64", "zip", "jku", "jwk", "x5u", "x5c"];
+
+/// A token that nobody has verified.
+#[derive(Clone, Debug)]
+pub struct Unverified<'a> {
+    algorithm: Algorithm,
+    key_id: Option<String>,
+    kind: Option<String>,
+    signed: &'a [u8],
+    payload: Vec<u8>,
+    signature: Vec<u8>,
+}
+
+/// A payload whose signature holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verified {
+    /// `typ`.
+    pub kind: Option<String>,
+    /// Id of the key.
+    pub key_id: Option<String>,
+    /// What was signed.
+    pub payload: Vec<u8>,
+}
+
+impl<'a> Unverified<'a> {
+    /// Takes a token apart.
+    pub fn parse(token: &'a [u8]) -> Result<Self, Refusal> {
+        if token.len() > LENGTH {
+            return Err(Refusal::TooLong);
+        }
+        let mut parts = token.split(|byte| *byte == b'.');
+        let mut part = || parts.next().ok_or(Refusal::Form);
+        let (header, payload, signature) = (part()?, part()?, part()?);
+        if parts.next().is_some() || header.len() > HEADER {
+            return Err(Refusal::Form);
+        }
+        let decoded = |part: &[u8]| B64.decode(part).map_err(|_| Refusal::Form);
+        let end = token.len().saturating_sub(signature.len()).saturating_sub(1);
+        let signed = token.get(..end).ok_or(Refusal::Form)?;
+        let header = json::object(&decoded(header)?).ok_or(Refusal::Json)?;
+        let (algorithm, key_id, kind) = read(&header)?;
+        let (payload, signature) = (decoded(payload)?, decoded(signature)?);
+        Ok(Self { algorithm, key_id, kind, signed, payload, signature })
+    }
+
+    /// The payload, if a key of this set has signed it.
+    pub fn verify(self, keys: &KeySet, signatures: &impl Signatures) -> Result<Verified, Refusal> {
+        let key = self.find(keys)?;
+        if !signatures.hold(key, self.signed, &self.signature) {
+            return Err(Refusal::Signature);
+        }
+        Ok(Verified { kind: self.kind, key_id: self.key_id, payload: self.payload })
+    }
+
+    fn find<'k>(&self, keys: &'k KeySet) -> Result<&'k jwk::Key, Refusal> {
+        if keys.keys().is_empty() {
+            return Err(Refusal::NoKeys);
+        }
+        let known = self.key_id.as_deref().is_some_and(|id| keys.knows(id));
+        let missing = if known { Refusal::Algorithm } else { Refusal::UnknownKey };
+        keys.find(self.key_id.as_deref(), self.algorithm).ok_or(missing)
+    }
+
+    /// The id of the key that it asks for.
+    pub fn key_id(&self) -> Option<&str> {
+        self.key_id.as_deref()
+    }
+
+    /// The issuer that it claims: only to choose whose keys to verify with.
+    pub fn claimed_issuer(&self) -> Option<String> {
+        let claims = json::object(&self.payload)?;
+        Some(claims.get("iss")?.as_str()?.to_owned())
+    }
+}
+
+type Header = (Algorithm, Option<String>, Option<String>);
+
+fn read(header: &Map<String, Value>) -> Result<Header, Refusal> {
+    if REFUSED.iter().any(|name| header.contains_key(*name)) {
+        return Err(Refusal::Header);
+    }
+    let text = |name: &str| match header.get(name) {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.clone())),
+        Some(_) => Err(Refusal::Header),
+    };
+    let key_id = text("kid")?;
+    if key_id.as_ref().is_some_and(|id| id.len() > KEY_ID) {
+        return Err(Refusal::Header);
+    }
+    let algorithm = text("alg")?.and_then(|name| Algorithm::find(&name));
+    Ok((algorithm.ok_or(Refusal::Algorithm)?, key_id, text("typ")?))
+}
