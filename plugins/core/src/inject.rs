@@ -31,6 +31,16 @@ pub struct Placement {
     pub frame: Frame,
 }
 
+/// A placement and the value for it.
+pub struct Placed {
+    /// Where.
+    pub placement: Placement,
+    /// What.
+    pub release: Rc<Release>,
+    /// What it was before it changed: not placed, but looked for in the answer.
+    pub former: Option<Rc<Release>>,
+}
+
 /// A field value that holds a secret, ready to be set.
 pub struct Injection {
     name: String,
@@ -73,7 +83,7 @@ impl InPlay {
 pub struct Injected {
     /// One for each use of the permit.
     pub injections: Vec<Injection>,
-    /// Every value that came with the releases, used or not.
+    /// Every value that came with the releases, used or not, and those before them.
     pub in_play: Vec<InPlay>,
 }
 
@@ -101,28 +111,24 @@ pub enum NotInjected {
 /// its order.
 pub fn inject(
     permit: Permit,
-    placed: &[(Placement, Rc<Release>)],
+    placed: &[Placed],
     now: UnixMillis,
 ) -> Result<Injected, NotInjected> {
     if now >= permit.expires() {
         return Err(NotInjected::PermitExpired);
     }
-    if !permit.uses().iter().eq(placed.iter().map(|(placement, _)| &placement.used)) {
+    if !permit.uses().iter().eq(placed.iter().map(|placed| &placed.placement.used)) {
         return Err(NotInjected::NotPermitted);
     }
     let mut injected = Injected { injections: Vec::new(), in_play: Vec::new() };
-    for (placement, release) in placed {
-        add(placement, release, now, &mut injected)?;
+    for placed in placed {
+        add(placed, now, &mut injected)?;
     }
     Ok(injected)
 }
 
-fn add(
-    placement: &Placement,
-    release: &Release,
-    now: UnixMillis,
-    to: &mut Injected,
-) -> Result<(), NotInjected> {
+fn add(placed: &Placed, now: UnixMillis, to: &mut Injected) -> Result<(), NotInjected> {
+    let Placed { placement, release, former } = placed;
     if now >= release.not_after {
         return Err(NotInjected::ValueExpired);
     }
@@ -133,14 +139,22 @@ fn add(
         name: placement.used.site.clone(),
         value: Secret::new(rendered.to_vec()),
     });
-    for (name, other) in release.fields.iter().filter(|(_, other)| !other.is_empty()) {
-        let as_sent = if name == field { rendered.as_slice() } else { other.expose() };
-        to.in_play.push(InPlay {
-            value: Secret::new(other.expose().to_vec()),
-            rendered: Secret::new(as_sent.to_vec()),
-        });
-    }
+    let releases = [Some(release), former.as_ref()].into_iter().flatten();
+    to.in_play.extend(releases.flat_map(|release| in_play(placement, release)));
     Ok(())
+}
+
+/// Every value of `release`, each as it would be sent.
+fn in_play(placement: &Placement, release: &Release) -> Vec<InPlay> {
+    let values = release.fields.iter().filter(|(_, value)| !value.is_empty());
+    let one = |(name, value): &(String, Secret)| {
+        let value = value.expose();
+        let placed = *name == placement.used.field;
+        let rendered = placed.then(|| render(&placement.frame, value)).flatten();
+        let rendered = rendered.map_or_else(|| value.to_vec(), |text| text.to_vec());
+        InPlay { value: Secret::new(value.to_vec()), rendered: Secret::new(rendered) }
+    };
+    values.map(one).collect()
 }
 
 /// The field's value; `None` when the secret cannot stand there.

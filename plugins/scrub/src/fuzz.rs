@@ -3,9 +3,10 @@
 
 use postern_core::effect::Flow;
 use postern_core::inject::InPlay;
-use postern_core::scrubbing::{Detector, Scrubber, Scrubbing};
+use postern_core::scrubbing::{Coding, Detector, Scrubber, Scrubbing};
 use postern_core::secret::Secret;
 
+use crate::coding::{Chain, Room};
 use crate::{MarkerDetector, PatternScrubbing};
 
 /// The detector sees the same whether bytes come one by one or at once.
@@ -40,20 +41,56 @@ pub fn fuzz_scrubber(data: &[u8]) {
     assert_eq!(whole, cut, "chunking changed the output");
 }
 
+/// Decoders take any bytes, and give the same for every chunking.
+pub fn fuzz_codings(data: &[u8]) {
+    let Some((&which, content)) = data.split_first() else { return };
+    let all = [Coding::Gzip, Coding::Deflate, Coding::Brotli, Coding::Zstd];
+    let pick = |bits: u8| all.get(usize::from(bits & 3)).copied();
+    let codings: Vec<Coding> =
+        [pick(which), pick(which >> 2).filter(|_| which & 16 != 0)].into_iter().flatten().collect();
+    let decode = |size: &dyn Fn(u8) -> usize| {
+        let mut out = Vec::new();
+        let mut chain = Chain::new(&codings, &Room::default());
+        let mut rest = content;
+        while let Some(&first) = rest.first() {
+            let (chunk, more) = rest.split_at(size(first).clamp(1, rest.len()));
+            rest = more;
+            let fed = chain.feed(chunk, &mut |piece| {
+                out.extend_from_slice(piece);
+                Ok(())
+            });
+            if let Err(why) = fed {
+                return (out, Err(why));
+            }
+        }
+        (out, chain.finish())
+    };
+    let (whole, ended) = decode(&|_| usize::MAX);
+    let (cut, ended_cut) = decode(&|byte| usize::from(byte & 7));
+    if ended.is_ok() || ended_cut.is_ok() {
+        assert!(whole == cut && ended == ended_cut, "chunking changed what was decoded");
+    }
+}
+
 /// Plays a host that honours `Pause`, and returns what left it.
-fn run(scrubber: &mut dyn Scrubber, content: &[u8], size: impl Fn(u8) -> usize) -> Vec<u8> {
+/// `None` when the stream is cut.
+fn run(
+    scrubber: &mut dyn Scrubber,
+    content: &[u8],
+    size: impl Fn(u8) -> usize,
+) -> Option<Vec<u8>> {
     let (mut held, mut out, mut rest) = (Vec::new(), Vec::new(), content);
     while let Some(&first) = rest.first() {
         let (chunk, more) = rest.split_at(size(first).clamp(1, rest.len()));
         rest = more;
         held.extend_from_slice(chunk);
-        let scrubbed = scrubber.chunk(chunk, rest.is_empty());
+        let scrubbed = scrubber.chunk(chunk, rest.is_empty()).ok()?;
         held = scrubbed.replace.unwrap_or(held);
         if scrubbed.flow == Flow::Continue {
             out.append(&mut held);
         }
     }
-    out
+    Some(out)
 }
 
 #[cfg(test)]
@@ -81,6 +118,7 @@ mod tests {
                 fuzz_detector(prefix);
                 fuzz_marker_behind(prefix);
                 fuzz_scrubber(prefix);
+                fuzz_codings(prefix);
             }
         }
     }

@@ -6,7 +6,7 @@
 //! Invariant: every byte costs a bounded amount of work, and state is bounded.
 
 mod class;
-mod escape;
+pub(crate) mod escape;
 mod fold;
 mod quoted;
 mod runs;
