@@ -226,7 +226,9 @@ proptest! {
     }
 
     #[test]
-    fn any_value_is_found_in_any_mixture(value in "[!-~]{8,40}", how in 0..WHOLE.len(), size in 1_usize..60) {
+    fn any_value_is_found_in_any_mixture(value in "[!-~]{9,40}", how in 0..WHOLE.len(), size in 1_usize..60) {
+        let read = super::unescaped(&super::unescaped(value.as_bytes()));
+        prop_assume!(read.len() >= 8);
         let (name, spell) = WHOLE[how];
         let text = spell(&value);
         let body = [b"\n<", &text[..], b">\n"].concat();
