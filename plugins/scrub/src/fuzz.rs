@@ -74,11 +74,7 @@ pub fn fuzz_codings(data: &[u8]) {
 
 /// Plays a host that honours `Pause`, and returns what left it.
 /// `None` when the stream is cut.
-fn run(
-    scrubber: &mut dyn Scrubber,
-    content: &[u8],
-    size: impl Fn(u8) -> usize,
-) -> Option<Vec<u8>> {
+fn run(scrubber: &mut dyn Scrubber, content: &[u8], size: impl Fn(u8) -> usize) -> Option<Vec<u8>> {
     let (mut held, mut out, mut rest) = (Vec::new(), Vec::new(), content);
     while let Some(&first) = rest.first() {
         let (chunk, more) = rest.split_at(size(first).clamp(1, rest.len()));

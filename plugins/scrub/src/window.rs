@@ -48,7 +48,7 @@ pub struct Window {
     /// Decodes the content, when it is in a coding.
     chain: Option<Chain>,
     /// Looks into content that is compressed without saying so.
-    peek: Peek,
+    peek: Peek<Rc<Automaton>>,
     /// How many bytes at the front of the window the host does not have.
     inside: usize,
     /// How many bytes the host holds.
@@ -113,7 +113,7 @@ impl Window {
 fn take_piece(
     search: &mut Search,
     text: &mut Text,
-    peek: &mut Peek,
+    peek: &mut Peek<Rc<Automaton>>,
     piece: &[u8],
 ) -> Result<(), Unscannable> {
     text.push(piece);

@@ -72,7 +72,9 @@ fn filter(bytes: Vec<u8>, text: &str) -> Result<Vec<u8>> {
             bytes.get(from..).unwrap_or_default().to_vec()
         }
         "gzip" => written(GzEncoder::new(Vec::new(), Compression::default()), &bytes)?.finish()?,
-        "zlib" => written(ZlibEncoder::new(Vec::new(), Compression::default()), &bytes)?.finish()?,
+        "zlib" => {
+            written(ZlibEncoder::new(Vec::new(), Compression::default()), &bytes)?.finish()?
+        }
         "deflate" => {
             written(DeflateEncoder::new(Vec::new(), Compression::default()), &bytes)?.finish()?
         }

@@ -11,6 +11,7 @@ use crate::effect::Part;
 use crate::fields::Fields;
 use crate::inject::InPlay;
 use crate::scrubbing::{Coding, Scrubber};
+use crate::slots::percent_decoded;
 
 /// Fields that describe content which may change: its length (RFC 9110 8.6), validators
 /// and digests (RFC 9110 8.8.3, RFC 9530, RFC 3230, RFC 1864).
@@ -132,7 +133,9 @@ pub(super) fn scrub_fields(
         if text == ":status" {
             continue;
         }
-        if in_play.iter().any(|secret| secret.is_in_name(name)) || scrubber.field(name).is_some() {
+        let decoded = percent_decoded(name);
+        let is_in_name = |secret: &InPlay| secret.is_in_name(name) || secret.is_in_name(&decoded);
+        if in_play.iter().any(is_in_name) || scrubber.field(name).is_some() {
             run.remove(part, text);
             run.found_in_name();
             continue;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::check::{self, Planned};
 use super::content::Content;
-use super::forwarded::Forwarded;
+use super::forwarded::{Forwarded, Upload};
 use super::release::Release;
 use super::run::Run;
 use super::stream::State;
@@ -103,6 +103,14 @@ fn tidy(fields: &Fields, run: &mut Run) {
     }
 }
 
+/// Content that is filled in has another length and other digests (RFC 9530, RFC 3230,
+/// RFC 1864); removing a field that is not there changes nothing.
+fn about_content(run: &mut Run) {
+    for name in ["content-length", "content-digest", "repr-digest", "digest", "content-md5"] {
+        run.remove(Part::Request, name);
+    }
+}
+
 /// A request that fits its permit and has not got all its values.
 struct Request {
     permit: Permit,
@@ -164,13 +172,15 @@ impl Request {
                 for injection in injected.injections {
                     run.emit(Effect::Inject(injection));
                 }
+                if injected.filling.is_some() {
+                    about_content(run);
+                }
                 run.count("postern.credential.injected.total");
                 run.record();
                 run.proceed();
                 State::Forwarded(Box::new(Forwarded::new(
                     injected.in_play,
-                    self.content,
-                    self.ended,
+                    Upload::new(self.content, injected.filling, self.ended),
                 )))
             }
             Err(why) => run.refuse(refusal(why)),

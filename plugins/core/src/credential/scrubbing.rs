@@ -37,11 +37,8 @@ impl Scrubbing {
                 State::Over
             }
             Event::EffectFailed => run.cut(Denial::Internal(Ours::EffectFailed)),
-            event => match self.upload.on(&event) {
-                Ok(()) => {
-                    run.proceed();
-                    State::Scrubbing(Box::new(self))
-                }
+            event => match self.upload.on(&event, run) {
+                Ok(()) => State::Scrubbing(Box::new(self)),
                 Err(denial) => run.cut(denial),
             },
         }

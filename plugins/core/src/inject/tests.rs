@@ -54,7 +54,11 @@ fn placed(used: CredentialUse, fields: &[(&str, &str)]) -> Placed {
     let secret = |value: &str| Secret::new(value.as_bytes().to_vec());
     let fields = fields.iter().map(|(name, value)| ((*name).to_owned(), secret(value))).collect();
     let release = Release { fields, version: 1, not_after: UnixMillis(9000), audit_seq: 1 };
-    Placed { placement: Placement { used, frame }, release: Rc::new(release), former: None }
+    Placed {
+        placement: Placement { used, put: Put::Field(frame) },
+        release: Rc::new(release),
+        former: None,
+    }
 }
 
 fn refusal(permit: Permit, placed: &[Placed], now: UnixMillis) -> NotInjected {

@@ -59,12 +59,10 @@ impl Gzip {
             State::ExtraLength { low: None, flags } => {
                 State::ExtraLength { low: Some(byte), flags }
             }
-            State::ExtraLength { low: Some(low), flags } => {
-                match u16::from_le_bytes([low, byte]) {
-                    0 => return self.after(flags),
-                    left => State::Extra { left, flags },
-                }
-            }
+            State::ExtraLength { low: Some(low), flags } => match u16::from_le_bytes([low, byte]) {
+                0 => return self.after(flags),
+                left => State::Extra { left, flags },
+            },
             State::Extra { left: 0 | 1, flags } => return self.after(flags),
             State::Extra { left, flags } => State::Extra { left: left.saturating_sub(1), flags },
             State::Text { flags } if byte == 0 => return self.after(flags),
@@ -87,7 +85,11 @@ impl Gzip {
             return Err(Unscannable::Malformed);
         }
         let flags = if read == 3 { byte } else { flags };
-        if read == 9 { self.after(flags) } else { Ok(State::Fixed { read: read.saturating_add(1), flags }) }
+        if read == 9 {
+            self.after(flags)
+        } else {
+            Ok(State::Fixed { read: read.saturating_add(1), flags })
+        }
     }
 
     /// What follows in the header, by the flags that are left, in their order.

@@ -25,7 +25,12 @@ pub(super) struct Inflate {
 impl Inflate {
     pub(super) fn new(room: &Room) -> Result<Self, Unscannable> {
         let lease = room.take(MEMORY)?;
-        Ok(Self { inner: Decompress::new(false), piece: vec![0; PIECE], done: false, _lease: lease })
+        Ok(Self {
+            inner: Decompress::new(false),
+            piece: vec![0; PIECE],
+            done: false,
+            _lease: lease,
+        })
     }
 
     /// Whether the last block has ended.
@@ -71,7 +76,10 @@ enum State {
     /// Nothing, or the first of two bytes.
     Start(Option<u8>),
     /// Inside; with a checksum behind it or not.
-    Inside { inflate: Box<Inflate>, zlib: bool },
+    Inside {
+        inflate: Box<Inflate>,
+        zlib: bool,
+    },
     /// The checksum, of which so much is missing.
     Checksum(usize),
     Over,
@@ -83,11 +91,7 @@ impl Deflate {
     }
 
     /// One step; what is left of the input.
-    fn step<'a>(
-        &mut self,
-        input: &'a [u8],
-        sink: &mut Sink<'_>,
-    ) -> Result<&'a [u8], Unscannable> {
+    fn step<'a>(&mut self, input: &'a [u8], sink: &mut Sink<'_>) -> Result<&'a [u8], Unscannable> {
         let malformed = Unscannable::Malformed;
         match &mut self.state {
             State::Start(first) => match (*first, input.split_first()) {

@@ -18,7 +18,7 @@ mod zstd;
 use postern_core::denial::Unscannable;
 use postern_core::scrubbing::Coding;
 
-pub(crate) use peek::Peek;
+pub(crate) use peek::{Begin, Look, Peek};
 pub(crate) use room::Room;
 
 /// A stage may give this much for every byte it takes …

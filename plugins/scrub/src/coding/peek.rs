@@ -7,15 +7,13 @@
 //! Invariant: looking inside changes no byte, goes two layers deep, and what cannot be
 //! decoded by us is no archive, as it is none to a receiver.
 
-use std::rc::Rc;
-
 use postern_core::denial::Unscannable;
 use postern_core::scrubbing::Coding;
 
-use super::inflate::is_zlib;
-use super::{Room, Stage, decoder};
-use crate::automaton::Automaton;
-use crate::views::Search;
+use super::gzip::Gzip;
+use super::inflate::{Deflate, is_zlib};
+use super::zstd::Zstd;
+use super::{Decoder, Room, Stage};
 
 /// How many layers are looked into.
 const DEPTH: u8 = 2;
@@ -24,26 +22,47 @@ const MAGIC: usize = 4;
 /// A live prefix inside of at least this many bytes holds the content back.
 const HOLD_FROM: u64 = 4;
 
-/// Looks into content that may be compressed.
-pub(crate) struct Peek {
-    automaton: Rc<Automaton>,
-    room: Room,
-    depth: u8,
-    state: State,
+/// Looks for something in bytes.
+pub(crate) trait Look {
+    /// Reads on; true when it is there.
+    fn look(&mut self, bytes: &[u8]) -> bool;
+
+    /// No bytes are left; true when it is there.
+    fn end(&mut self) -> bool;
+
+    /// How many of the last bytes may belong to it.
+    fn open(&self) -> u64;
 }
 
-enum State {
+/// Begins to look for something.
+pub(crate) trait Begin: Clone {
+    /// What looks.
+    type Look: Look;
+
+    /// At the start of some bytes.
+    fn begin(&self) -> Self::Look;
+}
+
+/// Looks into content that may be compressed.
+pub(crate) struct Peek<B: Begin> {
+    begin: B,
+    room: Room,
+    depth: u8,
+    state: State<B>,
+}
+
+enum State<B: Begin> {
     /// The first bytes, fewer than tell a coding.
     Head(Vec<u8>),
     /// Nothing to look into, any more.
     Plain,
-    Inside(Box<Inside>),
+    Inside(Box<Inside<B>>),
 }
 
-struct Inside {
+struct Inside<B: Begin> {
     stage: Stage,
-    search: Search,
-    below: Peek,
+    look: B::Look,
+    below: Peek<B>,
 }
 
 /// What first bytes tell.
@@ -55,16 +74,20 @@ enum Told {
     Later,
 }
 
-impl Peek {
-    pub(crate) fn new(automaton: Rc<Automaton>, room: Room) -> Self {
-        Self { automaton, room, depth: DEPTH, state: State::Head(Vec::new()) }
+impl<B: Begin> Peek<B> {
+    pub(crate) fn new(begin: B, room: Room) -> Self {
+        Self { begin, room, depth: DEPTH, state: State::Head(Vec::new()) }
     }
 
     /// Takes more content; `Err` when a secret is inside.
     pub(crate) fn feed(&mut self, bytes: &[u8]) -> Result<(), Unscannable> {
         match &mut self.state {
             State::Plain => Ok(()),
-            State::Inside(inside) => inside.feed(bytes).map(|on| if !on { self.state = State::Plain }),
+            State::Inside(inside) => inside.feed(bytes).map(|on| {
+                if !on {
+                    self.state = State::Plain
+                }
+            }),
             State::Head(head) => {
                 let before = head.len();
                 let more = MAGIC.saturating_sub(before).min(bytes.len());
@@ -89,11 +112,11 @@ impl Peek {
     fn open(&mut self, coding: Coding) {
         let depth = self.depth.saturating_sub(1);
         let state = if depth == 0 { State::Plain } else { State::Head(Vec::new()) };
-        let below =
-            Self { automaton: Rc::clone(&self.automaton), room: self.room.clone(), depth, state };
+        let (begin, room) = (self.begin.clone(), self.room.clone());
+        let below = Self { begin, room, depth, state };
         let stage = Stage::new(decoder(coding, &self.room));
-        let search = Search::new(Rc::clone(&self.automaton));
-        self.state = State::Inside(Box::new(Inside { stage, search, below }));
+        let look = self.begin.begin();
+        self.state = State::Inside(Box::new(Inside { stage, look, below }));
     }
 
     /// No content is left.
@@ -109,7 +132,7 @@ impl Peek {
         match &self.state {
             State::Inside(inside) => {
                 inside.stage.decoder.lags()
-                    || inside.search.open() >= HOLD_FROM
+                    || inside.look.open() >= HOLD_FROM
                     || inside.below.unsettled()
             }
             State::Head(_) | State::Plain => false,
@@ -117,13 +140,12 @@ impl Peek {
     }
 }
 
-impl Inside {
+impl<B: Begin> Inside<B> {
     /// False when this turns out to be nothing that can be decoded.
     fn feed(&mut self, bytes: &[u8]) -> Result<bool, Unscannable> {
-        let Self { stage, search, below } = self;
+        let Self { stage, look, below } = self;
         let fed = stage.feed(bytes, &mut |piece| {
-            search.read(piece);
-            if search.hits().is_empty() { below.feed(piece) } else { Err(Unscannable::Archive) }
+            if look.look(piece) { Err(Unscannable::Archive) } else { below.feed(piece) }
         });
         match fed {
             Ok(()) => Ok(true),
@@ -135,14 +157,23 @@ impl Inside {
     }
 
     fn finish(&mut self) -> Result<(), Unscannable> {
-        self.search.finish();
-        if !self.search.hits().is_empty() {
+        if self.look.end() {
             return Err(Unscannable::Archive);
         }
         if self.stage.decoder.lags() {
             return Err(Unscannable::Malformed);
         }
         self.below.finish()
+    }
+}
+
+/// Those that have a first byte to be known by: without brotli, which has none, a module
+/// that only peeks does not contain its dictionary.
+fn decoder(coding: Coding, room: &Room) -> Box<dyn Decoder> {
+    match coding {
+        Coding::Gzip => Box::new(Gzip::new(room)),
+        Coding::Deflate | Coding::Brotli => Box::new(Deflate::new(room)),
+        Coding::Zstd => Box::new(Zstd::new(room)),
     }
 }
 

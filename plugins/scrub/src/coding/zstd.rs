@@ -55,7 +55,13 @@ enum State {
 
 impl Zstd {
     pub(super) fn new(room: &Room) -> Self {
-        Self { room: room.clone(), state: State::Magic, held: Vec::new(), frame: None, begun: false }
+        Self {
+            room: room.clone(),
+            state: State::Magic,
+            held: Vec::new(),
+            frame: None,
+            begun: false,
+        }
     }
 
     /// How many bytes the piece has that is being read.

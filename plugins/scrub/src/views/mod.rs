@@ -28,6 +28,7 @@ use std::rc::Rc;
 use aho_corasick::automaton::StateID;
 
 use crate::automaton::Automaton;
+use crate::coding::{Begin, Look};
 use node::Node;
 use unescape::{Held, Kind};
 use zeroize::{Zeroize as _, Zeroizing};
@@ -105,7 +106,8 @@ impl Search {
         while let Some((&byte, more)) = rest.split_first() {
             let asleep = self.views.all_asleep();
             if asleep && self.raw == self.automaton.start() {
-                let skip = rest.iter().position(|b| self.automaton.begins(*b) || Kind::may_lead(*b));
+                let skip =
+                    rest.iter().position(|b| self.automaton.begins(*b) || Kind::may_lead(*b));
                 let skip = skip.unwrap_or(rest.len());
                 if skip > 0 {
                     self.at = self.at.saturating_add(u64::try_from(skip).unwrap_or(u64::MAX));
@@ -162,6 +164,30 @@ impl Search {
     }
 }
 
+impl Begin for Rc<Automaton> {
+    type Look = Search;
+
+    fn begin(&self) -> Search {
+        Search::new(Self::clone(self))
+    }
+}
+
+impl Look for Search {
+    fn look(&mut self, bytes: &[u8]) -> bool {
+        self.read(bytes);
+        !self.hits.is_empty()
+    }
+
+    fn end(&mut self) -> bool {
+        self.finish();
+        !self.hits.is_empty()
+    }
+
+    fn open(&self) -> u64 {
+        Self::open(self)
+    }
+}
+
 impl Views {
     fn all(&self) -> [&Node; 6] {
         [&self.escapes, &self.twice, &self.tight, &self.apart, &self.quoted, &self.events]
@@ -192,9 +218,7 @@ impl Views {
         if self.escapes.awake() {
             self.escapes.decode(from, &mut read);
             if read.is_empty() {
-                for node in
-                    [&mut self.escapes, &mut self.twice, &mut self.tight, &mut self.apart]
-                {
+                for node in [&mut self.escapes, &mut self.twice, &mut self.tight, &mut self.apart] {
                     node.left_out(automaton);
                 }
             }

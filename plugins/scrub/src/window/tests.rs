@@ -249,9 +249,10 @@ fn the_host_is_never_asked_to_hold_without_bound() {
 fn work_is_linear_in_hostile_content() {
     let value = "ab".repeat(500) + "c";
     let text = "ab".repeat(300_000);
-    let mut window = Window::new(std::rc::Rc::new(
-        Automaton::new(&forms::patterns(&[in_play(&value, &value)])).unwrap(),
-    ), Room::default());
+    let mut window = Window::new(
+        std::rc::Rc::new(Automaton::new(&forms::patterns(&[in_play(&value, &value)])).unwrap()),
+        Room::default(),
+    );
     let mut written = 0;
     for byte in text.as_bytes().chunks(1) {
         written += window.chunk(byte, false).unwrap().replace.map_or(0, |content| content.len());

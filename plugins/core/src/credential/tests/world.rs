@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::config::credential::Config;
 use crate::credential::{Pipeline, Release, Stream, Want};
 use crate::denial::DecisionId;
+use crate::denial::Unscannable;
 use crate::effect::{Effect, Flow, Part};
 use crate::event::{Event, Surroundings};
 use crate::fields::Fields;
@@ -18,7 +19,6 @@ use crate::key_service::{
 use crate::mac::MacKeys;
 use crate::permit::{CredentialUse, Decision, PermitKeys, grant};
 use crate::record::Draft;
-use crate::denial::Unscannable;
 use crate::scrubbing::{Coding, Scrubbed, Scrubber, Scrubbing};
 use crate::secret::Secret;
 use crate::stream::Stream as _;
@@ -224,7 +224,7 @@ impl World {
         CredentialUse {
             credential: credential.into(),
             field: field.into(),
-            site: binding.site().header().into(),
+            site: binding.site().key().into(),
             binding_hash: binding.hash(),
         }
     }
@@ -345,6 +345,9 @@ fn describe(effect: Effect) -> String {
         Effect::RemoveField { part: p, name } => format!("remove {} {name}", part(p)),
         Effect::Inject(injection) => injection
             .perform(|name, value| format!("inject {name}: {}", String::from_utf8_lossy(value))),
+        Effect::Fill(injection) => {
+            injection.perform(|_, content| format!("fill {}", String::from_utf8_lossy(content)))
+        }
         Effect::ReplaceBody { part: p, content } => {
             format!("replace {} {}", part(p), String::from_utf8_lossy(&content))
         }
