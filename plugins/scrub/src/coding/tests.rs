@@ -156,3 +156,41 @@ fn windows_that_do_not_fit_together_are_refused_and_come_back() {
     drop(held);
     assert!(open().is_ok());
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig {
+        failure_persistence: None,
+        ..proptest::prelude::ProptestConfig::default()
+    })]
+
+    /// Whatever becomes of them on the way: a decoder refuses or decodes, and does both
+    /// alike for every chunking.
+    #[test]
+    fn damaged_streams_are_decoded_or_refused_for_every_chunking(
+        which in 0..5_usize,
+        text in proptest::collection::vec(proptest::prelude::any::<u8>(), 1..600),
+        damage in proptest::collection::vec((0..700_usize, proptest::prelude::any::<u8>()), 0..4),
+        cut in 0..40_usize,
+        size in 1..40_usize,
+    ) {
+        let (coding, mut bytes) = match which {
+            0 => (Gzip, gzip(&text)),
+            1 => (Deflate, zlib(&text)),
+            2 => (Deflate, bare(&text)),
+            3 => (Brotli, brotli(&text)),
+            _ => (Zstd, zstd(&text.repeat(3))),
+        };
+        for (at, byte) in damage {
+            if let Some(slot) = bytes.get_mut(at) {
+                *slot = byte;
+            }
+        }
+        bytes.truncate(bytes.len().saturating_sub(cut.saturating_sub(20)));
+        let whole = decode_by(&[coding], &bytes, bytes.len().max(1));
+        let pieces = decode_by(&[coding], &bytes, size);
+        proptest::prop_assert_eq!(whole.is_ok(), pieces.is_ok());
+        if let (Ok(whole), Ok(pieces)) = (whole, pieces) {
+            proptest::prop_assert_eq!(whole, pieces);
+        }
+    }
+}

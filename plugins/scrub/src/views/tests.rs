@@ -228,7 +228,7 @@ fn spelling() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 96, ..ProptestConfig::default() })]
 
     #[test]
     fn output_is_the_same_for_every_chunking_and_clean(body in spelling(), size in 1_usize..9) {

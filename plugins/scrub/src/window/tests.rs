@@ -319,3 +319,80 @@ proptest! {
         prop_assert!(!out.contains(&value));
     }
 }
+
+fn gzip(text: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut encoder, text).unwrap();
+    encoder.finish().unwrap()
+}
+
+#[test]
+fn content_in_a_coding_leaves_decoded_and_scrubbed_at_every_chunking() {
+    let body = format!("before {VALUE} and {VALUE} after, ends in {}", &VALUE[..10]);
+    let want = scrub(&[bearer(VALUE)], body.as_bytes(), body.len());
+    let coded = gzip(body.as_bytes());
+    for size in 1..coded.len() {
+        for trailers in [true, false] {
+            let mut host = Host::new(&[bearer(VALUE)]);
+            host.scrubber.decode(&[Coding::Gzip]);
+            if trailers {
+                host.scrubber.expect_trailers();
+            }
+            coded.chunks(size).for_each(|chunk| host.chunk(chunk, false));
+            if trailers {
+                host.trailers().unwrap();
+            } else {
+                host.chunk(b"", true);
+            }
+            assert_eq!(String::from_utf8(host.out).unwrap(), want, "by {size}");
+        }
+    }
+}
+
+#[test]
+fn content_that_ends_inside_its_coding_is_malformed() {
+    let coded = gzip(b"some text that is long enough");
+    for trailers in [true, false] {
+        let mut scrubber = scrubber(&[bearer(VALUE)]);
+        scrubber.decode(&[Coding::Gzip]);
+        scrubber.chunk(&coded[..20], false).unwrap();
+        let ended = if trailers {
+            scrubber.end_by_trailers().map(|_| ())
+        } else {
+            scrubber.chunk(b"", true).map(|_| ())
+        };
+        assert_eq!(ended, Err(Unscannable::Malformed));
+    }
+}
+
+#[test]
+fn one_chunk_that_grows_too_large_at_once_is_refused() {
+    let mut scrubber = scrubber(&[bearer(VALUE)]);
+    scrubber.decode(&[Coding::Gzip]);
+    // Below the ratio, since it does not compress further; more than may be kept.
+    let noise: Vec<u8> =
+        (0..AT_ONCE as u32 / 60).flat_map(|n| format!("{n:064}").into_bytes()).collect();
+    assert_eq!(scrubber.chunk(&gzip(&noise), false), Err(Unscannable::Expansion));
+}
+
+#[test]
+fn an_archive_is_held_until_it_is_looked_through_and_not_without_bound() {
+    let mut mix = 1_u32;
+    let mut noise = || {
+        mix = mix.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        mix.to_be_bytes()[0]
+    };
+    let noise: Vec<u8> = (0..2 * HELD).map(|_| noise()).collect();
+    let level = ruzstd::encoding::CompressionLevel::Fastest;
+    let small = ruzstd::encoding::compress_to_vec(&noise[..1000], level);
+    let mut host = Host::new(&[bearer(VALUE)]);
+    host.chunk(&small[..500], false);
+    assert_eq!(host.out, b"");
+    host.chunk(&small[500..], true);
+    assert_eq!(host.out, small);
+    let large = ruzstd::encoding::compress_to_vec(noise.as_slice(), level);
+    let mut scrubber = scrubber(&[bearer(VALUE)]);
+    let mut chunks = large[..large.len() - 1].chunks(16 * 1024);
+    let refused = chunks.find_map(|chunk| scrubber.chunk(chunk, false).err());
+    assert_eq!(refused, Some(Unscannable::Undeliverable));
+}

@@ -44,7 +44,13 @@ const CONFIG: &str = r#"{
          "site": {"header": "x-user", "style": "basic_user", "template": "{}:x"}},
         {"credential": "key", "tenant": "acme", "authority": "slack.com",
          "methods": ["GET"], "paths": ["/api/**"],
-         "site": {"header": "x-key", "style": "template", "template": "Key {};v=1"}}
+         "site": {"header": "x-key", "style": "template", "template": "Key {};v=1"}},
+        {"credential": "find", "tenant": "acme", "authority": "slack.com",
+         "methods": ["GET"], "paths": ["/api/**"], "site": {"query": "k"}},
+        {"credential": "visit", "tenant": "acme", "authority": "slack.com",
+         "methods": ["GET"], "paths": ["/api/**"], "site": {"cookie": "s"}},
+        {"credential": "hook", "tenant": "acme", "authority": "slack.com",
+         "methods": ["POST"], "paths": ["/api/**"], "site": {"json": "/t"}}
     ]
 }"#;
 
