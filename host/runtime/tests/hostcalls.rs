@@ -412,11 +412,12 @@ fn a_configuration_that_is_refused_leaves_the_one_before_and_another_ends_it() {
         Machine::start(program(module), settings(), process.clone(), vec![plugin(b"1")], recovery)
             .unwrap();
     let deleted = || process.lines.borrow().iter().map(|(_, text)| text.len()).collect::<Vec<_>>();
-    let refused = machine.configure(0, plugin(b""));
+    let refused = machine.add(plugin(b""));
     assert!(matches!(refused, Err(StartError::Configuration(_))), "{refused:?}");
     let (old, _) = machine.stream(0, stream(&[]), Duration::ZERO).unwrap();
-    machine.configure(0, plugin(b"2")).unwrap();
-    let (new, _) = machine.stream(0, stream(&[]), Duration::ZERO).unwrap();
+    let fresh = machine.add(plugin(b"2")).unwrap();
+    machine.retire(0);
+    let (new, _) = machine.stream(fresh, stream(&[]), Duration::ZERO).unwrap();
     assert!(deleted().is_empty());
     machine.call(|vm| vm.delete(old)).unwrap();
     // The stream, and the first root with it.

@@ -16,7 +16,7 @@ use crate::placeholder::Name;
 
 mod site;
 
-pub use site::{Site, SiteWire, Style};
+pub use site::{Place, Site, SiteWire, Style};
 pub(crate) use site::{is_field_name, is_reserved};
 
 /// A binding as written in every configuration and as sent to the key service.
@@ -108,11 +108,7 @@ impl Binding {
             max_occurrences: self.max_occurrences,
             methods: &self.methods,
             paths: self.paths.iter().map(PathPattern::as_str).collect(),
-            site: CanonicalSite {
-                header: self.site.header(),
-                style: self.site.style(),
-                template: self.site.template(),
-            },
+            site: CanonicalSite::of(&self.site),
             tenant: &self.tenant,
         };
         serde_json::to_vec(&form).unwrap_or_default()
@@ -132,10 +128,36 @@ struct Canonical<'a> {
 
 #[derive(Serialize)]
 struct CanonicalSite<'a> {
-    header: &'a str,
-    style: Style,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cookie: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    form: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    header: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    json: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    query: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    style: Option<Style>,
     #[serde(skip_serializing_if = "Option::is_none")]
     template: Option<&'a str>,
+}
+
+impl<'a> CanonicalSite<'a> {
+    fn of(site: &'a Site) -> Self {
+        let (mut cookie, mut form, mut header, mut json, mut query) =
+            (None, None, None, None, None);
+        let style = matches!(site.place(), Place::Header(_)).then(|| site.style());
+        match site.place() {
+            Place::Header(name) => header = Some(name.as_str()),
+            Place::Query(name) => query = Some(name.as_str()),
+            Place::Cookie(name) => cookie = Some(name.as_str()),
+            Place::Json(pointer) => json = Some(pointer.as_str()),
+            Place::Form(name) => form = Some(name.as_str()),
+        }
+        Self { cookie, form, header, json, query, style, template: site.template() }
+    }
 }
 
 /// A binding has at most this many occurrences.

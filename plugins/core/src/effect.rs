@@ -23,8 +23,11 @@ pub enum Effect {
         /// Lower-case name.
         name: String,
     },
-    /// Put a credential into the request; made only from a permit.
+    /// Put a credential into a request field; made only from a permit.
     Inject(crate::inject::Injection),
+    /// Replace all request content that the host holds by content with credentials in it;
+    /// made only from a permit.
+    Fill(crate::inject::Injection),
     /// Replace all content the host holds now: held bytes and the chunk at hand.
     ReplaceBody {
         /// Request or response.

@@ -7,16 +7,19 @@
 //! value, checks its life and that what is placed is exactly what the permit names. So
 //! there is no injection without a permit, and one permit injects once.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
+use crate::binding::Place;
 use crate::credential::Release;
 use crate::permit::{CredentialUse, Permit};
-use crate::placeholder::Frame;
+use crate::placeholder::{Frame, Reference};
 use crate::secret::Secret;
+use crate::slots;
 use crate::time::UnixMillis;
 
 /// Largest value that is put into a field.
@@ -27,8 +30,39 @@ pub const MAX_VALUE: usize = 16 * 1024;
 pub struct Placement {
     /// As the permit has it.
     pub used: CredentialUse,
-    /// From the binding's template, or what the caller wrote around the placeholder.
-    pub frame: Frame,
+    /// How the value gets there.
+    pub put: Put,
+}
+
+/// How a value gets to its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Put {
+    /// A whole field; from the binding's template, or what the caller wrote around the
+    /// placeholder.
+    Field(Frame),
+    /// One value inside a field.
+    Inside {
+        /// `:path` or `cookie`.
+        field: &'static str,
+        /// The field as it stands.
+        text: Vec<u8>,
+        /// A query parameter or a cookie.
+        place: Place,
+        /// The caller wrote the placeholder; else the value is added.
+        written: bool,
+    },
+    /// One value inside the content, which is not there yet.
+    Content(Place),
+}
+
+/// A placement and the value for it.
+pub struct Placed {
+    /// Where.
+    pub placement: Placement,
+    /// What.
+    pub release: Rc<Release>,
+    /// What it was before it changed: not placed, but looked for in the answer.
+    pub former: Option<Rc<Release>>,
 }
 
 /// A field value that holds a secret, ready to be set.
@@ -46,6 +80,18 @@ impl Injection {
     /// Hands the rendered value to `set`, once.
     pub fn perform<T>(self, set: impl FnOnce(&str, &[u8]) -> T) -> T {
         set(&self.name, self.value.expose())
+    }
+}
+
+/// What goes into content once all of it is there.
+pub struct Filling(Vec<(String, Zeroizing<Vec<u8>>)>);
+
+impl Filling {
+    /// The content with every value in the place of its placeholder; `None` unless each is
+    /// there exactly once.
+    pub fn fill(self, content: &[u8]) -> Option<Injection> {
+        let filled = slots::substituted(content, &self.0)?;
+        Some(Injection { name: String::new(), value: Secret::new(filled.to_vec()) })
     }
 }
 
@@ -71,9 +117,11 @@ impl InPlay {
 
 /// What to put into the request and what to look for in the answer.
 pub struct Injected {
-    /// One for each use of the permit.
+    /// One for each field.
     pub injections: Vec<Injection>,
-    /// Every value that came with the releases, used or not.
+    /// For the content, where a use is there.
+    pub filling: Option<Filling>,
+    /// Every value that came with the releases, used or not, and those before them.
     pub in_play: Vec<InPlay>,
 }
 
@@ -99,48 +147,109 @@ pub enum NotInjected {
 
 /// Spends a permit on its injections; `placed` has one element for each of its uses, in
 /// its order.
-pub fn inject(
-    permit: Permit,
-    placed: &[(Placement, Rc<Release>)],
-    now: UnixMillis,
-) -> Result<Injected, NotInjected> {
+pub fn inject(permit: Permit, placed: &[Placed], now: UnixMillis) -> Result<Injected, NotInjected> {
     if now >= permit.expires() {
         return Err(NotInjected::PermitExpired);
     }
-    if !permit.uses().iter().eq(placed.iter().map(|(placement, _)| &placement.used)) {
+    if !permit.uses().iter().eq(placed.iter().map(|placed| &placed.placement.used)) {
         return Err(NotInjected::NotPermitted);
     }
-    let mut injected = Injected { injections: Vec::new(), in_play: Vec::new() };
-    for (placement, release) in placed {
-        add(placement, release, now, &mut injected)?;
+    let mut injected = Injected { injections: Vec::new(), filling: None, in_play: Vec::new() };
+    let mut inside = Inside::default();
+    for placed in placed {
+        add(placed, now, &mut inside, &mut injected)?;
     }
+    inside.finish(&mut injected)?;
     Ok(injected)
 }
 
+/// Values that share a field or the content with others.
+#[derive(Default)]
+struct Inside {
+    fields: BTreeMap<&'static str, Shared>,
+    content: Vec<(String, Zeroizing<Vec<u8>>)>,
+}
+
+#[derive(Default)]
+struct Shared {
+    text: Vec<u8>,
+    written: Vec<(String, Zeroizing<Vec<u8>>)>,
+    added: Vec<(Place, Zeroizing<Vec<u8>>)>,
+}
+
+impl Inside {
+    fn finish(self, to: &mut Injected) -> Result<(), NotInjected> {
+        for (name, shared) in self.fields {
+            let text = slots::substituted(&shared.text, &shared.written);
+            let text = shared
+                .added
+                .iter()
+                .fold(text, |text, (place, value)| slots::added(place, &text?, value));
+            let value = Secret::new(text.ok_or(NotInjected::BadValue)?.to_vec());
+            to.injections.push(Injection { name: name.to_owned(), value });
+        }
+        to.filling = (!self.content.is_empty()).then_some(Filling(self.content));
+        Ok(())
+    }
+}
+
 fn add(
-    placement: &Placement,
-    release: &Release,
+    placed: &Placed,
     now: UnixMillis,
+    inside: &mut Inside,
     to: &mut Injected,
 ) -> Result<(), NotInjected> {
+    let Placed { placement, release, former } = placed;
     if now >= release.not_after {
         return Err(NotInjected::ValueExpired);
     }
     let field = placement.used.field.as_str();
     let value = release.field(field).ok_or(NotInjected::NoField)?.expose();
-    let rendered = render(&placement.frame, value).ok_or(NotInjected::BadValue)?;
-    to.injections.push(Injection {
-        name: placement.used.site.clone(),
-        value: Secret::new(rendered.to_vec()),
-    });
-    for (name, other) in release.fields.iter().filter(|(_, other)| !other.is_empty()) {
-        let as_sent = if name == field { rendered.as_slice() } else { other.expose() };
-        to.in_play.push(InPlay {
-            value: Secret::new(other.expose().to_vec()),
-            rendered: Secret::new(as_sent.to_vec()),
-        });
+    let rendered = rendered(&placement.put, value).ok_or(NotInjected::BadValue)?;
+    let mark = || Reference::written(&placement.used.credential, field);
+    match &placement.put {
+        Put::Field(_) => to.injections.push(Injection {
+            name: placement.used.site.clone(),
+            value: Secret::new(rendered.to_vec()),
+        }),
+        Put::Inside { field, text, place, written } => {
+            let shared = inside.fields.entry(field).or_default();
+            shared.text.clone_from(text);
+            if *written {
+                shared.written.push((mark(), rendered));
+            } else {
+                shared.added.push((place.clone(), rendered));
+            }
+        }
+        Put::Content(_) => inside.content.push((mark(), rendered)),
     }
+    let releases = [Some(release), former.as_ref()].into_iter().flatten();
+    to.in_play.extend(releases.flat_map(|release| in_play(placement, release)));
     Ok(())
+}
+
+/// Every value of `release`, each as it would be sent.
+fn in_play(placement: &Placement, release: &Release) -> Vec<InPlay> {
+    let values = release.fields.iter().filter(|(_, value)| !value.is_empty());
+    let one = |(name, value): &(String, Secret)| {
+        let value = value.expose();
+        let placed = *name == placement.used.field;
+        let sent = placed.then(|| rendered(&placement.put, value)).flatten();
+        let rendered = sent.map_or_else(|| value.to_vec(), |text| text.to_vec());
+        InPlay { value: Secret::new(value.to_vec()), rendered: Secret::new(rendered) }
+    };
+    values.map(one).collect()
+}
+
+/// The value as it is sent; `None` when it cannot stand there.
+fn rendered(put: &Put, value: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    match put {
+        Put::Field(frame) => render(frame, value),
+        Put::Inside { place, .. } | Put::Content(place) => {
+            let fits = (1..=MAX_VALUE).contains(&value.len());
+            fits.then(|| slots::encoded(place, value)).flatten()
+        }
+    }
 }
 
 /// The field's value; `None` when the secret cannot stand there.

@@ -48,6 +48,7 @@ pub mod redacted;
 pub mod scopes;
 pub mod scrubbing;
 pub mod secret;
+pub mod slots;
 pub mod stream;
 pub mod time;
 pub mod upstreams;

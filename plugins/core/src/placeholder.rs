@@ -59,6 +59,14 @@ impl Reference {
     }
 }
 
+impl Reference {
+    /// The placeholder that names `field` (empty: none) of `credential`.
+    pub fn written(credential: &str, field: &str) -> String {
+        let dot = if field.is_empty() { "" } else { "." };
+        format!("{OPEN}{credential}{dot}{field}{CLOSE}")
+    }
+}
+
 impl std::fmt::Display for Reference {
     /// `name` or `name.field`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -151,6 +159,7 @@ mod tests {
             header: Some("authorization".into()),
             style: Some(style),
             template: template.map(str::to_owned),
+            ..SiteWire::default()
         };
         Site::try_from(wire).unwrap()
     }

@@ -1,7 +1,35 @@
 //! Scrubbing as the core sees it. `postern-scrub` implements it.
 
+use crate::denial::Unscannable;
 use crate::effect::Flow;
 use crate::inject::InPlay;
+
+/// A content coding that is decoded (RFC 9110, section 8.4.1; RFC 7932, RFC 9659).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Coding {
+    /// `gzip`, also as `x-gzip`.
+    Gzip,
+    /// `deflate`: zlib, or bare DEFLATE.
+    Deflate,
+    /// `br`.
+    Brotli,
+    /// `zstd`.
+    Zstd,
+}
+
+impl Coding {
+    /// The coding of this name, in any case.
+    pub fn named(name: &[u8]) -> Option<Self> {
+        let names: [(&[u8], Self); 5] = [
+            (b"gzip", Self::Gzip),
+            (b"x-gzip", Self::Gzip),
+            (b"deflate", Self::Deflate),
+            (b"br", Self::Brotli),
+            (b"zstd", Self::Zstd),
+        ];
+        names.into_iter().find(|(known, _)| name.eq_ignore_ascii_case(known)).map(|(_, it)| it)
+    }
+}
 
 /// What to do with content after a chunk was seen.
 #[derive(Debug, PartialEq, Eq)]
@@ -15,12 +43,17 @@ pub struct Scrubbed {
 
 /// Replaces every form of the secrets in play by a marker of fixed length.
 pub trait Scrubber {
-    /// Takes new bytes of content; `end` when no more content and no trailers come.
-    fn chunk(&mut self, chunk: &[u8], end: bool) -> Scrubbed;
+    /// The content comes in these codings, in the order in which they were applied. It is
+    /// decoded, and what leaves is in none of them. Call it at the response's head.
+    fn decode(&mut self, codings: &[Coding]);
 
-    /// Content ended with a trailer section. `Err` when bytes are kept inside that
-    /// can no longer be delivered: the stream must be cut.
-    fn end_by_trailers(&mut self) -> Result<Option<Vec<u8>>, Undeliverable>;
+    /// Takes new bytes of content; `end` when no more content and no trailers come.
+    /// `Err` when they cannot be inspected: the stream must be cut.
+    fn chunk(&mut self, chunk: &[u8], end: bool) -> Result<Scrubbed, Unscannable>;
+
+    /// Content ended with a trailer section. `Err` when it ended too early, or when bytes
+    /// are kept inside that can no longer be delivered: the stream must be cut.
+    fn end_by_trailers(&mut self) -> Result<Option<Vec<u8>>, Unscannable>;
 
     /// Trailers may come: from now on keep nothing inside that trailers would lose.
     /// Call it at the response's head when it names trailers, is HTTP/2 or gRPC.
@@ -32,10 +65,6 @@ pub trait Scrubber {
     /// How many forms were replaced so far.
     fn hits(&self) -> u64;
 }
-
-/// Bytes were kept inside when trailers came.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Undeliverable;
 
 /// Makes a scrubber for the secrets of one stream.
 pub trait Scrubbing {

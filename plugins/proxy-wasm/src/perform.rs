@@ -55,6 +55,9 @@ pub fn perform(effect: Effect, ready: &Ready, standing: &mut Standing) -> Answer
         Effect::RemoveField { part, name } => abi::remove_header(map(part), &name)?,
         Effect::Inject(injection) => injection
             .perform(|name, value| abi::replace_header(Map::RequestHeaders, name, value))?,
+        Effect::Fill(injection) => {
+            injection.perform(|_, content| replace(Part::Request, content, standing))?
+        }
         Effect::ReplaceBody { part, content } => replace(part, &content, standing)?,
         Effect::Publish(publication) => publish(&publication)?,
         Effect::Reply(answer) => reply(&answer, standing).or_else(|_| reset(standing))?,

@@ -19,6 +19,7 @@ use aho_corasick::{Anchored, MatchKind};
 use postern_core::inject::InPlay;
 use postern_core::scrubbing::{Scrubber, Scrubbing};
 
+use crate::coding::Room;
 use crate::forms::{self, Pattern};
 use crate::window::{Window, Withheld};
 
@@ -36,6 +37,8 @@ pub struct Automaton {
     /// For each state but the start, how many bytes of a pattern are open there.
     open: BTreeMap<StateID, usize>,
     first: [bool; 256],
+    /// Length of the longest pattern.
+    most: usize,
 }
 
 impl Automaton {
@@ -47,8 +50,9 @@ impl Automaton {
             .build(patterns.iter().map(|p| p.as_slice()))
             .ok()?;
         let start = nfa.start_state(Anchored::No).ok()?;
-        let mut made = Self { nfa, start, open: BTreeMap::new(), first: [false; 256] };
+        let mut made = Self { nfa, start, open: BTreeMap::new(), first: [false; 256], most: 0 };
         for pattern in patterns {
+            made.most = made.most.max(pattern.len());
             if let Some(slot) = pattern.first().and_then(|b| made.first.get_mut(usize::from(*b))) {
                 *slot = true;
             }
@@ -95,28 +99,19 @@ impl Automaton {
         self.start
     }
 
-    /// Reads `chunk` on from `state`; for each position where patterns end, calls
-    /// `hit` with the end (relative to the chunk) and the longest length.
-    pub fn read(
-        &self,
-        mut state: StateID,
-        chunk: &[u8],
-        mut hit: impl FnMut(usize, usize),
-    ) -> StateID {
-        let mut at = 0_usize;
-        while let Some(rest) = chunk.get(at..).filter(|rest| !rest.is_empty()) {
-            if state == self.start {
-                let Some(skip) = rest.iter().position(|b| self.begins(*b)) else { break };
-                at = at.saturating_add(skip);
-            }
-            let Some(&byte) = chunk.get(at) else { break };
-            state = self.nfa.next_state(Anchored::No, state, byte);
-            at = at.saturating_add(1);
-            if self.nfa.is_match(state) {
-                hit(at, self.longest(state));
-            }
-        }
-        state
+    /// The state after one more byte.
+    pub(crate) fn next(&self, state: StateID, byte: u8) -> StateID {
+        self.nfa.next_state(Anchored::No, state, byte)
+    }
+
+    /// Whether patterns end in `state`.
+    pub(crate) fn is_match(&self, state: StateID) -> bool {
+        self.nfa.is_match(state)
+    }
+
+    /// Length of the longest pattern there is.
+    pub(crate) fn longest_pattern(&self) -> usize {
+        self.most
     }
 
     /// Length of the longest suffix read that is a proper prefix of some pattern.
@@ -124,7 +119,8 @@ impl Automaton {
         self.open.get(&state).copied().unwrap_or(0)
     }
 
-    fn begins(&self, byte: u8) -> bool {
+    /// Whether some pattern begins with `byte`.
+    pub(crate) fn begins(&self, byte: u8) -> bool {
         self.first.get(usize::from(byte)).copied().unwrap_or(true)
     }
 
@@ -134,7 +130,8 @@ impl Automaton {
         self.nfa.memory_usage().saturating_add(self.open.len().saturating_mul(entry))
     }
 
-    fn longest(&self, state: StateID) -> usize {
+    /// Length of the longest pattern that ends in `state`.
+    pub(crate) fn longest(&self, state: StateID) -> usize {
         (0..self.nfa.match_len(state))
             .map(|i| self.nfa.pattern_len(self.nfa.match_pattern(state, i)))
             .max()
@@ -147,11 +144,13 @@ pub struct PatternScrubbing {
     cache: RefCell<VecDeque<([u8; 32], Rc<Automaton>)>>,
     /// [`KEPT`].
     kept: usize,
+    /// Memory for the windows of decoders.
+    room: Room,
 }
 
 impl Default for PatternScrubbing {
     fn default() -> Self {
-        Self { cache: RefCell::default(), kept: KEPT }
+        Self { cache: RefCell::default(), kept: KEPT, room: Room::default() }
     }
 }
 
@@ -183,7 +182,7 @@ impl PatternScrubbing {
 impl Scrubbing for PatternScrubbing {
     fn scrubber(&self, secrets: &[InPlay]) -> Box<dyn Scrubber> {
         match self.automaton(secrets) {
-            Some(automaton) => Box::new(Window::new(automaton)),
+            Some(automaton) => Box::new(Window::new(automaton, self.room.clone())),
             // What cannot be looked for cannot be told from the rest.
             None => Box::new(Withheld::default()),
         }

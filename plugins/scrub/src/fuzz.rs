@@ -6,9 +6,10 @@ use base64::engine::general_purpose::STANDARD;
 use postern_core::effect::Flow;
 use postern_core::inject::InPlay;
 use postern_core::placeholder::Reference;
-use postern_core::scrubbing::{Detector, Scrubber, Scrubbing};
+use postern_core::scrubbing::{Coding, Detector, Scrubber, Scrubbing};
 use postern_core::secret::Secret;
 
+use crate::coding::{Chain, Room};
 use crate::{MarkerDetector, PatternScrubbing};
 
 /// The detector sees the same whether bytes come one by one or at once.
@@ -44,7 +45,10 @@ pub fn fuzz_scrubber(data: &[u8]) {
     // What is put in its place has brackets, so a value without them cannot come about there.
     let plain = !value.is_empty() && !value.iter().any(|byte| b"[]".contains(byte));
     let within = |text: &[u8]| text.windows(value.len()).any(|window| window == value);
-    assert!(!plain || within(b"REDACTED") || !within(&whole), "the secret came through");
+    assert!(
+        !plain || within(b"REDACTED") || !within(whole.as_deref().unwrap_or_default()),
+        "the secret came through"
+    );
 }
 
 /// Whatever the core reads as a placeholder in a text is seen in it, raw and in a Basic pair.
@@ -70,20 +74,52 @@ pub fn fuzz_placeholder(data: &[u8]) {
     }
 }
 
+/// Decoders take any bytes, and give the same for every chunking.
+pub fn fuzz_codings(data: &[u8]) {
+    let Some((&which, content)) = data.split_first() else { return };
+    let all = [Coding::Gzip, Coding::Deflate, Coding::Brotli, Coding::Zstd];
+    let pick = |bits: u8| all.get(usize::from(bits & 3)).copied();
+    let codings: Vec<Coding> =
+        [pick(which), pick(which >> 2).filter(|_| which & 16 != 0)].into_iter().flatten().collect();
+    let decode = |size: &dyn Fn(u8) -> usize| {
+        let mut out = Vec::new();
+        let mut chain = Chain::new(&codings, &Room::default());
+        let mut rest = content;
+        while let Some(&first) = rest.first() {
+            let (chunk, more) = rest.split_at(size(first).clamp(1, rest.len()));
+            rest = more;
+            let fed = chain.feed(chunk, &mut |piece| {
+                out.extend_from_slice(piece);
+                Ok(())
+            });
+            if let Err(why) = fed {
+                return (out, Err(why));
+            }
+        }
+        (out, chain.finish())
+    };
+    let (whole, ended) = decode(&|_| usize::MAX);
+    let (cut, ended_cut) = decode(&|byte| usize::from(byte & 7));
+    if ended.is_ok() || ended_cut.is_ok() {
+        assert!(whole == cut && ended == ended_cut, "chunking changed what was decoded");
+    }
+}
+
 /// Plays a host that honours `Pause`, and returns what left it.
-fn run(scrubber: &mut dyn Scrubber, content: &[u8], size: impl Fn(u8) -> usize) -> Vec<u8> {
+/// `None` when the stream is cut.
+fn run(scrubber: &mut dyn Scrubber, content: &[u8], size: impl Fn(u8) -> usize) -> Option<Vec<u8>> {
     let (mut held, mut out, mut rest) = (Vec::new(), Vec::new(), content);
     while let Some(&first) = rest.first() {
         let (chunk, more) = rest.split_at(size(first).clamp(1, rest.len()));
         rest = more;
         held.extend_from_slice(chunk);
-        let scrubbed = scrubber.chunk(chunk, rest.is_empty());
+        let scrubbed = scrubber.chunk(chunk, rest.is_empty()).ok()?;
         held = scrubbed.replace.unwrap_or(held);
         if scrubbed.flow == Flow::Continue {
             out.append(&mut held);
         }
     }
-    out
+    Some(out)
 }
 
 #[cfg(test)]
@@ -112,6 +148,7 @@ mod tests {
                 fuzz_marker_behind(prefix);
                 fuzz_scrubber(prefix);
                 fuzz_placeholder(prefix);
+                fuzz_codings(prefix);
             }
         }
     }

@@ -1,8 +1,9 @@
 //! What may not pass: placeholders on the way in, secrets on the way out.
 //!
 //! Owns the placeholder detector ([`MarkerDetector`]), the table of forms in which a
-//! secret is looked for ([`forms`]) and the streaming scrubber
-//! ([`PatternScrubbing`]). Knows nothing of hosts, fields or policies.
+//! secret is looked for ([`forms`]), the readings of content in which they are, the
+//! decoders of content codings and the streaming scrubber ([`PatternScrubbing`]). Knows
+//! nothing of hosts, fields or policies.
 //!
 //! Invariant: what is found never depends on how the bytes were cut into chunks, and
 //! the work done is linear in the bytes given.
@@ -19,9 +20,11 @@
 )]
 
 pub mod automaton;
+mod coding;
 pub mod detect;
 pub mod forms;
 pub mod fuzz;
+mod views;
 pub mod window;
 
 pub use automaton::PatternScrubbing;

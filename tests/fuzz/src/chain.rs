@@ -49,6 +49,7 @@ impl Scripted<'_> {
             close: rare && byte & 8 != 0,
             failed: byte & 0xfc == 0xe0,
             reply: (byte & 0xfc == 0xe8).then(|| own(403, "no", "no")),
+            adds_trailers: false,
         };
         let ends = verdict.close || verdict.failed || verdict.reply.is_some();
         let said = &mut self.said[filter];

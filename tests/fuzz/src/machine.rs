@@ -5,19 +5,17 @@
 //! and the other machine never notice.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use postern_runtime::config::RouteTable;
 use postern_runtime::engine::{
     Capabilities, Engine, EngineSettings, FailurePolicy, Metrics, Plugin, Program, Recovery,
     SharedData, VmSettings,
 };
 use postern_runtime::proxy::chain::{Chain, Output, Slot};
 use postern_runtime::proxy::exchange::{Exchange, Shared};
-use postern_runtime::proxy::filters::{Filters, Place, Site};
+use postern_runtime::proxy::filters::{Filters, Place, Seat, Site};
 use postern_runtime::proxy::machine::Machine;
 use postern_runtime::view::{
     CallAnswer, CallOut, Direction, Level, MetricId, MetricKind, Pairs, Services, Status,
@@ -136,12 +134,8 @@ pub fn fuzz_machine(bytes: &[u8]) {
     let slot = Slot { body_while_headers_paused: script.len().is_multiple_of(2), limit: 64 };
     let place =
         |machine: &Rc<RefCell<Machine>>| Place { machine: machine.clone(), plugin: 0, slot };
-    let site = Rc::new(Site {
-        filters: vec![place(&scripted), place(&watcher)],
-        loggers: vec![(None, place(&scripted))],
-        routes: RouteTable { name: String::new(), hosts: Vec::new() },
-        clusters: BTreeMap::new(),
-    });
+    let filters = [&scripted, &watcher].map(|machine| Seat::Plugin(place(machine)));
+    let site = Rc::new(Site::new(filters.into(), vec![(None, place(&scripted))]));
     for _ in 0..2 {
         stream(&site, &process, &mut source);
     }
@@ -174,8 +168,9 @@ fn stream(site: &Rc<Site>, process: &Rc<Process>, source: &mut Source<'_>) {
             }
             3 | 4 => answer(&mut chain, &mut filters, process, event),
             5 => {
-                let machine = &site.filters[0].machine;
-                let _ = machine.borrow_mut().root(0, Duration::ZERO, |vm, root| vm.tick(root));
+                let Seat::Plugin(place) = &site.filters[0] else { return };
+                let _ =
+                    place.machine.borrow_mut().root(0, Duration::ZERO, |vm, root| vm.tick(root));
                 chain.meanwhile(&mut filters, 0, |filters| filters.asked(0));
             }
             6 => break,

@@ -3,11 +3,16 @@
 //!
 //! `${key NAME}` · `${secret NAME}` · `${byte ff}` · `${repeat N TEXT}`, then filters:
 //! `| after TEXT` · `| before TEXT` · `| base64` · `| base64url` · `| percent` · `| hex`
-//! · `| first N` · `| last N`.
+//! · `| first N` · `| last N` · `| gzip` · `| zlib` · `| deflate` · `| brotli` · `| zstd`.
+
+use std::io::Write;
 
 use anyhow::{Context, Result, bail};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use flate2::Compression;
+use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
+use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 
 /// Gives the values that names stand for.
 pub trait Names {
@@ -66,8 +71,31 @@ fn filter(bytes: Vec<u8>, text: &str) -> Result<Vec<u8>> {
             let from = bytes.len().checked_sub(keep).context("too short")?;
             bytes.get(from..).unwrap_or_default().to_vec()
         }
+        "gzip" => written(GzEncoder::new(Vec::new(), Compression::default()), &bytes)?.finish()?,
+        "zlib" => {
+            written(ZlibEncoder::new(Vec::new(), Compression::default()), &bytes)?.finish()?
+        }
+        "deflate" => {
+            written(DeflateEncoder::new(Vec::new(), Compression::default()), &bytes)?.finish()?
+        }
+        "brotli" => brotli(&bytes)?,
+        "zstd" => compress_to_vec(bytes.as_slice(), CompressionLevel::Fastest),
         _ => bail!("unknown filter {verb}"),
     })
+}
+
+fn written<W: Write>(mut encoder: W, bytes: &[u8]) -> Result<W> {
+    encoder.write_all(bytes)?;
+    Ok(encoder)
+}
+
+/// As an encoder stores what it cannot compress (RFC 7932 9.2): a window of 16 bits, one
+/// uncompressed metablock of at most 64 KiB, and the empty last one.
+fn brotli(bytes: &[u8]) -> Result<Vec<u8>> {
+    let length = bytes.len().checked_sub(1).and_then(|length| u16::try_from(length).ok());
+    let length = length.context("expected 1 byte to 64 KiB")?;
+    let [a, b, c, _] = (u32::from(length) << 4 | 1 << 20).to_le_bytes();
+    Ok([&[a, b, c], bytes, &[3]].concat())
 }
 
 /// Everything but unreserved characters (RFC 3986 2.3).

@@ -189,6 +189,7 @@ fn of_flags(args: &PutArgs) -> Wire {
         header: Some(args.header.clone()),
         style: Some(style),
         template: args.template.clone(),
+        ..SiteWire::default()
     };
     Wire {
         authority: args.authority.clone(),

@@ -42,6 +42,7 @@ pub enum Seat {
 }
 
 /// What all streams of a listener share on a worker.
+#[derive(Default)]
 pub struct Site {
     /// The listener's filters.
     pub filters: Vec<Seat>,
@@ -53,6 +54,13 @@ pub struct Site {
     pub clusters: BTreeMap<String, Vec<Seat>>,
     /// Where its streams are recorded, and its number there.
     pub(crate) tape: Option<(Rc<Tape>, usize)>,
+}
+
+impl Site {
+    /// Filters and loggers, without a route.
+    pub fn new(filters: Vec<Seat>, loggers: Vec<(Option<FieldMatch>, Place)>) -> Self {
+        Self { filters, loggers, ..Self::default() }
+    }
 }
 
 /// Where a request goes.

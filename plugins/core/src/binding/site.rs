@@ -1,6 +1,7 @@
-//! Sites: the field a credential stands in, and what stands around it.
+//! Sites: where a credential stands in a request, and what stands around it.
 //!
-//! Invariant: a site is never a field that frames, routes or names the request.
+//! Invariant: a site is one field, or one named value inside the query, the cookies or
+//! the content; never a field that frames, routes or names the request.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,16 +12,64 @@ use crate::placeholder::Frame;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SiteWire {
-    /// Header field. Default `Authorization`.
+    /// Header field. Default `Authorization`, where no other place is named.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub header: Option<String>,
-    /// How the value is written there. Required.
+    /// How the value is written in a header field. Required there, and only there.
     pub style: Option<Style>,
     /// Text with one `{}` for the value. Style `template`: the field's value, required.
     /// `basic_user` (`{}:other`) and `basic_password` (`other:{}`): the pair before it is
     /// encoded; default: the other half is empty. `bearer`: none.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub template: Option<String>,
+    /// Instead of a field: the value of this query parameter, percent-encoded.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub query: Option<String>,
+    /// Instead of a field: the value of this cookie.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub cookie: Option<String>,
+    /// Instead of a field: the string at this JSON pointer (RFC 6901) of the content, which
+    /// the gate must hold (`body: hold`).
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub json: Option<String>,
+    /// Instead of a field: the value of this form field of the content, which the gate
+    /// must hold.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub form: Option<String>,
+}
+
+/// What holds the value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A header field, by its lower-case name.
+    Header(String),
+    /// A query parameter.
+    Query(String),
+    /// A cookie.
+    Cookie(String),
+    /// A string of a JSON document, by its pointer.
+    Json(String),
+    /// A field of a form.
+    Form(String),
+}
+
+impl Place {
+    /// The name in permits: a field name as it is, else `query:`, `cookie:`, `json:` or
+    /// `form:` and the name. No field name has a colon.
+    pub fn key(&self) -> String {
+        match self {
+            Self::Header(name) => name.clone(),
+            Self::Query(name) => format!("query:{name}"),
+            Self::Cookie(name) => format!("cookie:{name}"),
+            Self::Json(pointer) => format!("json:{pointer}"),
+            Self::Form(name) => format!("form:{name}"),
+        }
+    }
+
+    /// Whether it is in the content.
+    pub fn in_content(&self) -> bool {
+        matches!(self, Self::Json(_) | Self::Form(_))
+    }
 }
 
 /// How a credential is written into its field.
@@ -40,16 +89,22 @@ pub enum Style {
 /// Where a credential stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Site {
-    header: String,
+    place: Place,
+    key: String,
     style: Style,
     template: Option<String>,
     frame: Frame,
 }
 
 impl Site {
-    /// Lower-case field name.
-    pub fn header(&self) -> &str {
-        &self.header
+    /// What holds the value.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// [`Place::key`]; of a header field its lower-case name.
+    pub fn key(&self) -> &str {
+        &self.key
     }
 
     /// How the value is written.
@@ -71,10 +126,16 @@ impl Site {
 
 impl From<&Site> for SiteWire {
     fn from(site: &Site) -> Self {
-        Self {
-            header: Some(site.header.clone()),
-            style: Some(site.style),
-            template: site.template.clone(),
+        let bare = Self::default();
+        match site.place.clone() {
+            Place::Header(name) => {
+                let (style, template) = (Some(site.style), site.template.clone());
+                Self { header: Some(name), style, template, ..bare }
+            }
+            Place::Query(name) => Self { query: Some(name), ..bare },
+            Place::Cookie(name) => Self { cookie: Some(name), ..bare },
+            Place::Json(pointer) => Self { json: Some(pointer), ..bare },
+            Place::Form(name) => Self { form: Some(name), ..bare },
         }
     }
 }
@@ -84,6 +145,11 @@ impl TryFrom<SiteWire> for Site {
 
     fn try_from(wire: SiteWire) -> Result<Self, ConfigError> {
         let mut problems = Problems::default();
+        let inside =
+            [wire.query.is_some(), wire.cookie.is_some(), wire.json.is_some(), wire.form.is_some()];
+        if inside.contains(&true) {
+            return inner(wire);
+        }
         let header = wire.header.unwrap_or_else(|| "authorization".to_owned()).to_ascii_lowercase();
         if !is_field_name(&header) || is_reserved(&header) {
             problems.note("header", "expected a header field that does not frame or route");
@@ -100,8 +166,61 @@ impl TryFrom<SiteWire> for Site {
         }
         let template = wire.template;
         let read = style.zip(frame);
-        problems.finish(read.map(|(style, frame)| Self { header, style, template, frame }))
+        problems.finish(read.map(|(style, frame)| {
+            let key = header.clone();
+            Self { place: Place::Header(header), key, style, template, frame }
+        }))
     }
+}
+
+/// A site inside of something: one place, and nothing around the value.
+fn inner(wire: SiteWire) -> Result<Site, ConfigError> {
+    let SiteWire { header, style, template, query, cookie, json, form } = wire;
+    let mut problems = Problems::default();
+    for (name, written) in
+        [("header", header.is_some()), ("style", style.is_some()), ("template", template.is_some())]
+    {
+        if written {
+            problems.note(name, "expected none beside query, cookie, json or form");
+        }
+    }
+    let named = |name: &str| (1..=64).contains(&name.len()) && name.bytes().all(is_plain);
+    let pointed = |pointer: &str| {
+        let printable = pointer.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+        pointer.starts_with('/') && pointer.len() <= 256 && printable
+    };
+    let places = [
+        ("query", query.map(Place::Query)),
+        ("cookie", cookie.map(Place::Cookie)),
+        ("json", json.map(Place::Json)),
+        ("form", form.map(Place::Form)),
+    ];
+    let mut found = Vec::new();
+    for (path, place) in places {
+        let fits = match &place {
+            None | Some(Place::Header(_)) => continue,
+            Some(Place::Json(pointer)) => pointed(pointer),
+            Some(Place::Query(name) | Place::Cookie(name) | Place::Form(name)) => named(name),
+        };
+        if !fits {
+            problems.note(path, "expected a plain name, or a JSON pointer that begins with /");
+        }
+        found.extend(place);
+    }
+    if found.len() > 1 {
+        problems.note("query", "expected one of query, cookie, json and form");
+    }
+    let frame = Frame { basic: false, before: String::new(), after: String::new() };
+    let site = found.pop().map(|place| {
+        let key = place.key();
+        Site { place, key, style: Style::Template, template: None, frame }
+    });
+    problems.finish(site)
+}
+
+/// Characters that no query, form or cookie parser reads as anything else.
+fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~[]".contains(&byte)
 }
 
 fn frame(style: Style, template: Option<&str>) -> Result<Frame, &'static str> {
@@ -178,7 +297,8 @@ mod tests {
 
     fn site(header: &str, style: Style, template: Option<&str>) -> Result<Site, ConfigError> {
         let template = template.map(str::to_owned);
-        SiteWire { header: Some(header.into()), style: Some(style), template }.try_into()
+        let header = Some(header.into());
+        SiteWire { header, style: Some(style), template, ..SiteWire::default() }.try_into()
     }
 
     #[test]
@@ -194,7 +314,33 @@ mod tests {
             let site = site("Authorization", style, template).unwrap();
             let (before, after) = (before.to_owned(), after.to_owned());
             assert_eq!(site.frame(), &Frame { basic, before, after }, "{style:?} {template:?}");
-            assert_eq!(site.header(), "authorization");
+            assert_eq!(site.key(), "authorization");
+        }
+    }
+
+    #[test]
+    fn a_site_inside_has_one_place_and_nothing_around_the_value() {
+        let read = |text: &str| Site::try_from(serde_json::from_str::<SiteWire>(text).unwrap());
+        for (text, key) in [
+            (r#"{"query": "api_key"}"#, "query:api_key"),
+            (r#"{"cookie": "session"}"#, "cookie:session"),
+            (r#"{"json": "/auth/0/token"}"#, "json:/auth/0/token"),
+            (r#"{"form": "client[secret]"}"#, "form:client[secret]"),
+        ] {
+            let site = read(text).unwrap();
+            assert_eq!(site.key(), key);
+            assert_eq!(Site::try_from(SiteWire::from(&site)), Ok(site));
+        }
+        for text in [
+            r#"{"query": "a&b"}"#,
+            r#"{"query": ""}"#,
+            r#"{"cookie": "a=b"}"#,
+            r#"{"json": "token"}"#,
+            r#"{"form": "a", "query": "b"}"#,
+            r#"{"query": "a", "style": "bearer"}"#,
+            r#"{"query": "a", "header": "x-key"}"#,
+        ] {
+            assert!(read(text).is_err(), "{text}");
         }
     }
 

@@ -32,7 +32,7 @@ pub struct Wire {
     /// Released values that may be kept.
     #[serde(default)]
     pub cache: CacheWire,
-    /// Scrubbing of answers. No keys so far: every form is always looked for.
+    /// Scrubbing of answers. Every form is always looked for.
     #[serde(default)]
     pub scrub: ScrubWire,
     /// Accept simulated evidence under this key.
@@ -53,7 +53,13 @@ pub struct CacheWire {
 /// `scrub` as written.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct ScrubWire {}
+pub struct ScrubWire {
+    /// Let requests ask for parts of a representation (`Range`) and let such answers
+    /// (206, `multipart/byteranges`) pass. Default false. Each part is scrubbed alone, so
+    /// a caller can read a secret in parts that are too short to be known.
+    #[serde(default)]
+    pub danger_allow_partial: bool,
+}
 
 /// The credential module's configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,6 +76,8 @@ pub struct Config {
     pub cache_ttl: Duration,
     /// Most values kept.
     pub cache_entries: usize,
+    /// Parts of a representation may pass.
+    pub allow_partial: bool,
 }
 
 const MOST_ENTRIES: u16 = 256;
@@ -106,6 +114,7 @@ impl TryFrom<Wire> for Config {
                 upstreams: upstreams?,
                 cache_ttl: cache_ttl?,
                 cache_entries: cache_entries?,
+                allow_partial: wire.scrub.danger_allow_partial,
             })
         })();
         problems.finish(read)
@@ -162,7 +171,7 @@ mod tests {
     #[test]
     fn a_complete_document_is_read() {
         let document = format!(
-            r#"{{{HEAD}, "role": "inject", "scrub": {{}}, "cache": {{"ttl": "3s", "entries": 8}},
+            r#"{{{HEAD}, "role": "inject", "scrub": {{"danger_allow_partial": true}}, "cache": {{"ttl": "3s", "entries": 8}},
             "bindings": [{{{BINDING}, "tenant": "acme", "authority": "slack.com"}}],
             "upstreams": {{"slack": {{"authority": "slack.com"}}}}}}"#
         );
@@ -170,12 +179,14 @@ mod tests {
         assert_eq!((config.cache_ttl, config.cache_entries), (Duration::from_secs(3), 8));
         assert_eq!(config.bindings[0].credential().as_str(), "slack");
         assert!(config.upstreams.find(b"slack").is_some());
+        assert!(config.allow_partial);
     }
 
     #[test]
     fn defaults_are_those_of_the_documentation() {
         let config = Config::parse(format!("{{{HEAD}}}").as_bytes()).unwrap();
         assert_eq!((config.cache_ttl, config.cache_entries), (Duration::from_secs(60), 256));
+        assert!(!config.allow_partial);
     }
 
     #[test]

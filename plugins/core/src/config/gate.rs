@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 
 use super::key_service::{self, KeyService};
 use super::{ConfigError, Problems, units};
-use crate::binding::{self, Binding};
+use crate::binding::{self, Binding, Place};
 use crate::path::RequestPath;
 use crate::upstreams::{self, Upstreams};
 
@@ -133,6 +133,10 @@ impl TryFrom<Wire> for Config {
         let header = wire.credential_header.unwrap_or_else(|| DEFAULT_CREDENTIAL_HEADER.into());
         let credential_header = header.to_ascii_lowercase();
         parts::check_fields(&credential_header, &keys, &bindings, &mut problems);
+        let body = wire.body.unwrap_or_default();
+        if body != BodyMode::Hold && bindings.iter().any(|one| one.site().place().in_content()) {
+            problems.note("body", "expected hold, since a binding has its site in the content");
+        }
         let read = (|| {
             Some(Self {
                 tenant: tenant?,
@@ -141,7 +145,7 @@ impl TryFrom<Wire> for Config {
                 scopes,
                 bindings,
                 upstreams: upstreams?,
-                body: wire.body.unwrap_or_default(),
+                body,
                 body_limit,
                 bind_headers,
                 credential_header,
@@ -181,9 +185,14 @@ impl Config {
         self.scopes.iter().find(|rule| rule.covers(method, path))
     }
 
+    /// What holds the values of all bindings.
+    pub fn places(&self) -> Vec<&Place> {
+        self.bindings.iter().map(|binding| binding.site().place()).collect()
+    }
+
     /// Whether a binding declares this field as a site.
     pub fn is_site(&self, name: &str) -> bool {
-        self.bindings.iter().any(|binding| binding.site().header() == name)
+        self.bindings.iter().any(|binding| binding.site().key() == name)
     }
 }
 

@@ -10,7 +10,8 @@ use crate::denial::{Denial, Ours, Unscannable};
 use crate::effect::Part;
 use crate::fields::Fields;
 use crate::inject::InPlay;
-use crate::scrubbing::Scrubber;
+use crate::scrubbing::{Coding, Scrubber};
+use crate::slots::percent_decoded;
 
 /// Fields that describe content which may change: its length (RFC 9110 8.6), validators
 /// and digests (RFC 9110 8.8.3, RFC 9530, RFC 3230, RFC 1864).
@@ -25,7 +26,9 @@ pub(super) fn head(
     scrubber: &mut dyn Scrubber,
     run: &mut Run,
 ) -> Result<(), Denial> {
-    scannable(fields, end)?;
+    scannable(fields, run.pipeline.config.allow_partial)?;
+    let codings = if end { Vec::new() } else { codings(fields)? };
+    scrubber.decode(&codings);
     scrub_fields(fields, Part::Response, in_play, scrubber, run)?;
     // Without content, as to HEAD, they would tell of the content with the secret in it.
     let empty = end && fields.only("content-length") == Some(b"0".as_slice());
@@ -33,6 +36,10 @@ pub(super) fn head(
         if fields.has(name) && !(empty && name == "content-length") {
             run.remove(Part::Response, name);
         }
+    }
+    if !codings.is_empty() {
+        // What leaves is decoded.
+        run.remove(Part::Response, "content-encoding");
     }
     if !end && may_have_trailers(fields) {
         scrubber.expect_trailers();
@@ -47,16 +54,16 @@ pub(super) fn head(
     Ok(())
 }
 
-fn scannable(fields: &Fields, end: bool) -> Result<(), Denial> {
+fn scannable(fields: &Fields, partial: bool) -> Result<(), Denial> {
     let status = fields.only(":status").and_then(|value| str::from_utf8(value).ok());
     let status: Option<u16> = status.and_then(|text| text.parse().ok());
     let why = match status {
         None => return Err(Denial::Internal(Ours::Unexpected)),
         // 101 leaves HTTP; no other interim answer may end an exchange (RFC 9110 15.2).
         Some(..200) => Unscannable::Upgraded,
-        Some(206) => Unscannable::Partial,
-        Some(_) if has_ranges(fields) => Unscannable::Partial,
-        Some(_) if !end && is_encoded(fields) => Unscannable::Encoded,
+        Some(206) if !partial => Unscannable::Partial,
+        Some(_) if !partial && has_ranges(fields) => Unscannable::Partial,
+        Some(_) if is_transformed(fields) => Unscannable::Encoded,
         Some(_) => return Ok(()),
     };
     Err(Denial::UpstreamUnscannable(why))
@@ -70,17 +77,31 @@ fn has_ranges(fields: &Fields) -> bool {
     })
 }
 
-/// Any coding but `identity`, on any line, or any instance manipulation (RFC 3229 10.5.2).
-fn is_encoded(fields: &Fields) -> bool {
+/// Most codings that one answer may have.
+const MOST_CODINGS: usize = 2;
+
+/// The content's codings but `identity`, on all lines, in the order in which they were
+/// applied (RFC 9110 8.4).
+fn codings(fields: &Fields) -> Result<Vec<Coding>, Denial> {
+    let names = fields.all("content-encoding").flat_map(|value| value.split(|byte| *byte == b','));
+    let names = names.map(<[u8]>::trim_ascii);
+    let coded = names.filter(|name| !name.is_empty() && !name.eq_ignore_ascii_case(b"identity"));
+    let codings: Option<Vec<Coding>> = coded.map(Coding::named).collect();
+    codings
+        .filter(|codings| codings.len() <= MOST_CODINGS)
+        .ok_or(Denial::UpstreamUnscannable(Unscannable::Encoded))
+}
+
+/// A transfer coding that the proxy does not undo, or an instance manipulation
+/// (RFC 3229 10.5.2).
+fn is_transformed(fields: &Fields) -> bool {
     let coded = |name, plain: &'static [u8]| {
         fields.all(name).flat_map(|value| value.split(|byte| *byte == b',')).any(move |coding| {
             let coding = coding.trim_ascii();
             !coding.is_empty() && !coding.eq_ignore_ascii_case(plain)
         })
     };
-    coded("content-encoding", b"identity")
-        || coded("transfer-encoding", b"chunked")
-        || coded("im", b"")
+    coded("transfer-encoding", b"chunked") || coded("im", b"")
 }
 
 /// The head announces trailers, is gRPC's, or has the look of HTTP/2: content of unknown
@@ -112,7 +133,9 @@ pub(super) fn scrub_fields(
         if text == ":status" {
             continue;
         }
-        if in_play.iter().any(|secret| secret.is_in_name(name)) || scrubber.field(name).is_some() {
+        let decoded = percent_decoded(name);
+        let is_in_name = |secret: &InPlay| secret.is_in_name(name) || secret.is_in_name(&decoded);
+        if in_play.iter().any(is_in_name) || scrubber.field(name).is_some() {
             run.remove(part, text);
             run.found_in_name();
             continue;
@@ -131,14 +154,24 @@ fn scrub_lines(
 ) {
     let lines: Vec<&[u8]> = fields.all(name).collect();
     let scrubbed: Vec<Option<Vec<u8>>> = lines.iter().map(|line| scrubber.field(line)).collect();
-    if scrubbed.iter().all(Option::is_none) {
-        return;
-    }
-    if lines.len() > 1 && name == "set-cookie" {
-        run.remove(part, name);
+    let joins = lines.len() > 1 && name != "set-cookie";
+    if scrubbed.iter().all(Option::is_none) && !(joins && is_split(&lines, scrubber)) {
         return;
     }
     let clean = |(line, new): (&&[u8], Option<Vec<u8>>)| new.unwrap_or_else(|| line.to_vec());
-    let joined: Vec<Vec<u8>> = lines.iter().zip(scrubbed).map(clean).collect();
-    run.set(part, name, &joined.join(b", ".as_slice()));
+    let clean: Vec<Vec<u8>> = lines.iter().zip(scrubbed).map(clean).collect();
+    let joined = clean.join(b", ".as_slice());
+    let joined = scrubber.field(&joined).unwrap_or(joined);
+    // No codec lets such bytes in; if one did, they would begin a field of their own.
+    let breaks = joined.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0));
+    if breaks || (lines.len() > 1 && !joins) {
+        run.remove(part, name);
+        return;
+    }
+    run.set(part, name, &joined);
+}
+
+/// Whether the lines together give away what none does alone.
+fn is_split(lines: &[&[u8]], scrubber: &mut dyn Scrubber) -> bool {
+    scrubber.field(&lines.join(b", ".as_slice())).is_some()
 }

@@ -8,14 +8,15 @@
 
 use super::release::Want;
 use crate::authority::Authority;
-use crate::binding::Binding;
+use crate::binding::{Binding, Place};
 use crate::config::credential::Config;
 use crate::denial::{Ambiguity, Denial, NotAllowed, PolicyReason};
 use crate::fields::Fields;
-use crate::inject::Placement;
+use crate::inject::{Placement, Put};
 use crate::path::RequestPath;
 use crate::permit::{CredentialUse, Permit};
-use crate::placeholder::{self, Frame};
+use crate::placeholder::{self, Frame, Reference};
+use crate::slots::{self, Slot};
 
 /// One use that fits, with the question for its value.
 #[derive(Debug, PartialEq, Eq)]
@@ -49,8 +50,9 @@ pub(super) fn plan(
     }
     let planned = permit.uses().iter().map(|used| {
         let binding = find(config, used).ok_or(NotAllowed::Unknown)?;
-        let frame = fits(&leaving, binding, used, &upstream.authority)?;
-        let placement = Placement { used: used.clone(), frame };
+        fits(&leaving, binding, used, &upstream.authority)?;
+        let put = put(&leaving, permit, binding, used).ok_or(NotAllowed::Site)?;
+        let placement = Placement { used: used.clone(), put };
         Ok(Planned { want: leaving.want(permit, used, &upstream.authority), placement })
     });
     let planned: Vec<Planned> =
@@ -73,7 +75,7 @@ fn fits(
     binding: &Binding,
     used: &CredentialUse,
     upstream: &Authority,
-) -> Result<Frame, NotAllowed> {
+) -> Result<(), NotAllowed> {
     if binding.authority() != upstream || leaving.authority != *upstream {
         return Err(NotAllowed::Authority);
     }
@@ -83,10 +85,61 @@ fn fits(
     if !binding.allows_path(&leaving.path) {
         return Err(NotAllowed::Path);
     }
-    if binding.site().header() != used.site || leaving.drops(&used.site) {
+    let site = binding.site();
+    let field = if matches!(site.place(), Place::Cookie(_)) { "cookie" } else { site.key() };
+    if site.key() != used.site || leaving.drops(field) {
         return Err(NotAllowed::Site);
     }
-    frame(leaving.fields, binding, used).ok_or(NotAllowed::Site)
+    Ok(())
+}
+
+/// How the value gets to its place.
+fn put(
+    leaving: &Leaving<'_>,
+    permit: &Permit,
+    binding: &Binding,
+    used: &CredentialUse,
+) -> Option<Put> {
+    let place = binding.site().place();
+    match place {
+        Place::Header(_) => frame(leaving.fields, binding, used).map(Put::Field),
+        Place::Query(_) => {
+            let text = leaving.fields.only(":path")?.to_vec();
+            let found = slots::in_query(&text, &[place])?;
+            inside(":path", text, &found, place, used)
+        }
+        Place::Cookie(_) => {
+            let lines: Vec<&[u8]> = leaving.fields.all("cookie").collect();
+            let text = lines.join(b"; ".as_slice());
+            let found = slots::in_cookie(&text, &[place])?;
+            inside("cookie", text, &found, place, used)
+        }
+        // The gate has read content that the digest names, and nothing else is filled in.
+        Place::Json(_) | Place::Form(_) => {
+            permit.content_digest().map(|_| Put::Content(place.clone()))
+        }
+    }
+}
+
+/// In the place of exactly the placeholder that was decided on, or added where the caller
+/// wrote none.
+fn inside(
+    field: &'static str,
+    text: Vec<u8>,
+    found: &[Slot],
+    place: &Place,
+    used: &CredentialUse,
+) -> Option<Put> {
+    let mark = Reference::written(&used.credential, &used.field);
+    let written = match found {
+        [] => false,
+        [slot] => {
+            let same = text.get(slot.range.clone()) == Some(mark.as_bytes());
+            same.then_some(true)?
+        }
+        _ => return None,
+    };
+    Some(Put::Inside { field, text, place: place.clone(), written })
 }
 
 /// What stands around the value: the template when the gate has cleared the site, else

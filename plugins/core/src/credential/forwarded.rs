@@ -8,9 +8,10 @@ use super::run::Run;
 use super::scrubbing::Scrubbing;
 use super::stream::State;
 use crate::denial::{Denial, Ours};
+use crate::effect::{Effect, Flow};
 use crate::event::Event;
 use crate::fields::Fields;
-use crate::inject::InPlay;
+use crate::inject::{Filling, InPlay};
 
 /// The request has left with a credential.
 pub(super) struct Forwarded {
@@ -22,11 +23,17 @@ pub(super) struct Forwarded {
 pub(super) struct Upload {
     content: Content,
     ended: bool,
+    filling: Option<Filling>,
+    /// Content that waits for its end, to be filled in; the host holds the same.
+    kept: Vec<u8>,
 }
 
+/// The gate holds no more than this, so more was not decided on.
+const LARGEST: usize = 8 * 1024 * 1024;
+
 impl Forwarded {
-    pub(super) fn new(in_play: Vec<InPlay>, content: Content, ended: bool) -> Self {
-        Self { in_play, upload: Upload { content, ended } }
+    pub(super) fn new(in_play: Vec<InPlay>, upload: Upload) -> Self {
+        Self { in_play, upload }
     }
 
     pub(super) fn on(mut self, event: Event, run: &mut Run) -> State {
@@ -36,11 +43,8 @@ impl Forwarded {
             Event::Done => State::Over,
             // The head is still here: the injection itself failed.
             Event::EffectFailed => run.refuse(Denial::Internal(Ours::EffectFailed)),
-            event => match self.upload.on(&event) {
-                Ok(()) => {
-                    run.proceed();
-                    State::Forwarded(Box::new(self))
-                }
+            event => match self.upload.on(&event, run) {
+                Ok(()) => State::Forwarded(Box::new(self)),
                 Err(denial) => run.cut(denial),
             },
         }
@@ -58,35 +62,55 @@ impl Forwarded {
 }
 
 impl Upload {
+    pub(super) fn new(content: Content, filling: Option<Filling>, ended: bool) -> Self {
+        Self { content, ended, filling, kept: Vec::new() }
+    }
+
     /// The answer is over; the rest of the request may still come.
     pub(super) fn after_answer(mut self: Box<Self>, event: &Event, run: &mut Run) -> State {
         match event {
             Event::Done => State::Over,
             Event::Tick => State::Answered(self),
             Event::EffectFailed => run.cut(Denial::Internal(Ours::EffectFailed)),
-            event => match self.on(event) {
-                Ok(()) => {
-                    run.proceed();
-                    State::Answered(self)
-                }
+            event => match self.on(event, run) {
+                Ok(()) => State::Answered(self),
                 Err(denial) => run.cut(denial),
             },
         }
     }
 
-    /// Takes a request event; any other is not expected.
-    pub(super) fn on(&mut self, event: &Event) -> Result<(), Denial> {
+    /// Takes a request event and says whether it goes on; any other is not expected.
+    pub(super) fn on(&mut self, event: &Event, run: &mut Run) -> Result<(), Denial> {
         match event {
             Event::RequestBody { chunk, end } if !self.ended => {
                 self.content.chunk(chunk);
-                self.ended = *end;
-                if *end { self.content.end() } else { Ok(()) }
+                if self.filling.is_some() {
+                    self.kept.extend_from_slice(chunk);
+                    if self.kept.len() > LARGEST {
+                        return Err(Denial::BodyTooLarge);
+                    }
+                }
+                if *end {
+                    return self.end(run);
+                }
+                run.follow(if self.filling.is_some() { Flow::Pause } else { Flow::Continue });
+                Ok(())
             }
-            Event::RequestTrailers(_) if !self.ended => {
-                self.ended = true;
-                self.content.end()
-            }
+            Event::RequestTrailers(_) if !self.ended => self.end(run),
             _ => Err(Denial::Internal(Ours::Unexpected)),
         }
+    }
+
+    /// What is filled in is exactly what was decided on.
+    fn end(&mut self, run: &mut Run) -> Result<(), Denial> {
+        self.ended = true;
+        self.content.end()?;
+        if let Some(filling) = self.filling.take() {
+            let kept = std::mem::take(&mut self.kept);
+            let filled = filling.fill(&kept).ok_or(Denial::Internal(Ours::Unreachable))?;
+            run.emit(Effect::Fill(filled));
+        }
+        run.proceed();
+        Ok(())
     }
 }

@@ -11,6 +11,7 @@
 mod answer;
 mod check;
 mod content;
+mod former;
 mod forwarded;
 mod release;
 mod request;
@@ -18,6 +19,7 @@ mod run;
 mod scrubbing;
 mod stream;
 
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use crate::config::credential::Config;
@@ -34,6 +36,7 @@ pub struct Pipeline {
     keys: PermitKeys,
     releases: Rc<dyn Releases>,
     scrubbing: Rc<dyn Scrubbing>,
+    former: RefCell<former::Former>,
 }
 
 impl Pipeline {
@@ -44,7 +47,7 @@ impl Pipeline {
         releases: Rc<dyn Releases>,
         scrubbing: Rc<dyn Scrubbing>,
     ) -> Rc<Self> {
-        Rc::new(Self { config, keys, releases, scrubbing })
+        Rc::new(Self { config, keys, releases, scrubbing, former: RefCell::default() })
     }
 
     /// One request and its answer.

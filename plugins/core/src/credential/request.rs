@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::check::{self, Planned};
 use super::content::Content;
-use super::forwarded::Forwarded;
+use super::forwarded::{Forwarded, Upload};
 use super::release::Release;
 use super::run::Run;
 use super::stream::State;
@@ -17,7 +17,7 @@ use crate::denial::{Denial, NotAllowed, Ours, PolicyReason};
 use crate::effect::{Effect, Part};
 use crate::event::{Event, Surroundings};
 use crate::fields::Fields;
-use crate::inject::{NotInjected, Placement, inject};
+use crate::inject::{NotInjected, Placed, inject};
 use crate::key_service::{CallId, KeyServiceFault, Released, Turn};
 use crate::permit::{CredentialUse, Permit, PermitFault};
 use crate::record::ReleaseSource;
@@ -92,13 +92,22 @@ fn name(used: &CredentialUse) -> String {
 /// (`te`; its one other member, `trailers`, stays for gRPC).
 fn tidy(fields: &Fields, run: &mut Run) {
     run.set(Part::Request, "accept-encoding", b"identity");
+    let partial = run.pipeline.config.allow_partial;
     for name in ["range", "if-range", "a-im"] {
-        if fields.has(name) {
+        if fields.has(name) && (name == "a-im" || !partial) {
             run.remove(Part::Request, name);
         }
     }
     if fields.all("te").any(|value| !value.eq_ignore_ascii_case(b"trailers")) {
         run.remove(Part::Request, "te");
+    }
+}
+
+/// Content that is filled in has another length and other digests (RFC 9530, RFC 3230,
+/// RFC 1864); removing a field that is not there changes nothing.
+fn about_content(run: &mut Run) {
+    for name in ["content-length", "content-digest", "repr-digest", "digest", "content-md5"] {
+        run.remove(Part::Request, name);
     }
 }
 
@@ -150,19 +159,28 @@ impl Request {
 
     fn inject(self, now: UnixMillis, run: &mut Run) -> State {
         let placements = self.plan.into_iter().map(|planned| planned.placement);
-        let placed: Vec<(Placement, Rc<Release>)> = placements.zip(self.released).collect();
+        let pipeline = Rc::clone(&run.pipeline);
+        let placed = placements.zip(self.released).map(|(placement, release)| {
+            let name = &placement.used.credential;
+            let former = pipeline.former.try_borrow_mut().ok();
+            let former = former.and_then(|mut former| former.note(name, &release, now));
+            Placed { placement, release, former }
+        });
+        let placed: Vec<Placed> = placed.collect();
         match inject(self.permit, &placed, now) {
             Ok(injected) => {
                 for injection in injected.injections {
                     run.emit(Effect::Inject(injection));
+                }
+                if injected.filling.is_some() {
+                    about_content(run);
                 }
                 run.count("postern.credential.injected.total");
                 run.record();
                 run.proceed();
                 State::Forwarded(Box::new(Forwarded::new(
                     injected.in_play,
-                    self.content,
-                    self.ended,
+                    Upload::new(self.content, injected.filling, self.ended),
                 )))
             }
             Err(why) => run.refuse(refusal(why)),

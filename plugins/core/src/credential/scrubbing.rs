@@ -7,7 +7,7 @@ use super::answer;
 use super::forwarded::Upload;
 use super::run::Run;
 use super::stream::State;
-use crate::denial::{Denial, Ours, Unscannable};
+use crate::denial::{Denial, Ours};
 use crate::effect::{Effect, Part};
 use crate::event::Event;
 use crate::fields::Fields;
@@ -37,18 +37,18 @@ impl Scrubbing {
                 State::Over
             }
             Event::EffectFailed => run.cut(Denial::Internal(Ours::EffectFailed)),
-            event => match self.upload.on(&event) {
-                Ok(()) => {
-                    run.proceed();
-                    State::Scrubbing(Box::new(self))
-                }
+            event => match self.upload.on(&event, run) {
+                Ok(()) => State::Scrubbing(Box::new(self)),
                 Err(denial) => run.cut(denial),
             },
         }
     }
 
     fn content(mut self, chunk: &[u8], end: bool, run: &mut Run) -> State {
-        let scrubbed = self.scrubber.chunk(chunk, end);
+        let scrubbed = match self.scrubber.chunk(chunk, end) {
+            Ok(scrubbed) => scrubbed,
+            Err(why) => return self.unscannable(Denial::UpstreamUnscannable(why), run),
+        };
         if let Some(content) = scrubbed.replace {
             run.emit(Effect::ReplaceBody { part: Part::Response, content });
         }
@@ -58,17 +58,23 @@ impl Scrubbing {
 
     fn trailers(mut self, fields: &Fields, run: &mut Run) -> State {
         match self.scrubber.end_by_trailers() {
-            Err(_) => return run.cut(Denial::UpstreamUnscannable(Unscannable::Undeliverable)),
+            Err(why) => return self.unscannable(Denial::UpstreamUnscannable(why), run),
             Ok(Some(content)) => run.emit(Effect::ReplaceBody { part: Part::Response, content }),
             Ok(None) => {}
         }
         let part = Part::ResponseTrailers;
         let scrubber = self.scrubber.as_mut();
         if let Err(denial) = answer::scrub_fields(fields, part, &self.in_play, scrubber, run) {
-            return run.cut(denial);
+            return self.unscannable(denial, run);
         }
         run.proceed();
         self.after(true, run)
+    }
+
+    /// Cuts the answer; the record says what was found until then.
+    fn unscannable(self, denial: Denial, run: &mut Run) -> State {
+        self.note(run);
+        run.cut(denial)
     }
 
     /// Notes what was found; an answer that is over leaves nothing behind.

@@ -4,4 +4,5 @@ mod answers;
 mod orders;
 mod refusals;
 mod requests;
+mod sites;
 mod world;

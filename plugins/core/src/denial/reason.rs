@@ -96,7 +96,11 @@ reasons! {
 reasons! {
     /// Why an answer cannot be scrubbed.
     Unscannable {
-        Encoded "encoded" "A content coding that was not asked for.",
+        Encoded "encoded" "A content coding that is not decoded, or more than two.",
+        Malformed "malformed" "Content that is not what its coding says, or not whole.",
+        Expansion "expansion" "Content that grows out of proportion when it is decoded.",
+        Archive "archive" "A secret in compressed content that nothing announced.",
+        Crowded "crowded" "No memory is left for another decoder's window.",
         Partial "partial" "Part of a representation (206).",
         Upgraded "upgraded" "The upstream left HTTP.",
         Undeliverable "undeliverable" "Held bytes that can no longer be delivered.",

@@ -5,7 +5,7 @@
 //! `upstreams` table does not have leads nowhere. The caller's own `:authority` is never
 //! read.
 
-use crate::binding::Binding;
+use crate::binding::{self, Binding};
 use crate::config::gate::Config;
 use crate::denial::{Denial, NotAllowed, Place};
 use crate::gate::head::Head;
@@ -33,7 +33,7 @@ pub(super) fn bind(
         let binding = choose(config, one, tenant, head, cluster);
         let binding = binding.map_err(Denial::CredentialNotAllowed)?;
         let name = binding.credential().as_str();
-        let site = binding.site().header();
+        let site = binding.site().key();
         let times = bound.uses.iter().filter(|earlier| earlier.credential == name).count();
         let taken = bound.uses.iter().any(|earlier| earlier.site == site);
         if times >= usize::from(binding.max_occurrences()) || taken {
@@ -90,8 +90,12 @@ fn choose<'a>(
 
 /// Whether the placeholder stands where this binding has it.
 fn stands_at(binding: &Binding, asked: &Asked, head: &Head) -> bool {
-    let Some(site) = &asked.site else { return true };
+    // What is named in a field of its own cannot say where in the content it goes.
+    let Some(site) = &asked.site else { return !binding.site().place().in_content() };
+    if !matches!(binding.site().place(), binding::Place::Header(_)) {
+        return binding.site().key() == site;
+    }
     let value = head.fields.only(site);
-    binding.site().header() == site
+    binding.site().key() == site
         && value.is_some_and(|value| placeholder::parse(binding.site(), value).is_some())
 }

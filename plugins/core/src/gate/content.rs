@@ -1,16 +1,19 @@
-//! Content and trailers as they come: scanned, measured and hashed, never kept. The host
-//! holds the bytes.
+//! Content and trailers as they come: scanned, measured and hashed. The host holds the
+//! bytes; only those of a kind in which a binding has its site are kept here as well.
 //!
 //! Invariant: a fault, once found, stays the verdict; [`Content::digest`] is of the whole
 //! content and exists only after its end.
 
 use sha2::{Digest, Sha256};
 
+use crate::binding;
 use crate::config::gate::{BodyMode, Config};
 use crate::denial::{Denial, Ours, Place};
 use crate::fields::Fields;
-use crate::gate::references::check_trailers;
+use crate::gate::head::Head;
+use crate::gate::references::{Asked, check_trailers};
 use crate::scrubbing::{Detector, Scan};
+use crate::slots;
 
 /// What was seen of a request after its head.
 pub(super) struct Content {
@@ -20,10 +23,47 @@ pub(super) struct Content {
     fault: Option<Denial>,
     ended: bool,
     delivered: bool,
+    kept: Option<Kept>,
+    asked: Vec<Asked>,
+}
+
+/// Content in which placeholders may have a site; at most as much as may be held.
+struct Kept {
+    bytes: Vec<u8>,
+    places: Vec<binding::Place>,
+    json: bool,
+}
+
+impl Kept {
+    /// `None` unless some binding has its site in content of this type.
+    fn new(config: &Config, head: &Head) -> Option<Self> {
+        let written = head.fields.only("content-type")?;
+        let kind = written.split(|byte| *byte == b';').next()?.trim_ascii().to_ascii_lowercase();
+        let json = kind == b"application/json" || kind.ends_with(b"+json");
+        let form = kind == b"application/x-www-form-urlencoded";
+        let fits = |place: &&binding::Place| match place {
+            binding::Place::Json(_) => json,
+            binding::Place::Form(_) => form,
+            _ => false,
+        };
+        let places: Vec<_> = config.places().into_iter().filter(fits).cloned().collect();
+        (!places.is_empty()).then(|| Self { bytes: Vec::new(), places, json })
+    }
+
+    /// What is asked for, and what is left for the detector.
+    fn read(self) -> (Vec<Asked>, Vec<u8>) {
+        let places: Vec<_> = self.places.iter().collect();
+        let read = if self.json { slots::in_json } else { slots::in_form };
+        // What cannot be read strictly has no sites: any placeholder in it is misplaced.
+        let found = read(&self.bytes, &places).unwrap_or_default();
+        let rest = slots::without(&self.bytes, &found);
+        (found.into_iter().map(Asked::from).collect(), rest)
+    }
 }
 
 impl Content {
-    pub(super) fn new(config: &Config, detector: &dyn Detector, end: bool) -> Self {
+    pub(super) fn new(config: &Config, detector: &dyn Detector, head: &Head) -> Self {
+        let end = head.end;
         let held = config.body == BodyMode::Hold;
         let read = config.body != BodyMode::Off;
         Self {
@@ -33,6 +73,8 @@ impl Content {
             fault: None,
             ended: end,
             delivered: end,
+            kept: if held && !end { Kept::new(config, head) } else { None },
+            asked: Vec::new(),
         }
     }
 
@@ -53,8 +95,10 @@ impl Content {
         if let Some(hash) = &mut self.hash {
             hash.update(chunk);
         }
-        if self.scan.as_mut().is_some_and(|scan| scan.feed(chunk)) {
-            self.blame(Denial::PlaceholderMisplaced(Place::Content));
+        match &mut self.kept {
+            Some(kept) if self.fault.is_none() => kept.bytes.extend_from_slice(chunk),
+            Some(_) => {}
+            None => self.look(chunk),
         }
         if end {
             self.end();
@@ -78,8 +122,19 @@ impl Content {
         }
     }
 
+    fn look(&mut self, bytes: &[u8]) {
+        if self.scan.as_mut().is_some_and(|scan| scan.feed(bytes)) {
+            self.blame(Denial::PlaceholderMisplaced(Place::Content));
+        }
+    }
+
     fn end(&mut self) {
         self.ended = true;
+        if let Some(kept) = self.kept.take() {
+            let (asked, rest) = kept.read();
+            self.asked = asked;
+            self.look(&rest);
+        }
         if self.scan.take().is_some_and(|mut scan| scan.finish()) {
             self.blame(Denial::PlaceholderMisplaced(Place::Content));
         }
@@ -92,6 +147,11 @@ impl Content {
     /// What is wrong with what was seen so far.
     pub(super) fn fault(&self) -> Option<&Denial> {
         self.fault.as_ref()
+    }
+
+    /// What the content asks for; known at its end.
+    pub(super) fn asked(&self) -> &[Asked] {
+        &self.asked
     }
 
     /// Whether the end was seen.

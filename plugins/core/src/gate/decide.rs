@@ -3,16 +3,19 @@
 //! Order: scopes, placeholder positions, bindings, what the head says of the content.
 
 use crate::config::gate::BodyMode;
-use crate::denial::{Denial, PolicyReason};
+use crate::denial::{Denial, Place, PolicyReason};
 use crate::gate::bind::{self, Bound};
 use crate::gate::outcome::Request;
+use crate::gate::references::Asked;
 use crate::gate::{Pipeline, references, strip};
 use crate::identity::Identity;
+use crate::permit::MOST_USES;
 use crate::record::ScopeCheck;
 
 /// A head that may go on, if its content may.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Decided {
+    asked: Vec<Asked>,
     pub(super) bound: Bound,
     /// Fields to remove.
     pub(super) removed: Vec<String>,
@@ -25,15 +28,42 @@ impl Pipeline {
         caller: &Identity,
     ) -> Result<Decided, Denial> {
         self.check_scopes(request, caller)?;
-        let head = &request.head;
-        let asked = references::find(&self.config, &head.fields, &*self.detector)?;
-        let credential = |one: &references::Asked| one.reference.to_string();
+        let asked = references::find(&self.config, &request.head.fields, &*self.detector)?;
+        self.place(request, caller, asked)
+    }
+
+    /// Binds what the content asks for as well, once that is known.
+    pub(super) fn decide_content(
+        &self,
+        request: &mut Request,
+        caller: &Identity,
+        decided: Decided,
+        more: &[Asked],
+    ) -> Result<Decided, Denial> {
+        if more.is_empty() {
+            return Ok(decided);
+        }
+        let mut asked = decided.asked;
+        asked.extend_from_slice(more);
+        if asked.len() > MOST_USES {
+            return Err(Denial::PlaceholderMisplaced(Place::Twice));
+        }
+        self.place(request, caller, asked)
+    }
+
+    fn place(
+        &self,
+        request: &mut Request,
+        caller: &Identity,
+        asked: Vec<Asked>,
+    ) -> Result<Decided, Denial> {
+        let credential = |one: &Asked| one.reference.to_string();
         request.draft.credentials = asked.iter().map(credential).collect();
-        let cluster = request.cluster.as_deref();
+        let (head, cluster) = (&request.head, request.cluster.as_deref());
         let bound = bind::bind(&self.config, &asked, &caller.tenant, head, cluster)?;
         self.check_content_fields(request, &bound)?;
         let removed = strip::fields(&self.config, &request.head.fields, &bound);
-        Ok(Decided { bound, removed })
+        Ok(Decided { asked, bound, removed })
     }
 
     /// A path with parameters is another one to some servers: both need their scopes.

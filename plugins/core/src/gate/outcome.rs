@@ -179,7 +179,9 @@ fn digest(config: &Config, request: &Request, decided: &Decided, content: &Conte
         bound.push(&config.credential_header);
     }
     let cleared = &decided.bound.cleared;
-    let sites = decided.bound.uses.iter().map(|used| used.site.as_str());
+    // The target and the content are always bound.
+    let field = |site| if str::starts_with(site, "cookie:") { "cookie" } else { site };
+    let sites = decided.bound.uses.iter().map(|used| field(used.site.as_str()));
     bound.extend(sites.filter(|site| !cleared.iter().any(|cleared| cleared == site)));
     request_digest(&request.head.fields, &bound, content.digest())
 }

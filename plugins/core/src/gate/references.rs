@@ -14,6 +14,7 @@ use crate::fields::{Field, Fields};
 use crate::permit::MOST_USES;
 use crate::placeholder::{self, Name, Placed, Reference};
 use crate::scrubbing::Detector;
+use crate::slots::{self, Slot};
 
 /// One credential that the caller asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +35,15 @@ pub(super) fn find(
     for field in &fields.0 {
         let name = lower(field);
         if name == config.credential_header {
+            continue;
+        }
+        let slots = slots_of(config, &name, &field.value)?;
+        if !slots.is_empty() {
+            let rest = slots::without(&field.value, &slots);
+            if fields.all(&name).count() > 1 || sighted(detector, &[&rest]) {
+                return Err(sighting(config, &name));
+            }
+            asked.extend(slots.into_iter().map(Asked::from));
             continue;
         }
         if let Some(placed) = site_value(config, &name, &field.value) {
@@ -57,6 +67,22 @@ pub(super) fn find(
     Ok(asked)
 }
 
+impl From<Slot> for Asked {
+    fn from(slot: Slot) -> Self {
+        Self { reference: slot.reference, site: Some(slot.key) }
+    }
+}
+
+/// Placeholders inside the request target or the cookies, where a binding has its site.
+fn slots_of(config: &Config, name: &str, value: &[u8]) -> Result<Vec<Slot>, Denial> {
+    let slots = match name {
+        ":path" => slots::in_query(value, &config.places()),
+        "cookie" => slots::in_cookie(value, &config.places()),
+        _ => return Ok(Vec::new()),
+    };
+    slots.ok_or(Denial::PlaceholderMalformed)
+}
+
 /// The credential that the credential field names: one line, one name.
 fn named(config: &Config, fields: &Fields) -> Result<Option<Asked>, Denial> {
     let name = config.credential_header.as_str();
@@ -77,7 +103,7 @@ pub(super) fn is_site_value(config: &Config, name: &str, value: &[u8]) -> bool {
 
 fn site_value(config: &Config, name: &str, value: &[u8]) -> Option<Placed> {
     let sites = config.bindings.iter().map(|binding| binding.site());
-    sites.filter(|site| site.header() == name).find_map(|site| placeholder::parse(site, value))
+    sites.filter(|site| site.key() == name).find_map(|site| placeholder::parse(site, value))
 }
 
 fn check_field(

@@ -130,7 +130,7 @@ fn ask_directory(
     step: &mut Step<'_>,
 ) -> State {
     let pipeline = step.pipeline;
-    let content = Content::new(&pipeline.config, &*pipeline.detector, request.head.end);
+    let content = Content::new(&pipeline.config, &*pipeline.detector, &request.head);
     let turn = pipeline.directory.find(&key.id(), Moment { now: step.now, entropy });
     let waiting = Waiting { request, key, content, asked: step.now };
     waiting.turn(turn, step)
@@ -279,8 +279,13 @@ impl AwaitContent {
             return self.refuse(&denial, step);
         }
         if self.content.ended() || step.pipeline.config.body != BodyMode::Hold {
-            let Self { request, principal, decided, content, .. } = self;
-            return allow(step, request, principal, decided, content);
+            let Self { mut request, principal, decided, content, .. } = self;
+            let caller = principal.identity();
+            let more = content.asked();
+            return match step.pipeline.decide_content(&mut request, caller, decided, more) {
+                Ok(decided) => allow(step, request, principal, decided, content),
+                Err(denial) => refuse(step, request.draft, request.id, &denial),
+            };
         }
         if !self.content.delivered() && step.now.since(self.since) >= CONTENT_DEADLINE {
             return self.refuse(&Denial::Internal(Ours::ContentNotDelivered), step);

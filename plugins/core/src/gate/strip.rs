@@ -20,13 +20,17 @@ const PROXYS_OWN: [&str; 5] = [
 
 /// Ask a server to take another method or path than the request has: what was decided
 /// would not be what is done.
-const OVERRIDES: [&str; 6] = [
+const OVERRIDES: [&str; 10] = [
     "x-http-method-override",
     "x-http-method",
     "x-method-override",
     "x-original-method",
     "x-original-url",
     "x-rewrite-url",
+    "x-original-uri",
+    "x-override-url",
+    "x-forwarded-uri",
+    "x-forwarded-method",
 ];
 
 /// For one connection only (RFC 9110 7.6.1); `Connection` could name the field that a

@@ -49,15 +49,19 @@ fn permit(uses: Vec<CredentialUse>) -> Permit {
     grant(principal, decision)
 }
 
-fn placed(used: CredentialUse, fields: &[(&str, &str)]) -> (Placement, Rc<Release>) {
+fn placed(used: CredentialUse, fields: &[(&str, &str)]) -> Placed {
     let frame = Frame { basic: false, before: "Bearer ".into(), after: String::new() };
     let secret = |value: &str| Secret::new(value.as_bytes().to_vec());
     let fields = fields.iter().map(|(name, value)| ((*name).to_owned(), secret(value))).collect();
     let release = Release { fields, version: 1, not_after: UnixMillis(9000), audit_seq: 1 };
-    (Placement { used, frame }, Rc::new(release))
+    Placed {
+        placement: Placement { used, put: Put::Field(frame) },
+        release: Rc::new(release),
+        former: None,
+    }
 }
 
-fn refusal(permit: Permit, placed: &[(Placement, Rc<Release>)], now: UnixMillis) -> NotInjected {
+fn refusal(permit: Permit, placed: &[Placed], now: UnixMillis) -> NotInjected {
     inject(permit, placed, now).err().unwrap()
 }
 
@@ -73,6 +77,19 @@ fn every_value_of_a_release_is_in_play_and_one_is_rendered() {
     injection.perform(|name, value| {
         assert_eq!((name, value), ("authorization", b"Bearer s3cret".as_slice()));
     });
+}
+
+#[test]
+fn the_value_before_is_in_play_as_it_was_sent_and_not_injected() {
+    let mut placed = placed(used("slack"), &[("", "new")]);
+    let old = Secret::new(b"old".to_vec());
+    let fields = vec![(String::new(), old)];
+    let former = Release { fields, version: 0, not_after: UnixMillis(1), audit_seq: 0 };
+    placed.former = Some(Rc::new(former));
+    let injected = inject(permit(vec![used("slack")]), &[placed], NOW).ok().unwrap();
+    let rendered: Vec<_> = injected.in_play.iter().map(|s| s.rendered.expose()).collect();
+    assert_eq!(rendered, [b"Bearer new".as_slice(), b"Bearer old"]);
+    assert_eq!(injected.injections.len(), 1);
 }
 
 #[test]

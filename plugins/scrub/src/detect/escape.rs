@@ -19,18 +19,20 @@ pub(super) struct Escape {
 }
 
 /// What the bytes held so far are.
-enum Reading {
+pub(crate) enum Reading {
     /// The beginning of an escape.
     Open,
     /// A byte, and how many of the held bytes it took.
     Byte(u8, usize),
     /// A code point, and how many of the held bytes it took.
     Point(u32, usize),
+    /// Nothing, and how many of the held bytes it took.
+    Nothing(usize),
     /// No escape.
     Plain,
 }
 
-use Reading::{Byte, Open, Plain, Point};
+use Reading::{Byte, Nothing, Open, Plain, Point};
 
 impl Decoder for Escape {
     fn idle(&self) -> bool {
@@ -77,6 +79,7 @@ impl Escape {
                 utf8(point, |b| out(b, true));
                 used
             }
+            Nothing(used) => used,
             Open | Plain => {
                 out(held.first().copied().unwrap_or_default(), false);
                 1
@@ -89,14 +92,15 @@ impl Escape {
 }
 
 /// Zeros in front of a number change nothing and may be without end.
-fn leading_zero(held: &[u8]) -> bool {
+pub(crate) fn leading_zero(held: &[u8]) -> bool {
     matches!(
         held,
         [b'&', b'#', b'0'] | [b'&', b'#', b'x' | b'X', b'0'] | [b'\\', b'u' | b'U', b'{', b'0']
     )
 }
 
-fn read(held: &[u8]) -> Reading {
+/// What `held`, which begins with an escape's first byte, is.
+pub(crate) fn read(held: &[u8]) -> Reading {
     match held {
         [b'%', rest @ ..] => percent(rest),
         [b'\\', rest @ ..] => backslash(rest),
@@ -226,8 +230,8 @@ fn another(b: u8) -> bool {
 /// How many of [`NAMES`] are read without a semicolon (HTML, 13.2.5.73).
 const BARE: usize = 4;
 
-/// Names of the characters that the marker or another escape is made of.
-const NAMES: [(&str, u8); 14] = [
+/// Names of the ASCII characters that have one (HTML, 13.5).
+const NAMES: [(&str, u8); 41] = [
     ("lt", b'<'),
     ("gt", b'>'),
     ("amp", b'&'),
@@ -242,6 +246,33 @@ const NAMES: [(&str, u8); 14] = [
     ("sol", b'/'),
     ("lowbar", b'_'),
     ("newline", b'\n'),
+    ("tab", b'\t'),
+    ("apos", b'\''),
+    ("excl", b'!'),
+    ("dollar", b'$'),
+    ("lpar", b'('),
+    ("rpar", b')'),
+    ("ast", b'*'),
+    ("midast", b'*'),
+    ("comma", b','),
+    ("period", b'.'),
+    ("quest", b'?'),
+    ("commat", b'@'),
+    ("lsqb", b'['),
+    ("lbrack", b'['),
+    ("rsqb", b']'),
+    ("rbrack", b']'),
+    ("hat", b'^'),
+    ("underbar", b'_'),
+    ("grave", b'`'),
+    ("diacriticalgrave", b'`'),
+    ("lcub", b'{'),
+    ("lbrace", b'{'),
+    ("rcub", b'}'),
+    ("rbrace", b'}'),
+    ("verbar", b'|'),
+    ("vert", b'|'),
+    ("verticalline", b'|'),
 ];
 
 /// The number that all of `digits` spell.

@@ -1,12 +1,12 @@
 //! The detector: finds `<CREDENTIAL:` under every encoding a parser behind us decodes.
 //!
-//! Owns the tree of views. A *view* is one reading of the bytes; each decoder turns
+//! Compressed content that nothing announces is looked into as well. Owns the tree of views. A *view* is one reading of the bytes; each decoder turns
 //! its view into further ones, so that `%3C` in base64 is found without listing it.
 //!
 //! Invariant: every byte costs a bounded amount of work, and state is bounded.
 
 mod class;
-mod escape;
+pub(crate) mod escape;
 mod fold;
 mod quoted;
 mod runs;
@@ -15,6 +15,7 @@ mod view;
 
 use postern_core::scrubbing::{Detector, Scan};
 
+use crate::coding::{Begin, Look, Peek, Room};
 use class::Class;
 use fold::OTHER;
 use runs::{BASE64_RUN, HEX_RUN};
@@ -30,7 +31,7 @@ pub struct MarkerDetector;
 impl MarkerDetector {
     /// Whether `bytes`, taken whole, contain a marker.
     pub fn sees(self, bytes: &[u8]) -> bool {
-        let mut scan = MarkerScan::default();
+        let mut scan = self.scan();
         scan.feed(bytes);
         scan.finish()
     }
@@ -38,7 +39,50 @@ impl MarkerDetector {
 
 impl Detector for MarkerDetector {
     fn scan(&self) -> Box<dyn Scan> {
-        Box::new(MarkerScan::default())
+        let peek = Peek::new(*self, Room::default());
+        Box::new(ContentScan { text: MarkerScan::default(), peek, opaque: false })
+    }
+}
+
+impl Begin for MarkerDetector {
+    type Look = MarkerScan;
+
+    fn begin(&self) -> MarkerScan {
+        MarkerScan::default()
+    }
+}
+
+impl Look for MarkerScan {
+    fn look(&mut self, bytes: &[u8]) -> bool {
+        self.feed(bytes)
+    }
+
+    fn end(&mut self) -> bool {
+        self.finish()
+    }
+
+    fn open(&self) -> u64 {
+        0
+    }
+}
+
+/// A scan of bytes as they are and, where they are compressed, of what is inside.
+struct ContentScan {
+    text: MarkerScan,
+    peek: Peek<MarkerDetector>,
+    /// Inside is a marker, or something that cannot be looked into.
+    opaque: bool,
+}
+
+impl Scan for ContentScan {
+    fn feed(&mut self, bytes: &[u8]) -> bool {
+        self.opaque = self.opaque || self.peek.feed(bytes).is_err();
+        self.opaque | self.text.feed(bytes)
+    }
+
+    fn finish(&mut self) -> bool {
+        self.opaque = self.opaque || self.peek.finish().is_err();
+        self.opaque | self.text.finish()
     }
 }
 

@@ -316,3 +316,21 @@ proptest! {
         prop_assert_eq!(sees_in_chunks(body.as_bytes(), size), MarkerDetector.sees(body.as_bytes()));
     }
 }
+
+#[test]
+fn a_marker_in_compressed_content_is_seen_at_every_chunking() {
+    use std::io::Write as _;
+    let compress = |text: &[u8]| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(text).unwrap();
+        encoder.finish().unwrap()
+    };
+    let once = compress(b"a form with %3CCREDENTIAL:slack> in it");
+    let twice = compress(&once);
+    let clean = compress(b"a form with nothing in it");
+    for (bytes, seen) in [(&once, true), (&twice, true), (&clean, false)] {
+        for size in 1..bytes.len() {
+            assert_eq!(sees_in_chunks(bytes, size), seen, "by {size}");
+        }
+    }
+}

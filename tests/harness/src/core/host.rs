@@ -240,6 +240,9 @@ impl Held {
             Effect::Inject(injection) => {
                 injection.perform(|name, value| set(&mut self.head, name, value))
             }
+            Effect::Fill(injection) => {
+                injection.perform(|_, content| self.content = content.to_vec());
+            }
             Effect::ReplaceBody { content, .. } => self.content = content,
             _ => {}
         }

@@ -175,7 +175,7 @@ pub(super) fn check_fields(
         }
     }
     for (index, binding) in bindings.iter().enumerate() {
-        if binding.site().header() == credential_header {
+        if binding.site().key() == credential_header {
             let path = format!("bindings[{index}].site.header");
             problems.note(path, "expected a field other than the credential_header");
         }

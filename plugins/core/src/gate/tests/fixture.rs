@@ -313,7 +313,10 @@ impl Run {
             Effect::RemoveField { name, .. } => self.removed.push(name),
             Effect::Count(metric) => self.counted.push(metric.0),
             Effect::Reset => self.resets += 1,
-            Effect::SetField { .. } | Effect::Inject(_) | Effect::ReplaceBody { .. } => {
+            Effect::SetField { .. }
+            | Effect::Inject(_)
+            | Effect::Fill(_)
+            | Effect::ReplaceBody { .. } => {
                 panic!("the gate sets, injects and replaces nothing")
             }
         }

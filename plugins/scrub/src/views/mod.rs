@@ -1,0 +1,261 @@
+//! Other readings of the same bytes, in which the same patterns are looked for.
+//!
+//! An upstream may escape each character as it likes, break lines or spell UTF-16. Such
+//! mixtures are not enumerated: each *view* turns the bytes into those that a reader
+//! would see, and knows for each where it came from.
+//!
+//! ```text
+//! raw ─┬─ escapes ─┬─ escapes once more
+//!      │           ├─ without white space
+//!      │           └─ without white space and separators
+//!      ├─ quoted-printable
+//!      └─ lines of server-sent events joined
+//! ```
+//!
+//! A view that has read the same as the view above it is in the same state, so it sleeps
+//! until something comes that it reads in another way, and again once it has come to
+//! agree: text without escapes costs one automaton, not seven.
+//!
+//! Invariant: what is found does not depend on chunks; the work for each byte is
+//! bounded, and so is what each view keeps.
+
+mod node;
+mod unescape;
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use aho_corasick::automaton::StateID;
+
+use crate::automaton::Automaton;
+use crate::coding::{Begin, Look};
+use node::Node;
+use unescape::{Held, Kind};
+use zeroize::{Zeroize as _, Zeroizing};
+
+/// A byte of a view and the bytes of the content that it came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct From {
+    byte: u8,
+    start: u64,
+    end: u64,
+}
+
+/// Part of the content, from its start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Hit {
+    pub(crate) start: u64,
+    pub(crate) end: u64,
+}
+
+/// What a reader makes of `bytes` who undoes escapes.
+pub(crate) fn unescaped(bytes: &[u8]) -> Zeroizing<Vec<u8>> {
+    let (mut held, mut read) = (Held::default(), Vec::with_capacity(bytes.len()));
+    for &byte in bytes.iter().chain(&[END]) {
+        held.push(Kind::Escapes, From { byte, start: 0, end: 0 }, &mut read);
+    }
+    read.pop();
+    let text = Zeroizing::new(read.iter().map(|from| from.byte).collect());
+    read.iter_mut().for_each(|from| from.byte.zeroize());
+    text
+}
+
+/// No byte of text: ends whatever is half read.
+const END: u8 = 0xff;
+
+/// Looks for the patterns in all views of one content.
+pub(crate) struct Search {
+    automaton: Rc<Automaton>,
+    /// How many bytes were read.
+    at: u64,
+    raw: StateID,
+    views: Views,
+    hits: Vec<Hit>,
+}
+
+struct Views {
+    escapes: Node,
+    twice: Node,
+    tight: Node,
+    apart: Node,
+    quoted: Node,
+    events: Node,
+    /// What one byte becomes among the escapes; kept for its memory.
+    read: Vec<From>,
+}
+
+impl Search {
+    pub(crate) fn new(automaton: Rc<Automaton>) -> Self {
+        let start = automaton.start();
+        let node = |kind| Node::new(kind, start);
+        let views = Views {
+            escapes: node(Kind::Escapes),
+            twice: node(Kind::Escapes),
+            tight: node(Kind::Tight),
+            apart: node(Kind::Apart),
+            quoted: node(Kind::Quoted),
+            events: node(Kind::Events),
+            read: Vec::new(),
+        };
+        Self { automaton, at: 0, raw: start, views, hits: Vec::new() }
+    }
+
+    /// Reads on; what is found is added to [`Search::hits`].
+    pub(crate) fn read(&mut self, bytes: &[u8]) {
+        let mut rest = bytes;
+        while let Some((&byte, more)) = rest.split_first() {
+            let asleep = self.views.all_asleep();
+            if asleep && self.raw == self.automaton.start() {
+                let skip =
+                    rest.iter().position(|b| self.automaton.begins(*b) || Kind::may_lead(*b));
+                let skip = skip.unwrap_or(rest.len());
+                if skip > 0 {
+                    self.at = self.at.saturating_add(u64::try_from(skip).unwrap_or(u64::MAX));
+                    rest = rest.get(skip..).unwrap_or_default();
+                    continue;
+                }
+            }
+            self.step(byte, asleep);
+            rest = more;
+        }
+    }
+
+    fn step(&mut self, byte: u8, asleep: bool) {
+        let from = From { byte, start: self.at, end: self.at.saturating_add(1) };
+        let before = self.raw;
+        self.raw = self.automaton.next(before, byte);
+        self.at = from.end;
+        if self.automaton.is_match(self.raw) {
+            let length = u64::try_from(self.automaton.longest(self.raw)).unwrap_or(u64::MAX);
+            self.hits.push(Hit { start: from.end.saturating_sub(length), end: from.end });
+        }
+        if !asleep || Kind::may_change(byte) {
+            self.views.take(&self.automaton, from, before, self.raw, &mut self.hits);
+        }
+    }
+
+    /// Nothing follows: what is half read is read as far as it goes.
+    pub(crate) fn finish(&mut self) {
+        if !self.views.all_asleep() {
+            // The content does not have this byte.
+            let from = From { byte: END, start: self.at, end: self.at };
+            let before = self.raw;
+            self.raw = self.automaton.start();
+            self.views.take(&self.automaton, from, before, self.raw, &mut self.hits);
+        }
+    }
+
+    /// What was found and not taken yet, in the order in which it was completed.
+    pub(crate) fn hits(&self) -> &[Hit] {
+        &self.hits
+    }
+
+    /// Takes what was found.
+    pub(crate) fn drain_hits(&mut self) -> std::vec::Drain<'_, Hit> {
+        self.hits.drain(..)
+    }
+
+    /// How many of the last bytes may belong to something that is not complete.
+    pub(crate) fn open(&self) -> u64 {
+        let raw = u64::try_from(self.automaton.live(self.raw)).unwrap_or(u64::MAX);
+        let views = self.views.all().into_iter().filter_map(|node| node.open_from(&self.automaton));
+        let views = views.map(|from| self.at.saturating_sub(from));
+        views.fold(raw, u64::max)
+    }
+}
+
+impl Begin for Rc<Automaton> {
+    type Look = Search;
+
+    fn begin(&self) -> Search {
+        Search::new(Self::clone(self))
+    }
+}
+
+impl Look for Search {
+    fn look(&mut self, bytes: &[u8]) -> bool {
+        self.read(bytes);
+        !self.hits.is_empty()
+    }
+
+    fn end(&mut self) -> bool {
+        self.finish();
+        !self.hits.is_empty()
+    }
+
+    fn open(&self) -> u64 {
+        Self::open(self)
+    }
+}
+
+impl Views {
+    fn all(&self) -> [&Node; 6] {
+        [&self.escapes, &self.twice, &self.tight, &self.apart, &self.quoted, &self.events]
+    }
+
+    fn all_asleep(&self) -> bool {
+        self.all().into_iter().all(|node| !node.awake())
+    }
+
+    /// Gives one byte to every view; `before` and `after` are the states without views.
+    fn take(
+        &mut self,
+        automaton: &Automaton,
+        from: From,
+        before: StateID,
+        after: StateID,
+        hits: &mut Vec<Hit>,
+    ) {
+        for node in [&mut self.quoted, &mut self.events] {
+            node.take(automaton, from, before, None, hits);
+            node.doze(after);
+        }
+        let mut read = std::mem::take(&mut self.read);
+        read.clear();
+        if self.escapes.wakes(automaton, from.byte, before) {
+            self.escapes.wake(automaton, before, None, from.start);
+        }
+        if self.escapes.awake() {
+            self.escapes.decode(from, &mut read);
+            if read.is_empty() {
+                for node in [&mut self.escapes, &mut self.twice, &mut self.tight, &mut self.apart] {
+                    node.left_out(automaton);
+                }
+            }
+            for from in &read {
+                let before = self.escapes.state();
+                self.below(automaton, *from, before, true, hits);
+                self.escapes.step(automaton, *from, hits);
+                self.doze_below(self.escapes.state());
+            }
+            self.escapes.doze(after);
+        } else {
+            self.below(automaton, from, before, false, hits);
+            self.doze_below(after);
+        }
+        self.read = read;
+    }
+
+    fn below(
+        &mut self,
+        automaton: &Automaton,
+        from: From,
+        before: StateID,
+        mapped: bool,
+        hits: &mut Vec<Hit>,
+    ) {
+        let starts: Option<&VecDeque<u64>> = mapped.then(|| self.escapes.starts());
+        for node in [&mut self.twice, &mut self.tight, &mut self.apart] {
+            node.take(automaton, from, before, starts, hits);
+        }
+    }
+
+    fn doze_below(&mut self, after: StateID) {
+        for node in [&mut self.twice, &mut self.tight, &mut self.apart] {
+            node.doze(after);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
