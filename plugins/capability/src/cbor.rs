@@ -1,9 +1,11 @@
 //! Deterministically encoded CBOR (RFC 8949, 4.2.1), of the types that tokens are made of.
 //!
-//! Invariant: [`decode`] returns a value only if [`encode`] gives the same bytes again and
-//! the keys of every map ascend, so that a value has one encoding.
+//! Invariant: [`decode`] looks at the received bytes first and takes only the one encoding
+//! of a value: shortest heads, definite lengths, ascending keys, and no tags, floats,
+//! booleans or null. What is left for the library to read is small and shallow.
 
 use coset::cbor::de::from_reader_with_recursion_limit;
+#[cfg(any(test, feature = "mint"))]
 use coset::cbor::ser::into_writer;
 pub use coset::cbor::value::Value;
 
@@ -12,38 +14,74 @@ const DEPTH: usize = 8;
 
 /// Reads one item that fills `bytes`.
 pub fn decode(bytes: &[u8]) -> Option<Value> {
-    let value: Value = from_reader_with_recursion_limit(bytes, DEPTH).ok()?;
-    // What follows the item is not part of it, hence not of its encoding either.
-    (plain(&value) && encode(&value)? == bytes).then_some(value)
+    if !after(bytes, DEPTH)?.is_empty() {
+        return None;
+    }
+    from_reader_with_recursion_limit(bytes, DEPTH.saturating_add(1)).ok()
 }
 
 /// The encoding of a value whose maps are in order.
+#[cfg(any(test, feature = "mint"))]
 pub fn encode(value: &Value) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     into_writer(value, &mut bytes).ok()?;
     Some(bytes)
 }
 
-/// Whether only integers, strings, arrays and maps with ascending keys are in it. Nested as
-/// deep as `decode` let it be, so the recursion is bounded.
-fn plain(value: &Value) -> bool {
-    match value {
-        Value::Integer(_) | Value::Bytes(_) | Value::Text(_) => true,
-        Value::Array(items) => items.iter().all(plain),
-        Value::Map(entries) => {
-            entries.iter().all(|(key, value)| plain(key) && plain(value)) && ascending(entries)
+/// What follows the first item, if that is encoded as it must be. Every item takes at
+/// least a byte, so that a length that claims more than there is ends the loops early.
+fn after(bytes: &[u8], depth: usize) -> Option<&[u8]> {
+    let (major, argument, mut rest) = head(bytes)?;
+    match major {
+        0 | 1 => Some(rest),
+        2 | 3 => rest.get(usize::try_from(argument).ok()?..),
+        4 => {
+            let depth = depth.checked_sub(1)?;
+            for _ in 0..argument {
+                rest = after(rest, depth)?;
+            }
+            Some(rest)
         }
-        _ => false,
+        5 => entries(rest, argument, depth.checked_sub(1)?),
+        _ => None,
     }
 }
 
-fn ascending(entries: &[(Value, Value)]) -> bool {
-    let keys: Option<Vec<Vec<u8>>> = entries.iter().map(|(key, _)| encode(key)).collect();
-    keys.is_some_and(|keys| keys.is_sorted_by(|a, b| a < b))
+/// What follows so many entries of a map whose keys ascend.
+fn entries(mut rest: &[u8], count: u64, depth: usize) -> Option<&[u8]> {
+    let mut last: &[u8] = &[];
+    for _ in 0..count {
+        let value = after(rest, depth)?;
+        let key = rest.get(..rest.len().checked_sub(value.len())?)?;
+        if key <= last {
+            return None;
+        }
+        last = key;
+        rest = after(value, depth)?;
+    }
+    Some(rest)
+}
+
+/// Major type and argument of an item (RFC 8949, 3), the argument in its shortest form.
+fn head(bytes: &[u8]) -> Option<(u8, u64, &[u8])> {
+    let (first, rest) = bytes.split_first()?;
+    let (least, length): (u64, usize) = match first & 0x1f {
+        direct @ 0..24 => return Some((first >> 5, direct.into(), rest)),
+        24 => (24, 1),
+        25 => (1 << 8, 2),
+        26 => (1 << 16, 4),
+        27 => (1 << 32, 8),
+        _ => return None,
+    };
+    let (argument, rest) = rest.split_at_checked(length)?;
+    let argument = argument.iter().fold(0, |sum: u64, byte| (sum << 8) | u64::from(*byte));
+    (argument >= least).then_some((first >> 5, argument, rest))
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn hex(text: &str) -> Vec<u8> {
@@ -88,6 +126,19 @@ mod tests {
         ];
         for (text, note) in rows {
             assert_eq!(decode(&hex(text)), None, "{note}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_read_is_encoded_as_it_was(
+            head in proptest::collection::vec(0x80..0xa8u8, 0..3),
+            tail in proptest::collection::vec(prop_oneof![0..0x20u8, 0x40..0x48u8, any::<u8>()], 0..12),
+        ) {
+            let bytes = [head, tail].concat();
+            if let Some(value) = decode(&bytes) {
+                prop_assert_eq!(encode(&value), Some(bytes));
+            }
         }
     }
 }
