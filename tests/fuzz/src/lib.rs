@@ -15,8 +15,10 @@
 mod chain;
 mod config;
 mod front;
+mod leave;
 mod machine;
 mod module;
+mod path;
 mod program;
 mod source;
 mod target;

@@ -1,6 +1,6 @@
 //! The table of targets.
 
-use crate::{chain, config, front, machine, program};
+use crate::{chain, config, front, leave, machine, path, program};
 
 /// A fuzz target.
 pub struct Target {
@@ -18,6 +18,8 @@ const fn row(name: &'static str, run: fn(&[u8])) -> Target {
 pub const TARGETS: &[Target] = &[
     row("http1", postern_runtime::http1::fuzz_http1),
     row("front", front::fuzz_front),
+    row("path", path::fuzz_path),
+    row("leave", leave::fuzz_leave),
     row("chain", chain::fuzz_chain),
     row("machine", machine::fuzz_machine),
     row("program", program::fuzz_program),

@@ -76,7 +76,9 @@ fn check_start(start: &str, kind: Kind) -> Result<(), String> {
     let words: Vec<&str> = start.splitn(3, ' ').collect();
     let good = match (kind, words.as_slice()) {
         (Kind::Request, [method, target, "HTTP/1.1"]) => {
-            method.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'-')
+            let token =
+                |byte: u8| byte.is_ascii_graphic() && !b"\"(),/:;<=>?@[\\]{}".contains(&byte);
+            method.bytes().all(token)
                 && target.bytes().all(|byte| byte.is_ascii_graphic())
                 && !target.is_empty()
         }
