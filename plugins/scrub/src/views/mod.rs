@@ -28,7 +28,7 @@ use std::rc::Rc;
 use aho_corasick::automaton::StateID;
 
 use crate::automaton::Automaton;
-use crate::coding::{Begin, Look};
+use crate::coding::{Begin, Growth, Look};
 use node::Node;
 use unescape::{Held, Kind};
 use zeroize::{Zeroize as _, Zeroizing};
@@ -166,6 +166,8 @@ impl Search {
 
 impl Begin for Rc<Automaton> {
     type Look = Search;
+
+    const GROWTH: Growth = Growth::ANSWER;
 
     fn begin(&self) -> Search {
         Search::new(Self::clone(self))
