@@ -237,8 +237,8 @@ fn utf16(value: &[u8]) -> Vec<Pattern> {
 /// A value with a backslash reads otherwise in a view, and so does any spelling of it.
 fn unescaped(value: &[u8]) -> Vec<Pattern> {
     let once = views::unescaped(value);
-    let twice = views::unescaped(&once);
-    [once, twice].into_iter().filter(|read| read.as_slice() != value).collect()
+    let twice: Vec<Pattern> = once.iter().flat_map(|read| views::unescaped(read)).collect();
+    once.into_iter().chain(twice).filter(|read| read.as_slice() != value).collect()
 }
 
 fn each(value: &[u8], spell: impl Fn(u8, &mut Pattern)) -> Pattern {

@@ -23,7 +23,7 @@ use postern_core::effect::Flow;
 use postern_core::scrubbing::{Coding, Scrubbed, Scrubber};
 
 use crate::automaton::Automaton;
-use crate::coding::{Chain, Peek, Room};
+use crate::coding::{Chain, Growth, Peek, Room};
 use crate::views::Search;
 use text::Text;
 
@@ -35,9 +35,6 @@ pub const HOLD_FROM: usize = 4;
 
 /// The host is asked to hold no more than this and the chunk that goes beyond it.
 pub const HELD: usize = 128 * 1024;
-
-/// One chunk may be decoded to no more than this, since all of it is kept at once.
-pub const AT_ONCE: usize = 8 * 1024 * 1024;
 
 /// Scrubs one response.
 pub struct Window {
@@ -78,7 +75,7 @@ impl Window {
         self.at_host = self.at_host.saturating_add(chunk.len());
         let Self { search, text, peek, chain, .. } = self;
         let Some(chain) = chain else { return take_piece(search, text, peek, chunk) };
-        let mut room = AT_ONCE;
+        let mut room = Growth::ANSWER.at_once;
         chain.feed(chunk, &mut |piece| {
             room = room.checked_sub(piece.len()).ok_or(Unscannable::Expansion)?;
             take_piece(search, text, peek, piece)

@@ -21,10 +21,23 @@ use postern_core::scrubbing::Coding;
 pub(crate) use peek::{Begin, Look, Peek};
 pub(crate) use room::Room;
 
-/// A stage may give this much for every byte it takes …
-const RATIO: u64 = 128;
-/// … and this much beyond: short texts of one repeated word compress better.
-const FREE: u64 = 1024 * 1024;
+/// What may come out of a decoder.
+#[derive(Clone, Copy)]
+pub(crate) struct Growth {
+    /// So much for every byte that it takes …
+    ratio: u64,
+    /// … and so much beyond: short texts of one repeated word compress better.
+    free: u64,
+    /// So much of one chunk: all of it is read within one callback, which has a deadline.
+    pub(crate) at_once: usize,
+}
+
+impl Growth {
+    /// Of an answer.
+    pub(crate) const ANSWER: Self = Self { ratio: 128, free: 1024 * 1024, at_once: 1024 * 1024 };
+    /// Of a request, in which more is looked for and which any caller may send.
+    pub(crate) const REQUEST: Self = Self { ratio: 32, free: 128 * 1024, at_once: 256 * 1024 };
+}
 
 /// Where decoded bytes go.
 pub(crate) type Sink<'a> = dyn FnMut(&[u8]) -> Result<(), Unscannable> + 'a;
@@ -59,6 +72,7 @@ pub(crate) struct Chain(Vec<Stage>);
 /// One decoder, and what it took and gave.
 struct Stage {
     decoder: Box<dyn Decoder>,
+    growth: Growth,
     taken: u64,
     given: u64,
 }
@@ -66,7 +80,7 @@ struct Stage {
 impl Chain {
     /// Undoes `codings`, which are in the order in which they were applied.
     pub(crate) fn new(codings: &[Coding], room: &Room) -> Self {
-        let stage = |coding: &Coding| Stage::new(decoder(*coding, room));
+        let stage = |coding: &Coding| Stage::new(decoder(*coding, room), Growth::ANSWER);
         Self(codings.iter().rev().map(stage).collect())
     }
 
@@ -89,14 +103,14 @@ fn feed(stages: &mut [Stage], input: &[u8], sink: &mut Sink<'_>) -> Result<(), U
 }
 
 impl Stage {
-    fn new(decoder: Box<dyn Decoder>) -> Self {
-        Self { decoder, taken: 0, given: 0 }
+    fn new(decoder: Box<dyn Decoder>, growth: Growth) -> Self {
+        Self { decoder, growth, taken: 0, given: 0 }
     }
 
     fn feed(&mut self, input: &[u8], sink: &mut Sink<'_>) -> Result<(), Unscannable> {
-        let Self { decoder, taken, given } = self;
+        let Self { decoder, growth, taken, given } = self;
         *taken = taken.saturating_add(length(input));
-        let most = taken.saturating_mul(RATIO).saturating_add(FREE);
+        let most = taken.saturating_mul(growth.ratio).saturating_add(growth.free);
         decoder.feed(input, &mut |piece| {
             *given = given.saturating_add(length(piece));
             if *given > most {

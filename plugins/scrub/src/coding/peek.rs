@@ -7,13 +7,16 @@
 //! Invariant: looking inside changes no byte, goes two layers deep, and what cannot be
 //! decoded by us is no archive, as it is none to a receiver.
 
+use std::cell::Cell;
+use std::rc::Rc;
+
 use postern_core::denial::Unscannable;
 use postern_core::scrubbing::Coding;
 
 use super::gzip::Gzip;
 use super::inflate::{Deflate, is_zlib};
 use super::zstd::Zstd;
-use super::{Decoder, Room, Stage};
+use super::{Decoder, Growth, Room, Stage};
 
 /// How many layers are looked into.
 const DEPTH: u8 = 2;
@@ -39,6 +42,9 @@ pub(crate) trait Begin: Clone {
     /// What looks.
     type Look: Look;
 
+    /// How much may be inside.
+    const GROWTH: Growth;
+
     /// At the start of some bytes.
     fn begin(&self) -> Self::Look;
 }
@@ -48,6 +54,8 @@ pub(crate) struct Peek<B: Begin> {
     begin: B,
     room: Room,
     depth: u8,
+    /// What may still come out of this chunk, in all layers together.
+    budget: Rc<Cell<usize>>,
     state: State<B>,
 }
 
@@ -76,14 +84,20 @@ enum Told {
 
 impl<B: Begin> Peek<B> {
     pub(crate) fn new(begin: B, room: Room) -> Self {
-        Self { begin, room, depth: DEPTH, state: State::Head(Vec::new()) }
+        Self { begin, room, depth: DEPTH, budget: Rc::default(), state: State::Head(Vec::new()) }
     }
 
     /// Takes more content; `Err` when a secret is inside.
     pub(crate) fn feed(&mut self, bytes: &[u8]) -> Result<(), Unscannable> {
+        self.budget.set(B::GROWTH.at_once);
+        self.take(bytes)
+    }
+
+    fn take(&mut self, bytes: &[u8]) -> Result<(), Unscannable> {
+        let budget = Rc::clone(&self.budget);
         match &mut self.state {
             State::Plain => Ok(()),
-            State::Inside(inside) => inside.feed(bytes).map(|on| {
+            State::Inside(inside) => inside.feed(bytes, &budget).map(|on| {
                 if !on {
                     self.state = State::Plain
                 }
@@ -101,8 +115,8 @@ impl<B: Begin> Peek<B> {
                     Told::Coding(coding) => {
                         let first = head.get(..before).unwrap_or_default().to_vec();
                         self.open(coding);
-                        self.feed(&first)?;
-                        self.feed(bytes)
+                        self.take(&first)?;
+                        self.take(bytes)
                     }
                 }
             }
@@ -113,8 +127,8 @@ impl<B: Begin> Peek<B> {
         let depth = self.depth.saturating_sub(1);
         let state = if depth == 0 { State::Plain } else { State::Head(Vec::new()) };
         let (begin, room) = (self.begin.clone(), self.room.clone());
-        let below = Self { begin, room, depth, state };
-        let stage = Stage::new(decoder(coding, &self.room));
+        let below = Self { begin, room, depth, budget: Rc::clone(&self.budget), state };
+        let stage = Stage::new(decoder(coding, &self.room), B::GROWTH);
         let look = self.begin.begin();
         self.state = State::Inside(Box::new(Inside { stage, look, below }));
     }
@@ -142,10 +156,12 @@ impl<B: Begin> Peek<B> {
 
 impl<B: Begin> Inside<B> {
     /// False when this turns out to be nothing that can be decoded.
-    fn feed(&mut self, bytes: &[u8]) -> Result<bool, Unscannable> {
+    fn feed(&mut self, bytes: &[u8], budget: &Cell<usize>) -> Result<bool, Unscannable> {
         let Self { stage, look, below } = self;
         let fed = stage.feed(bytes, &mut |piece| {
-            if look.look(piece) { Err(Unscannable::Archive) } else { below.feed(piece) }
+            let left = budget.get().checked_sub(piece.len()).ok_or(Unscannable::Expansion)?;
+            budget.set(left);
+            if look.look(piece) { Err(Unscannable::Archive) } else { below.take(piece) }
         });
         match fed {
             Ok(()) => Ok(true),

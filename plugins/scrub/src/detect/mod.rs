@@ -15,7 +15,7 @@ mod view;
 
 use postern_core::scrubbing::{Detector, Scan};
 
-use crate::coding::{Begin, Look, Peek, Room};
+use crate::coding::{Begin, Growth, Look, Peek, Room};
 use class::Class;
 use fold::OTHER;
 use runs::{BASE64_RUN, HEX_RUN};
@@ -46,6 +46,8 @@ impl Detector for MarkerDetector {
 
 impl Begin for MarkerDetector {
     type Look = MarkerScan;
+
+    const GROWTH: Growth = Growth::REQUEST;
 
     fn begin(&self) -> MarkerScan {
         MarkerScan::default()

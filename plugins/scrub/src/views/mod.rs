@@ -28,7 +28,7 @@ use std::rc::Rc;
 use aho_corasick::automaton::StateID;
 
 use crate::automaton::Automaton;
-use crate::coding::{Begin, Look};
+use crate::coding::{Begin, Growth, Look};
 use node::Node;
 use unescape::{Held, Kind};
 use zeroize::{Zeroize as _, Zeroizing};
@@ -48,16 +48,21 @@ pub(crate) struct Hit {
     pub(crate) end: u64,
 }
 
-/// What a reader makes of `bytes` who undoes escapes.
-pub(crate) fn unescaped(bytes: &[u8]) -> Zeroizing<Vec<u8>> {
+/// What a reader makes of `bytes` who undoes escapes: without what may go on as an escape
+/// at its end, and with it.
+pub(crate) fn unescaped(bytes: &[u8]) -> [Zeroizing<Vec<u8>>; 2] {
     let (mut held, mut read) = (Held::default(), Vec::with_capacity(bytes.len()));
-    for &byte in bytes.iter().chain(&[END]) {
-        held.push(Kind::Escapes, From { byte, start: 0, end: 0 }, &mut read);
-    }
+    let mut push = |byte, read: &mut Vec<From>| {
+        held.push(Kind::Escapes, From { byte, start: 0, end: 0 }, read);
+    };
+    bytes.iter().for_each(|byte| push(*byte, &mut read));
+    let text = |read: &[From]| Zeroizing::new(read.iter().map(|from| from.byte).collect());
+    let settled = text(&read);
+    push(END, &mut read);
     read.pop();
-    let text = Zeroizing::new(read.iter().map(|from| from.byte).collect());
+    let whole = text(&read);
     read.iter_mut().for_each(|from| from.byte.zeroize());
-    text
+    [settled, whole]
 }
 
 /// No byte of text: ends whatever is half read.
@@ -166,6 +171,8 @@ impl Search {
 
 impl Begin for Rc<Automaton> {
     type Look = Search;
+
+    const GROWTH: Growth = Growth::ANSWER;
 
     fn begin(&self) -> Search {
         Search::new(Self::clone(self))

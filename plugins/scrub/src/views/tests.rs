@@ -193,6 +193,21 @@ fn gaps_without_end_are_given_up_and_nothing_is_held_for_them() {
 }
 
 #[test]
+fn a_value_that_ends_like_an_escape_is_found_whatever_follows() {
+    for (value, text) in [
+        ("a0aA >abc\\", "a0aA &gt;abc\\\n"),
+        ("a0aA >abc\\", "a0aA &gt;abc\\n"),
+        ("a0aA >abc%4", "a0aA &gt;abc%41"),
+        ("a0aA >abc&am", "a0aA &gt;abc&amp;"),
+    ] {
+        for size in [1, 3, 100] {
+            let out = scrub_by(value, text.as_bytes(), size);
+            assert!(out.starts_with(b"[REDACTED]"), "{}", String::from_utf8_lossy(&out));
+        }
+    }
+}
+
+#[test]
 fn plain_text_is_left_alone() {
     for body in [
         "100% of C:\\new & <b>x</b> &amp; a=b =3D x-y: z, \u{e9}t\u{e9} &#120; \\u0078 %78",
@@ -240,8 +255,6 @@ proptest! {
     /// Without the characters that these spellings would have to escape always.
     #[test]
     fn any_value_is_found_in_any_mixture(value in "[!-$'-<>-\\[\\]-~]{9,40}", how in 0..WHOLE.len(), size in 1_usize..60) {
-        let read = super::unescaped(&super::unescaped(value.as_bytes()));
-        prop_assume!(read.len() >= 8);
         let (name, spell) = WHOLE[how];
         let text = spell(&value);
         let body = [b"\n<", &text[..], b">\n"].concat();

@@ -370,8 +370,9 @@ fn one_chunk_that_grows_too_large_at_once_is_refused() {
     let mut scrubber = scrubber(&[bearer(VALUE)]);
     scrubber.decode(&[Coding::Gzip]);
     // Below the ratio, since it does not compress further; more than may be kept.
-    let noise: Vec<u8> =
-        (0..AT_ONCE as u32 / 60).flat_map(|n| format!("{n:064}").into_bytes()).collect();
+    let noise: Vec<u8> = (0..Growth::ANSWER.at_once as u32 / 60)
+        .flat_map(|n| format!("{n:064}").into_bytes())
+        .collect();
     assert_eq!(scrubber.chunk(&gzip(&noise), false), Err(Unscannable::Expansion));
 }
 
