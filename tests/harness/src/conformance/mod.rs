@@ -62,16 +62,24 @@ fn compare_all(
     selection: &Selection,
     count: &mut Count,
 ) -> Result<()> {
-    let (envoy, ours) = (Kind::envoy(&root()), Kind::wasmtime(&root())?);
-    let (mut envoy, mut ours) = both(|| Side::start(envoy, bases), || Side::start(ours, bases))?;
+    let (mut envoy, mut ours) = start(bases)?;
     for scenario in chosen {
         let lines = match compare(scenario, (&mut envoy, &mut ours), selection.show) {
             Ok(found) => listed.judge(&scenario.name, found),
-            Err(error) => vec![format!("{error:#}")],
+            Err(error) => {
+                // Whatever it was, the scenarios behind it have nothing to do with it.
+                (envoy, ours) = start(bases)?;
+                vec![format!("{error:#}")]
+            }
         };
         count.report(&scenario.name, &lines);
     }
     Ok(())
+}
+
+fn start(bases: &Bases) -> Result<(Side, Side)> {
+    let (envoy, ours) = (Kind::envoy(&root()), Kind::wasmtime(&root())?);
+    both(|| Side::start(envoy, bases), || Side::start(ours, bases))
 }
 
 /// The lines in which the two differ; Envoy's begin with `-`, ours with `+`.

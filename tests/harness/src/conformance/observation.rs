@@ -22,8 +22,9 @@ pub struct Observation {
     pub open: bool,
 }
 
-/// What an upstream gets that differs from run to run.
-pub const HIDDEN: [&str; 1] = ["x-request-id"];
+/// What an upstream gets that differs from run to run. Of a caller on loopback Envoy says the
+/// machine's own address in `x-forwarded-for`, whatever that is.
+pub const HIDDEN: [&str; 2] = ["x-forwarded-for", "x-request-id"];
 
 impl Observation {
     /// All lines.

@@ -66,9 +66,9 @@ pub struct Step {
     /// The request.
     #[serde(default)]
     pub request: RequestSpec,
-    /// Bytes instead of a request; probes get no script but that of their configuration.
+    /// Bytes instead of a request, written piece by piece.
     #[serde(default)]
-    pub bytes: Option<String>,
+    pub bytes: Vec<String>,
     /// Script by plugin.
     #[serde(default)]
     pub probes: BTreeMap<String, String>,
@@ -228,13 +228,11 @@ impl Step {
 
     /// What is written, piece by piece, and whether it asks for a head only.
     pub fn pieces(&self) -> (Vec<Vec<u8>>, bool) {
-        match &self.bytes {
-            Some(text) => (vec![bytes(text)], false),
-            None => {
-                let request = self.request.build(&self.probes);
-                (request.pieces(), self.request.method == "HEAD")
-            }
+        if !self.bytes.is_empty() {
+            return (self.bytes.iter().map(|text| bytes(text)).collect(), false);
         }
+        let request = self.request.build(&self.probes);
+        (request.pieces(), self.request.method == "HEAD")
     }
 }
 

@@ -247,8 +247,13 @@ fn fields(arguments: &[Vec<u8>]) -> String {
 }
 
 fn listed(bytes: &[u8]) -> Option<String> {
-    const HIDDEN: [&[u8]; 4] =
-        [b"x-probe-", b"x-request-id", b"date", b"x-envoy-upstream-service-time"];
+    const HIDDEN: [&[u8]; 5] = [
+        b"x-probe-",
+        b"x-forwarded-for",
+        b"x-request-id",
+        b"date",
+        b"x-envoy-upstream-service-time",
+    ];
     let word = |at: usize| Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
     let count = if bytes.is_empty() { 0 } else { word(0)? as usize };
     let mut at = 4 + 8 * count;

@@ -15,8 +15,10 @@ pub struct Context {
     pub root: u32,
     /// Name of the plugin.
     pub name: String,
-    /// From the request, or for a root from the configuration.
+    /// From the request.
     script: Script,
+    /// Of a root: from the configuration, for all its streams as well.
+    usual: Script,
     /// Calls by callback.
     counts: BTreeMap<String, u32>,
     /// Tokens of call-outs in the order in which they were made.
@@ -43,7 +45,11 @@ pub fn create(context: u32, parent: u32) {
 }
 
 /// A callback begins: its line, what the script wants, and what is returned.
-pub fn enter(context: u32, phase: &str, arguments: &[u32]) -> u32 {
+///
+/// Answers to call-outs may be told to the root: they are for the context that has called.
+pub fn enter(told: u32, phase: &str, arguments: &[u32]) -> u32 {
+    let answers = phase.starts_with("http_call") || phase.starts_with("grpc");
+    let context = if answers { owner(told, arguments) } else { told };
     load(context, phase);
     let end =
         matches!((phase, arguments), (p, [_, 1]) if p.starts_with("req") || p.starts_with("res"));
@@ -52,19 +58,34 @@ pub fn enter(context: u32, phase: &str, arguments: &[u32]) -> u32 {
         *count += 1;
         *count
     });
-    let script = |it: &mut Context| it.script.find(phase, count, end).map(<[Op]>::to_vec);
     let (root, name) = with(context, |it| (it.root, it.name.clone()));
-    let found = with(context, script).or_else(|| with(root, script));
+    let own = with(context, |it| it.script.find(phase, count, end).map(<[Op]>::to_vec));
+    let usual = || with(root, |it| it.usual.find(phase, count, end).map(<[Op]>::to_vec));
+    let found = own.or_else(usual);
     let steps = found.unwrap_or_default();
     let quiet = steps.first().is_some_and(|op| op == &[b"quiet".to_vec()]);
     if !quiet {
-        line(&name, &format!("{phase}{}", called(context, phase, arguments)));
+        let by = if told == context { "" } else { " by the root" };
+        line(&name, &format!("{phase}{}{by}", called(context, phase, arguments)));
+    }
+    if told != context {
+        abi::call("proxy_set_effective_context", &[u64::from(context)]);
     }
     let result = steps.iter().fold(None, |result, op| ops::run(context, op, quiet).or(result));
     if phase == "delete" {
         CONTEXTS.with_borrow_mut(|contexts| contexts.remove(&context));
     }
     result.unwrap_or_else(|| u32::from(matches!(phase, "vm_start" | "configure" | "done")))
+}
+
+/// The context that made a call, else the one that is told of it.
+fn owner(told: u32, arguments: &[u32]) -> u32 {
+    let token = arguments.first().copied().unwrap_or_default();
+    CONTEXTS.with_borrow(|contexts| {
+        let root = contexts.get(&told).map_or(told, |it| it.root);
+        let made = |(_, it): &(&u32, &Context)| it.root == root && it.calls.contains(&token);
+        contexts.iter().find(made).map_or(told, |(context, _)| *context)
+    })
 }
 
 /// Tokens differ from run to run: the number of the call in its context stands for them.
@@ -88,19 +109,28 @@ fn called(context: u32, phase: &str, arguments: &[u32]) -> String {
 /// is a root that is shown requests.
 fn load(context: u32, phase: &str) {
     let is_root = with(context, |it| it.root == context);
-    let script = match phase {
-        "configure" => block("proxy_get_buffer_bytes", &[7, 0, 0xffff]),
-        "request_headers" => field(context),
-        "log" if is_root => field(context),
-        _ => return,
-    };
-    let Some(script) = script.map(|text| Script::parse(&text)) else { return };
-    with(context, |it| it.script = script);
+    match phase {
+        "configure" => {
+            let usual = block("proxy_get_buffer_bytes", &[7, 0, 0xffff]).unwrap_or_default();
+            with(context, |it| it.usual = Script::parse(&usual));
+        }
+        "request_headers" => {
+            let script = field(context);
+            with(context, |it| it.script = script);
+        }
+        "log" if is_root => {
+            let script = field(context);
+            with(context, |it| it.script = script);
+        }
+        _ => {}
+    }
 }
 
-fn field(context: u32) -> Option<Vec<u8>> {
+fn field(context: u32) -> Script {
     let name = with(context, |it| format!("x-probe-{}", it.name));
-    block("proxy_get_header_map_value", &[0, abi::address(name.as_ptr()), name.len() as u64])
+    let words = [0, abi::address(name.as_ptr()), name.len() as u64];
+    let text = block("proxy_get_header_map_value", &words).unwrap_or_default();
+    Script::parse(&text)
 }
 
 fn plugin_name() -> String {
