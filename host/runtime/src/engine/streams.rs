@@ -122,10 +122,10 @@ impl Vm {
     pub fn delete(&mut self, stream: StreamId) -> Result<(), Trapped> {
         let answer = self.call("proxy_on_delete", stream.0, |it| &it.delete, stream.0);
         let host = self.store.data_mut();
-        host.contexts.remove(&stream.0);
-        // Their answers would find nobody, and may never be told of.
-        if !host.calls.is_empty() {
-            host.calls.retain(|_, context| *context != stream.0);
+        let root = host.contexts.remove(&stream.0).map_or(0, |context| context.root);
+        // Its root is told of what it still waits for.
+        for waiting in host.calls.values_mut().filter(|context| **context == stream.0) {
+            *waiting = root;
         }
         answer.map(drop)
     }
@@ -146,13 +146,15 @@ impl Vm {
         Ok(())
     }
 
-    /// The answer to a call-out. False: nobody waits for it any more, as when the stream is
-    /// gone; it was dropped.
+    /// The answer to a call-out. Its root is told, as in Envoy: a module that wants to act on
+    /// the stream that has called makes it the effective context. False: the machine does not
+    /// know of the call.
     pub fn http_call_response(&mut self, token: u32, answer: CallAnswer) -> Result<bool, Trapped> {
         let host = self.store.data_mut();
         let context =
             host.calls.remove(&token).filter(|context| host.contexts.contains_key(context));
         let Some(context) = context else { return Ok(false) };
+        let context = host.contexts.get(&context).map_or(context, |it| it.root);
         let (headers, trailers) = (length(answer.headers.len()), length(answer.trailers.len()));
         let arguments = (context, token, headers, length(answer.body.len()), trailers);
         host.lent = Lent::Answer(answer);

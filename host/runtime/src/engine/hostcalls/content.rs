@@ -4,11 +4,10 @@ use crate::engine::guest::{Answer, Guest, Out, Span};
 use crate::engine::host::{Host, Lent};
 use crate::view::{BodyKind, Status};
 
-/// Envoy's rules: a range that wraps is `BadArgument`, one past the end is cut, and an
-/// empty one leaves the guest's variables as they are.
+/// Envoy's rules: a range past the end is cut, an empty one leaves the guest's variables as
+/// they are, and so does content that is not there now.
 pub(in crate::engine) fn read(guest: &mut Guest, buffer: u32, range: Span, out: Out) -> Answer {
     let (start, length) = (range.0 as usize, range.1 as usize);
-    range.0.checked_add(range.1).ok_or(Status::BadArgument)?;
     let bytes = match body(buffer) {
         Some(body) => view_body(guest.host(), body, start, length)?,
         None => cut(lent(guest.host(), buffer)?, start, length),
@@ -21,11 +20,8 @@ pub(in crate::engine) fn read(guest: &mut Guest, buffer: u32, range: Span, out: 
 
 pub(in crate::engine) fn write(guest: &mut Guest, buffer: u32, range: Span, new: Span) -> Answer {
     // What is lent can be read only.
-    let Some(body) = body(buffer) else {
-        lent(guest.host(), buffer)?;
-        return Err(Status::BadArgument.into());
-    };
-    let view = guest.host().optional_view().ok_or(Status::NotFound)?;
+    let body = body(buffer).ok_or(Status::BadArgument)?;
+    let view = guest.host().optional_view().ok_or(Status::BadArgument)?;
     Ok(view.set_body(body, range.0 as usize, range.1 as usize, guest.bytes(new)?)?)
 }
 
@@ -39,7 +35,10 @@ pub(in crate::engine) fn status(guest: &mut Guest, buffer: u32, size: u32, flags
 }
 
 fn view_body(host: &Host, body: BodyKind, start: usize, length: usize) -> Result<Vec<u8>, Status> {
-    host.optional_view().ok_or(Status::NotFound)?.body(body, start, length)
+    match host.optional_view() {
+        Some(view) => view.body(body, start, length),
+        None => Ok(Vec::new()),
+    }
 }
 
 fn body(buffer: u32) -> Option<BodyKind> {
@@ -52,12 +51,16 @@ fn body(buffer: u32) -> Option<BodyKind> {
 
 fn lent(host: &Host, buffer: u32) -> Result<&[u8], Status> {
     match (buffer, &host.lent) {
-        (4, Lent::Answer(answer)) => Ok(&answer.body),
+        // Without fields it is a failure, which has no content either.
+        (4, Lent::Answer(answer)) if !answer.headers.is_empty() => Ok(&answer.body),
         (6, Lent::VmConfiguration) => Ok(&host.settings.configuration),
         (7, Lent::PluginConfiguration) => {
             Ok(&host.root().ok_or(Status::NotFound)?.plugin.configuration)
         }
-        _ => Err(Status::NotFound),
+        (4 | 7, _) => Err(Status::NotFound),
+        // Of TCP, gRPC, VMs and foreign calls: there, and empty.
+        (2..=8, _) => Ok(&[]),
+        _ => Err(Status::BadArgument),
     }
 }
 

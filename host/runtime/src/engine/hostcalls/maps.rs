@@ -5,9 +5,18 @@ use crate::engine::host::Lent;
 use crate::engine::pairs;
 use crate::view::{MapKind, Pairs, Status};
 
+/// A map that is not there now is an empty one to whoever wants all of it, as in Envoy.
 pub(in crate::engine) fn pairs(guest: &mut Guest, map: u32, out: Out) -> Answer {
-    let pairs = all(guest, map)?;
-    guest.give(&pairs::encode(&pairs), out)
+    let pairs = match map {
+        // Of gRPC, where there is none.
+        4 | 5 => Pairs::new(),
+        map => {
+            kind(map)?;
+            all(guest, map).unwrap_or_default()
+        }
+    };
+    let bytes = if pairs.is_empty() { Vec::new() } else { pairs::encode(&pairs) };
+    guest.give(&bytes, out)
 }
 
 pub(in crate::engine) fn size(guest: &mut Guest, map: u32, out: u32) -> Answer {
@@ -24,7 +33,7 @@ pub(in crate::engine) fn set_pairs(guest: &mut Guest, map: u32, new: Span) -> An
 pub(in crate::engine) fn value(guest: &mut Guest, map: u32, name: Span, out: Out) -> Answer {
     let name = guest.bytes(name)?.to_ascii_lowercase();
     let value = match kind(map)? {
-        map @ (MapKind::CallHeaders | MapKind::CallTrailers) => joined(answer(guest, map)?, &name),
+        map @ (MapKind::CallHeaders | MapKind::CallTrailers) => first(answer(guest, map)?, &name),
         map => guest.host().view()?.value(map, &name)?,
     };
     guest.give(&value.ok_or(Status::NotFound)?, out)
@@ -63,10 +72,9 @@ fn answer<'a>(guest: &'a Guest, map: MapKind) -> Result<&'a Pairs, Status> {
     }
 }
 
-fn joined(pairs: &Pairs, name: &[u8]) -> Option<Vec<u8>> {
-    let lines = pairs.iter().filter(|(line, _)| line == name);
-    let values: Vec<&[u8]> = lines.map(|(_, value)| value.as_slice()).collect();
-    (!values.is_empty()).then(|| values.join(&b','))
+/// Of several lines Envoy gives the first.
+fn first(pairs: &Pairs, name: &[u8]) -> Option<Vec<u8>> {
+    pairs.iter().find(|(line, _)| line == name).map(|(_, value)| value.clone())
 }
 
 /// gRPC's two maps do not exist here, as they do not in Envoy outside of a gRPC call-out.
