@@ -67,7 +67,7 @@ pub enum Unfit {
     #[error("missing required header: {0}")]
     Missing(&'static str),
     /// Not a field name (RFC 9110, 5.1).
-    #[error("invalid header name: {0}")]
+    #[error("invalid header name: {}", .0.escape_default())]
     Name(String),
     /// A value that would end its line, or not one of this field.
     #[error("invalid header value for: {0}")]
@@ -109,10 +109,12 @@ pub fn request_leaves(pairs: &Pairs, end: bool) -> Result<RequestHead, Unfit> {
 
 /// The response as it leaves for the caller.
 pub fn response_leaves(pairs: &Pairs, leaving: &Leaving<'_>) -> Result<ResponseHead, Unfit> {
-    let status = only(pairs, ":status", |status| status.iter().all(u8::is_ascii_digit))?;
+    let status = only(pairs, ":status", |_| true)?;
     let status = std::str::from_utf8(status).ok().and_then(|status| status.parse().ok());
-    let status = status.filter(|status| (200..=999).contains(status));
-    let status: u16 = status.ok_or_else(|| Unfit::Value(":status".to_owned()))?;
+    let status: u16 = status.ok_or(Unfit::Missing(":status"))?;
+    if !(200..=999).contains(&status) {
+        return Err(Unfit::Value(":status".to_owned()));
+    }
     let mut fields = checked(pairs)?;
     remove(&mut fields, HOP);
     if value(&fields, "date").is_none() {

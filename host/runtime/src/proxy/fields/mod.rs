@@ -18,6 +18,7 @@
 
 mod arrive;
 mod connection;
+mod grpc;
 mod joined;
 mod leave;
 mod router;
@@ -27,6 +28,7 @@ mod tests;
 use std::net::IpAddr;
 
 pub use arrive::arrived;
+pub use grpc::{grpc_of_http, to_grpc};
 pub use leave::{
     Content, Leaving, RequestHead, ResponseHead, SERVER, Unfit, request_leaves, response_leaves,
     trailers_leave,
