@@ -41,6 +41,10 @@ pub struct Exchange {
     parked: Vec<Parked>,
     /// Whether access loggers run: fields are there again, for reading.
     logging: bool,
+    /// Bytes of content that have come from the caller.
+    pub received: u64,
+    /// Bytes of content that have left for the caller.
+    pub sent: u64,
 }
 
 /// Which maps of a message a filter can see.
@@ -96,6 +100,12 @@ impl Exchange {
         value(&self.request.headers, b":method").as_deref() == Some(b"HEAD")
     }
 
+    /// Whether the caller speaks gRPC.
+    fn is_grpc(&self) -> bool {
+        let kind = value(&self.request.headers, b"content-type").unwrap_or_default();
+        kind.strip_prefix(b"application/grpc").is_some_and(|rest| matches!(rest, [] | [b'+', ..]))
+    }
+
     /// The lines of a field of the request joined with `,`.
     pub fn request_field(&self, name: &[u8]) -> Option<Vec<u8>> {
         value(&self.request.headers, name)
@@ -148,6 +158,19 @@ impl Exchange {
         self.logging = true;
     }
 
+    /// Logging is over: what comes now sees no fields.
+    pub fn logged(&mut self) {
+        self.logging = false;
+    }
+
+    /// The status of gRPC that the response says or, without one, that its status means.
+    fn grpc_status(&self) -> Option<u64> {
+        let status = u32::from(self.status()?);
+        let said = value(&self.response.headers, b"grpc-status");
+        let said = said.and_then(|text| std::str::from_utf8(&text).ok()?.parse().ok());
+        said.or_else(|| u64::try_from(fields::grpc_of_http(status)).ok())
+    }
+
     /// A callback of a filter begins.
     pub fn enter(&mut self, filter: usize) {
         self.running = Some(filter);
@@ -171,9 +194,12 @@ impl Exchange {
     }
 
     /// Puts a local reply in place of the response's fields; gives its content.
-    pub(super) fn answer_locally(&mut self, reply: LocalReply) -> Vec<u8> {
+    pub(super) fn answer_locally(&mut self, mut reply: LocalReply) -> Vec<u8> {
+        if self.is_grpc() {
+            fields::to_grpc(&mut reply);
+        }
         let mut pairs = vec![(b":status".to_vec(), reply.status.to_string().into_bytes())];
-        pairs.extend(reply.headers);
+        pairs.extend(reply.headers.into_iter().filter(|(name, _)| !name.starts_with(b":")));
         pairs.retain(|(name, _)| name.as_slice() != b"content-length");
         if !reply.body.is_empty() {
             let length = reply.body.len().to_string().into_bytes();
@@ -182,10 +208,16 @@ impl Exchange {
                 pairs.push((b"content-type".to_vec(), b"text/plain".to_vec()));
             }
         }
-        self.details = reply.details;
+        self.explain(&reply.details);
         self.response.headers = pairs;
         self.response.trailers.clear();
         reply.body
+    }
+
+    /// Says why the stream ends as it does; log formats have no room for spaces.
+    pub(super) fn explain(&mut self, details: &[u8]) {
+        let visible = |byte: &u8| if byte.is_ascii_whitespace() { b'_' } else { *byte };
+        self.details = details.iter().map(visible).collect();
     }
 
     pub(super) fn show(
@@ -236,7 +268,10 @@ impl Exchange {
         let (half, sight) = (self.half(direction), self.sight(direction, filter));
         match is_trailers {
             false if sight.headers || self.logging => Ok(&half.headers),
-            true if sight.trailers || self.logging => Ok(&half.trailers),
+            true if sight.trailers => Ok(&half.trailers),
+            // Those of the request are gone by then.
+            true if self.logging && direction == Direction::Request => Err(Status::NotFound),
+            true if self.logging => Ok(&half.trailers),
             _ => Err(Status::BadArgument),
         }
     }
@@ -258,11 +293,21 @@ impl Exchange {
             BodyKind::Request => Direction::Request,
             BodyKind::Response => Direction::Response,
         };
-        self.half_mut(direction).body.as_mut().ok_or(Status::NotFound)
+        self.half_mut(direction).body.as_mut().ok_or(Status::BadArgument)
     }
 
-    fn property(&self, path: &[&[u8]]) -> Option<Vec<u8>> {
-        let request = |name: &[u8]| value(&self.request.headers, name);
+    /// Whether a filter can see the fields of a message now; loggers see them all.
+    fn shows(&self, direction: Direction, filter: Option<usize>) -> bool {
+        self.logging || self.sight(direction, filter).headers
+    }
+
+    fn property(&self, path: &[&[u8]], filter: Option<usize>) -> Option<Vec<u8>> {
+        let shows = |direction| self.shows(direction, filter);
+        let request = |name: &[u8]| {
+            let name = stored(MapKind::RequestHeaders, name);
+            shows(Direction::Request).then(|| value(&self.request.headers, &name)).flatten()
+        };
+        let number = |number: u64| Some(number.to_le_bytes().to_vec());
         match path {
             [b"filter_state", key] => self.filter_state(key).map(<[u8]>::to_vec),
             [b"request", b"path"] => request(b":path"),
@@ -274,6 +319,25 @@ impl Exchange {
             [b"request", b"query"] => request(b":path").map(|path| query(&path)),
             [b"request", b"useragent"] => request(b"user-agent"),
             [b"request", b"referer"] => request(b"referer"),
+            [b"request", b"id"] => request(b"x-request-id"),
+            [b"request", b"size"] => number(self.received),
+            [b"request", b"total_size"] => {
+                let fields = shows(Direction::Request).then(|| octets(&self.request.headers));
+                number(self.received + fields.unwrap_or(0))
+            }
+            [b"response", b"size"] => number(self.sent),
+            [b"response", b"total_size"] => {
+                let fields = shows(Direction::Response).then(|| octets(&self.response.headers));
+                number(self.sent + fields.unwrap_or(0))
+            }
+            [b"response", b"flags"] => {
+                self.facts.get(b"response\0flags".as_slice()).cloned().or_else(|| number(0))
+            }
+            [b"response", b"headers", name] => {
+                let fields = shows(Direction::Response).then_some(&self.response.headers)?;
+                value(fields, name)
+            }
+            [b"response", b"grpc_status"] => number(self.grpc_status()?),
             [b"response", b"code_details"] => {
                 Some(self.details.clone()).filter(|details| !details.is_empty())
             }
@@ -287,6 +351,11 @@ impl Exchange {
             }
         }
     }
+}
+
+/// Size of fields as Envoy counts it.
+fn octets(pairs: &Pairs) -> u64 {
+    pairs.iter().map(|(name, value)| (name.len() + value.len()) as u64).sum()
 }
 
 fn without_query(path: &[u8]) -> Vec<u8> {
@@ -316,20 +385,40 @@ fn value(pairs: &Pairs, name: &[u8]) -> Option<Vec<u8>> {
     (!lines.is_empty()).then(|| lines.join(&b','))
 }
 
-fn replace(pairs: &mut Pairs, name: &[u8], text: &[u8]) {
+/// The name under which a field stands in a map: `host` is `:authority` in a request.
+fn stored(map: MapKind, name: &[u8]) -> Vec<u8> {
     let name = name.to_ascii_lowercase();
-    match pairs.iter().position(|(have, _)| *have == name) {
-        None => pairs.push((name, text.to_vec())),
-        Some(first) => {
-            pairs[first].1 = text.to_vec();
-            let mut index = 0;
-            pairs.retain(|(have, _)| {
-                index += 1;
-                index <= first + 1 || *have != name
-            });
-        }
+    match (map, name.as_slice()) {
+        (MapKind::RequestHeaders, b"host") => b":authority".to_vec(),
+        _ => name,
     }
 }
+
+/// Puts one line in place of all of that name, behind the others.
+fn replace(pairs: &mut Pairs, name: &[u8], text: &[u8]) {
+    pairs.retain(|(have, _)| have != name);
+    append(pairs, name, text);
+}
+
+/// Adds a line; pseudo fields stay in front.
+fn append(pairs: &mut Pairs, name: &[u8], text: &[u8]) {
+    let fields = || pairs.iter().position(|(have, _)| !have.starts_with(b":"));
+    let at = if name.starts_with(b":") { fields() } else { None };
+    pairs.insert(at.unwrap_or(pairs.len()), (name.to_vec(), text.to_vec()));
+}
+
+/// Paths of what has parts and no value of its own.
+const WHOLE: &[&[&[u8]]] = &[
+    &[b""],
+    &[b"connection"],
+    &[b"destination"],
+    &[b"filter_state"],
+    &[b"request"],
+    &[b"response"],
+    &[b"source"],
+    &[b"upstream"],
+    &[b"xds"],
+];
 
 /// A filter's view of an exchange, or an access logger's.
 ///
@@ -385,29 +474,34 @@ impl StreamView for View {
     }
 
     fn value(&self, map: MapKind, name: &[u8]) -> Result<Option<Vec<u8>>, Status> {
-        Ok(value(self.exchange.borrow().map(map, self.place())?, name))
+        let exchange = self.exchange.borrow();
+        let name = stored(map, name);
+        // Of several lines Envoy gives the first.
+        let mut lines = exchange.map(map, self.place())?.iter();
+        Ok(lines.find(|(have, _)| *have == name).map(|(_, value)| value.clone()))
     }
 
     fn add(&self, map: MapKind, name: &[u8], value: &[u8]) -> Result<(), Status> {
-        let line = (name.to_ascii_lowercase(), value.to_vec());
-        self.exchange.borrow_mut().map_mut(map, self.place())?.push(line);
+        let mut exchange = self.exchange.borrow_mut();
+        append(exchange.map_mut(map, self.place())?, &stored(map, name), value);
         Ok(())
     }
 
     fn replace(&self, map: MapKind, name: &[u8], value: &[u8]) -> Result<(), Status> {
-        replace(self.exchange.borrow_mut().map_mut(map, self.place())?, name, value);
+        let mut exchange = self.exchange.borrow_mut();
+        replace(exchange.map_mut(map, self.place())?, &stored(map, name), value);
         Ok(())
     }
 
     fn remove(&self, map: MapKind, name: &[u8]) -> Result<(), Status> {
-        let name = name.to_ascii_lowercase();
+        let name = stored(map, name);
         self.exchange.borrow_mut().map_mut(map, self.place())?.retain(|(have, _)| *have != name);
         Ok(())
     }
 
     fn body(&self, body: BodyKind, start: usize, length: usize) -> Result<Vec<u8>, Status> {
         let mut exchange = self.exchange.borrow_mut();
-        let buffer = exchange.buffer(body)?;
+        let Ok(buffer) = exchange.buffer(body) else { return Ok(Vec::new()) };
         let start = start.min(buffer.len());
         let end = start.saturating_add(length).min(buffer.len());
         Ok(buffer[start..end].to_vec())
@@ -425,6 +519,7 @@ impl StreamView for View {
         match (start, length) {
             (0, 0) => drop(buffer.splice(..0, bytes.iter().copied())),
             (0, length) if length >= buffer.len() => *buffer = bytes.to_vec(),
+            (0, length) => drop(buffer.splice(..length, bytes.iter().copied())),
             (start, _) if start >= buffer.len() => buffer.extend_from_slice(bytes),
             _ => return Err(Status::BadArgument),
         }
@@ -432,10 +527,10 @@ impl StreamView for View {
     }
 
     fn property(&self, path: &[&[u8]]) -> Result<Vec<u8>, Status> {
-        if path == [b"filter_state".as_slice()] {
+        if WHOLE.contains(&path) {
             return Err(Status::SerializationFailure);
         }
-        self.exchange.borrow().property(path).ok_or(Status::NotFound)
+        self.exchange.borrow().property(path, self.place()).ok_or(Status::NotFound)
     }
 
     fn set_property(&self, path: &[u8], value: &[u8], declared: Declared) -> Result<(), Status> {

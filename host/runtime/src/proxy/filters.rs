@@ -176,6 +176,7 @@ impl Filters {
             self.run(filter, |vm, stream| vm.log(stream).map(|()| Action::Continue));
         }
         self.log();
+        self.exchange.borrow_mut().logged();
         for filter in 0..self.members.len() {
             self.each(filter, |vm, stream| vm.done(stream).map(drop));
             self.each(filter, Vm::delete);

@@ -78,9 +78,7 @@ fn pem(certificate: &[u8]) -> String {
 
 /// When a request has come.
 pub(super) fn at_start(exchange: &mut Exchange, chain: &str, now: SystemTime) {
-    let id = exchange.request_field(b"x-request-id");
     let facts = &mut exchange.facts;
-    facts.extend(id.map(|id| (b"request\0id".to_vec(), id)));
     text(facts, &["request", "protocol"], "HTTP/1.1");
     number(facts, &["request", "time"], since_1970(now));
     text(facts, &["xds", "filter_chain_name"], chain);
@@ -90,9 +88,6 @@ pub(super) fn at_start(exchange: &mut Exchange, chain: &str, now: SystemTime) {
 pub(super) struct End {
     pub flags: Flags,
     pub duration: Duration,
-    /// Bytes of content.
-    pub received: u64,
-    pub sent: u64,
 }
 
 /// Before the loggers run.
@@ -100,8 +95,6 @@ pub(super) fn at_end(exchange: &mut Exchange, end: &End) {
     let facts = &mut exchange.facts;
     number(facts, &["response", "flags"], end.flags.bits());
     number(facts, &["request", "duration"], nanos(end.duration));
-    number(facts, &["request", "size"], end.received);
-    number(facts, &["response", "size"], end.sent);
 }
 
 fn since_1970(time: SystemTime) -> u64 {

@@ -22,10 +22,11 @@ pub fn own(status: u32, details: &str, text: &str) -> LocalReply {
 
 impl Chain {
     /// The router could not get an answer: the listener's filters see what it says instead.
-    /// An answer that has begun is cut.
+    /// An answer that still waits at a filter is replaced, one that has left is cut.
     pub fn fail(&mut self, guests: &mut dyn Guests, reply: LocalReply) {
         match self.answer {
             Answer::None => self.refuse(guests, reply),
+            Answer::Inside if !self.direct => self.reply_directly(reply),
             _ => self.cut(),
         }
     }
@@ -69,6 +70,7 @@ impl Chain {
         } else if let Some(reply) = &verdict.reply {
             self.local_reply(guests, reply.clone(), 0);
         } else if verdict.close {
+            self.exchange.borrow_mut().explain(b"wasm_close_stream");
             self.cut();
         } else {
             return false;
@@ -80,7 +82,10 @@ impl Chain {
         match self.answer {
             Answer::None => self.reply_through(guests, reply, from),
             Answer::Inside => self.reply_directly(reply),
-            Answer::Sent => self.cut(),
+            Answer::Sent => {
+                self.exchange.borrow_mut().explain(&reply.details);
+                self.cut();
+            }
             Answer::Over => {}
         }
     }

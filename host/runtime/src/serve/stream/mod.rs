@@ -212,6 +212,7 @@ impl<'c> Stream<'c> {
             FromCaller::Progress => {}
             FromCaller::Piece(Piece::Data(bytes)) => {
                 self.caller.received += bytes.len() as u64;
+                self.exchange.borrow_mut().received = self.caller.received;
                 self.chain.request_body(&mut self.filters, &bytes, false);
             }
             FromCaller::Piece(Piece::End) => {
