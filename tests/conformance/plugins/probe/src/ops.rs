@@ -52,7 +52,7 @@ const CALLS: &[(&str, &str, &[Kind])] = &[
     ("level", "proxy_get_log_level", &[Out("level")]),
     ("now", "proxy_get_current_time_nanoseconds", &[Hidden("time")]),
     ("tick", "proxy_set_tick_period_milliseconds", &[N]),
-    ("sd", "proxy_get_shared_data", &[Bytes, Block, Out("cas")]),
+    ("sd", "proxy_get_shared_data", &[Bytes, Block, Hidden("cas")]),
     ("ssd", "proxy_set_shared_data", &[Bytes, Bytes, Number("cas")]),
     ("rq", "proxy_register_shared_queue", &[Bytes, Hidden("queue")]),
     ("resq", "proxy_resolve_shared_queue", &[Bytes, Bytes, Hidden("queue")]),
@@ -247,11 +247,12 @@ fn fields(arguments: &[Vec<u8>]) -> String {
 }
 
 fn listed(bytes: &[u8]) -> Option<String> {
-    const HIDDEN: [&[u8]; 5] = [
+    const HIDDEN: [&[u8]; 6] = [
         b"x-probe-",
         b"x-forwarded-for",
         b"x-request-id",
         b"date",
+        b"server",
         b"x-envoy-upstream-service-time",
     ];
     let word = |at: usize| Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
