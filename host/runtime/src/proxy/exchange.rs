@@ -32,6 +32,8 @@ pub struct Exchange {
     pub facts: Facts,
     /// What `%RESPONSE_CODE_DETAILS%` shows.
     pub details: Vec<u8>,
+    /// Whether a local reply has said so, be it with nothing.
+    explained: bool,
     /// The filter whose callback runs, and what it asks for.
     running: Option<usize>,
     asked: Verdict,
@@ -124,7 +126,7 @@ impl Exchange {
         let old_path = path.and_then(|_| value(pairs, b":path"));
         for (name, new) in [(b":authority".as_slice(), authority), (b":path", path)] {
             if let Some(new) = new {
-                replace(pairs, name, new);
+                fields::set(pairs, std::str::from_utf8(name).unwrap_or_default(), new);
             }
         }
         let rewritten =
@@ -218,6 +220,7 @@ impl Exchange {
     pub(super) fn explain(&mut self, details: &[u8]) {
         let visible = |byte: &u8| if byte.is_ascii_whitespace() { b'_' } else { *byte };
         self.details = details.iter().map(visible).collect();
+        self.explained = true;
     }
 
     pub(super) fn show(
@@ -339,7 +342,7 @@ impl Exchange {
             }
             [b"response", b"grpc_status"] => number(self.grpc_status()?),
             [b"response", b"code_details"] => {
-                Some(self.details.clone()).filter(|details| !details.is_empty())
+                Some(self.details.clone()).filter(|details| self.explained || !details.is_empty())
             }
             [b"response", b"code"] => Some(u64::from(self.status()?).to_le_bytes().to_vec()),
             [key] if !self.facts.contains_key(*key) => {

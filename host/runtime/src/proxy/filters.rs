@@ -12,6 +12,7 @@ use std::time::Duration;
 use super::chain::{Guests, Routed, Slot, Verdict};
 use super::exchange::{Shared, View};
 use super::failure::Failure;
+use super::fields;
 use super::machine::Machine;
 use super::route;
 use crate::config::{FieldMatch, RouteTable};
@@ -87,11 +88,23 @@ pub struct Filters {
     pub target: Option<Target>,
     /// Why it has sent it nowhere.
     pub refused: Option<Failure>,
+    /// Time from the end of the request to the upstream's answer, until the router has told it.
+    pub took: Option<Duration>,
+    /// The caller has left before its fields were whole.
+    pub gone: bool,
 }
 
 struct Member {
     place: Place,
     context: Option<Context>,
+    /// Nothing more is shown to it.
+    over: bool,
+}
+
+impl Member {
+    fn new(place: &Place) -> Self {
+        Self { place: place.clone(), context: None, over: false }
+    }
 }
 
 /// A context, and which life of the machine it belongs to.
@@ -104,9 +117,18 @@ struct Context {
 impl Filters {
     /// The filters for a request whose fields stand in `exchange`.
     pub fn new(site: Rc<Site>, exchange: Shared, turn: Rc<dyn Turn>, now: Duration) -> Self {
-        let place = |place: &Place| Member { place: place.clone(), context: None };
-        let members = site.filters.iter().map(place).collect();
-        let filters = Self { site, exchange, turn, members, now, target: None, refused: None };
+        let members = site.filters.iter().map(Member::new).collect();
+        let filters = Self {
+            site,
+            exchange,
+            turn,
+            members,
+            now,
+            target: None,
+            refused: None,
+            took: None,
+            gone: false,
+        };
         filters.locate();
         filters
     }
@@ -128,6 +150,9 @@ impl Filters {
         callback: impl FnOnce(&mut Vm, StreamId) -> Result<Action, Trapped>,
     ) -> Verdict {
         let Some(member) = self.members.get_mut(filter) else { return failure() };
+        if member.over {
+            return Verdict::default();
+        }
         let now = self.now;
         let machine = Rc::clone(&member.place.machine);
         let mut machine = machine.borrow_mut();
@@ -169,18 +194,22 @@ impl Filters {
     /// `on_log` of the listener's filters, then the loggers, then the end of every context.
     ///
     /// A filter that has not seen the request gets a context now, as in Envoy: it learns of
-    /// requests that were refused before it.
+    /// requests that were refused before it; not of one whose fields never came whole.
     pub fn finish(&mut self) {
         self.exchange.borrow_mut().log();
-        for filter in 0..self.site.filters.len() {
+        let listener = if self.gone { 0 } else { self.site.filters.len() };
+        for filter in 0..listener {
             self.run(filter, |vm, stream| vm.log(stream).map(|()| Action::Continue));
         }
         self.log();
         self.exchange.borrow_mut().logged();
-        for filter in 0..self.members.len() {
-            self.each(filter, |vm, stream| vm.done(stream).map(drop));
-            self.each(filter, Vm::delete);
-        }
+        (0..self.members.len()).for_each(|filter| self.close(filter));
+    }
+
+    /// Ends a filter's context.
+    fn close(&mut self, filter: usize) {
+        self.each(filter, |vm, stream| vm.done(stream).map(drop));
+        self.each(filter, Vm::delete);
     }
 
     fn log(&self) {
@@ -203,7 +232,7 @@ impl Filters {
         filter: usize,
         callback: impl FnOnce(&mut Vm, StreamId) -> Result<(), Trapped>,
     ) {
-        let member = self.members.get(filter);
+        let member = self.members.get(filter).filter(|member| !member.over);
         let Some((place, Some(context))) = member.map(|it| (&it.place, it.context)) else { return };
         let mut machine = place.machine.borrow_mut();
         if machine.lives(context.life) {
@@ -274,6 +303,22 @@ impl Guests for Filters {
         })
     }
 
+    fn answered(&mut self) {
+        if let Some(took) = self.took.take() {
+            let mut exchange = self.exchange.borrow_mut();
+            let mut pairs = exchange.headers(Direction::Response);
+            fields::took(&mut pairs, took);
+            exchange.set_headers(Direction::Response, pairs);
+        }
+    }
+
+    fn cluster_over(&mut self) {
+        for filter in self.site.filters.len()..self.members.len() {
+            self.close(filter);
+            self.members[filter].over = true;
+        }
+    }
+
     fn route(&mut self) -> Routed {
         let Some(Located { target, authority, path }) = self.locate() else {
             return self.refuse(Failure::NoRoute);
@@ -282,8 +327,7 @@ impl Guests for Filters {
             return self.refuse(Failure::NoCluster);
         };
         self.exchange.borrow_mut().route(authority.as_deref(), path.as_deref(), target.timeout);
-        let place = |place: &Place| Member { place: place.clone(), context: None };
-        self.members.extend(places.iter().map(place));
+        self.members.extend(places.iter().map(Member::new));
         let slots = places.iter().map(|place| place.slot).collect();
         self.target = Some(target);
         Routed::To(slots)

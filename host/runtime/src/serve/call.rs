@@ -58,7 +58,8 @@ async fn exchange(
             FromUpstream::Progress => {}
             FromUpstream::Failed(failure) => return Err(failure),
             FromUpstream::Head(head, end) => {
-                answer.headers = fields::answered(head.status, head.fields, Some(began.elapsed()));
+                answer.headers = fields::answered(head.status, head.fields);
+                fields::took(&mut answer.headers, began.elapsed());
                 if end {
                     break;
                 }

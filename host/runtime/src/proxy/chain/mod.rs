@@ -69,6 +69,10 @@ pub trait Guests {
     fn trailers(&mut self, filter: usize, direction: Direction) -> Verdict;
     /// The request has passed the listener's filters: finds the route and rewrites.
     fn route(&mut self) -> Routed;
+    /// The upstream's answer has passed the cluster's filters: what the router says of it.
+    fn answered(&mut self) {}
+    /// The cluster's filters have nothing more to see.
+    fn cluster_over(&mut self) {}
 }
 
 /// What leaves.
@@ -172,6 +176,8 @@ pub struct Chain {
     /// Whether something has gone out to the upstream.
     forwarding: bool,
     answer: Answer,
+    /// Whether the response's fields have come to the listener's filters.
+    answered: bool,
     /// A reply that came in the response phase goes out past the filters.
     direct: bool,
     head: bool,
@@ -190,6 +196,7 @@ impl Chain {
             request_open: true,
             forwarding: false,
             answer: Answer::None,
+            answered: false,
             direct: false,
             head,
             output: VecDeque::new(),

@@ -33,7 +33,7 @@ impl Chain {
 
     /// A timer of the connection manager has run out.
     pub fn expire(&mut self, guests: &mut dyn Guests, reply: LocalReply) {
-        self.local_reply(guests, reply, 0);
+        self.local_reply(guests, reply, None);
     }
 
     /// The caller has gone.
@@ -43,8 +43,7 @@ impl Chain {
 
     /// A reply of the router: the cluster's filters do not see it.
     pub(super) fn refuse(&mut self, guests: &mut dyn Guests, reply: LocalReply) {
-        let from = self.members.len() - self.listener;
-        self.local_reply(guests, reply, from);
+        self.local_reply(guests, reply, None);
     }
 
     /// More is held than the limit of a filter that pauses.
@@ -53,7 +52,7 @@ impl Chain {
             Direction::Request => own(413, "request_payload_too_large", "Payload Too Large"),
             Direction::Response => own(500, "response_payload_too_large", "Internal Server Error"),
         };
-        self.local_reply(guests, reply, 0);
+        self.local_reply(guests, reply, None);
     }
 
     /// Acts on what ends a stream, if the verdict has it.
@@ -66,11 +65,13 @@ impl Chain {
         if verdict.failed {
             // Its context died with the machine.
             self.members[filter].created = false;
-            self.local_reply(guests, own(503, "wasm_fail_stream", ""), 0);
+            self.local_reply(guests, own(503, "wasm_fail_stream", ""), Some(filter));
         } else if let Some(reply) = &verdict.reply {
-            self.local_reply(guests, reply.clone(), 0);
+            self.local_reply(guests, reply.clone(), Some(filter));
         } else if verdict.close {
-            self.exchange.borrow_mut().explain(b"wasm_close_stream");
+            if self.answer == Answer::None {
+                self.exchange.borrow_mut().explain(b"wasm_close_stream");
+            }
             self.cut();
         } else {
             return false;
@@ -78,9 +79,13 @@ impl Chain {
         true
     }
 
-    fn local_reply(&mut self, guests: &mut dyn Guests, reply: LocalReply, from: usize) {
+    /// `by` is the filter that replies. One of the cluster's is an upstream to those of the
+    /// listener, so that they see its reply also in place of a response.
+    fn local_reply(&mut self, guests: &mut dyn Guests, reply: LocalReply, by: Option<usize>) {
+        let in_cluster = by.is_some_and(|filter| filter >= self.listener);
         match self.answer {
-            Answer::None => self.reply_through(guests, reply, from),
+            Answer::None => self.reply_through(guests, reply),
+            Answer::Inside if in_cluster && !self.answered => self.reply_through(guests, reply),
             Answer::Inside => self.reply_directly(reply),
             Answer::Sent => {
                 self.exchange.borrow_mut().explain(&reply.details);
@@ -90,15 +95,19 @@ impl Chain {
         }
     }
 
-    fn reply_through(&mut self, guests: &mut dyn Guests, reply: LocalReply, from: usize) {
+    /// The cluster's filters are over before those of the listener see the reply.
+    fn reply_through(&mut self, guests: &mut dyn Guests, reply: LocalReply) {
+        guests.cluster_over();
+        self.answered = true;
         self.request_open = false;
         self.cancel();
         self.answer = Answer::Inside;
         let body = self.exchange.borrow_mut().answer_locally(reply);
         let end = body.is_empty() || self.head;
-        self.walk_headers(guests, Direction::Response, from, end);
+        let router = self.members.len() - self.listener;
+        self.walk_headers(guests, Direction::Response, router, end);
         if !end {
-            self.walk_body(guests, Direction::Response, from, body, true);
+            self.walk_body(guests, Direction::Response, router, body, true);
         }
     }
 

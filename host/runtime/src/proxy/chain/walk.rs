@@ -77,6 +77,11 @@ impl Chain {
                     Routed::Refused(reply) => return self.refuse(guests, reply),
                 }
             }
+            if direction == Direction::Response && self.is_router(position) && !self.answered {
+                self.answered = true;
+                guests.answered();
+            }
+            self.pass_router(guests, direction, position, end);
             let Some(filter) = self.at(direction, position) else {
                 return self.headers_leave(direction, end);
             };
@@ -84,6 +89,25 @@ impl Chain {
                 return;
             }
             position += 1;
+        }
+    }
+
+    /// Whether a response at this position has passed the cluster's filters and not yet one of
+    /// the listener's.
+    fn is_router(&self, position: usize) -> bool {
+        position + self.listener == self.members.len()
+    }
+
+    /// The end of a response is the end of the cluster's filters, too.
+    fn pass_router(
+        &mut self,
+        guests: &mut dyn Guests,
+        direction: Direction,
+        position: usize,
+        end: bool,
+    ) {
+        if end && direction == Direction::Response && self.is_router(position) {
+            guests.cluster_over();
         }
     }
 
@@ -130,6 +154,7 @@ impl Chain {
     ) {
         let (mut position, mut bytes) = (from, bytes);
         while self.moves(direction) {
+            self.pass_router(guests, direction, position, end);
             let Some(filter) = self.at(direction, position) else {
                 return self.body_leaves(direction, bytes, end);
             };
@@ -197,6 +222,7 @@ impl Chain {
     ) {
         let mut position = from;
         while self.moves(direction) {
+            self.pass_router(guests, direction, position, true);
             let Some(filter) = self.at(direction, position) else {
                 return self.trailers_leave(direction);
             };

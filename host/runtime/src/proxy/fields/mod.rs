@@ -33,7 +33,7 @@ pub use leave::{
     Content, Leaving, RequestHead, ResponseHead, SERVER, Unfit, request_leaves, response_leaves,
     trailers_leave,
 };
-pub use router::{Rewritten, answered, routed};
+pub use router::{Rewritten, answered, routed, took};
 
 use super::failure::Flags;
 pub use crate::http1::Scheme;
@@ -97,7 +97,7 @@ fn remove(pairs: &mut Pairs, names: &[&str]) {
 }
 
 /// Replaces a field where its first line stands, or adds it.
-fn set(pairs: &mut Pairs, name: &str, text: impl Into<Vec<u8>>) {
+pub(super) fn set(pairs: &mut Pairs, name: &str, text: impl Into<Vec<u8>>) {
     let Some(first) = pairs.iter().position(|(have, _)| is(have, name)) else {
         return pairs.push(line(name, text));
     };

@@ -145,7 +145,10 @@ impl<'c> Stream<'c> {
             Some(reply) => {
                 self.chain.expire(&mut self.filters, reply);
             }
-            None if arrived.gone => self.abandon(CALLER_GONE),
+            None if arrived.gone => {
+                self.filters.gone = true;
+                self.abandon(CALLER_GONE);
+            }
             None => self.begin(arrived),
         }
         self.write();
@@ -274,7 +277,8 @@ impl<'c> Stream<'c> {
 
     fn answered(&mut self, head: ResponseHead, end: bool) {
         let took = self.upstream_began.filter(|_| self.request_came).map(|began| began.elapsed());
-        let pairs = fields::answered(head.status, head.fields, took);
+        self.filters.took = took;
+        let pairs = fields::answered(head.status, head.fields);
         let mut exchange = self.exchange.borrow_mut();
         exchange.set_headers(Direction::Response, pairs);
         exchange.details = b"via_upstream".to_vec();
