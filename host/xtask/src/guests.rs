@@ -17,7 +17,7 @@ use crate::workspace;
 /// The modules, in the order in which a request meets them.
 pub const MODULES: [&str; 3] = ["gate", "credential", "audit"];
 /// Modules that only the comparison of the gateways runs, by folder of `tests/conformance/plugins`.
-const CONFORMANCE: [&str; 1] = ["probe"];
+const CONFORMANCE: [&str; 3] = ["busy", "getters", "probe"];
 const FEATURES: &str = "-C target-feature=+simd128,+bulk-memory,+sign-ext,+nontrapping-fptoint \
                         --cfg curve25519_dalek_bits=\"32\"";
 

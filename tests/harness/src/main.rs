@@ -21,6 +21,9 @@ struct Options {
     /// Run those of tests/conformance instead, on both gateways, and compare.
     #[arg(long, conflicts_with = "boundary")]
     conformance: bool,
+    /// With --conformance: write the differences that are found to the list of known ones.
+    #[arg(long, requires = "conformance")]
+    record: bool,
     /// Only scenarios and checks whose name starts so, such as `scrub/`.
     #[arg(long)]
     only: Option<String>,
@@ -34,7 +37,7 @@ fn main() -> ExitCode {
     let selection = Selection { only: options.only, show: options.show };
     let result = match options.boundary {
         Some(place) => boundary(place, &selection),
-        None => conformance::run(&selection),
+        None => conformance::run(&selection, options.record),
     };
     match result {
         Ok(count) if count.passed + count.failed == 0 => {

@@ -202,10 +202,10 @@ impl Exchange {
         }
         let mut pairs = vec![(b":status".to_vec(), reply.status.to_string().into_bytes())];
         pairs.extend(reply.headers.into_iter().filter(|(name, _)| !name.starts_with(b":")));
-        pairs.retain(|(name, _)| name.as_slice() != b"content-length");
-        if !reply.body.is_empty() {
-            let length = reply.body.len().to_string().into_bytes();
-            pairs.push((b"content-length".to_vec(), length));
+        if reply.body.is_empty() {
+            pairs.retain(|(name, _)| name.as_slice() != b"content-length");
+        } else {
+            fields::set(&mut pairs, "content-length", reply.body.len().to_string());
             if !pairs.iter().any(|(name, _)| name.as_slice() == b"content-type") {
                 pairs.push((b"content-type".to_vec(), b"text/plain".to_vec()));
             }

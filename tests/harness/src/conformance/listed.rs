@@ -12,7 +12,11 @@ use super::scenario::Scenario;
 
 /// Differences by scenario.
 #[derive(Debug, Default)]
-pub struct Listed(BTreeMap<String, Difference>);
+pub struct Listed {
+    /// What stands before the first section.
+    preamble: String,
+    sections: BTreeMap<String, Difference>,
+}
 
 #[derive(Debug, Default)]
 struct Difference {
@@ -28,7 +32,9 @@ impl Listed {
     }
 
     fn parse(text: &str) -> Self {
-        let sections = text.split("\n## ").skip(1);
+        let mut parts = text.split("\n## ");
+        let preamble = parts.next().unwrap_or_default().to_owned();
+        let sections = parts;
         let sections = sections.map(|section| {
             let (name, rest) = section.split_once('\n').unwrap_or((section, ""));
             let (reason, block) = rest.split_once("```diff\n").unwrap_or((rest, ""));
@@ -36,12 +42,34 @@ impl Listed {
             let lines = block.lines().map(str::to_owned).collect();
             (name.trim().to_owned(), Difference { reason: reason.trim().to_owned(), lines })
         });
-        Self(sections.collect())
+        Self { preamble, sections: sections.collect() }
+    }
+
+    /// Takes over what was found in some scenarios. Reasons stay; a new difference has none,
+    /// and somebody has to write it before the list counts again.
+    pub fn record(&mut self, found: BTreeMap<String, Vec<String>>, path: &Path) -> Result<()> {
+        for (name, lines) in found {
+            if lines.is_empty() {
+                self.sections.remove(&name);
+            } else {
+                self.sections.entry(name).or_default().lines = lines;
+            }
+        }
+        Ok(postern_files::write_atomic(path, self.render().as_bytes())?)
+    }
+
+    fn render(&self) -> String {
+        let section = |(name, it): (&String, &Difference)| {
+            let lines = it.lines.join("\n");
+            format!("\n## {name}\n\n{}\n\n```diff\n{lines}\n```\n", it.reason)
+        };
+        let sections: String = self.sections.iter().map(section).collect();
+        format!("{}\n{sections}", self.preamble.trim_end())
     }
 
     /// Every section is about a scenario that exists, says why, and shows the lines.
     pub fn check(&self, scenarios: &[Scenario]) -> Result<()> {
-        for (name, difference) in &self.0 {
+        for (name, difference) in &self.sections {
             let exists = scenarios.iter().any(|scenario| scenario.name == *name);
             ensure!(exists, "envoy-differences.md: no scenario {name}");
             ensure!(!difference.reason.is_empty(), "envoy-differences.md: {name}: no reason");
@@ -52,7 +80,7 @@ impl Listed {
 
     /// What is wrong with the differences found in a scenario.
     pub fn judge(&self, name: &str, found: Vec<String>) -> Vec<String> {
-        match self.0.get(name) {
+        match self.sections.get(name) {
             None => found,
             Some(listed) if listed.lines == found => Vec::new(),
             Some(_) if found.is_empty() => {
@@ -81,6 +109,18 @@ mod tests {
         assert_eq!(listed.judge("a/b", Vec::new()).len(), 1);
         assert_eq!(listed.judge("e/f", lines("-x")), ["-x"]);
         assert!(listed.judge("e/f", Vec::new()).is_empty());
+    }
+
+    #[test]
+    fn recording_keeps_reasons_and_takes_out_what_has_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("list.md");
+        let mut listed = Listed::parse(TEXT);
+        let found = [("a/b".to_owned(), vec!["-z".to_owned()]), ("c/d".to_owned(), vec![])].into();
+        listed.record(found, &path).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text, "# Title\n\nText.\n\n## a/b\n\nBecause.\n\n```diff\n-z\n```\n");
+        assert_eq!(Listed::parse(&text).render(), text);
     }
 
     #[test]

@@ -22,7 +22,7 @@ use crate::scenario::duration;
 pub struct Scenario {
     /// `file/row`.
     pub name: String,
-    /// Values of the admin interface that are compared at the end.
+    /// Values of the admin interface whose growth is compared.
     pub stats: Vec<String>,
     /// A stream stays open: its end is not waited for.
     pub open: bool,
@@ -199,13 +199,16 @@ impl Scenario {
         let (head, first): (Map<_, _>, Map<_, _>) = row.into_iter().partition(is_head);
         let head: Head = serde_json::from_value(Value::Object(head))?;
         let first: Step = serde_json::from_value(Value::Object(first))?;
+        let steps: Vec<Step> = std::iter::once(first).chain(head.then).collect();
+        // A context that dies with its machine is never deleted.
+        let dies = steps.iter().any(|step| step.probes.values().any(|it| it.contains("trap")));
         Ok(Self {
             name: format!("{topic}/{}", head.name),
             stats: head.stats,
-            open: head.open,
+            open: head.open || dies,
             wait: span(&head.wait, Duration::ZERO)?,
             base: head.base,
-            steps: std::iter::once(first).chain(head.then).collect(),
+            steps,
         })
     }
 

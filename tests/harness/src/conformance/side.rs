@@ -61,6 +61,7 @@ impl Side {
         self.lines.clear();
         self.upstream.take();
         self.calls.take();
+        let before: Vec<_> = scenario.stats.iter().map(|name| self.gateway.stat(name)).collect();
         let mut seen = Observation { open: scenario.open, ..Observation::default() };
         let mut held: Vec<Sent> = Vec::new();
         for (base, step) in scenario.steps() {
@@ -81,7 +82,7 @@ impl Side {
         caller::pause(scenario.wait);
         self.more(&mut seen)?;
         let _ = until(ENDS, || (self.more(&mut seen).is_err() || seen.is_over()).then_some(()));
-        seen.stats = scenario.stats.iter().map(|name| self.stat(name)).collect();
+        seen.stats = scenario.stats.iter().zip(before).map(|it| self.stat(it)).collect();
         Ok(seen)
     }
 
@@ -94,9 +95,12 @@ impl Side {
         Ok(())
     }
 
-    fn stat(&self, name: &str) -> String {
+    /// By how much a value has grown in the scenario.
+    fn stat(&self, (name, before): (&String, Option<u64>)) -> String {
         match self.gateway.stat(name) {
-            Some(value) => format!("stat {name}: {value}"),
+            Some(value) => {
+                format!("stat {name}: {:+}", i128::from(value) - i128::from(before.unwrap_or(0)))
+            }
             None => format!("stat {name}: absent"),
         }
     }

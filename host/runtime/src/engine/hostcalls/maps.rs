@@ -66,6 +66,8 @@ fn all(guest: &Guest, map: u32) -> Result<Pairs, Status> {
 /// The answer that is being delivered; at any other time there is no such map.
 fn answer<'a>(guest: &'a Guest, map: MapKind) -> Result<&'a Pairs, Status> {
     match (&guest.host().lent, map) {
+        // A failure that had begun as an answer.
+        (Lent::Answer(answer), _) if answer.headers.is_empty() => Err(Status::BadArgument),
         (Lent::Answer(answer), MapKind::CallHeaders) => Ok(&answer.headers),
         (Lent::Answer(answer), _) => Ok(&answer.trailers),
         _ => Err(Status::BadArgument),
