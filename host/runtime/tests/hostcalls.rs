@@ -212,14 +212,14 @@ fn call(cluster: (u32, u32), headers: &str) -> String {
 }
 
 #[test]
-fn a_call_out_goes_out_whole_and_its_answer_comes_to_the_stream_that_asked() {
+fn a_call_out_goes_out_whole_and_its_answer_comes_to_the_root() {
     let ask = call((1120, 7), HEADERS_AT);
     let asks = format!("(call $want {ask} (i32.const 0))");
     let answered = r#"(func (export "proxy_on_http_call_response") (param i32 i32 i32 i32 i32)
         (call $want (local.get 3) (i32.const 4))
         (call $want (call $read (i32.const 4) (i32.const 1) (i32.const 99) (i32.const 0) (i32.const 4)) (i32.const 0))
         (call $want (i32.load (i32.const 4)) (i32.const 3))
-        (call $want (call $continue (i32.const 0)) (i32.const 0)))"#;
+        (call $want (call $value (i32.const 0) (i32.const 1024) (i32.const 3) (i32.const 0) (i32.const 4)) (i32.const 2)))"#;
     let module = callback("proxy_on_request_headers", 3, true, &asks) + answered;
     let process = Rc::new(Process::default());
     let mut vm = vm(&module, &process);
@@ -238,13 +238,14 @@ fn a_call_out_goes_out_whole_and_its_answer_comes_to_the_stream_that_asked() {
     );
     assert_ne!(calls[0].0, calls[1].0);
 
-    let answer = CallAnswer { body: b"body".to_vec(), ..CallAnswer::default() };
+    let headers = vec![(b":status".to_vec(), b"200".to_vec())];
+    let answer = CallAnswer { headers, body: b"body".to_vec(), ..CallAnswer::default() };
     assert_eq!(vm.http_call_response(calls[1].0, answer.clone()), Ok(true));
-    assert_eq!((first.continued.get(), second.continued.get()), (0, 1));
-    // The first stream goes away while its call is out: the answer is dropped.
+    // The first stream goes away while its call is out: its root is told all the same.
     assert_eq!(vm.waiting(), 1);
     vm.delete(ids[0]).unwrap();
-    assert_eq!(vm.waiting(), 0);
+    assert_eq!(vm.waiting(), 1);
+    assert_eq!(vm.http_call_response(calls[0].0, answer.clone()), Ok(true));
     assert_eq!(vm.http_call_response(calls[0].0, answer), Ok(false));
 }
 

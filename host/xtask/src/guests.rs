@@ -16,6 +16,8 @@ use crate::workspace;
 
 /// The modules, in the order in which a request meets them.
 pub const MODULES: [&str; 3] = ["gate", "credential", "audit"];
+/// Modules that only the comparison of the gateways runs, by folder of `tests/conformance/plugins`.
+const CONFORMANCE: [&str; 3] = ["busy", "getters", "probe"];
 const FEATURES: &str = "-C target-feature=+simd128,+bulk-memory,+sign-ext,+nontrapping-fptoint \
                         --cfg curve25519_dalek_bits=\"32\"";
 
@@ -71,6 +73,13 @@ fn built_by(toolchain: Toolchain, into: &Path) -> Result<Vec<Module>> {
     let built = folder(toolchain).join(TARGET).join("wasm");
     let modules = MODULES.into_iter().map(|name| collect(name, &built, into));
     let modules = modules.collect::<Result<Vec<_>>>()?;
+    for name in CONFORMANCE {
+        let file = format!("postern_conformance_{name}.wasm");
+        let bytes = read(&built.join(file))?;
+        let folder = into.join("conformance");
+        std::fs::create_dir_all(&folder)?;
+        postern_files::write_atomic(folder.join(format!("{name}.wasm")), &bytes)?;
+    }
     let mut sums = String::new();
     for module in &modules {
         writeln!(sums, "{}  {}.wasm", module.sha256, module.name)?;
@@ -80,14 +89,16 @@ fn built_by(toolchain: Toolchain, into: &Path) -> Result<Vec<Module>> {
 }
 
 fn collect(name: &'static str, built: &Path, into: &Path) -> Result<Module> {
-    let built = built.join(format!("postern_{name}.wasm"));
-    let bytes =
-        std::fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?;
+    let bytes = read(&built.join(format!("postern_{name}.wasm")))?;
     let path = into.join(format!("{name}.wasm"));
     postern_files::write_atomic(&path, &bytes)?;
     let digest = Sha256::digest(&bytes);
     let sha256 = digest.iter().map(|byte| format!("{byte:02x}")).collect();
     Ok(Module { name, size: bytes.len(), sha256 })
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
 fn cargo(toolchain: Toolchain) -> Result<Command> {
@@ -105,6 +116,9 @@ fn cargo(toolchain: Toolchain) -> Result<Command> {
     }
     for name in MODULES {
         command.args(["-p", &format!("postern-{name}")]);
+    }
+    for name in CONFORMANCE {
+        command.args(["-p", &format!("postern-conformance-{name}")]);
     }
     command
         .env("CARGO_TARGET_DIR", folder(toolchain))

@@ -27,6 +27,8 @@ enum Step {
     Packages(&'static [&'static str]),
     /// The scenario harness on one boundary.
     Scenarios(&'static str),
+    /// The comparison of our own gateway with Envoy; one test a scenario.
+    Conformance,
     /// A short soak of our own gateway; one test.
     Soak,
     /// The vectors of CRP/1, rebuilt by an independent client in Python; one test a file.
@@ -80,6 +82,7 @@ const GROUPS: &[Group] = &[
         steps: &[
             Step::Packages(&["postern-runtime", "postern-fuzz", "postern-bench"]),
             Step::Scenarios("host"),
+            Step::Conformance,
             Step::Soak,
         ],
     },
@@ -159,6 +162,7 @@ impl Group {
         let needs = |step: &Step| match step {
             Step::Scenarios(boundary) => *boundary == "envoy",
             Step::Ends(words) => *words == DEMO_ON_ENVOY,
+            Step::Conformance => true,
             _ => false,
         };
         self.steps.iter().any(needs)
@@ -180,6 +184,10 @@ impl Step {
             Self::Scenarios(boundary) => {
                 let mut harness = Command::new(built::host()?.program("postern-harness")?);
                 counted(harness.args(["--boundary", boundary]).current_dir(workspace::root()))
+            }
+            Self::Conformance => {
+                let mut harness = Command::new(built::host()?.program("postern-harness")?);
+                counted(harness.arg("--conformance").current_dir(workspace::root()))
             }
             Self::Soak => {
                 let mut bench = Command::new(built::host()?.program("postern-bench")?);

@@ -47,6 +47,7 @@ fn framing(content: Content) -> Framing {
         Content::None => Framing::None,
         Content::Length(length) => Framing::Length(length),
         Content::Chunked => Framing::Chunked,
+        Content::Tunnel => Framing::Tunnel,
     }
 }
 
@@ -67,8 +68,14 @@ fn request(pairs: &Pairs, content: &[u8], flags: u8) {
 
 fn response(pairs: &Pairs, content: &[u8], flags: u8) {
     let date = "Thu, 26 Nov 2026 05:17:14 GMT";
-    let leaving =
-        Leaving { date, close: flags & 2 != 0, end: flags & 1 != 0, head: flags & 4 != 0 };
+    let leaving = Leaving {
+        date,
+        close: flags & 2 != 0,
+        end: flags & 1 != 0,
+        head: flags & 4 != 0,
+        http2: false,
+        upgrade: false,
+    };
     let Ok(head) = response_leaves(pairs, &leaving) else { return };
     let silent = leaving.head || matches!(head.status, 204 | 304);
     let framing = if silent { Framing::None } else { framing(head.content) };

@@ -1,4 +1,5 @@
-//! `postern-harness --boundary core|host|envoy [--only NAME]`: runs the scenarios of a boundary.
+//! `postern-harness --boundary core|host|envoy [--only NAME]`: runs the scenarios of a boundary;
+//! `postern-harness --conformance [--only NAME]` compares our gateway with Envoy.
 //!
 //! One line a scenario, then `scenarios on BOUNDARY: N passed`. Exit 0 when all passed, 1 when one did
 //! not, 2 when the selection is empty.
@@ -7,6 +8,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
+use postern_harness::conformance;
 use postern_harness::run::{Selection, boundary};
 use postern_harness::scenario::Boundary;
 
@@ -14,8 +16,14 @@ use postern_harness::scenario::Boundary;
 #[command(about = "Runs the scenario files of tests/scenarios on one boundary")]
 struct Options {
     /// Where to run them.
-    #[arg(long, value_enum)]
-    boundary: Boundary,
+    #[arg(long, value_enum, required_unless_present = "conformance")]
+    boundary: Option<Boundary>,
+    /// Run those of tests/conformance instead, on both gateways, and compare.
+    #[arg(long, conflicts_with = "boundary")]
+    conformance: bool,
+    /// With --conformance: write the differences that are found to the list of known ones.
+    #[arg(long, requires = "conformance")]
+    record: bool,
     /// Only scenarios and checks whose name starts so, such as `scrub/`.
     #[arg(long)]
     only: Option<String>,
@@ -27,7 +35,11 @@ struct Options {
 fn main() -> ExitCode {
     let options = Options::parse();
     let selection = Selection { only: options.only, show: options.show };
-    match boundary(options.boundary, &selection) {
+    let result = match options.boundary {
+        Some(place) => boundary(place, &selection),
+        None => conformance::run(&selection, options.record),
+    };
+    match result {
         Ok(count) if count.passed + count.failed == 0 => {
             eprintln!("nothing selected");
             ExitCode::from(2)

@@ -55,7 +55,7 @@ impl Count {
 
     /// The last line. It does not begin as a group's does (`core: 12 passed`): who runs both
     /// and prints a sum of its own would say the same thing twice.
-    fn closing(&self, boundary: &str) -> String {
+    pub fn closing(&self, boundary: &str) -> String {
         match self.failed {
             0 => format!("scenarios on {boundary}: {} passed", self.passed),
             failed => format!("scenarios on {boundary}: {} passed, {failed} failed", self.passed),

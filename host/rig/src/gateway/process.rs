@@ -1,6 +1,7 @@
 //! The process of a gateway, and its admin interface.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -132,6 +133,15 @@ impl Gateway {
     /// Everything it wrote: its log, then the access log.
     pub fn log(&self) -> String {
         log_of(self.folder.path())
+    }
+
+    /// What its log has from byte `at` on, access log excluded.
+    pub fn log_from(&self, at: u64) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        if let Ok(mut file) = File::open(self.folder.path().join("stderr")) {
+            let _ = file.seek(SeekFrom::Start(at)).and_then(|_| file.read_to_end(&mut bytes));
+        }
+        bytes
     }
 
     /// Asks it at its admin interface to exit.

@@ -37,9 +37,10 @@ impl Vm {
         let answer = self.call("proxy_on_delete", stream.0, |it| &it.delete, stream.0);
         let host = self.store.data_mut();
         let context = host.contexts.remove(&stream.0);
-        // Their answers would find nobody, and may never be told of.
-        if !host.calls.is_empty() {
-            host.calls.retain(|_, context| *context != stream.0);
+        // Its root is told of what it still waits for.
+        let root = context.as_ref().map_or(0, |context| context.root);
+        for waiting in host.calls.values_mut().filter(|context| **context == stream.0) {
+            *waiting = root;
         }
         answer?;
         match context.filter(|it| host.retiring.contains(&it.root)) {

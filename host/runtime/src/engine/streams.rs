@@ -129,14 +129,16 @@ impl Vm {
         answer.map(drop)
     }
 
-    /// The answer to a call-out. False: nobody waits for it any more, as when the stream is
-    /// gone; it was dropped.
+    /// The answer to a call-out. Its root is told, as in Envoy: a module that wants to act on
+    /// the stream that has called makes it the effective context. False: the machine does not
+    /// know of the call.
     pub fn http_call_response(&mut self, token: u32, answer: CallAnswer) -> Result<bool, Trapped> {
         let host = self.store.data_mut();
         let context =
             host.calls.remove(&token).filter(|context| host.contexts.contains_key(context));
         let Some(context) = context else { return Ok(false) };
         host.services.answered(token, &answer);
+        let context = host.contexts.get(&context).map_or(context, |it| it.root);
         let (headers, trailers) = (length(answer.headers.len()), length(answer.trailers.len()));
         let arguments = (context, token, headers, length(answer.body.len()), trailers);
         host.lent = Lent::Answer(answer);

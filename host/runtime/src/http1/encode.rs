@@ -116,29 +116,32 @@ impl Encoder {
             return Err(Unsendable::Framing);
         }
         refuse_splitting(fields)?;
-        let reason = http::StatusCode::from_u16(status).ok();
-        let reason = reason.and_then(|status| status.canonical_reason()).unwrap_or_default();
+        let reason = reason(status);
         out.put_slice(format!("HTTP/1.1 {status} {reason}\r\n").as_bytes());
         Ok(Self::after_head(out, fields, framing, keep))
     }
 
+    /// What frames the content stands where the fields have it, else behind them.
     fn after_head(out: &mut BytesMut, fields: &Pairs, framing: Framing, keep: bool) -> Self {
+        let mut says = match framing {
+            Framing::Length(length) => Some(("content-length", length.to_string())),
+            Framing::Chunked => Some(("transfer-encoding", "chunked".to_owned())),
+            Framing::None | Framing::UntilClose | Framing::Tunnel => None,
+        };
         for (name, value) in fields {
             let length = name.eq_ignore_ascii_case(b"content-length") && !keep;
             if !length && !name.eq_ignore_ascii_case(b"transfer-encoding") {
                 put_field(out, name, value);
+                continue;
             }
+            let here = says.take_if(|(says, _)| name.eq_ignore_ascii_case(says.as_bytes()));
+            here.iter().for_each(|(name, value)| put_field(out, name.as_bytes(), value.as_bytes()));
         }
+        says.iter().for_each(|(name, value)| put_field(out, name.as_bytes(), value.as_bytes()));
         let left = match framing {
             Framing::None => Left::Length(0),
-            Framing::Length(length) => {
-                put_field(out, b"content-length", length.to_string().as_bytes());
-                Left::Length(length)
-            }
-            Framing::Chunked => {
-                put_field(out, b"transfer-encoding", b"chunked");
-                Left::Chunks
-            }
+            Framing::Length(length) => Left::Length(length),
+            Framing::Chunked => Left::Chunks,
             Framing::Tunnel => Left::Anything,
             Framing::UntilClose => {
                 if !says_close(fields) {
@@ -200,6 +203,17 @@ impl Encoder {
     }
 }
 
+/// Envoy's words for a status.
+fn reason(status: u16) -> &'static str {
+    let known = http::StatusCode::from_u16(status).ok().and_then(|it| it.canonical_reason());
+    match status {
+        203 => "Non-Authoritative Information",
+        418 | 451 => "Unknown",
+        599 => "Last Unassigned Server Error Code",
+        _ => known.unwrap_or("Unknown"),
+    }
+}
+
 /// Refuses what would end a line early: response splitting and its kin.
 fn refuse_splitting(fields: &Pairs) -> Result<(), Unsendable> {
     for (name, value) in fields {
@@ -248,7 +262,7 @@ mod tests {
         ];
         for (framing, want) in rows {
             let mut out = BytesMut::new();
-            let given = fields(&[TE, ("Host", "a"), CL]);
+            let given = fields(&[("Host", "a"), TE, CL]);
             Encoder::request(&mut out, b"PUT", b"/a?<b>", &given, framing).unwrap();
             assert_eq!(text(&out), format!("PUT /a?<b> HTTP/1.1\r\nhost: a\r\n{want}"));
         }
@@ -265,7 +279,11 @@ mod tests {
             (204, Framing::None, "204 No Content\r\n\r\n"),
             (204, Framing::Length(0), "204 No Content\r\n\r\n"),
             (100, Framing::None, "100 Continue\r\n\r\n"),
-            (599, Framing::Length(0), "599 \r\ncontent-length: 0\r\n\r\n"),
+            (
+                599,
+                Framing::Length(0),
+                "599 Last Unassigned Server Error Code\r\ncontent-length: 0\r\n\r\n",
+            ),
         ];
         for (status, framing, want) in rows {
             let mut out = BytesMut::new();

@@ -50,7 +50,8 @@ impl Call {
     /// It is answered.
     pub fn answer(&self, response: Response) {
         let took = self.bench.desk.now().saturating_sub(self.waiting.began);
-        let headers = fields::answered(response.status, response.head(), Some(took));
+        let mut headers = fields::answered(response.status, response.head());
+        fields::took(&mut headers, took);
         let Response { content: body, trailers, .. } = response;
         self.bench.answer_call(self.waiting.token, CallAnswer { headers, body, trailers });
     }

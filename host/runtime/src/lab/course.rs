@@ -190,7 +190,8 @@ impl Course {
         self.answered = true;
         self.deadlines.moved(now);
         let took = self.request_came.then(|| now.saturating_sub(self.upstream_began));
-        let pairs = fields::answered(status, fields, took);
+        self.filters.took = took;
+        let pairs = fields::answered(status, fields);
         let mut exchange = self.exchange.borrow_mut();
         exchange.set_headers(Direction::Response, pairs);
         exchange.details = b"via_upstream".to_vec();
@@ -468,8 +469,11 @@ impl Course {
         }
         let sent = self.answer().map_or(0, |message| message.content().len() as u64);
         let duration = self.desk.now().saturating_sub(self.began.0);
-        let end = facts::End { flags: self.flags, duration, received: self.received, sent };
-        facts::at_end(&mut self.exchange.borrow_mut(), &end);
+        let end = facts::End { flags: self.flags, duration };
+        let mut exchange = self.exchange.borrow_mut();
+        exchange.sent = sent;
+        facts::at_end(&mut exchange, &end);
+        drop(exchange);
         self.enter();
         self.filters.finish();
         self.log(duration, sent);

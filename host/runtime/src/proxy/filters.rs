@@ -13,6 +13,7 @@ use std::time::Duration;
 use super::chain::{Guests, Routed, Slot, Verdict, own};
 use super::exchange::{Exchange, Shared, View};
 use super::failure::Failure;
+use super::fields;
 use super::machine::{Down, Machine};
 use super::native::{Native, Running};
 use super::route;
@@ -111,6 +112,10 @@ pub struct Filters {
     pub target: Option<Target>,
     /// Why it has sent it nowhere.
     pub refused: Option<Failure>,
+    /// Time from the end of the request to the upstream's answer, until the router has told it.
+    pub took: Option<Duration>,
+    /// The caller has left before its fields were whole.
+    pub gone: bool,
 }
 
 struct Member {
@@ -119,6 +124,8 @@ struct Member {
     place: Option<Place>,
     native: Option<Running>,
     context: Option<Context>,
+    /// Nothing more is shown to it.
+    over: bool,
 }
 
 impl Member {
@@ -126,11 +133,11 @@ impl Member {
         match seat {
             Seat::Plugin(place) => {
                 let (slot, place) = (place.slot, Some(place.clone()));
-                Self { slot, place, native: None, context: None }
+                Self { slot, place, native: None, context: None, over: false }
             }
             Seat::Native(native, slot) => {
                 let native = Some(Running::new(native.clone()));
-                Self { slot: *slot, place: None, native, context: None }
+                Self { slot: *slot, place: None, native, context: None, over: false }
             }
         }
     }
@@ -151,8 +158,18 @@ impl Filters {
             exchange.borrow_mut().tap = Some(tap);
         }
         let members = site.filters.iter().map(Member::new).collect();
-        let (taken, target, refused) = (None, None, None);
-        let filters = Self { site, exchange, turn, members, now, taken, target, refused };
+        let filters = Self {
+            site,
+            exchange,
+            turn,
+            members,
+            now,
+            taken: None,
+            target: None,
+            refused: None,
+            took: None,
+            gone: false,
+        };
         filters.locate(&filters.site);
         filters
     }
@@ -174,6 +191,9 @@ impl Filters {
         callback: impl FnOnce(&mut Vm, StreamId) -> Result<Action, Trapped>,
     ) -> Verdict {
         let Some(member) = self.members.get_mut(filter) else { return failure() };
+        if member.over {
+            return Verdict::default();
+        }
         // What is no module has no other callbacks.
         let Some(place) = &member.place else { return Verdict::default() };
         let now = self.now;
@@ -223,21 +243,25 @@ impl Filters {
     /// `on_log` of the listener's filters, then the loggers, then the end of every context.
     ///
     /// A filter that has not seen the request gets a context now, as in Envoy: it learns of
-    /// requests that were refused before it.
+    /// requests that were refused before it; not of one whose fields never came whole.
     pub fn finish(&mut self) {
         let tap = self.exchange.borrow().tap.clone();
         tap.iter().for_each(|tap| tap.told(&self.exchange.borrow(), In::Finish));
         self.exchange.borrow_mut().log(true);
-        for filter in 0..self.site.filters.len() {
+        let listener = if self.gone { 0 } else { self.site.filters.len() };
+        for filter in 0..listener {
             self.run(filter, |vm, stream| vm.log(stream).map(|()| Action::Continue));
         }
         self.log();
         self.exchange.borrow_mut().log(false);
-        for filter in 0..self.members.len() {
-            self.each(filter, |vm, stream| vm.done(stream).map(drop));
-            self.each(filter, Vm::delete);
-        }
+        (0..self.members.len()).for_each(|filter| self.close(filter));
         tap.iter().for_each(|tap| tap.state(&self.exchange.borrow()));
+    }
+
+    /// Ends a filter's context.
+    fn close(&mut self, filter: usize) {
+        self.each(filter, |vm, stream| vm.done(stream).map(drop));
+        self.each(filter, Vm::delete);
     }
 
     fn log(&self) {
@@ -260,7 +284,7 @@ impl Filters {
         filter: usize,
         callback: impl FnOnce(&mut Vm, StreamId) -> Result<(), Trapped>,
     ) {
-        let member = self.members.get(filter);
+        let member = self.members.get(filter).filter(|member| !member.over);
         let both = member.and_then(|it| Some((it.place.as_ref()?, it.context?)));
         let Some((place, context)) = both else { return };
         let mut machine = place.machine.borrow_mut();
@@ -351,6 +375,13 @@ impl Guests for Filters {
         })
     }
 
+    fn cluster_over(&mut self) {
+        for filter in self.site.filters.len()..self.members.len() {
+            self.close(filter);
+            self.members[filter].over = true;
+        }
+    }
+
     fn route(&mut self) -> Routed {
         let site = Rc::clone(&self.site);
         let Some(Located { taken, authority, path }) = self.locate(&site) else {
@@ -381,6 +412,9 @@ impl Guests for Filters {
     }
 
     fn leaves_router(&mut self, answer: &mut Pairs) {
+        if let Some(took) = self.took.take() {
+            fields::took(answer, took);
+        }
         let taken = self.taken.and_then(|at| route::Taken::again(&self.site.routes, at));
         if let Some(taken) = taken {
             taken.edit_response(answer);

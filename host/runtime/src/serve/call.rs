@@ -22,27 +22,42 @@ const LARGEST: usize = 64 << 20;
 /// What comes back.
 pub(super) async fn ask(admitted: Admitted, call: CallOut) -> CallAnswer {
     let counts = admitted.cluster().counts.clone();
+    let mut answer = CallAnswer::default();
     let time = call.patience();
-    let answer = match timeout(time, exchange(admitted, call)).await {
-        Ok(answer) => answer,
+    let ended = match timeout(time, exchange(admitted, call, &mut answer)).await {
+        Ok(ended) => ended,
         Err(_) => {
             counts.rq_timeout.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             Err(Failure::Timeout)
         }
     };
-    answer.unwrap_or_else(Failure::answer)
+    match ended {
+        Ok(()) => answer,
+        Err(failure) if answer.headers.is_empty() => failure.answer(),
+        // An answer that breaks off is none, without fields.
+        Err(_) => CallAnswer::default(),
+    }
 }
 
-async fn exchange(admitted: Admitted, call: CallOut) -> Result<CallAnswer, Failure> {
+/// Whether its fields are such that a request can be made of them.
+pub(super) fn is_sendable(call: &CallOut) -> bool {
+    fields::request_leaves(&call.headers, true).is_ok()
+}
+
+async fn exchange(
+    admitted: Admitted,
+    call: CallOut,
+    answer: &mut CallAnswer,
+) -> Result<(), Failure> {
     let began = Instant::now();
     let mut forward = send(admitted, &call)?;
-    let mut answer = CallAnswer::default();
     loop {
         match poll_fn(|cx| forward.poll(cx, true)).await {
             FromUpstream::Progress => {}
             FromUpstream::Failed(failure) => return Err(failure),
             FromUpstream::Head(head, end) => {
-                answer.headers = fields::answered(head.status, head.fields, Some(began.elapsed()));
+                answer.headers = fields::answered(head.status, head.fields);
+                fields::took(&mut answer.headers, began.elapsed());
                 if end {
                     break;
                 }
@@ -61,24 +76,29 @@ async fn exchange(admitted: Admitted, call: CallOut) -> Result<CallAnswer, Failu
         }
     }
     forward.settle();
-    Ok(answer)
+    Ok(())
 }
 
+/// Sends it with what Envoy adds, and without trailers, which Envoy takes and leaves out.
 fn send(admitted: Admitted, call: &CallOut) -> Result<Forward, Failure> {
     let mut headers = call.headers.clone();
-    let has_length = headers.iter().any(|(name, _)| name == b"content-length");
-    if !call.body.is_empty() && call.trailers.is_empty() && !has_length {
-        headers.push((b"content-length".to_vec(), call.body.len().to_string().into_bytes()));
+    let mut set = |name: &str, value: String| {
+        headers.retain(|(have, _)| have != name.as_bytes());
+        headers.push((name.as_bytes().to_vec(), value.into_bytes()));
+    };
+    if !call.body.is_empty() {
+        set("content-length", call.body.len().to_string());
     }
-    let end = call.body.is_empty() && call.trailers.is_empty();
+    set("x-envoy-internal", "true".to_owned());
+    if !call.timeout.is_zero() {
+        set("x-envoy-expected-rq-timeout-ms", call.timeout.as_millis().to_string());
+    }
+    let end = call.body.is_empty();
     let head = fields::request_leaves(&headers, end).map_err(|_| Failure::Protocol)?;
     let unsendable = |_| Failure::Protocol;
     let mut forward = Forward::start(admitted, &head, end).map_err(unsendable)?;
     if !end {
-        forward.content(&call.body, call.trailers.is_empty()).map_err(unsendable)?;
-    }
-    if !call.trailers.is_empty() {
-        forward.trailers(&fields::trailers_leave(&call.trailers)).map_err(unsendable)?;
+        forward.content(&call.body, true).map_err(unsendable)?;
     }
     Ok(forward)
 }

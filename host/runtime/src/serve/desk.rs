@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use tokio::sync::mpsc::error::SendError;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{Notify, watch};
 use tokio::task::{AbortHandle, spawn_local};
@@ -142,6 +143,9 @@ impl Desk {
         if self.silent {
             return Ok(());
         }
+        if !call::is_sendable(&call) {
+            return Err(Status::InternalFailure);
+        }
         let admitted = cluster.admit().map_err(|_| Status::InternalFailure)?;
         let asking = self.asking.borrow().clone();
         let desk = Rc::clone(self);
@@ -150,8 +154,13 @@ impl Desk {
             let _done = Ended(Rc::clone(&desk));
             let answer = call::ask(admitted, call).await;
             match asking {
-                // Its stream may be gone: then nobody waits.
-                Some((stream, filter)) => drop(stream.send(Note::Called { filter, token, answer })),
+                Some((stream, filter)) => {
+                    let note = Note::Called { filter, token, answer };
+                    // Its stream may be gone: then the root learns of it alone.
+                    if let Err(SendError(Note::Called { token, answer, .. })) = stream.send(note) {
+                        desk.deliver(machine, token, answer);
+                    }
+                }
                 None => desk.deliver(machine, token, answer),
             }
         });

@@ -122,9 +122,6 @@ pub(super) fn at_answer(exchange: &mut Exchange, took: Duration) {
 pub(crate) struct End {
     pub flags: Flags,
     pub duration: Duration,
-    /// Bytes of content.
-    pub received: u64,
-    pub sent: u64,
 }
 
 /// Before the loggers run.
@@ -132,7 +129,6 @@ pub(crate) fn at_end(exchange: &mut Exchange, end: &End) {
     let facts = &mut exchange.facts;
     number(facts, &["response", "flags"], end.flags.bits());
     number(facts, &["request", "duration"], nanos(end.duration));
-    (exchange.received, exchange.sent) = (end.received, end.sent);
 }
 
 fn since_1970(time: SystemTime) -> u64 {

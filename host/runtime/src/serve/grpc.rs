@@ -330,7 +330,7 @@ impl Response {
             FromUpstream::Progress | FromUpstream::Failed(_) => None,
             FromUpstream::Head(head, end) => {
                 self.began = true;
-                self.head(fields::answered(head.status, head.fields, None), head.status, end, tell)
+                self.head(fields::answered(head.status, head.fields), head.status, end, tell)
             }
             FromUpstream::Piece(Piece::Data(bytes)) => {
                 self.bytes.extend_from_slice(&bytes);

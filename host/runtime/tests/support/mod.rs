@@ -182,10 +182,10 @@ impl StreamView for Stream {
         Ok(())
     }
     fn body(&self, _: BodyKind, _: usize, _: usize) -> Result<Vec<u8>, Status> {
-        Err(Status::NotFound)
+        Ok(Vec::new())
     }
     fn set_body(&self, _: BodyKind, _: usize, _: usize, _: &[u8]) -> Result<(), Status> {
-        Err(Status::NotFound)
+        Err(Status::BadArgument)
     }
     fn property(&self, path: &[&[u8]]) -> Result<Vec<u8>, Status> {
         match path {

@@ -44,7 +44,7 @@ pub(in crate::engine) fn value(guest: &mut Guest, map: u32, name: Span, out: Out
     let value = match kind(map)? {
         Map::Stream(map) => host.view()?.value(map, &name)?,
         Map::Lent(map) => match lent(host, map) {
-            Some(pairs) => joined(pairs, &name),
+            Some(pairs) => first(pairs, &name),
             None if host.optional_view().is_some_and(|view| view.logs()) => None,
             None => return Err(Status::BadArgument.into()),
         },
@@ -80,16 +80,17 @@ fn all(host: &Host, map: u32) -> Result<Pairs, Status> {
 fn lent(host: &Host, map: u32) -> Option<&Pairs> {
     match (map, &host.lent) {
         (4, Lent::GrpcInitial(pairs)) | (5, Lent::GrpcTrailing(pairs)) => Some(pairs),
+        // A failure that had begun as an answer has none.
+        (6 | 7, Lent::Answer(answer)) if answer.headers.is_empty() => None,
         (6, Lent::Answer(answer)) => Some(&answer.headers),
         (7, Lent::Answer(answer)) => Some(&answer.trailers),
         _ => None,
     }
 }
 
-fn joined(pairs: &Pairs, name: &[u8]) -> Option<Vec<u8>> {
-    let lines = pairs.iter().filter(|(line, _)| line == name);
-    let values: Vec<&[u8]> = lines.map(|(_, value)| value.as_slice()).collect();
-    (!values.is_empty()).then(|| values.join(&b','))
+/// Of several lines Envoy gives the first.
+fn first(pairs: &Pairs, name: &[u8]) -> Option<Vec<u8>> {
+    pairs.iter().find(|(line, _)| line == name).map(|(_, value)| value.clone())
 }
 
 fn kind(map: u32) -> Result<Map, Status> {

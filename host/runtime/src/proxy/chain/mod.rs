@@ -73,11 +73,13 @@ pub trait Guests {
     fn trailers(&mut self, filter: usize, direction: Direction) -> Verdict;
     /// The request has passed the listener's filters: finds the route and rewrites.
     fn route(&mut self) -> Routed;
-    /// An answer leaves the router, the upstream's or its own: what the route changes of its
-    /// fields.
+    /// An answer leaves the router, the upstream's or its own: what the router and the route
+    /// change of its fields.
     fn leaves_router(&mut self, answer: &mut Pairs) {
         let _ = answer;
     }
+    /// The cluster's filters have nothing more to see.
+    fn cluster_over(&mut self) {}
 }
 
 /// What leaves.
@@ -189,8 +191,8 @@ pub struct Chain {
     /// Whether something has gone out to the upstream.
     forwarding: bool,
     answer: Answer,
-    /// The upstream's answer has not left the router yet.
-    at_router: bool,
+    /// Whether the response's fields have come to the listener's filters.
+    answered: bool,
     /// A reply that came in the response phase goes out past the filters.
     direct: bool,
     head: bool,
@@ -209,7 +211,7 @@ impl Chain {
             request_open: true,
             forwarding: false,
             answer: Answer::None,
-            at_router: false,
+            answered: false,
             direct: false,
             head,
             output: VecDeque::new(),
@@ -261,7 +263,6 @@ impl Chain {
         });
         if self.answer == Answer::None {
             self.answer = Answer::Inside;
-            self.at_router = true;
             self.walk_headers(guests, Direction::Response, 0, end);
         }
     }

@@ -23,11 +23,12 @@ pub fn own(status: u32, details: &str, text: &str) -> LocalReply {
 
 impl Chain {
     /// The router could not get an answer: the listener's filters see what it says instead.
-    /// An answer that has begun is cut.
+    /// An answer that still waits at a filter is replaced, one that has left is cut.
     pub fn fail(&mut self, guests: &mut dyn Guests, reply: LocalReply) {
         self.told(|_, _| In::Fail(Reply::of(&reply)));
         match self.answer {
             Answer::None => self.refuse(guests, reply),
+            Answer::Inside if !self.direct => self.reply_directly(reply),
             _ => self.cut(),
         }
     }
@@ -35,7 +36,7 @@ impl Chain {
     /// A timer of the connection manager has run out.
     pub fn expire(&mut self, guests: &mut dyn Guests, reply: LocalReply) {
         self.told(|_, _| In::Expire(Reply::of(&reply)));
-        self.local_reply(guests, reply, 0);
+        self.local_reply(guests, reply, None);
     }
 
     /// The caller has gone.
@@ -47,8 +48,7 @@ impl Chain {
     /// A reply of the router: the cluster's filters do not see it.
     pub(super) fn refuse(&mut self, guests: &mut dyn Guests, mut reply: LocalReply) {
         guests.leaves_router(&mut reply.headers);
-        let from = self.members.len() - self.listener;
-        self.local_reply(guests, reply, from);
+        self.local_reply(guests, reply, None);
     }
 
     /// More is held than the limit of a filter that pauses.
@@ -57,7 +57,7 @@ impl Chain {
             Direction::Request => own(413, "request_payload_too_large", "Payload Too Large"),
             Direction::Response => own(500, "response_payload_too_large", "Internal Server Error"),
         };
-        self.local_reply(guests, reply, 0);
+        self.local_reply(guests, reply, None);
     }
 
     /// Acts on what ends a stream, if the verdict has it.
@@ -70,10 +70,13 @@ impl Chain {
         if verdict.failed {
             // Its context died with the machine.
             self.members[filter].created = false;
-            self.local_reply(guests, own(503, "wasm_fail_stream", ""), 0);
+            self.local_reply(guests, own(503, "wasm_fail_stream", ""), Some(filter));
         } else if let Some(reply) = &verdict.reply {
-            self.local_reply(guests, reply.clone(), 0);
+            self.local_reply(guests, reply.clone(), Some(filter));
         } else if verdict.close {
+            if self.answer == Answer::None {
+                self.exchange.borrow_mut().explain(b"wasm_close_stream");
+            }
             self.cut();
         } else {
             return false;
@@ -81,25 +84,35 @@ impl Chain {
         true
     }
 
-    fn local_reply(&mut self, guests: &mut dyn Guests, reply: LocalReply, from: usize) {
+    /// `by` is the filter that replies. One of the cluster's is an upstream to those of the
+    /// listener, so that they see its reply also in place of a response.
+    fn local_reply(&mut self, guests: &mut dyn Guests, reply: LocalReply, by: Option<usize>) {
+        let in_cluster = by.is_some_and(|filter| filter >= self.listener);
         match self.answer {
-            Answer::None => self.reply_through(guests, reply, from),
+            Answer::None => self.reply_through(guests, reply),
+            Answer::Inside if in_cluster && !self.answered => self.reply_through(guests, reply),
             Answer::Inside => self.reply_directly(reply),
-            Answer::Sent => self.cut(),
+            Answer::Sent => {
+                self.exchange.borrow_mut().explain(&reply.details);
+                self.cut();
+            }
             Answer::Over => {}
         }
     }
 
-    fn reply_through(&mut self, guests: &mut dyn Guests, reply: LocalReply, from: usize) {
+    /// The cluster's filters are over before those of the listener see the reply.
+    fn reply_through(&mut self, guests: &mut dyn Guests, reply: LocalReply) {
+        guests.cluster_over();
+        self.answered = true;
         self.request_open = false;
         self.cancel();
         self.answer = Answer::Inside;
-        self.at_router = false;
         let body = self.exchange.borrow_mut().answer_locally(reply);
         let end = body.is_empty() || self.head;
-        self.walk_headers(guests, Direction::Response, from, end);
+        let router = self.members.len() - self.listener;
+        self.walk_headers(guests, Direction::Response, router, end);
         if !end {
-            self.walk_body(guests, Direction::Response, from, body, true);
+            self.walk_body(guests, Direction::Response, router, body, true);
         }
     }
 

@@ -77,9 +77,10 @@ impl Chain {
                     Routed::Refused(reply) => return self.refuse(guests, reply),
                 }
             }
-            if direction == Direction::Response && position + self.listener == self.members.len() {
+            if direction == Direction::Response && self.is_router(position) && !self.answered {
                 self.answer_leaves_router(guests);
             }
+            self.pass_router(guests, direction, position, end);
             let Some(filter) = self.at(direction, position) else {
                 return self.headers_leave(direction, end);
             };
@@ -90,12 +91,30 @@ impl Chain {
         }
     }
 
-    /// The listener's filters see the upstream's answer as the route has changed it.
+    /// The listener's filters see the upstream's answer as router and route have changed it.
     fn answer_leaves_router(&mut self, guests: &mut dyn Guests) {
-        if std::mem::take(&mut self.at_router) {
-            let mut pairs = self.exchange.borrow().headers(Direction::Response);
-            guests.leaves_router(&mut pairs);
-            self.exchange.borrow_mut().set_headers(Direction::Response, pairs);
+        self.answered = true;
+        let mut pairs = self.exchange.borrow().headers(Direction::Response);
+        guests.leaves_router(&mut pairs);
+        self.exchange.borrow_mut().set_headers(Direction::Response, pairs);
+    }
+
+    /// Whether a response at this position has passed the cluster's filters and not yet one of
+    /// the listener's.
+    fn is_router(&self, position: usize) -> bool {
+        position + self.listener == self.members.len()
+    }
+
+    /// The end of a response is the end of the cluster's filters, too.
+    fn pass_router(
+        &mut self,
+        guests: &mut dyn Guests,
+        direction: Direction,
+        position: usize,
+        end: bool,
+    ) {
+        if end && direction == Direction::Response && self.is_router(position) {
+            guests.cluster_over();
         }
     }
 
@@ -143,6 +162,7 @@ impl Chain {
         let (mut position, mut bytes, mut end) = (from, bytes, end);
         let mut trailers = None;
         while self.moves(direction) {
+            self.pass_router(guests, direction, position, end);
             let Some(filter) = self.at(direction, position) else {
                 self.body_leaves(direction, bytes, end);
                 break;
@@ -223,6 +243,7 @@ impl Chain {
     ) {
         let mut position = from;
         while self.moves(direction) {
+            self.pass_router(guests, direction, position, true);
             let Some(filter) = self.at(direction, position) else {
                 return self.trailers_leave(direction);
             };

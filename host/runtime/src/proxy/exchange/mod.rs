@@ -49,6 +49,8 @@ pub struct Exchange {
     pub facts: Facts,
     /// What `%RESPONSE_CODE_DETAILS%` shows.
     pub details: Vec<u8>,
+    /// Whether a local reply has said so, be it with nothing.
+    explained: bool,
     /// Bytes of content that have come from the caller.
     pub received: u64,
     /// Bytes of content that have left for the caller.
@@ -253,11 +255,18 @@ impl Exchange {
     /// Puts a local reply in place of the response's fields; gives its content.
     pub(crate) fn answer_locally(&mut self, reply: LocalReply) -> Vec<u8> {
         let content_type = value(&self.request.headers, b"content-type");
-        self.details.clone_from(&reply.details);
+        self.explain(&reply.details);
         let (pairs, body) = local::response(reply, content_type.is_some_and(local::is_grpc));
         self.response.headers = pairs;
         self.response.trailers.clear();
         body
+    }
+
+    /// Says why the stream ends as it does; log formats have no room for spaces.
+    pub(super) fn explain(&mut self, details: &[u8]) {
+        let visible = |byte: &u8| if byte.is_ascii_whitespace() { b'_' } else { *byte };
+        self.details = details.iter().map(visible).collect();
+        self.explained = true;
     }
 
     pub(super) fn show(

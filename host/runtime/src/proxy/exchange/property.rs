@@ -75,7 +75,9 @@ impl Exchange {
         let trailers = self.map(MapKind::ResponseTrailers, filter).ok();
         match path {
             [b"code"] => self.status().map(|status| number(status.into())),
-            [b"code_details"] => Some(self.details.clone()).filter(|details| !details.is_empty()),
+            [b"code_details"] => {
+                Some(self.details.clone()).filter(|details| self.explained || !details.is_empty())
+            }
             [b"grpc_status"] => {
                 let told = [trailers, headers].into_iter().flatten();
                 let told = told.filter_map(|pairs| whole(&value(pairs, b"grpc-status")?)).next();

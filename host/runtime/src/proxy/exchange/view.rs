@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::{OBJECTS, Shared, place, value};
+use super::{OBJECTS, Shared, place};
 use crate::engine::splice;
 use crate::proxy::chain::Verdict;
 use crate::proxy::fields;
@@ -74,7 +74,8 @@ impl StreamView for View {
     fn value(&self, map: MapKind, name: &[u8]) -> Result<Option<Vec<u8>>, Status> {
         let exchange = self.exchange.borrow();
         match exchange.map(map, self.place()) {
-            Ok(pairs) => Ok(value(pairs, alias(map, name))),
+            // Of several lines Envoy gives the first.
+            Ok(pairs) => Ok(first(pairs, alias(map, name))),
             Err(_) if exchange.logging => Ok(None),
             Err(status) => Err(status),
         }
@@ -186,6 +187,10 @@ impl StreamView for View {
     fn number(&self) -> u64 {
         self.exchange.borrow().number
     }
+}
+
+fn first(pairs: &Pairs, name: &[u8]) -> Option<Vec<u8>> {
+    pairs.iter().find(|(have, _)| have == name).map(|(_, value)| value.clone())
 }
 
 /// `host` of a request is its authority, as in Envoy.

@@ -77,7 +77,7 @@ pub enum Unfit {
     #[error("missing required header: {0}")]
     Missing(&'static str),
     /// Not a field name (RFC 9110, 5.1).
-    #[error("invalid header name: {0}")]
+    #[error("invalid header name: {}", .0.escape_default())]
     Name(String),
     /// A value that would end its line, or not one of this field.
     #[error("invalid header value for: {0}")]
@@ -133,11 +133,13 @@ fn leaves(pairs: &Pairs, end: bool, hop: &[&str]) -> Result<RequestHead, Unfit> 
 
 /// The response as it leaves for the caller.
 pub fn response_leaves(pairs: &Pairs, leaving: &Leaving<'_>) -> Result<ResponseHead, Unfit> {
-    let status = only(pairs, ":status", |status| status.iter().all(u8::is_ascii_digit))?;
+    let status = only(pairs, ":status", |_| true)?;
     let status = std::str::from_utf8(status).ok().and_then(|status| status.parse().ok());
-    let switches = leaving.upgrade && status == Some(101);
-    let status = status.filter(|status| switches || (200..=999).contains(status));
-    let status: u16 = status.ok_or_else(|| Unfit::Value(":status".to_owned()))?;
+    let status: u16 = status.ok_or(Unfit::Missing(":status"))?;
+    let switches = leaving.upgrade && status == 101;
+    if !switches && !(200..=999).contains(&status) {
+        return Err(Unfit::Value(":status".to_owned()));
+    }
     let mut fields = checked(pairs)?;
     remove(&mut fields, if switches { HOP_OF_UPGRADE } else { HOP });
     if value(&fields, "date").is_none() {

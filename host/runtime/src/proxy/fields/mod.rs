@@ -39,7 +39,7 @@ pub use leave::{
     Content, Leaving, RequestHead, ResponseHead, SERVER, Unfit, request_leaves, response_leaves,
     trailers_leave, upgrade_leaves,
 };
-pub use router::{Rewritten, answered, routed};
+pub use router::{Rewritten, answered, routed, took};
 
 use super::failure::Flags;
 pub use crate::http1::Scheme;

@@ -27,17 +27,18 @@ pub fn routed(pairs: &mut Pairs, timeout: Option<Duration>, rewritten: Rewritten
     }
 }
 
-/// The upstream's answer as the filters see it; `took` is the time since the end of the
-/// request, `None` if the answer came before it.
-pub fn answered(status: u16, fields: Pairs, took: Option<Duration>) -> Pairs {
+/// The upstream's answer as the filters of a cluster see it.
+pub fn answered(status: u16, fields: Pairs) -> Pairs {
     let mut pairs = vec![line(":status", status.to_string())];
     pairs.append(&mut joined::response(fields));
     remove(&mut pairs, &["keep-alive"]);
     if status == 204 {
         remove(&mut pairs, &["content-length"]);
     }
-    if let Some(took) = took {
-        set(&mut pairs, "x-envoy-upstream-service-time", took.as_millis().to_string());
-    }
     pairs
+}
+
+/// Adds what those of the listener see as well: the time since the end of the request.
+pub fn took(pairs: &mut Pairs, took: Duration) {
+    set(pairs, "x-envoy-upstream-service-time", took.as_millis().to_string());
 }

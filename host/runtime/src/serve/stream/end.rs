@@ -39,10 +39,14 @@ impl Stream<'_> {
         self.timers.route(None);
         self.flags = self.flags | failure.flags();
         self.forward = None;
-        if self.caller.status.is_some() {
-            self.exchange.borrow_mut().details = failure.cut().into_bytes();
+        let mut reply = failure.reply();
+        if self.exchange.borrow().status().is_some() {
+            reply.details = failure.cut().into_bytes();
         }
-        self.chain.fail(&mut self.filters, failure.reply());
+        if self.caller.status.is_some() {
+            self.exchange.borrow_mut().details.clone_from(&reply.details);
+        }
+        self.chain.fail(&mut self.filters, reply);
     }
 
     pub(super) fn expire(&mut self, timer: Timer) {
@@ -53,7 +57,8 @@ impl Stream<'_> {
             }
             return self.fail(failure);
         }
-        self.keep = false;
+        // What is left of a request that did not come whole cannot be skipped.
+        self.keep &= self.request_came;
         self.flags = self.flags | failure.flags();
         if self.caller.status.is_some() {
             self.exchange.borrow_mut().details = failure.cut().into_bytes();
@@ -68,12 +73,7 @@ impl Stream<'_> {
         if let Some(failure) = self.filters.refused {
             self.flags = self.flags | failure.flags();
         }
-        let end = facts::End {
-            flags: self.flags,
-            duration: began.elapsed(),
-            received: self.caller.received,
-            sent: self.caller.sent,
-        };
+        let end = facts::End { flags: self.flags, duration: began.elapsed() };
         facts::at_end(&mut self.exchange.borrow_mut(), &end);
         self.filters.at(self.desk.now());
         self.filters.finish();
@@ -87,8 +87,8 @@ impl Stream<'_> {
             status: self.caller.status,
             flags: end.flags,
             cluster: exchange.cluster(),
-            received: end.received,
-            sent: end.sent,
+            received: self.caller.received,
+            sent: self.caller.sent,
         });
         drop(exchange);
         if let Some(forward) = self.forward.take() {

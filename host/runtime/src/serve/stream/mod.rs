@@ -180,7 +180,10 @@ impl<'c> Stream<'c> {
             Begins::Refuse(reply) => {
                 self.chain.expire(&mut self.filters, reply);
             }
-            Begins::Gone(details) => self.abandon(&details, Flags::NONE),
+            Begins::Gone(details) => {
+                self.filters.gone = true;
+                self.abandon(&details, Flags::NONE);
+            }
             Begins::Serve => self.begin(arrived),
         }
         self.write();
@@ -334,7 +337,8 @@ impl<'c> Stream<'c> {
             });
             self.keep = false;
         }
-        let pairs = fields::answered(head.status, head.fields, took);
+        self.filters.took = took;
+        let pairs = fields::answered(head.status, head.fields);
         let mut exchange = self.exchange.borrow_mut();
         if let Some(host) = self.forward.as_ref().and_then(Forward::host) {
             facts::at_host(&mut exchange, host);

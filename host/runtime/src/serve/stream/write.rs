@@ -9,7 +9,7 @@ use super::Stream;
 use crate::http1::Unsendable;
 use crate::proxy::chain::Output;
 use crate::proxy::failure::{Failure, Flags};
-use crate::proxy::fields::{self, Leaving};
+use crate::proxy::fields::{self, Leaving, ResponseHead};
 use crate::serve::facts;
 use crate::serve::forward::Forward;
 use crate::view::{Direction, LocalReply, Pairs};
@@ -46,7 +46,11 @@ impl Stream<'_> {
                 None => Ok(()),
             },
             Output::Headers(Direction::Response, pairs, end) => self.answer(&pairs, end),
-            Output::Body(Direction::Response, bytes, end) => self.caller.content(&bytes, end),
+            Output::Body(Direction::Response, bytes, end) => {
+                let written = self.caller.content(&bytes, end);
+                self.exchange.borrow_mut().sent = self.caller.sent;
+                written
+            }
             Output::Trailers(Direction::Response, pairs) => {
                 self.caller.trailers(&fields::trailers_leave(&pairs))
             }
@@ -113,9 +117,21 @@ impl Stream<'_> {
             upgrade: self.upgrade,
         };
         match fields::response_leaves(pairs, &leaving) {
-            Ok(head) => self.caller.head(&head, end),
+            Ok(head) => {
+                self.show_loggers(&head);
+                self.caller.head(&head, end)
+            }
             Err(unfit) => self.replace(&unfit.reply(Direction::Response), &leaving),
         }
+    }
+
+    /// Loggers see the fields as they left, without what framed them.
+    fn show_loggers(&self, head: &ResponseHead) {
+        let status = (b":status".to_vec(), head.status.to_string().into_bytes());
+        let framing = |name: &[u8]| name == b"transfer-encoding" || name == b"connection";
+        let fields = head.fields.iter().filter(|(name, _)| !framing(name)).cloned();
+        let pairs = std::iter::once(status).chain(fields).collect();
+        self.exchange.borrow_mut().set_headers(Direction::Response, pairs);
     }
 
     /// Answers past the filters, which have left what cannot be sent.

@@ -1,0 +1,131 @@
+//! The list of known differences: a document for people that is also checked.
+//!
+//! A difference is a section: `## topic/name`, why it is so, and a `diff` block with exactly the
+//! lines in which the observations differ.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+
+use super::scenario::Scenario;
+
+/// Differences by scenario.
+#[derive(Debug, Default)]
+pub struct Listed {
+    /// What stands before the first section.
+    preamble: String,
+    sections: BTreeMap<String, Difference>,
+}
+
+#[derive(Debug, Default)]
+struct Difference {
+    reason: String,
+    lines: Vec<String>,
+}
+
+impl Listed {
+    /// Reads the document.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+        Ok(Self::parse(&text))
+    }
+
+    fn parse(text: &str) -> Self {
+        let mut parts = text.split("\n## ");
+        let preamble = parts.next().unwrap_or_default().to_owned();
+        let sections = parts;
+        let sections = sections.map(|section| {
+            let (name, rest) = section.split_once('\n').unwrap_or((section, ""));
+            let (reason, block) = rest.split_once("```diff\n").unwrap_or((rest, ""));
+            let block = block.split("```").next().unwrap_or_default();
+            let lines = block.lines().map(str::to_owned).collect();
+            (name.trim().to_owned(), Difference { reason: reason.trim().to_owned(), lines })
+        });
+        Self { preamble, sections: sections.collect() }
+    }
+
+    /// Takes over what was found in some scenarios. Reasons stay; a new difference has none,
+    /// and somebody has to write it before the list counts again.
+    pub fn record(&mut self, found: BTreeMap<String, Vec<String>>, path: &Path) -> Result<()> {
+        for (name, lines) in found {
+            if lines.is_empty() {
+                self.sections.remove(&name);
+            } else {
+                self.sections.entry(name).or_default().lines = lines;
+            }
+        }
+        Ok(postern_files::write_atomic(path, self.render().as_bytes())?)
+    }
+
+    fn render(&self) -> String {
+        let section = |(name, it): (&String, &Difference)| {
+            let lines = it.lines.join("\n");
+            format!("\n## {name}\n\n{}\n\n```diff\n{lines}\n```\n", it.reason)
+        };
+        let sections: String = self.sections.iter().map(section).collect();
+        format!("{}\n{sections}", self.preamble.trim_end())
+    }
+
+    /// Every section is about a scenario that exists, says why, and shows the lines.
+    pub fn check(&self, scenarios: &[Scenario]) -> Result<()> {
+        for (name, difference) in &self.sections {
+            let exists = scenarios.iter().any(|scenario| scenario.name == *name);
+            ensure!(exists, "envoy-differences.md: no scenario {name}");
+            ensure!(!difference.reason.is_empty(), "envoy-differences.md: {name}: no reason");
+            ensure!(!difference.lines.is_empty(), "envoy-differences.md: {name}: no lines");
+        }
+        Ok(())
+    }
+
+    /// What is wrong with the differences found in a scenario.
+    pub fn judge(&self, name: &str, found: Vec<String>) -> Vec<String> {
+        match self.sections.get(name) {
+            None => found,
+            Some(listed) if listed.lines == found => Vec::new(),
+            Some(_) if found.is_empty() => {
+                vec!["the gateways agree: take it out of envoy-differences.md".to_owned()]
+            }
+            Some(_) => {
+                let head = "other lines differ than envoy-differences.md says:".to_owned();
+                std::iter::once(head).chain(found).collect()
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "# Title\n\nText.\n\n## a/b\n\nBecause.\n\n```diff\n-x\n+y\n```\n\n## c/d\n";
+
+    #[test]
+    fn a_listed_difference_has_to_be_as_listed() {
+        let listed = Listed::parse(TEXT);
+        let lines = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        assert!(listed.judge("a/b", lines("-x +y")).is_empty());
+        assert_eq!(listed.judge("a/b", lines("-x +z")).len(), 3);
+        assert_eq!(listed.judge("a/b", Vec::new()).len(), 1);
+        assert_eq!(listed.judge("e/f", lines("-x")), ["-x"]);
+        assert!(listed.judge("e/f", Vec::new()).is_empty());
+    }
+
+    #[test]
+    fn recording_keeps_reasons_and_takes_out_what_has_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("list.md");
+        let mut listed = Listed::parse(TEXT);
+        let found = [("a/b".to_owned(), vec!["-z".to_owned()]), ("c/d".to_owned(), vec![])].into();
+        listed.record(found, &path).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text, "# Title\n\nText.\n\n## a/b\n\nBecause.\n\n```diff\n-z\n```\n");
+        assert_eq!(Listed::parse(&text).render(), text);
+    }
+
+    #[test]
+    fn a_section_needs_a_scenario_a_reason_and_lines() {
+        assert!(Listed::parse(TEXT).check(&[]).is_err());
+        assert!(Listed::parse("# Title\n").check(&[]).is_ok());
+    }
+}
