@@ -100,12 +100,13 @@ const CHECKS: &[(&str, Check)] = &[
 /// With the base's configuration, on one gateway: most of a check's time is its start.
 const ON_ONE: &[(&str, OnOne)] = &[
     ("live/bytes_as_they_stand", bytes::as_they_stand),
-    ("live/what_each_side_saw_of_smuggling", smuggling::what_each_side_saw),
-    ("live/heads_and_lines_without_end", flood::without_end),
     ("live/a_caller_that_goes_away_at_each_phase", gone::at_each_phase),
     ("live/many_requests_on_one_connection", transfer::one_connection),
     ("live/requests_over_http2", http2::requests),
     ("live/streams_that_are_cut", http2::cut),
+    // Last: their records may still come when the next check counts its own.
+    ("live/what_each_side_saw_of_smuggling", smuggling::what_each_side_saw),
+    ("live/heads_and_lines_without_end", flood::without_end),
 ];
 
 /// Runs the checks that are selected.
