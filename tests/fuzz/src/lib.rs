@@ -7,9 +7,9 @@
 //! libFuzzer is linked by `libfuzzer-sys`, and only our crates are instrumented: the flags are
 //! set by `rustc`, a script that stands here and that cargo runs for workspace members alone
 //! (`RUSTC_WORKSPACE_WRAPPER`). So it works on the stable compiler, in the workspace's one
-//! lock file and target folder, and wasmtime is not built again. `cargo fuzz` gives up each of
-//! these (a nightly compiler, a lock file and a target folder of its own); `bolero` starts the
-//! same libFuzzer with its own command and needs `-Z` flags for it.
+//! lock file and target folder, and wasmtime is not built again. `cargo fuzz` passes its flags to
+//! every package and builds in a folder of its own, so wasmtime would be built again with them;
+//! it and `bolero`, which starts the same libFuzzer, were not tried.
 #![forbid(unsafe_code)]
 
 mod chain;
