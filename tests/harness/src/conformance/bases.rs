@@ -41,9 +41,6 @@ struct Base {
     /// Put over the connection manager.
     #[serde(default)]
     http: Value,
-    /// Our gateway does not take it yet.
-    #[serde(default)]
-    pending: bool,
 }
 
 /// A plugin of a chain.
@@ -131,10 +128,9 @@ impl Bases {
     }
 
     /// The document for a gateway.
-    pub fn config(&self, kind: &Kind, ports: Ports) -> Result<Config> {
-        let ours = matches!(kind, Kind::Wasmtime { .. });
-        let bases = self.bases.iter().filter(|(_, base)| !(ours && base.pending));
-        let listeners: Vec<Value> = bases.map(|(name, base)| base.listener(name)).collect();
+    pub fn config(&self, ports: Ports) -> Result<Config> {
+        let listeners: Vec<Value> =
+            self.bases.iter().map(|(name, base)| base.listener(name)).collect();
         let clusters = self.clusters.iter().map(|(name, cluster)| cluster.document(name, ports));
         let document = json!({
             "admin": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}}},

@@ -42,7 +42,7 @@ impl Side {
         let (upstream, calls) = (Upstream::start(None)?, Upstream::start(None)?);
         calls.script(call_answer);
         let ports = Ports { upstream: upstream.port(), calls: calls.port() };
-        let config = bases.config(&kind, ports)?;
+        let config = bases.config(ports)?;
         let environment = [("PROBE_GIVEN".to_owned(), "given".to_owned())];
         let gateway = Launch::new(kind).start(&config, &environment)?;
         let ports =

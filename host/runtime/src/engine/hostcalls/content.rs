@@ -71,7 +71,8 @@ fn body(buffer: u32) -> Option<BodyKind> {
 
 fn lent(host: &Host, buffer: u32) -> Result<&[u8], Status> {
     match (buffer, &host.lent) {
-        (4, Lent::Answer(answer)) => Ok(&answer.body),
+        // Without fields it is a failure, which has no content either.
+        (4, Lent::Answer(answer)) if !answer.headers.is_empty() => Ok(&answer.body),
         (5, Lent::GrpcMessage(message)) => Ok(message),
         (6, _) => Ok(&host.settings.configuration),
         (7, Lent::PluginConfiguration) => {

@@ -368,10 +368,12 @@ fn fields_are_there_only_while_they_are_at_the_filter() {
         let trailers = view.pairs(MapKind::RequestTrailers).err();
         let body = view.body(BodyKind::Request, 0, 9).err();
         let bad = Some(Status::BadArgument);
+        let no_body = Some(Status::NotFound);
         let want = match event {
-            "request headers" => (None, bad, None),
-            "request trailers" => (bad, None, None),
-            _ => (bad, bad, None),
+            "request headers" => (None, bad, no_body),
+            "request trailers" => (bad, None, no_body),
+            "request body" => (bad, bad, None),
+            _ => (bad, bad, no_body),
         };
         assert_eq!((request, trailers, body), want, "{event}");
         Verdict::default()

@@ -9,8 +9,16 @@ use crate::proxy::{fields, local};
 use crate::view::{MapKind, Pairs, Status};
 
 /// Groups that are there for every stream.
-const GROUPS: &[&[u8]] =
-    &[b"connection", b"destination", b"filter_state", b"request", b"response", b"source", b"xds"];
+const GROUPS: &[&[u8]] = &[
+    b"connection",
+    b"destination",
+    b"filter_state",
+    b"request",
+    b"response",
+    b"source",
+    b"upstream",
+    b"xds",
+];
 /// Metadata that no configuration of this gateway can have.
 const METADATA: &[&[u8]] =
     &[b"cluster_metadata", b"listener_metadata", b"route_metadata", b"virtual_host_metadata"];
@@ -24,9 +32,6 @@ impl Exchange {
     ) -> Result<Vec<u8>, Status> {
         let found = match path {
             [group] if GROUPS.contains(group) => return Err(Status::SerializationFailure),
-            [b"upstream"] if self.facts.contains_key(b"upstream\0address".as_slice()) => {
-                return Err(Status::SerializationFailure);
-            }
             [b"metadata"] => Some(Vec::new()),
             [b"filter_state", key] => self.filter_state(key).map(<[u8]>::to_vec),
             [b"request", rest @ ..] => self.of_request(rest, filter).or_else(|| self.fact(path)),
@@ -60,6 +65,7 @@ impl Exchange {
             [b"useragent"] => field(b"user-agent"),
             [b"referer"] => field(b"referer"),
             [b"headers"] => Some(map(headers)),
+            [b"headers", b"host"] => field(b":authority"),
             [b"headers", name] => field(name),
             [b"size"] => Some(number(
                 field(b"content-length")
