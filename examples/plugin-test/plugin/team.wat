@@ -36,7 +36,7 @@
   (func (export "proxy_on_configure") (param i32 i32) (result i32)
     (i32.eqz (call $define (i32.const 0) (i32.const 33) (i32.const 10) (i32.const 524))))
 
-  (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
+  (func (export "proxy_on_request_headers") (param $context i32) (param i32 i32) (result i32)
     (global.set $free (i32.const 1024))
     (if (call $field (i32.const 0) (i32.const 0) (i32.const 6) (i32.const 512) (i32.const 516))
       (then (call $refuse (i32.const 401) (i32.const 256) (i32.const 7)) (return (i32.const 1))))
@@ -44,15 +44,20 @@
     (if (call $ask (i32.const 6) (i32.const 5) (i32.const 128) (i32.const 70)
           (i32.load (i32.const 512)) (i32.load (i32.const 516)) (i32.const 0) (i32.const 0)
           (i32.const 500) (i32.const 520))
-      (then (call $refuse (i32.const 403) (i32.const 263) (i32.const 13))))
+      (then (call $refuse (i32.const 403) (i32.const 263) (i32.const 13)))
+      (else (i32.store (call $asker (i32.load (i32.const 520))) (local.get $context))))
     (i32.const 1))
 
-  (func (export "proxy_on_http_call_response") (param $context i32) (param i32 i32 i32 i32)
+  ;; Where it stands which stream has asked under a token: the answer comes to the root.
+  (func $asker (param $token i32) (result i32)
+    (i32.add (i32.const 32768) (i32.shl (i32.and (local.get $token) (i32.const 1023)) (i32.const 2))))
+
+  (func (export "proxy_on_http_call_response") (param $root i32) (param $token i32) (param i32 i32 i32)
     (global.set $free (i32.const 1024))
+    (drop (call $act_on (i32.load (call $asker (local.get $token)))))
     (drop (call $field (i32.const 6) (i32.const 11) (i32.const 7) (i32.const 512) (i32.const 516)))
     (if (call $is_200)
       (then
-        (drop (call $act_on (local.get $context)))
         (drop (call $add (i32.const 0) (i32.const 21) (i32.const 9) (i32.const 30) (i32.const 3)))
         (drop (call $continue (i32.const 0))))
       (else (call $refuse (i32.const 403) (i32.const 263) (i32.const 13)))))

@@ -31,6 +31,7 @@ fn module(field: &str, ask: bool) -> Vec<u8> {
         "(if (i32.eqz (call $value (i32.const 0) (i32.const 1050) (i32.const 5) (i32.const 256) (i32.const 260)))
             (then (drop (call $http (i32.const 1060) (i32.const 8) (i32.const 1100) (i32.const 67)
                 (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 5000) (i32.const 264)))
+                (i32.store (i32.add (i32.const 16384) (i32.shl (i32.and (i32.load (i32.const 264)) (i32.const 255)) (i32.const 2))) (local.get 0))
                 (return (i32.const 1))))"
     } else {
         ""
@@ -42,6 +43,7 @@ fn module(field: &str, ask: bool) -> Vec<u8> {
         (import "env" "proxy_get_current_time_nanoseconds" (func $time (param i32) (result i32)))
         (import "env" "proxy_log" (func $log (param i32 i32 i32) (result i32)))
         (import "env" "proxy_continue_stream" (func $continue (param i32) (result i32)))
+        (import "env" "proxy_set_effective_context" (func $act_on (param i32) (result i32)))
         (import "env" "proxy_set_tick_period_milliseconds" (func $tick (param i32) (result i32)))
         (import "env" "proxy_http_call" (func $http (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)))
         (import "wasi_snapshot_preview1" "random_get" (func $random (param i32 i32) (result i32)))
@@ -62,6 +64,7 @@ fn module(field: &str, ask: bool) -> Vec<u8> {
                 (then (drop (call $add (i32.const 0) (i32.const 1080) (i32.const {}) (i32.load (i32.const 256)) (i32.load (i32.const 260))))))
             {asking} i32.const 0)
         (func (export "proxy_on_http_call_response") (param i32 i32 i32 i32 i32)
+            (drop (call $act_on (i32.load (i32.add (i32.const 16384) (i32.shl (i32.and (local.get 1) (i32.const 255)) (i32.const 2))))))
             (drop (call $continue (i32.const 0))))"#,
         data(1024, "x-team"),
         data(1030, "x-r"),

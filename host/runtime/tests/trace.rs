@@ -71,6 +71,7 @@ const IMPORTS: &[(&str, usize)] = &[
     ("proxy_call_foreign_function", 6),
     ("proxy_http_call", 10),
     ("proxy_continue_stream", 1),
+    ("proxy_set_effective_context", 1),
     ("proxy_send_local_response", 8),
 ];
 
@@ -111,6 +112,7 @@ fn request_headers(texts: &mut Texts) -> Vec<String> {
         call("proxy_log", &["(i32.const 2)", &texts.at(&secret("log"))]),
         foreign(texts),
         question(texts),
+        "(i32.store (i32.const 4000) (local.get 0))".to_owned(),
         "(i32.const 1)".to_owned(),
     ]);
     calls
@@ -159,6 +161,8 @@ fn answered() -> Vec<String> {
     vec![
         call("proxy_get_header_map_pairs", &["(i32.const 6)", OUT]),
         call("proxy_get_buffer_bytes", &["(i32.const 4)", ZERO, ALL, OUT]),
+        // The one stream that there is: its context has asked.
+        call("proxy_set_effective_context", &["(i32.load (i32.const 4000))"]),
         call("proxy_continue_stream", &[ZERO]),
     ]
 }

@@ -121,6 +121,13 @@ impl Bench {
     /// Delivers notes until there are none.
     fn deliver(&self) {
         loop {
+            if let Some((machine, root, queue)) = self.desk.next_entry() {
+                if let Some(machine) = self.machines.get(machine) {
+                    let root = RootId::of(root);
+                    let _ = machine.borrow_mut().call(|vm| vm.queue_ready(root, queue));
+                }
+                continue;
+            }
             let Some(note) = self.desk.notes.borrow_mut().pop_front() else { return };
             match note {
                 Note::Asked { stream, filter } => {
@@ -145,15 +152,20 @@ impl Bench {
         match waiting.asking {
             Some((stream, filter)) => {
                 let course = self.courses.borrow().get(stream).cloned();
-                if let Some(course) = course {
-                    course.borrow_mut().called(filter, token, answer);
+                let course = course.filter(|course| !course.borrow().is_over());
+                match course {
+                    Some(course) => course.borrow_mut().called(filter, token, answer),
+                    // Its root is told all the same.
+                    None => self.tell_root(waiting.machine, token, answer),
                 }
             }
-            None => {
-                if let Some(machine) = self.machines.get(waiting.machine) {
-                    let _ = machine.borrow_mut().call(|vm| vm.http_call_response(token, answer));
-                }
-            }
+            None => self.tell_root(waiting.machine, token, answer),
+        }
+    }
+
+    fn tell_root(&self, machine: usize, token: u32, answer: CallAnswer) {
+        if let Some(machine) = self.machines.get(machine) {
+            let _ = machine.borrow_mut().call(|vm| vm.http_call_response(token, answer));
         }
     }
 

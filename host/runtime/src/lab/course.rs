@@ -190,9 +190,9 @@ impl Course {
         self.answered = true;
         self.deadlines.moved(now);
         let took = self.request_came.then(|| now.saturating_sub(self.upstream_began));
-        self.filters.took = took;
         let pairs = fields::answered(status, fields);
         let mut exchange = self.exchange.borrow_mut();
+        exchange.took = took;
         exchange.set_headers(Direction::Response, pairs);
         exchange.details = b"via_upstream".to_vec();
         drop(exchange);

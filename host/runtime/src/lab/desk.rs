@@ -7,15 +7,17 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::random::Random;
-use crate::engine::{Metrics, SharedData};
+use crate::engine::{Metrics, Queues, SharedData};
 use crate::proxy::failure::Failure;
 use crate::proxy::fields;
 use crate::proxy::filters::Turn;
-use crate::view::{CallAnswer, CallOut, Level, MetricId, MetricKind, Reload, Services, Status};
+use crate::view::{
+    CallAnswer, CallOut, Level, MetricId, MetricKind, QueueToken, Reload, Services, Status,
+};
 
 /// A line that a module has logged.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +63,9 @@ pub(crate) enum Note {
     Called { token: u32, answer: CallAnswer },
 }
 
+/// An entry in a queue, for the root of a machine that has registered it.
+pub(crate) type Entry = (usize, u32, QueueToken);
+
 struct Tick {
     period: Duration,
     due: Duration,
@@ -79,6 +84,9 @@ pub(crate) struct Desk {
     pub level: Level,
     pub node: String,
     asking: RefCell<Option<(usize, usize)>>,
+    queues: Queues,
+    /// Entries that their machines and roots have not been told of.
+    pub ready: Arc<Mutex<VecDeque<Entry>>>,
     ticks: RefCell<BTreeMap<(usize, u32), Tick>>,
     pub waiting: RefCell<Vec<Waiting>>,
     pub notes: RefCell<VecDeque<Note>>,
@@ -109,12 +117,19 @@ impl Desk {
             level: start.level,
             node: start.node,
             asking: RefCell::default(),
+            queues: Queues::default(),
+            ready: Arc::default(),
             ticks: RefCell::default(),
             waiting: RefCell::default(),
             notes: RefCell::default(),
             lines: RefCell::default(),
             reloads: RefCell::default(),
         }
+    }
+
+    /// The next entry that a root has to be told of.
+    pub fn next_entry(&self) -> Option<Entry> {
+        self.ready.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
     }
 
     /// Time since the lab has started.
@@ -247,6 +262,30 @@ impl Services for Counter {
 
     fn metric(&self, id: MetricId) -> Result<u64, Status> {
         self.desk.metrics.value(id)
+    }
+
+    fn has_cluster(&self, name: &[u8]) -> bool {
+        std::str::from_utf8(name).is_ok_and(|name| self.desk.clusters.contains(name))
+    }
+
+    fn register_queue(&self, root: u32, name: &[u8]) -> Result<QueueToken, Status> {
+        let (ready, machine) = (Arc::clone(&self.desk.ready), self.machine);
+        let waker = move |queue| {
+            ready.lock().unwrap_or_else(PoisonError::into_inner).push_back((machine, root, queue));
+        };
+        self.desk.queues.register(self.vm_id.as_bytes(), name, Arc::new(waker))
+    }
+
+    fn resolve_queue(&self, vm_id: &[u8], name: &[u8]) -> Result<QueueToken, Status> {
+        self.desk.queues.resolve(vm_id, name)
+    }
+
+    fn enqueue(&self, queue: QueueToken, entry: &[u8]) -> Result<(), Status> {
+        self.desk.queues.enqueue(queue, entry)
+    }
+
+    fn dequeue(&self, queue: QueueToken) -> Result<Vec<u8>, Status> {
+        self.desk.queues.dequeue(queue)
     }
 
     fn set_tick_period(&self, root: u32, period: Duration) {

@@ -112,8 +112,6 @@ pub struct Filters {
     pub target: Option<Target>,
     /// Why it has sent it nowhere.
     pub refused: Option<Failure>,
-    /// Time from the end of the request to the upstream's answer, until the router has told it.
-    pub took: Option<Duration>,
     /// The caller has left before its fields were whole.
     pub gone: bool,
 }
@@ -167,7 +165,6 @@ impl Filters {
             taken: None,
             target: None,
             refused: None,
-            took: None,
             gone: false,
         };
         filters.locate(&filters.site);
@@ -412,7 +409,8 @@ impl Guests for Filters {
     }
 
     fn leaves_router(&mut self, answer: &mut Pairs) {
-        if let Some(took) = self.took.take() {
+        let took = self.exchange.borrow_mut().took.take();
+        if let Some(took) = took {
             fields::took(answer, took);
         }
         let taken = self.taken.and_then(|at| route::Taken::again(&self.site.routes, at));

@@ -172,8 +172,13 @@ pub enum In {
     RequestBody { bytes: Bytes, end: bool },
     /// Trailers of the request.
     RequestTrailers { fields: Fields },
-    /// Fields of the upstream's answer.
-    ResponseHeaders { fields: Fields, end: bool },
+    /// Fields of the upstream's answer, and the milliseconds that it took.
+    ResponseHeaders {
+        fields: Fields,
+        end: bool,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        took: Option<u64>,
+    },
     /// Its content.
     ResponseBody { bytes: Bytes, end: bool },
     /// Its trailers.

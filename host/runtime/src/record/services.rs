@@ -1,11 +1,17 @@
 //! The services of a machine while a worker records.
+//!
+//! gRPC call-outs and queues work and are not recorded: what a module does in their callbacks
+//! is missing in a replay.
 
 use std::rc::Rc;
 use std::time::Duration;
 
 use super::event::In;
 use super::tape::Tape;
-use crate::view::{CallAnswer, CallOut, Level, MetricId, MetricKind, Reload, Services, Status};
+use crate::view::{
+    CallAnswer, CallOut, GrpcCall, Level, MetricId, MetricKind, QueueToken, Reload, Services,
+    Status,
+};
 
 /// Services that note what is asked of them; clock and randomness are the tape's.
 pub(crate) struct Recorded {
@@ -47,6 +53,38 @@ impl Services for Recorded {
 
     fn metric(&self, id: MetricId) -> Result<u64, Status> {
         self.inner.metric(id)
+    }
+
+    fn has_cluster(&self, name: &[u8]) -> bool {
+        self.inner.has_cluster(name)
+    }
+
+    fn grpc_start(&self, token: u32, call: GrpcCall) -> Result<(), Status> {
+        self.inner.grpc_start(token, call)
+    }
+
+    fn grpc_send(&self, token: u32, message: Option<Vec<u8>>, end: bool) -> Result<(), Status> {
+        self.inner.grpc_send(token, message, end)
+    }
+
+    fn grpc_cancel(&self, token: u32) {
+        self.inner.grpc_cancel(token);
+    }
+
+    fn register_queue(&self, root: u32, name: &[u8]) -> Result<QueueToken, Status> {
+        self.inner.register_queue(root, name)
+    }
+
+    fn resolve_queue(&self, vm_id: &[u8], name: &[u8]) -> Result<QueueToken, Status> {
+        self.inner.resolve_queue(vm_id, name)
+    }
+
+    fn enqueue(&self, queue: QueueToken, entry: &[u8]) -> Result<(), Status> {
+        self.inner.enqueue(queue, entry)
+    }
+
+    fn dequeue(&self, queue: QueueToken) -> Result<Vec<u8>, Status> {
+        self.inner.dequeue(queue)
     }
 
     fn set_tick_period(&self, root: u32, period: Duration) {

@@ -268,8 +268,9 @@ impl Stream {
                 set(Direction::Request, fields, true);
                 chain.request_trailers(filters);
             }
-            In::ResponseHeaders { fields, end } => {
+            In::ResponseHeaders { fields, end, took } => {
                 set(Direction::Response, fields, false);
+                self.exchange.borrow_mut().took = took.map(Duration::from_millis);
                 chain.response_headers(filters, *end);
             }
             In::ResponseBody { bytes, end } => chain.response_body(filters, &bytes.0, *end),

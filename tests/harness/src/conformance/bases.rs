@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use postern_rig::gateway::{self, Config, Kind};
+use postern_rig::gateway::{self, Config};
 use serde::Deserialize;
 use serde_json::{Value, json};
 

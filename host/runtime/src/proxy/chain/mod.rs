@@ -259,7 +259,8 @@ impl Chain {
     pub fn response_headers(&mut self, guests: &mut dyn Guests, end: bool) {
         self.told(|tap, it| {
             let fields = tap.pairs(&it.headers(Direction::Response));
-            In::ResponseHeaders { fields, end }
+            let took = it.took.map(|took| took.as_millis() as u64);
+            In::ResponseHeaders { fields, end, took }
         });
         if self.answer == Answer::None {
             self.answer = Answer::Inside;

@@ -51,6 +51,8 @@ pub struct Exchange {
     pub details: Vec<u8>,
     /// Whether a local reply has said so, be it with nothing.
     explained: bool,
+    /// How long the upstream has taken, until the router has told the listener's filters.
+    pub took: Option<Duration>,
     /// Bytes of content that have come from the caller.
     pub received: u64,
     /// Bytes of content that have left for the caller.

@@ -337,12 +337,12 @@ impl<'c> Stream<'c> {
             });
             self.keep = false;
         }
-        self.filters.took = took;
         let pairs = fields::answered(head.status, head.fields);
         let mut exchange = self.exchange.borrow_mut();
         if let Some(host) = self.forward.as_ref().and_then(Forward::host) {
             facts::at_host(&mut exchange, host);
         }
+        exchange.took = took;
         exchange.set_headers(Direction::Response, pairs);
         exchange.details = if declined { UPGRADE_DECLINED } else { VIA_UPSTREAM }.to_vec();
         drop(exchange);
