@@ -44,6 +44,7 @@ pub(crate) fn of_connection(it: &Connected<'_>) -> Facts {
         number(&mut facts, &[name, "port"], u64::from(address.port()));
     }
     number(&mut facts, &["connection", "id"], it.id);
+    number(&mut facts, &["connection_id"], it.id);
     // Envoy learns the name from a listener filter, which this gateway does not have either.
     text(&mut facts, &["connection", "requested_server_name"], "");
     let Some(tls) = it.tls else {
