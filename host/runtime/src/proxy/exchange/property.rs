@@ -38,6 +38,7 @@ impl Exchange {
             [b"response", rest @ ..] => self.of_response(rest, filter).or_else(|| self.fact(path)),
             [b"xds", b"listener_direction"] => Some(number(0)),
             [b"xds", name] if METADATA.contains(name) => Some(Vec::new()),
+            [b"connection_id"] => self.fact(path),
             [key] if !self.facts.contains_key(*key) => {
                 self.filter_state(&[b"wasm.", *key].concat()).map(<[u8]>::to_vec)
             }
