@@ -12,6 +12,7 @@ pub mod authority;
 pub mod client;
 pub mod gateway;
 pub mod message;
+pub mod nginx;
 pub mod server;
 pub mod tls;
 pub mod upstream;

@@ -48,6 +48,7 @@ pub fn everything(options: &Options) -> Result<()> {
     let toolchain = toolchain(options.way, options.yes)?;
     println!("wasm target: {toolchain:?}");
     println!("envoy: {}", envoy()?.display());
+    println!("nginx: {}", nginx()?.display());
     Ok(())
 }
 
@@ -150,6 +151,31 @@ fn virtual_environment(home: &Path, wheels: &[&str]) -> Result<()> {
     step(Command::new("python3").args(["-m", "venv", "--clear"]).arg(home))?;
     step(Command::new(home.join("bin/pip")).args(["install", "--quiet"]).args(wheels))?;
     Ok(())
+}
+
+/// nginx: the system's, or Debian's package laid out below target/tools without installing it.
+pub fn nginx() -> Result<PathBuf> {
+    let home = workspace::tools().join("nginx");
+    let places = [home.join("usr/sbin/nginx"), PathBuf::from("/usr/sbin/nginx")];
+    let runs = |place: &&PathBuf| quiet(Command::new(place).arg("-v")).is_ok();
+    let named = std::env::var_os("POSTERN_NGINX").map(PathBuf::from);
+    if let Some(found) = named.iter().chain(&places).find(runs) {
+        return Ok(found.clone());
+    }
+    eprintln!("setup: laying out nginx in {}", home.display());
+    let failed = |why| format!("no nginx: install it, or name one by POSTERN_NGINX ({why})");
+    let step = |command: &mut Command| {
+        quiet(command.current_dir(&home)).map_err(|why| Failure::environment(failed(why)))
+    };
+    std::fs::create_dir_all(&home)?;
+    if is_root() {
+        step(Command::new("apt-get").arg("update"))?;
+    }
+    step(Command::new("apt-get").args(["download", "nginx"]))?;
+    step(Command::new("sh").args(["-c", "dpkg -x nginx_*.deb ."]))?;
+    let [laid_out, _] = places;
+    step(Command::new(&laid_out).arg("-v"))?;
+    Ok(laid_out)
 }
 
 /// The Envoy binary, installed into a virtual environment under target/tools.

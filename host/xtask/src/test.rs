@@ -108,6 +108,9 @@ pub fn run(options: &Options) -> Result<()> {
     if groups.iter().any(|group| group.needs_envoy()) {
         setup::envoy()?;
     }
+    if groups.iter().any(|group| group.needs_nginx()) {
+        setup::nginx()?;
+    }
     guests::modules()?;
     let mut sum = Count::default();
     for group in groups {
@@ -158,6 +161,10 @@ impl Count {
 }
 
 impl Group {
+    fn needs_nginx(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step, Step::Conformance))
+    }
+
     fn needs_envoy(&self) -> bool {
         let needs = |step: &Step| match step {
             Step::Scenarios(boundary) => *boundary == "envoy",

@@ -88,6 +88,8 @@ enum Place {
     Upstream,
     /// Who answers call-outs by their path.
     Calls,
+    /// nginx.
+    Nginx,
     /// Nobody listens.
     Nobody,
 }
@@ -99,6 +101,8 @@ pub struct Ports {
     pub upstream: u16,
     /// Who answers call-outs.
     pub calls: u16,
+    /// nginx.
+    pub nginx: u16,
 }
 
 fn direct() -> String {
@@ -238,6 +242,7 @@ impl Cluster {
         let port = match self.to {
             Place::Upstream => ports.upstream,
             Place::Calls => ports.calls,
+            Place::Nginx => ports.nginx,
             // Below what the system gives away, so that nobody comes to listen there.
             Place::Nobody => 1,
         };

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, ensure};
 use postern_rig::client::{Request, exchange};
 use postern_rig::gateway::{Gateway, Kind, Launch};
 use postern_rig::message::Message;
+use postern_rig::nginx::Nginx;
 use postern_rig::upstream::{Answer, Framing, Instead, Upstream};
 use postern_rig::wait::until;
 
@@ -17,8 +18,18 @@ use super::bases::{Bases, Ports};
 use super::caller::{self, Sent};
 use super::observation::{HIDDEN, Observation, message_lines, probe_lines};
 use super::scenario::Scenario;
+use crate::root;
 
 const FENCE: &str = "fence";
+/// What nginx serves.
+const FILES: &[(&str, &[u8])] =
+    &[("small", b"a small file\n"), ("empty", b""), ("large", &[b'x'; 300_000])];
+const LOCATIONS: &str = r#"
+    location = /echo { return 200 "$request_method $request_uri $http_x_a\n"; }
+    location = /moved { return 301 /small; }
+    location = /hints { add_header link "</a>" always; return 404 "no\n"; }
+    location = /limited { client_max_body_size 4; proxy_pass http://127.0.0.1:1; }
+"#;
 const LIMIT: Duration = Duration::from_secs(5);
 /// How long the ends of streams may take.
 const ENDS: Duration = Duration::from_millis(500);
@@ -29,6 +40,8 @@ pub struct Side {
     ports: BTreeMap<String, u16>,
     upstream: Upstream,
     calls: Upstream,
+    /// A server of another make.
+    _nginx: Nginx,
     /// How much of the log has been read.
     read: u64,
     /// Probe lines that have been read and not been taken.
@@ -41,7 +54,8 @@ impl Side {
     pub fn start(kind: Kind, bases: &Bases) -> Result<Self> {
         let (upstream, calls) = (Upstream::start(None)?, Upstream::start(None)?);
         calls.script(call_answer);
-        let ports = Ports { upstream: upstream.port(), calls: calls.port() };
+        let nginx = Nginx::start(&Nginx::binary(&root())?, FILES, LOCATIONS)?;
+        let ports = Ports { upstream: upstream.port(), calls: calls.port(), nginx: nginx.port() };
         let config = bases.config(ports)?;
         let environment = [("PROBE_GIVEN".to_owned(), "given".to_owned())];
         let gateway = Launch::new(kind).start(&config, &environment)?;
@@ -49,7 +63,8 @@ impl Side {
             bases.names().filter_map(|name| Some((name.to_owned(), gateway.port(name).ok()?)));
         let ports = ports.collect();
         let (read, lines, fences) = (0, Vec::new(), 0);
-        let mut side = Self { gateway, ports, upstream, calls, read, lines, fences };
+        let _nginx = nginx;
+        let mut side = Self { gateway, ports, upstream, calls, _nginx, read, lines, fences };
         side.fence()?;
         side.lines.clear();
         Ok(side)
