@@ -22,9 +22,11 @@ const CALLERS: usize = 16;
 /// KiB for each further worker and module, after requests; the other side is the goal, 3 MiB.
 pub fn measure(runs: usize) -> Result<Vec<Line>> {
     let site = Site::new(Boundary::Host, Kind::wasmtime(&root())?)?;
+    let caller = Caller::new(&site, "memory")?;
+    let request = caller.request(&site, "api.test", "/api/a", Some("slack")).pieces().concat();
     let mut ours = Vec::new();
     for _ in 0..runs {
-        let (one, several) = (resident(&site, 1)?, resident(&site, WORKERS)?);
+        let (one, several) = (resident(&site, &request, 1)?, resident(&site, &request, WORKERS)?);
         ours.push((several - one) / (WORKERS - 1) as f64 / MODULES);
     }
     let goal = vec![3.0 * 1024.0; ours.len()];
@@ -37,13 +39,11 @@ pub fn measure(runs: usize) -> Result<Vec<Line>> {
     Ok(vec![line.noted(note)])
 }
 
-fn resident(site: &Site, workers: usize) -> Result<f64> {
+fn resident(site: &Site, request: &[u8], workers: usize) -> Result<f64> {
     let launch = Launch { workers, ..site.launch() };
     let gateway = launch.start(&site.config(None)?, &site.world.environment)?;
-    let caller = Caller::new(site, "memory")?;
-    let request = caller.request(site, "api.test", "/api/a", Some("slack")).pieces().concat();
     let port = gateway.port("ingress")?;
-    let done = load::run(port, &request, CALLERS, Until::Count(REQUESTS))?;
+    let done = load::run(port, request, CALLERS, Until::Count(REQUESTS))?;
     ensure!(done.wrong == 0, "{} answers were not 200", done.wrong);
     site.take_forwarded();
     site.world.take_records()?;
