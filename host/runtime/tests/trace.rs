@@ -69,6 +69,10 @@ const IMPORTS: &[(&str, usize)] = &[
     ("proxy_get_shared_data", 5),
     ("proxy_set_shared_data", 5),
     ("proxy_call_foreign_function", 6),
+    ("proxy_register_shared_queue", 3),
+    ("proxy_enqueue_shared_queue", 3),
+    ("proxy_dequeue_shared_queue", 3),
+    ("proxy_grpc_call", 12),
     ("proxy_http_call", 10),
     ("proxy_continue_stream", 1),
     ("proxy_set_effective_context", 1),
@@ -111,6 +115,13 @@ fn request_headers(texts: &mut Texts) -> Vec<String> {
         call("proxy_get_shared_data", &[&texts.at("k"), OUT, "(i32.const 264)"]),
         call("proxy_log", &["(i32.const 2)", &texts.at(&secret("log"))]),
         foreign(texts),
+        call("proxy_register_shared_queue", &[&texts.at("q"), "(i32.const 268)"]),
+        call(
+            "proxy_enqueue_shared_queue",
+            &["(i32.load (i32.const 268))", &texts.at(&secret("entry"))],
+        ),
+        call("proxy_dequeue_shared_queue", &["(i32.load (i32.const 268))", OUT]),
+        grpc(texts),
         question(texts),
         "(i32.store (i32.const 4000) (local.get 0))".to_owned(),
         "(i32.const 1)".to_owned(),
@@ -121,6 +132,22 @@ fn request_headers(texts: &mut Texts) -> Vec<String> {
 fn foreign(texts: &mut Texts) -> String {
     let arguments = texts.at(&secret("foreign"));
     call("proxy_call_foreign_function", &[&texts.at("verify_signature"), &arguments, OUT])
+}
+
+fn grpc(texts: &mut Texts) -> String {
+    let metadata =
+        texts.map(&[("x-any-key", &secret("metadata")), ("x-other", &secret("grpcfield"))]);
+    let (message, method) = (texts.at(&secret("message")), texts.at("Method"));
+    let arguments = [
+        &texts.at("auth"),
+        &texts.at("Service"),
+        &method,
+        &metadata,
+        &message,
+        ZERO,
+        "(i32.const 272)",
+    ];
+    call("proxy_grpc_call", &arguments)
 }
 
 fn question(texts: &mut Texts) -> String {
@@ -207,6 +234,10 @@ const PLACES: &[&str] = &[
     "state",
     "log",
     "foreign",
+    "entry",
+    "metadata",
+    "grpcfield",
+    "message",
     "callpath",
     "callfield",
     "callbody",

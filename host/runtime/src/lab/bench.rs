@@ -23,7 +23,7 @@ use crate::proxy::fields::{self, Arrival, Scheme};
 use crate::proxy::launch::{LaunchError, Programs, Surroundings, Worker, plugins};
 use crate::proxy::machine::Machine;
 use crate::serve::facts::{self, Connected};
-use crate::view::{CallAnswer, Services};
+use crate::view::{CallAnswer, GrpcEvent, Services};
 
 /// Who connects, from where (RFC 5737).
 const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
@@ -137,6 +137,12 @@ impl Bench {
                     }
                 }
                 Note::Called { token, answer } => self.hand_over(token, answer),
+                Note::Unavailable { machine, token } => {
+                    let event = GrpcEvent::Closed { status: 14, message: b"no gRPC here".to_vec() };
+                    if let Some(machine) = self.machines.get(machine) {
+                        let _ = machine.borrow_mut().call(|vm| vm.grpc_event(token, event));
+                    }
+                }
             }
         }
     }

@@ -16,7 +16,8 @@ use crate::proxy::failure::Failure;
 use crate::proxy::fields;
 use crate::proxy::filters::Turn;
 use crate::view::{
-    CallAnswer, CallOut, Level, MetricId, MetricKind, QueueToken, Reload, Services, Status,
+    CallAnswer, CallOut, GrpcCall, Level, MetricId, MetricKind, QueueToken, Reload, Services,
+    Status,
 };
 
 /// A line that a module has logged.
@@ -61,6 +62,8 @@ pub(crate) enum Note {
     Asked { stream: usize, filter: usize },
     /// A call-out that could not be sent.
     Called { token: u32, answer: CallAnswer },
+    /// A gRPC call-out, which a lab does not have.
+    Unavailable { machine: usize, token: u32 },
 }
 
 /// An entry in a queue, for the root of a machine that has registered it.
@@ -266,6 +269,12 @@ impl Services for Counter {
 
     fn has_cluster(&self, name: &[u8]) -> bool {
         std::str::from_utf8(name).is_ok_and(|name| self.desk.clusters.contains(name))
+    }
+
+    fn grpc_start(&self, token: u32, _: GrpcCall) -> Result<(), Status> {
+        let note = Note::Unavailable { machine: self.machine, token };
+        self.desk.notes.borrow_mut().push_back(note);
+        Err(Status::InternalFailure)
     }
 
     fn register_queue(&self, root: u32, name: &[u8]) -> Result<QueueToken, Status> {

@@ -33,7 +33,12 @@
 //! and content that is longer than its `content-length` cuts the stream. What a lab does not
 //! have is the wire itself: no TLS (properties of a handshake can be given with
 //! [`Request::property`]), no connection that is refused unless the test says so
-//! ([`Stream::answer_failure`]), no queues of bytes.
+//! ([`Stream::answer_failure`]), no queues of bytes, and no gRPC: such a call-out is refused
+//! and closed with 14 (unavailable).
+//!
+//! As in Envoy, the answer to a call-out comes to the plugin's root context: a plugin that wants
+//! to act on the stream that has asked makes it the effective context first. The public SDKs
+//! do so by themselves.
 //!
 //! A lab and its handles belong to one thread; methods may be called in any order.
 //!

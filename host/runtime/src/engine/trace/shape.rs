@@ -114,8 +114,8 @@ const HOSTCALLS: &[(&str, &[Part])] = &[
     ("proxy_grpc_cancel", &[Number("call")]),
     ("proxy_grpc_close", &[Number("call")]),
     ("proxy_grpc_send", &[Number("call"), Hidden("message"), Number("end")]),
-    ("proxy_grpc_call", &[Hidden("service"), Name("name"), Name("method"), Fields("metadata"), Hidden("message"), Number("timeout_ms"), Put(4)]),
-    ("proxy_grpc_stream", &[Hidden("service"), Name("name"), Name("method"), Fields("metadata"), Put(4)]),
+    ("proxy_grpc_call", &[Hidden("service"), Name("name"), Name("method"), Hidden("metadata"), Hidden("message"), Number("timeout_ms"), Put(4)]),
+    ("proxy_grpc_stream", &[Hidden("service"), Name("name"), Name("method"), Hidden("metadata"), Put(4)]),
     ("clock_time_get", &[Word("clock", &["realtime", "monotonic"]), Number("precision"), Put(8)]),
     ("random_get", &[Hidden("bytes")]),
     ("environ_sizes_get", &[Put(4), Put(4)]),
@@ -135,6 +135,11 @@ const CALLBACKS: &[(&str, &[&str])] = &[
     ("proxy_on_response_body", &["size", "end"]),
     ("proxy_on_response_trailers", &["fields"]),
     ("proxy_on_http_call_response", &["token", "fields", "size", "trailers"]),
+    ("proxy_on_queue_ready", &["queue"]),
+    ("proxy_on_grpc_receive_initial_metadata", &["call", "fields"]),
+    ("proxy_on_grpc_receive", &["call", "size"]),
+    ("proxy_on_grpc_receive_trailing_metadata", &["call", "fields"]),
+    ("proxy_on_grpc_close", &["call", "status"]),
 ];
 
 /// The arguments of a callback by their names.
