@@ -1,5 +1,6 @@
 //! The gateway on its sockets.
 
+mod bootstrap;
 mod support;
 
 use std::io::{Read, Write};
@@ -9,6 +10,7 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use bootstrap::{Parts, bootstrap};
 use postern_runtime::config::Gateway;
 use postern_runtime::engine::VmSettings;
 use postern_runtime::serve::{Options, Running, ServeError, start};
@@ -89,48 +91,9 @@ impl Small {
             postern_files::write_atomic(&file, &support::wat(text)).unwrap();
             filter(&file)
         });
-        let Self { manager, route, cluster, .. } = self;
-        let filter = filter.unwrap_or_default();
-        serve(&format!(
-            r#"
-admin:
-  address: {{socket_address: {{address: 127.0.0.1, port_value: 0}}}}
-static_resources:
-  listeners:
-  - name: in
-    address: {{socket_address: {{address: 127.0.0.1, port_value: 0}}}}
-    filter_chains:
-    - filters:
-      - name: envoy.filters.network.http_connection_manager
-        typed_config:
-          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
-          stat_prefix: in
-          {manager}
-          http_filters:{filter}
-          - name: envoy.filters.http.router
-            typed_config:
-              "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router
-          route_config:
-            name: in
-            virtual_hosts:
-            - name: all
-              domains: ["*"]
-              routes:
-              - match: {{prefix: /}}
-                route: {{cluster: up, {route}}}
-  clusters:
-  - name: up
-    type: STATIC
-    connect_timeout: 1s
-    {cluster}
-    load_assignment:
-      cluster_name: up
-      endpoints:
-      - lb_endpoints:
-        - endpoint: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {upstream}}}}}}}
-"#
-        ))
-        .unwrap()
+        let filters = &filter.unwrap_or_default();
+        let Self { manager, route, cluster, .. } = *self;
+        serve(&bootstrap(&Parts { manager, filters, route, cluster }, upstream)).unwrap()
     }
 }
 

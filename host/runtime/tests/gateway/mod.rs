@@ -1,10 +1,14 @@
 //! A small gateway on its sockets, for tests of what is spoken on them.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+#[path = "../bootstrap/mod.rs"]
+mod bootstrap;
+
 use std::future::Future;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use bootstrap::{Parts, bootstrap};
 use postern_runtime::config::Gateway;
 use postern_runtime::serve::{Options, Running, start};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -16,45 +20,8 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A gateway with one listener and one cluster; what is added to each, and where it leads.
 pub fn gateway(manager: &str, cluster: &str, upstream: u16) -> Running {
-    let text = format!(
-        r#"
-admin:
-  address: {{socket_address: {{address: 127.0.0.1, port_value: 0}}}}
-static_resources:
-  listeners:
-  - name: in
-    address: {{socket_address: {{address: 127.0.0.1, port_value: 0}}}}
-    filter_chains:
-    - filters:
-      - name: envoy.filters.network.http_connection_manager
-        typed_config:
-          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
-          stat_prefix: in
-          {manager}
-          http_filters:
-          - name: envoy.filters.http.router
-            typed_config:
-              "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router
-          route_config:
-            name: in
-            virtual_hosts:
-            - name: all
-              domains: ["*"]
-              routes:
-              - match: {{prefix: /}}
-                route: {{cluster: up, timeout: 60s}}
-  clusters:
-  - name: up
-    type: STATIC
-    connect_timeout: 1s
-    {cluster}
-    load_assignment:
-      cluster_name: up
-      endpoints:
-      - lb_endpoints:
-        - endpoint: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {upstream}}}}}}}
-"#
-    );
+    let parts = Parts { manager, filters: "", route: "timeout: 60s", cluster };
+    let text = bootstrap(&parts, upstream);
     start(Gateway::parse(&text).unwrap(), Options::default()).unwrap()
 }
 

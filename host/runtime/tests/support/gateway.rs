@@ -1,11 +1,15 @@
 //! A gateway with one module and one scripted upstream, on sockets.
 
+#[path = "../bootstrap/mod.rs"]
+mod bootstrap;
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use bootstrap::{Parts, bootstrap};
 use postern_runtime::config::Gateway;
 use postern_runtime::engine::VmSettings;
 use postern_runtime::serve::{Options, Running};
@@ -30,22 +34,8 @@ pub fn start_with(module: &str, upstream: u16, plugin: &str, workers: usize) -> 
 }
 
 fn config(module: &Path, upstream: u16, plugin: &str) -> String {
-    format!(
+    let filters = format!(
         r#"
-admin:
-  address: {{socket_address: {{address: 127.0.0.1, port_value: 0}}}}
-static_resources:
-  listeners:
-  - name: in
-    address: {{socket_address: {{address: 127.0.0.1, port_value: 0}}}}
-    filter_chains:
-    - filters:
-      - name: envoy.filters.network.http_connection_manager
-        typed_config:
-          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
-          stat_prefix: in
-          stream_idle_timeout: 60s
-          http_filters:
           - name: module
             typed_config:
               "@type": type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm
@@ -55,30 +45,11 @@ static_resources:
                 vm_config:
                   vm_id: module
                   runtime: envoy.wasm.runtime.v8
-                  code: {{local: {{filename: {}}}}}
-          - name: envoy.filters.http.router
-            typed_config:
-              "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router
-          route_config:
-            name: in
-            virtual_hosts:
-            - name: all
-              domains: ["*"]
-              routes:
-              - match: {{prefix: /}}
-                route: {{cluster: up, timeout: 60s}}
-  clusters:
-  - name: up
-    type: STATIC
-    connect_timeout: 1s
-    load_assignment:
-      cluster_name: up
-      endpoints:
-      - lb_endpoints:
-        - endpoint: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {upstream}}}}}}}
-"#,
+                  code: {{local: {{filename: {}}}}}"#,
         module.display()
-    )
+    );
+    let manager = "stream_idle_timeout: 60s";
+    bootstrap(&Parts { manager, filters: &filters, route: "timeout: 60s", cluster: "" }, upstream)
 }
 
 /// Where it listens.
