@@ -6,7 +6,7 @@ use postern_files::yaml::At;
 
 use super::http2::Http2;
 use super::listener::{Address, BUFFER};
-use super::plugin::Filter;
+use super::plugin::{Filter, FilterKind};
 use super::read::{Report, Table};
 use super::tls::{ClientTls, HTTP1, HTTP2};
 
@@ -261,6 +261,13 @@ impl Options {
         if !filters.is_empty() {
             let last = "envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec";
             options.filters = Filter::chain(&filters, last, found.report);
+            // Envoy has no such filter behind its router.
+            let native = |it: &&Filter| matches!(it.kind, FilterKind::Decompressor(_));
+            for filter in options.filters.iter().filter(native) {
+                let at = filters.iter().find(|at| at.text_of("name") == Some(&filter.name));
+                let text = "expected a Wasm filter: a cluster decompresses nothing";
+                found.report.problem(at.unwrap_or(&found.at), text);
+            }
         }
         found.done();
         options

@@ -85,7 +85,7 @@ impl Encoder {
         for part in [method, b" ", target, b" HTTP/1.1\r\n"] {
             out.put_slice(part);
         }
-        Ok(Self::after_head(out, fields, framing, false))
+        Ok(Self::after_head(out, fields, (framing, false), said(framing)))
     }
 
     /// Writes the head of a response, with names in lower case.
@@ -99,6 +99,30 @@ impl Encoder {
         status: u16,
         fields: &Pairs,
         framing: Framing,
+    ) -> Result<Self, Unsendable> {
+        Self::answer(out, status, fields, framing, said(framing))
+    }
+
+    /// A response to `HEAD`, which has no content and says how that would be framed: with
+    /// the length in its fields, else in chunks, as Envoy does.
+    pub fn response_to_head(
+        out: &mut BytesMut,
+        status: u16,
+        fields: &Pairs,
+    ) -> Result<Self, Unsendable> {
+        let has_length =
+            fields.iter().any(|(name, _)| name.eq_ignore_ascii_case(b"content-length"));
+        let chunked = !has_length && !has_no_content(status);
+        let says = chunked.then(|| ("transfer-encoding", "chunked".to_owned()));
+        Self::answer(out, status, fields, Framing::None, says)
+    }
+
+    fn answer(
+        out: &mut BytesMut,
+        status: u16,
+        fields: &Pairs,
+        framing: Framing,
+        says: Option<Says>,
     ) -> Result<Self, Unsendable> {
         if !(100..=999).contains(&status) {
             return Err(Unsendable::Status);
@@ -118,16 +142,18 @@ impl Encoder {
         refuse_splitting(fields)?;
         let reason = reason(status);
         out.put_slice(format!("HTTP/1.1 {status} {reason}\r\n").as_bytes());
-        Ok(Self::after_head(out, fields, framing, keep))
+        let says = says.filter(|_| !has_no_content(status));
+        Ok(Self::after_head(out, fields, (framing, keep), says))
     }
 
-    /// What frames the content stands where the fields have it, else behind them.
-    fn after_head(out: &mut BytesMut, fields: &Pairs, framing: Framing, keep: bool) -> Self {
-        let mut says = match framing {
-            Framing::Length(length) => Some(("content-length", length.to_string())),
-            Framing::Chunked => Some(("transfer-encoding", "chunked".to_owned())),
-            Framing::None | Framing::UntilClose | Framing::Tunnel => None,
-        };
+    /// What frames the content stands where the fields have it, else behind them. `keep` is
+    /// for a length that stands in the fields.
+    fn after_head(
+        out: &mut BytesMut,
+        fields: &Pairs,
+        (framing, keep): (Framing, bool),
+        mut says: Option<Says>,
+    ) -> Self {
         for (name, value) in fields {
             let length = name.eq_ignore_ascii_case(b"content-length") && !keep;
             if !length && !name.eq_ignore_ascii_case(b"transfer-encoding") {
@@ -200,6 +226,17 @@ impl Encoder {
     /// Whether the message has ended.
     pub fn is_done(&self) -> bool {
         self.left == Left::Nothing
+    }
+}
+
+/// The field that frames content.
+type Says = (&'static str, String);
+
+fn said(framing: Framing) -> Option<Says> {
+    match framing {
+        Framing::Length(length) => Some(("content-length", length.to_string())),
+        Framing::Chunked => Some(("transfer-encoding", "chunked".to_owned())),
+        Framing::None | Framing::UntilClose | Framing::Tunnel => None,
     }
 }
 

@@ -102,12 +102,14 @@ fn field(pairs: &Pairs, name: &str) -> Option<String> {
     Some(String::from_utf8_lossy(&line.1).into_owned())
 }
 
-/// Tells the upstream what can be decompressed here.
+/// Tells the upstream what can be decompressed here, if it is not said already.
 fn advertise(pairs: &mut Pairs, coding: &str) {
-    let value = match field(pairs, "accept-encoding").filter(|have| !have.is_empty()) {
-        Some(have) => format!("{have},{coding}"),
-        None => coding.to_owned(),
-    };
+    let have = field(pairs, "accept-encoding").unwrap_or_default();
+    let name = |member: &str| member.split(';').next().unwrap_or_default().trim().to_owned();
+    if have.split(',').any(|member| name(member).eq_ignore_ascii_case(coding)) {
+        return;
+    }
+    let value = if have.is_empty() { coding.to_owned() } else { format!("{have},{coding}") };
     fields::set(pairs, "accept-encoding", value);
 }
 

@@ -43,11 +43,14 @@ struct Base {
     http: Value,
 }
 
-/// A plugin of a chain.
+/// A filter of a chain: a plugin, if nothing else is said.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Plugin {
     name: String,
+    /// The typed configuration of a filter that is no plugin.
+    #[serde(default)]
+    native: Value,
     /// File below `target/plugins/conformance`, without its ending.
     #[serde(default = "probe")]
     module: String,
@@ -193,7 +196,10 @@ impl Base {
 fn chain(plugins: &[Plugin], base: &str, last: &str) -> Value {
     let wasm = typed("envoy.extensions.filters.http.wasm.v3.Wasm");
     let filters = plugins.iter().map(|plugin| {
-        let config = json!({"@type": wasm, "config": plugin.config(base)});
+        let config = match plugin.native.is_null() {
+            true => json!({"@type": wasm, "config": plugin.config(base)}),
+            false => plugin.native.clone(),
+        };
         json!({"name": plugin.name, "typed_config": config})
     });
     let last = json!({"@type": typed(&format!("envoy.extensions.filters.http.{last}"))});

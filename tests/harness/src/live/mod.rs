@@ -13,6 +13,7 @@ mod gone;
 mod http2;
 mod module;
 mod process;
+mod reload;
 mod routes;
 mod secrets;
 mod slow;
@@ -72,6 +73,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("live/missing_keys_are_refused_by_name", config::missing_keys),
     ("live/capabilities_are_the_committed_lists", config::capabilities),
     ("live/counters_carry_the_reason", config::counters),
+    ("live/a_filter_in_a_file_is_replaced", reload::from_a_file),
     ("live/credential_over_verified_tls", routes::over_tls),
     ("live/callers_over_tls_are_who_they_say", tls::callers),
     ("live/injected_field_changes_no_route", routes::injected_field),

@@ -92,6 +92,21 @@ fn what_a_filter_may_not_say_is_a_problem() {
     assert!(found.iter().any(|problem| problem.path.ends_with("disabled")), "{found:#?}");
 }
 
+#[test]
+fn a_cluster_decompresses_nothing_as_in_envoy() {
+    const OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+    let filters = decompressor(&library("Gzip", ""), "");
+    let cluster = format!(
+        "type: STATIC, load_assignment: {{cluster_name: up, endpoints: [{{lb_endpoints: [{{endpoint: \
+         {{address: {{socket_address: {{address: 127.0.0.1, port_value: 1}}}}}}}}]}}]}}, \
+         typed_extension_protocol_options: {{{OPTIONS}: {{\"@type\": type.googleapis.com/{OPTIONS}, \
+         explicit_http_config: {{http_protocol_options: {{}}}}, http_filters: [{filters}{{name: c, \
+         typed_config: {{\"@type\": \
+         type.googleapis.com/envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec}}}}]}}}}"
+    );
+    refuse(&[("CLUSTER", &cluster, "http_filters[0]: expected a Wasm filter")]);
+}
+
 /// A resource for a filter called `f`, with a module.
 pub fn resource(name: &str, more: &str) -> String {
     format!(

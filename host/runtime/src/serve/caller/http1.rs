@@ -87,7 +87,10 @@ impl<'c> OnConnection<'c> {
         let silent = (to_head || matches!(status, 204 | 304)) && !switches;
         let framing = if silent { Framing::None } else { framing(*content, fields) };
         let out = &mut self.conn.output;
-        let mut encoder = Encoder::response(out, *status, fields, framing)?;
+        let mut encoder = match to_head && !switches {
+            true => Encoder::response_to_head(out, *status, fields)?,
+            false => Encoder::response(out, *status, fields, framing)?,
+        };
         if end {
             encoder.end(out)?;
         }
