@@ -90,7 +90,7 @@ fn free_port() -> std::io::Result<u16> {
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), RigError> {
-    let written = std::fs::write(path, bytes).and_then(|()| {
+    let written = postern_files::write_atomic(path, bytes).and_then(|()| {
         let file = std::fs::File::options().write(true).open(path)?;
         file.set_modified(SystemTime::UNIX_EPOCH + MODIFIED)
     });

@@ -1,6 +1,5 @@
 //! The gateway on its sockets.
 
-mod bootstrap;
 mod support;
 
 use std::io::{Read, Write};
@@ -10,10 +9,10 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use bootstrap::{Parts, bootstrap};
 use postern_runtime::config::Gateway;
 use postern_runtime::engine::VmSettings;
 use postern_runtime::serve::{Options, Running, ServeError, start};
+use support::bootstrap::{Parts, bootstrap};
 
 const SHIPPED: &str = include_str!("../../../envoy/envoy.yaml");
 const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";

@@ -20,6 +20,8 @@ use crate::wire::{self, Kind, Message};
 /// Longer than a busy machine needs for anything here.
 const PATIENCE: Duration = Duration::from_secs(15);
 
+/// Held for one input.
+static TURN: Mutex<()> = Mutex::new(());
 /// What an upstream saw since it was last asked, in order, or what was wrong with it.
 static SEEN: Mutex<Vec<Result<Message, String>>> = Mutex::new(Vec::new());
 
@@ -299,6 +301,8 @@ pub fn fuzz_front(bytes: &[u8]) {
     let cuts = source.block();
     let exchanges: Vec<Exchange> =
         (0..count).map(|number| Exchange::of(&mut source, number, number + 1 == count)).collect();
+    // What an upstream saw is of one input: tests may run at once.
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     SEEN.lock().unwrap_or_else(PoisonError::into_inner).clear();
     let mut stream = TcpStream::connect(*FRONT).expect("the gateway listens");
     let _ = stream.set_nodelay(true);

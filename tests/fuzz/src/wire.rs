@@ -56,6 +56,8 @@ pub fn read(bytes: &[u8], kind: Kind) -> Result<Option<(Message, usize)>, String
         ([], []) if matches!(kind, Kind::Answer { content: true }) => message.until_close = true,
         ([], []) => {}
         (_, []) if kind == (Kind::Answer { content: false }) => {}
+        // How content would be framed (RFC 9112, 6.3).
+        ([], [coding]) if kind == (Kind::Answer { content: false }) && coding == b"chunked" => {}
         ([length], []) => {
             let digits = length.iter().all(u8::is_ascii_digit) && !length.is_empty();
             let length = String::from_utf8_lossy(length).parse::<usize>().ok().filter(|_| digits);

@@ -1,7 +1,7 @@
 //! A small gateway on its sockets, for tests of what is spoken on them.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
-#[path = "../bootstrap/mod.rs"]
+#[path = "../support/bootstrap.rs"]
 mod bootstrap;
 
 use std::future::Future;

@@ -1,15 +1,12 @@
 //! A gateway with one module and one scripted upstream, on sockets.
 
-#[path = "../bootstrap/mod.rs"]
-mod bootstrap;
-
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use bootstrap::{Parts, bootstrap};
+use super::bootstrap::{Parts, bootstrap};
 use postern_runtime::config::Gateway;
 use postern_runtime::engine::VmSettings;
 use postern_runtime::serve::{Options, Running};

@@ -1,6 +1,7 @@
 //! A proxy in memory: what the engine's tests use in place of the real one.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+pub mod bootstrap;
 pub mod gateway;
 
 use std::cell::{Cell, RefCell};
