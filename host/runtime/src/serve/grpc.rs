@@ -9,7 +9,7 @@ use std::cell::Cell;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -231,7 +231,7 @@ async fn exchange(
     let unsendable = |_: Unsendable| Failure::Protocol;
     let mut forward = start(admitted, call)?;
     let mut sending = !tell.unary;
-    let mut response = Response::default();
+    let mut response = Response { asked: Some(Instant::now()), ..Response::default() };
     loop {
         let step = poll_fn(|cx| poll(cx, &mut forward, &mut commands, sending)).await;
         match step {
@@ -295,6 +295,10 @@ fn head(call: &GrpcCall) -> Pairs {
     ];
     pairs.extend(call.timeout.map(|time| line("grpc-timeout", grpc_timeout(time).as_bytes())));
     pairs.push(line("content-type", b"application/grpc"));
+    pairs.push(line("x-envoy-internal", b"true"));
+    pairs.extend(call.timeout.map(|time| {
+        line("x-envoy-expected-rq-timeout-ms", time.as_millis().to_string().as_bytes())
+    }));
     let own = |name: &[u8]| pairs.iter().any(|(have, _)| have == name);
     let metadata = call.metadata.iter().filter(|(name, _)| !name.starts_with(b":") && !own(name));
     let metadata: Pairs = metadata.cloned().collect();
@@ -318,6 +322,7 @@ fn framed(message: &[u8]) -> Vec<u8> {
 /// A response, as far as it has come.
 #[derive(Default)]
 struct Response {
+    asked: Option<Instant>,
     began: bool,
     bytes: BytesMut,
     last: Option<Vec<u8>>,
@@ -330,7 +335,11 @@ impl Response {
             FromUpstream::Progress | FromUpstream::Failed(_) => None,
             FromUpstream::Head(head, end) => {
                 self.began = true;
-                self.head(fields::answered(head.status, head.fields), head.status, end, tell)
+                let mut pairs = fields::answered(head.status, head.fields);
+                if let Some(asked) = self.asked {
+                    fields::took(&mut pairs, asked.elapsed());
+                }
+                self.head(pairs, head.status, end, tell)
             }
             FromUpstream::Piece(Piece::Data(bytes)) => {
                 self.bytes.extend_from_slice(&bytes);

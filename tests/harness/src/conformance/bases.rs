@@ -93,6 +93,8 @@ enum Place {
     Calls,
     /// nginx.
     Nginx,
+    /// A gRPC service.
+    Grpc,
     /// Nobody listens.
     Nobody,
 }
@@ -106,6 +108,8 @@ pub struct Ports {
     pub calls: u16,
     /// nginx.
     pub nginx: u16,
+    /// The gRPC service.
+    pub grpc: u16,
 }
 
 fn direct() -> String {
@@ -249,6 +253,7 @@ impl Cluster {
             Place::Upstream => ports.upstream,
             Place::Calls => ports.calls,
             Place::Nginx => ports.nginx,
+            Place::Grpc => ports.grpc,
             // Below what the system gives away, so that nobody comes to listen there.
             Place::Nobody => 1,
         };

@@ -12,6 +12,7 @@
 mod bases;
 mod caller;
 mod diff;
+mod grpc;
 mod listed;
 mod observation;
 mod scenario;

@@ -16,6 +16,7 @@ use postern_rig::wait::until;
 
 use super::bases::{Bases, Ports};
 use super::caller::{self, Sent};
+use super::grpc::Service;
 use super::observation::{HIDDEN, Observation, message_lines, probe_lines};
 use super::scenario::Scenario;
 use crate::root;
@@ -55,7 +56,12 @@ impl Side {
         let (upstream, calls) = (Upstream::start(None)?, Upstream::start(None)?);
         calls.script(call_answer);
         let nginx = Nginx::start(&Nginx::binary(&root())?, FILES, LOCATIONS)?;
-        let ports = Ports { upstream: upstream.port(), calls: calls.port(), nginx: nginx.port() };
+        let ports = Ports {
+            upstream: upstream.port(),
+            calls: calls.port(),
+            nginx: nginx.port(),
+            grpc: Service::start()?.port(),
+        };
         let config = bases.config(ports)?;
         let environment = [("PROBE_GIVEN".to_owned(), "given".to_owned())];
         let gateway = Launch::new(kind).start(&config, &environment)?;
