@@ -211,6 +211,10 @@ impl<'c> Stream<'c> {
         if !arrived.has_content {
             self.came_whole();
         }
+        // Envoy shows the begin of the other protocol, each way, before its first byte.
+        if self.upgrade {
+            self.chain.request_body(&mut self.filters, &[], false);
+        }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
@@ -332,8 +336,9 @@ impl<'c> Stream<'c> {
         let end = end || declined;
         let took = self.upstream_began.filter(|_| self.request_came).map(|began| began.elapsed());
         if declined {
-            head.fields.retain(|(name, _)| {
-                !matches!(name.as_slice(), b"content-length" | b"transfer-encoding")
+            head.fields.retain(|(name, value)| match name.as_slice() {
+                b"content-length" => value == b"0",
+                name => name != b"transfer-encoding",
             });
             self.keep = false;
         }
@@ -350,5 +355,8 @@ impl<'c> Stream<'c> {
             self.answer_came();
         }
         self.chain.response_headers(&mut self.filters, end);
+        if self.upgrade && !declined {
+            self.chain.response_body(&mut self.filters, &[], false);
+        }
     }
 }

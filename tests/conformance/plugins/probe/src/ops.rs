@@ -129,7 +129,7 @@ fn called(context: u32, name: &str, arguments: &[Vec<u8>]) -> String {
         return "unknown operation".to_owned();
     };
     let (mut words, mut kept, mut place) = (Vec::new(), Vec::new(), Place::default());
-    let (mut given, mut next) = (arguments.iter(), 0);
+    let (mut given, mut next) = (arguments.iter(), first_number(kinds));
     for kind in *kinds {
         match kind {
             Number(kind) => words.push(wide(context, given.next(), kind)),
@@ -140,7 +140,6 @@ fn called(context: u32, name: &str, arguments: &[Vec<u8>]) -> String {
             }
             Block => {
                 words.extend([place.at(0), place.at(1)]);
-                next = 2;
             }
             Out(_) | Hidden(_) => {
                 words.push(place.at(next));
@@ -153,16 +152,18 @@ fn called(context: u32, name: &str, arguments: &[Vec<u8>]) -> String {
     if status == 0 { given_back(context, kinds, &place) } else { format!("status {status}") }
 }
 
+/// The word of the first number that the host writes: a block takes the first two.
+fn first_number(kinds: &[Kind]) -> usize {
+    if kinds.contains(&Block) { 2 } else { 0 }
+}
+
 /// What the host wrote, in the order of the arguments.
 fn given_back(context: u32, kinds: &[Kind], place: &Place) -> String {
     let mut said = vec!["ok".to_owned()];
-    let mut next = 0;
+    let mut next = first_number(kinds);
     for kind in kinds {
         match *kind {
-            Block => {
-                said.push(shown(&place.block()));
-                next = 2;
-            }
+            Block => said.push(shown(&place.block())),
             Out(name) | Hidden(name) => {
                 let word = place.word(next);
                 next += 1;
