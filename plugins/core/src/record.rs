@@ -45,6 +45,8 @@ pub struct Draft {
     pub release: Option<ReleaseSource>,
     /// Forms of a secret replaced in the answer.
     pub scrub_hits: u64,
+    /// What was looked through for them; `None` when nothing was.
+    pub scrub: Option<ScrubReceipt>,
     /// Kind of evidence accepted from the key service, such as `simulated`.
     pub attestation: Option<String>,
     /// Revision of the policy in force.
@@ -110,6 +112,17 @@ pub struct ReleaseSource {
     pub cached: bool,
 }
 
+/// What the scrubber looked through, and how.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ScrubReceipt {
+    /// Bytes of content, as they are once they are decoded.
+    pub bytes: u64,
+    /// Content codings that were undone, in the order in which they were applied.
+    pub decoders: Vec<Cow<'static, str>>,
+    /// Readings of the content in which every form was looked for.
+    pub views: Vec<Cow<'static, str>>,
+}
+
 /// What the credential module adds to the gate's draft.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CredentialPart {
@@ -121,6 +134,8 @@ pub struct CredentialPart {
     pub release: Option<ReleaseSource>,
     /// Forms replaced so far.
     pub scrub_hits: u64,
+    /// What was looked through so far.
+    pub scrub: Option<ScrubReceipt>,
     /// Milliseconds spent on the release.
     pub release_ms: Option<u32>,
     /// Kind of evidence accepted, once the key service has answered.
@@ -145,6 +160,7 @@ impl Draft {
             binding_hash: None,
             release: None,
             scrub_hits: 0,
+            scrub: None,
             attestation: None,
             policy_revision: None,
             decide_ms: None,
@@ -163,6 +179,7 @@ impl Draft {
         self.release_ms = part.release_ms.or(self.release_ms);
         self.attestation = part.attestation.or(self.attestation);
         self.scrub_hits = self.scrub_hits.max(part.scrub_hits);
+        self.scrub = part.scrub.or(self.scrub);
         if let Some(denied) = part.denied {
             self.decision = denied;
         }

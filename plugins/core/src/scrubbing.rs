@@ -3,6 +3,7 @@
 use crate::denial::Unscannable;
 use crate::effect::Flow;
 use crate::inject::InPlay;
+use crate::record::ScrubReceipt;
 
 /// A content coding that is decoded (RFC 9110, section 8.4.1; RFC 7932, RFC 9659).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +19,16 @@ pub enum Coding {
 }
 
 impl Coding {
+    /// Its registered name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Gzip => "gzip",
+            Self::Deflate => "deflate",
+            Self::Brotli => "br",
+            Self::Zstd => "zstd",
+        }
+    }
+
     /// The coding of this name, in any case.
     pub fn named(name: &[u8]) -> Option<Self> {
         let names: [(&[u8], Self); 5] = [
@@ -64,6 +75,9 @@ pub trait Scrubber {
 
     /// How many forms were replaced so far.
     fn hits(&self) -> u64;
+
+    /// What was looked through so far; it does not depend on chunks.
+    fn receipt(&self) -> ScrubReceipt;
 }
 
 /// Makes a scrubber for the secrets of one stream.

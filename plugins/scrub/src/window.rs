@@ -20,10 +20,11 @@ use std::rc::Rc;
 
 use postern_core::denial::Unscannable;
 use postern_core::effect::Flow;
+use postern_core::record::ScrubReceipt;
 use postern_core::scrubbing::{Coding, Scrubbed, Scrubber};
 
 use crate::automaton::Automaton;
-use crate::coding::{Chain, Growth, Peek, Room};
+use crate::coding::{self, Chain, Growth, Peek, Room};
 use crate::views::Search;
 use text::Text;
 
@@ -52,6 +53,7 @@ pub struct Window {
     at_host: usize,
     trailers: bool,
     hits: u64,
+    receipt: ScrubReceipt,
 }
 
 impl Window {
@@ -68,17 +70,22 @@ impl Window {
             at_host: 0,
             trailers: false,
             hits: 0,
+            receipt: ScrubReceipt { views: Search::views(), ..ScrubReceipt::default() },
         }
     }
 
     fn take(&mut self, chunk: &[u8]) -> Result<(), Unscannable> {
         self.at_host = self.at_host.saturating_add(chunk.len());
-        let Self { search, text, peek, chain, .. } = self;
-        let Some(chain) = chain else { return take_piece(search, text, peek, chunk) };
+        let Self { search, text, peek, chain, receipt, .. } = self;
+        let mut take = |piece: &[u8]| {
+            receipt.bytes = receipt.bytes.saturating_add(coding::length(piece));
+            take_piece(search, text, peek, piece)
+        };
+        let Some(chain) = chain else { return take(chunk) };
         let mut room = Growth::ANSWER.at_once;
         chain.feed(chunk, &mut |piece| {
             room = room.checked_sub(piece.len()).ok_or(Unscannable::Expansion)?;
-            take_piece(search, text, peek, piece)
+            take(piece)
         })
     }
 
@@ -121,6 +128,7 @@ fn take_piece(
 
 impl Scrubber for Window {
     fn decode(&mut self, codings: &[Coding]) {
+        self.receipt.decoders = codings.iter().map(|coding| coding.name().into()).collect();
         self.chain = (!codings.is_empty()).then(|| Chain::new(codings, &self.room));
     }
 
@@ -177,6 +185,10 @@ impl Scrubber for Window {
     fn hits(&self) -> u64 {
         self.hits
     }
+
+    fn receipt(&self) -> ScrubReceipt {
+        self.receipt.clone()
+    }
 }
 
 /// Stands in when no pattern set could be made: nothing of the response passes.
@@ -206,6 +218,11 @@ impl Scrubber for Withheld {
 
     fn hits(&self) -> u64 {
         self.hits
+    }
+
+    /// Nothing was looked through.
+    fn receipt(&self) -> ScrubReceipt {
+        ScrubReceipt::default()
     }
 }
 

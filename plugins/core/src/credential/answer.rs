@@ -50,7 +50,9 @@ pub(super) fn head(
     }
     run.set(Part::Response, "cache-control", b"no-store");
     run.found(scrubber.hits());
-    run.record();
+    if !end {
+        run.record();
+    }
     Ok(())
 }
 

@@ -88,6 +88,7 @@ impl Scrubbing {
     }
 
     fn note(&self, run: &mut Run) {
+        run.part.scrub = Some(self.scrubber.receipt());
         run.found(self.scrubber.hits());
     }
 }

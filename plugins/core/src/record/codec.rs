@@ -3,15 +3,18 @@
 //! Invariant: decoding accepts only definite lengths within the bounds below and no
 //! byte behind the array; encoding cuts to the same bounds, so it always reads back.
 
+use std::borrow::Cow;
+
 use minicbor::encode::write::Write;
 use minicbor::{Decoder, Encoder};
 
-use super::{Caller, Decision, Draft, ReleaseSource, ScopeCheck};
+use super::{Caller, Decision, Draft, ReleaseSource, ScopeCheck, ScrubReceipt};
 use crate::time::UnixMillis;
 
-const VERSION: u8 = 1;
-const ITEMS: u64 = 17;
+const VERSION: u8 = 2;
+const ITEMS: u64 = 18;
 const CALLER_ITEMS: u64 = 6;
+const SCRUB_ITEMS: u64 = 3;
 /// Bytes of a name: tenant, agent, method, scope, credential, reason.
 const NAME: usize = 128;
 /// Bytes of a route template.
@@ -49,6 +52,7 @@ fn write<W: Write>(e: &mut Encoder<W>, draft: &Draft) -> Written<W> {
         None => e.null()?,
     };
     e.u64(draft.scrub_hits)?;
+    scrub(e, draft.scrub.as_ref())?;
     maybe_text(e, draft.attestation.as_deref())?;
     maybe_text(e, draft.policy_revision.as_deref())?;
     e.encode(draft.decide_ms)?.encode(draft.release_ms)?;
@@ -67,6 +71,13 @@ fn caller<W: Write>(e: &mut Encoder<W>, caller: Option<&Caller>) -> Written<W> {
     text(e, &caller.key_id, NAME)?;
     maybe_text(e, caller.platform.as_deref())?;
     list(e, &caller.scopes)
+}
+
+fn scrub<W: Write>(e: &mut Encoder<W>, receipt: Option<&ScrubReceipt>) -> Written<W> {
+    let Some(receipt) = receipt else { return e.null().map(|_| ()) };
+    e.array(SCRUB_ITEMS)?.u64(receipt.bytes)?;
+    list(e, &receipt.decoders)?;
+    list(e, &receipt.views)
 }
 
 fn decision<W: Write>(e: &mut Encoder<W>, decision: &Decision) -> Written<W> {
@@ -103,10 +114,10 @@ fn bytes<W: Write>(e: &mut Encoder<W>, value: Option<&[u8]>) -> Written<W> {
     Ok(())
 }
 
-fn list<W: Write>(e: &mut Encoder<W>, items: &[String]) -> Written<W> {
+fn list<W: Write>(e: &mut Encoder<W>, items: &[impl AsRef<str>]) -> Written<W> {
     let count = items.len().min(LIST);
     e.array(u64::try_from(count).unwrap_or_default())?;
-    items.iter().take(LIST).try_for_each(|item| text(e, item, NAME))
+    items.iter().take(LIST).try_for_each(|item| text(e, item.as_ref(), NAME))
 }
 
 pub(super) fn decode(bytes: &[u8]) -> Option<Draft> {
@@ -141,6 +152,7 @@ impl Reader<'_> {
             binding_hash: self.maybe(Self::bytes)?,
             release: self.maybe(Self::release)?,
             scrub_hits: self.0.u64().ok()?,
+            scrub: self.maybe(Self::scrub)?,
             attestation: self.maybe(Self::name)?,
             policy_revision: self.maybe(Self::name)?,
             decide_ms: self.maybe(|reader| reader.0.u32().ok())?,
@@ -171,6 +183,13 @@ impl Reader<'_> {
             1 => Some(Decision::Allow),
             _ => None,
         }
+    }
+
+    fn scrub(&mut self) -> Option<ScrubReceipt> {
+        self.array(SCRUB_ITEMS)?;
+        let bytes = self.0.u64().ok()?;
+        let mut names = || Some(self.list()?.into_iter().map(Cow::Owned).collect());
+        Some(ScrubReceipt { bytes, decoders: names()?, views: names()? })
     }
 
     fn release(&mut self) -> Option<ReleaseSource> {

@@ -4,10 +4,14 @@
 //! no number but small integers occurs, so `serde_json`'s compact form is the canonical
 //! one: its string escapes are those of RFC 8785 3.2.2.2.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 use std::fmt::Write;
 
-use super::{AuditRecord, Caller, Decision, Draft, Entry, NoDraft, ResponseFacts, ScopeCheck};
+use super::{
+    AuditRecord, Caller, Decision, Draft, Entry, NoDraft, ResponseFacts, ScopeCheck, ScrubReceipt,
+};
 
 #[derive(Serialize)]
 struct Line<'a> {
@@ -60,6 +64,8 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     scopes: Option<&'a [String]>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    scrub: Option<Scrub<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     scrub_hits: Option<String>,
     seq: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -76,6 +82,20 @@ struct Line<'a> {
 struct Release {
     audit_seq: String,
     cached: bool,
+}
+
+#[derive(Serialize)]
+struct Scrub<'a> {
+    bytes: String,
+    decoders: &'a [Cow<'static, str>],
+    views: &'a [Cow<'static, str>],
+}
+
+impl<'a> Scrub<'a> {
+    fn of(receipt: &'a ScrubReceipt) -> Self {
+        let ScrubReceipt { bytes, decoders, views } = receipt;
+        Self { bytes: bytes.to_string(), decoders, views }
+    }
 }
 
 pub(super) fn render(record: &AuditRecord) -> Vec<u8> {
@@ -135,6 +155,7 @@ impl<'a> Line<'a> {
             route: None,
             scope_check: None,
             scopes: None,
+            scrub: None,
             scrub_hits: None,
             seq: record.seq.to_string(),
             status: None,
@@ -177,6 +198,7 @@ impl<'a> Line<'a> {
             audit_seq: release.audit_seq.to_string(),
             cached: release.cached,
         });
+        self.scrub = draft.scrub.as_ref().map(Scrub::of);
         self.scrub_hits = Some(draft.scrub_hits.to_string());
         self.attestation = draft.attestation.as_deref();
         self.policy = draft.policy_revision.as_deref();

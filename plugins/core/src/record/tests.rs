@@ -23,11 +23,17 @@ fn full() -> Draft {
         binding_hash: Some([3; 32]),
         release: Some(ReleaseSource { audit_seq: u64::MAX, cached: true }),
         scrub_hits: 2,
+        scrub: Some(receipt(9_007_199_254_740_993)),
         attestation: Some("simulated".into()),
         policy_revision: None,
         decide_ms: Some(3),
         release_ms: None,
     }
+}
+
+fn receipt(bytes: u64) -> ScrubReceipt {
+    let decoders = vec!["gzip".into(), "br".into()];
+    ScrubReceipt { bytes, decoders, views: vec!["raw".into()] }
 }
 
 fn record(entry: Entry) -> AuditRecord {
@@ -59,7 +65,7 @@ fn cut_extended_or_foreign_bytes_are_not_a_draft() {
     longer.push(0);
     assert_eq!(Draft::decode(&longer), Err(BadDraft));
     let mut version = bytes;
-    version[1] = 2;
+    version[1] = 1;
     assert_eq!(Draft::decode(&version), Err(BadDraft));
 }
 
@@ -87,7 +93,9 @@ fn a_request_renders_as_canonical_json() {
         r#""received":"1700000000000","#,
         r#""release":{"audit_seq":"18446744073709551615","cached":true},"#,
         r#""route":"/api/chat.postMessage","scope_check":"passed","#,
-        r#""scopes":["documents:read"],"scrub_hits":"2","seq":"7","status":200,"#,
+        r#""scopes":["documents:read"],"#,
+        r#""scrub":{"bytes":"9007199254740993","decoders":["gzip","br"],"views":["raw"]},"#,
+        r#""scrub_hits":"2","seq":"7","status":200,"#,
         r#""tenant":"acme","time":"1700000000123","user":""#
     );
     let got = rendered(Entry::Request { draft: Ok(Box::new(full())), facts });
@@ -157,6 +165,7 @@ fn the_credentials_part_fills_its_fields_and_no_others() {
         binding_hash: Some([9; 32]),
         release,
         scrub_hits: 5,
+        scrub: Some(receipt(1)),
         release_ms: Some(12),
         attestation: None,
         denied: None,
@@ -166,6 +175,7 @@ fn the_credentials_part_fills_its_fields_and_no_others() {
         binding_hash: Some([9; 32]),
         release,
         scrub_hits: 5,
+        scrub: Some(receipt(1)),
         release_ms: Some(12),
         ..full()
     };

@@ -22,6 +22,7 @@
 mod node;
 mod unescape;
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
@@ -89,7 +90,15 @@ struct Views {
     read: Vec<From>,
 }
 
+/// The readings, in the order of the picture above.
+const VIEWS: [&str; 7] = ["raw", "escapes", "twice", "tight", "apart", "quoted", "events"];
+
 impl Search {
+    /// The readings in which the patterns are looked for.
+    pub(crate) fn views() -> Vec<Cow<'static, str>> {
+        VIEWS.map(Cow::Borrowed).to_vec()
+    }
+
     pub(crate) fn new(automaton: Rc<Automaton>) -> Self {
         let start = automaton.start();
         let node = |kind| Node::new(kind, start);

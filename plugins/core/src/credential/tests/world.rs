@@ -18,7 +18,7 @@ use crate::key_service::{
 };
 use crate::mac::MacKeys;
 use crate::permit::{CredentialUse, Decision, PermitKeys, grant};
-use crate::record::Draft;
+use crate::record::{Draft, ScrubReceipt};
 use crate::scrubbing::{Coding, Scrubbed, Scrubber, Scrubbing};
 use crate::secret::Secret;
 use crate::stream::Stream as _;
@@ -122,6 +122,7 @@ pub struct Stars {
     held: Vec<u8>,
     stuck: bool,
     codings: usize,
+    bytes: usize,
 }
 
 impl Stars {
@@ -146,6 +147,7 @@ impl Scrubber for Stars {
             return Err(Unscannable::Malformed);
         }
         self.stuck = chunk.ends_with(b"!");
+        self.bytes += chunk.len();
         self.held.extend_from_slice(chunk);
         if chunk.ends_with(b"~") && !end {
             return Ok(Scrubbed { replace: None, flow: Flow::Pause });
@@ -165,6 +167,10 @@ impl Scrubber for Stars {
 
     fn hits(&self) -> u64 {
         self.hits
+    }
+
+    fn receipt(&self) -> ScrubReceipt {
+        ScrubReceipt { bytes: self.bytes as u64, ..ScrubReceipt::default() }
     }
 }
 
