@@ -101,9 +101,40 @@ pub struct InPlay {
     pub value: Secret,
     /// The field value as rendered, for example `Basic …`.
     pub rendered: Secret,
+    /// No request may hold it: it is too long to stand there by chance, and no identifier.
+    pub guarded: bool,
 }
 
+/// A shorter value may stand in a request by chance.
+const SHORTEST_GUARDED: usize = 16;
+
+/// Fields of a credential that say whose it is, which a request may well name.
+const IDENTIFIERS: [&str; 9] = [
+    "user",
+    "username",
+    "user_id",
+    "client_id",
+    "account",
+    "account_id",
+    "access_key_id",
+    "consumer_key",
+    "region",
+];
+
 impl InPlay {
+    /// A value that is sent as `rendered`, from this field of its credential.
+    fn of(field: &str, value: &[u8], rendered: &[u8]) -> Self {
+        let guarded = value.len() >= SHORTEST_GUARDED && !IDENTIFIERS.contains(&field);
+        let (value, rendered) = (value.to_vec(), rendered.to_vec());
+        Self { value: Secret::new(value), rendered: Secret::new(rendered), guarded }
+    }
+
+    /// Whether both are the same value, sent in the same way.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.value.expose() == other.value.expose()
+            && self.rendered.expose() == other.rendered.expose()
+    }
+
     /// Whether a field name holds the value, or what follows the scheme as rendered. Codecs
     /// write names in lower case, so letters of either case count as equal.
     pub fn is_in_name(&self, name: &[u8]) -> bool {
@@ -235,8 +266,8 @@ fn in_play(placement: &Placement, release: &Release) -> Vec<InPlay> {
         let value = value.expose();
         let placed = *name == placement.used.field;
         let sent = placed.then(|| rendered(&placement.put, value)).flatten();
-        let rendered = sent.map_or_else(|| value.to_vec(), |text| text.to_vec());
-        InPlay { value: Secret::new(value.to_vec()), rendered: Secret::new(rendered) }
+        let rendered = sent.unwrap_or_else(|| Zeroizing::new(value.to_vec()));
+        InPlay::of(name, value, &rendered)
     };
     values.map(one).collect()
 }

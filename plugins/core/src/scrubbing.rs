@@ -1,5 +1,7 @@
 //! Scrubbing as the core sees it. `postern-scrub` implements it.
 
+use std::rc::Rc;
+
 use crate::denial::Unscannable;
 use crate::effect::Flow;
 use crate::inject::InPlay;
@@ -80,10 +82,19 @@ pub trait Scrubber {
     fn receipt(&self) -> ScrubReceipt;
 }
 
-/// Makes a scrubber for the secrets of one stream.
+/// Secrets made ready to be looked for, shared by streams.
+pub trait Known {
+    /// Begins an answer.
+    fn scrubber(&self) -> Box<dyn Scrubber>;
+}
+
+/// Makes secrets ready to be looked for.
 pub trait Scrubbing {
-    /// Builds the pattern set; all values are captured at injection.
-    fn scrubber(&self, secrets: &[InPlay]) -> Box<dyn Scrubber>;
+    /// To be scrubbed from answers: every form of them.
+    fn known(&self, secrets: &[Rc<InPlay>]) -> Rc<dyn Known>;
+
+    /// To be found in requests: the values as a whole, in every form.
+    fn guard(&self, secrets: &[Rc<InPlay>]) -> Rc<dyn Detector>;
 }
 
 /// Finds placeholders in request bytes, in every encoding a downstream parser would

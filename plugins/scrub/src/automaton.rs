@@ -9,6 +9,7 @@
 //! (the crate gives no access to it); the cache is bounded instead, and lives in the one
 //! VM that holds secrets anyway.
 
+use std::borrow::Borrow;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
@@ -17,10 +18,11 @@ use aho_corasick::automaton::{Automaton as _, StateID};
 use aho_corasick::nfa::contiguous::NFA;
 use aho_corasick::{Anchored, MatchKind};
 use postern_core::inject::InPlay;
-use postern_core::scrubbing::{Scrubber, Scrubbing};
+use postern_core::scrubbing::{Detector, Known, Scan, Scrubber, Scrubbing};
 
-use crate::coding::Room;
+use crate::coding::{Look as _, Room};
 use crate::forms::{self, Pattern};
+use crate::views::Search;
 use crate::window::{Window, Withheld};
 
 /// How many automata are kept. One is needed per set of credentials in use.
@@ -161,7 +163,7 @@ impl PatternScrubbing {
     }
 
     /// The automaton for these secrets, compiled at most once while it is cached.
-    fn automaton(&self, secrets: &[InPlay]) -> Option<Rc<Automaton>> {
+    fn automaton(&self, secrets: &[impl Borrow<InPlay>]) -> Option<Rc<Automaton>> {
         let key = forms::digest(secrets);
         let mut cache = self.cache.try_borrow_mut().ok()?;
         if let Some((_, found)) = cache.iter().find(|(k, _)| *k == key) {
@@ -177,25 +179,81 @@ impl PatternScrubbing {
         }
         Some(made)
     }
+
+    /// A scrubber for one answer.
+    pub fn scrubber(&self, secrets: &[impl Borrow<InPlay>]) -> Box<dyn Scrubber> {
+        Ready { automaton: self.automaton(secrets), room: self.room.clone() }.scrubber()
+    }
 }
 
 impl Scrubbing for PatternScrubbing {
-    fn scrubber(&self, secrets: &[InPlay]) -> Box<dyn Scrubber> {
-        match self.automaton(secrets) {
-            Some(automaton) => Box::new(Window::new(automaton, self.room.clone())),
+    fn known(&self, secrets: &[Rc<InPlay>]) -> Rc<dyn Known> {
+        Rc::new(Ready { automaton: self.automaton(secrets), room: self.room.clone() })
+    }
+
+    fn guard(&self, secrets: &[Rc<InPlay>]) -> Rc<dyn Detector> {
+        let automaton = Automaton::new(&forms::wholes(secrets)).map(Rc::new);
+        Rc::new(Ready { automaton, room: self.room.clone() })
+    }
+}
+
+/// A compiled set; `None` when none could be made.
+struct Ready {
+    automaton: Option<Rc<Automaton>>,
+    room: Room,
+}
+
+impl Known for Ready {
+    fn scrubber(&self) -> Box<dyn Scrubber> {
+        match &self.automaton {
+            Some(automaton) => Box::new(Window::new(Rc::clone(automaton), self.room.clone())),
             // What cannot be looked for cannot be told from the rest.
             None => Box::new(Withheld::default()),
         }
     }
 }
 
+impl Detector for Ready {
+    fn scan(&self) -> Box<dyn Scan> {
+        match &self.automaton {
+            Some(automaton) => Box::new(Sighting(Search::new(Rc::clone(automaton)))),
+            None => Box::new(Withheld::default()),
+        }
+    }
+}
+
+/// Whether any pattern is there.
+struct Sighting(Search);
+
+impl Scan for Sighting {
+    fn feed(&mut self, bytes: &[u8]) -> bool {
+        self.0.look(bytes)
+    }
+
+    fn finish(&mut self) -> bool {
+        self.0.end()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use postern_core::inject::InPlay;
-    use postern_core::scrubbing::Scrubbing as _;
     use postern_core::secret::Secret;
 
     use super::{PatternScrubbing, VecDeque};
+
+    #[test]
+    fn a_guard_for_as_much_as_is_guarded_takes_some_mebibytes() {
+        for (count, length) in [(64, 40), (64, 128), (4, 2048)] {
+            let value = |number: usize| Secret::new(format!("{number:0length$}").into_bytes());
+            let of = |number| InPlay { value: value(number), rendered: value(number), guarded: true };
+            let secrets: Vec<InPlay> = (0..count).map(of).collect();
+            let automaton = super::Automaton::new(&crate::forms::wholes(&secrets)).unwrap();
+            let size = automaton.size();
+            println!("{count} x {length}: {size}");
+            assert!(size < 12 * 1024 * 1024, "{count} of {length} bytes: {size}");
+        }
+    }
 
     #[test]
     fn what_is_kept_has_a_bound_in_bytes_and_holds_the_newest() {
@@ -203,7 +261,7 @@ mod tests {
         let scrubbing = PatternScrubbing { kept, ..PatternScrubbing::new() };
         for (number, length) in (0..12).zip([[200; 11].as_slice(), &[1500]].concat()) {
             let value = || Secret::new(format!("{number:0length$}").into_bytes());
-            let secrets = [InPlay { value: value(), rendered: value() }];
+            let secrets = [InPlay { value: value(), rendered: value(), guarded: true }];
             let _ = scrubbing.scrubber(&secrets);
             let cache: &VecDeque<_> = &scrubbing.cache.borrow();
             let bytes: usize = cache.iter().map(|(_, kept)| kept.size()).sum();

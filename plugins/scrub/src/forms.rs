@@ -8,6 +8,8 @@
 //! Invariant: the value injected is always a pattern, however short; a derived form
 //! shorter than [`SHORTEST`] bytes never is, since it would hit by chance.
 
+use std::borrow::Borrow;
+
 use base64::Engine;
 use base64::engine::general_purpose::{
     GeneralPurpose, STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD,
@@ -53,9 +55,9 @@ pub const FORMS: [Form; 9] = [
 ];
 
 /// All patterns for the secrets of one stream, in no particular order.
-pub fn patterns(secrets: &[InPlay]) -> Vec<Pattern> {
+pub fn patterns(secrets: &[impl Borrow<InPlay>]) -> Vec<Pattern> {
     let mut all = Vec::new();
-    for secret in secrets {
+    for secret in secrets.iter().map(Borrow::borrow) {
         let (value, rendered) = (secret.value.expose(), secret.rendered.expose());
         subject(value, &mut all);
         all.extend(parts(value));
@@ -64,6 +66,19 @@ pub fn patterns(secrets: &[InPlay]) -> Vec<Pattern> {
         subject(token(rendered), &mut all);
         all.push(owned(rendered));
     }
+    distinct(all)
+}
+
+/// Patterns for the values as a whole, however they are sent.
+pub fn wholes(secrets: &[impl Borrow<InPlay>]) -> Vec<Pattern> {
+    let mut all = Vec::new();
+    for secret in secrets {
+        subject(secret.borrow().value.expose(), &mut all);
+    }
+    distinct(all)
+}
+
+fn distinct(mut all: Vec<Pattern>) -> Vec<Pattern> {
     all.retain(|pattern| !pattern.is_empty());
     all.sort_unstable_by(|a, b| a.as_slice().cmp(b.as_slice()));
     all.dedup();
@@ -71,10 +86,10 @@ pub fn patterns(secrets: &[InPlay]) -> Vec<Pattern> {
 }
 
 /// Names a set of secrets without keeping them: SHA-256 of values and rendered values.
-pub fn digest(secrets: &[InPlay]) -> [u8; 32] {
+pub fn digest(secrets: &[impl Borrow<InPlay>]) -> [u8; 32] {
     let mut hash = Sha256::new();
     hash.update(b"postern scrub/1\0");
-    for secret in secrets {
+    for secret in secrets.iter().map(Borrow::borrow) {
         for part in [&secret.value, &secret.rendered] {
             hash.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
             hash.update(part.expose());

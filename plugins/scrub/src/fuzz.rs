@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use postern_core::effect::Flow;
 use postern_core::inject::InPlay;
 use postern_core::placeholder::Reference;
-use postern_core::scrubbing::{Coding, Detector, Scrubber, Scrubbing};
+use postern_core::scrubbing::{Coding, Detector, Scrubber};
 use postern_core::secret::Secret;
 
 use crate::coding::{Chain, Room};
@@ -37,6 +37,7 @@ pub fn fuzz_scrubber(data: &[u8]) {
     let secrets = [InPlay {
         value: Secret::new(value.to_vec()),
         rendered: Secret::new([b"Bearer ", value].concat()),
+        guarded: true,
     }];
     let scrubbing = PatternScrubbing::new();
     let whole = run(&mut *scrubbing.scrubber(&secrets), content, |_| usize::MAX);

@@ -21,7 +21,7 @@ use std::rc::Rc;
 use postern_core::denial::Unscannable;
 use postern_core::effect::Flow;
 use postern_core::record::ScrubReceipt;
-use postern_core::scrubbing::{Coding, Scrubbed, Scrubber};
+use postern_core::scrubbing::{Coding, Scan, Scrubbed, Scrubber};
 
 use crate::automaton::Automaton;
 use crate::coding::{self, Chain, Growth, Peek, Room};
@@ -223,6 +223,17 @@ impl Scrubber for Withheld {
     /// Nothing was looked through.
     fn receipt(&self) -> ScrubReceipt {
         ScrubReceipt::default()
+    }
+}
+
+/// What cannot be looked for may be anywhere.
+impl Scan for Withheld {
+    fn feed(&mut self, _bytes: &[u8]) -> bool {
+        true
+    }
+
+    fn finish(&mut self) -> bool {
+        true
     }
 }
 

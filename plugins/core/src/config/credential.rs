@@ -59,6 +59,10 @@ pub struct ScrubWire {
     /// a caller can read a secret in parts that are too short to be known.
     #[serde(default)]
     pub danger_allow_partial: bool,
+    /// Let requests hold values that this worker has injected. Default false: such a
+    /// request is refused, and content that streams is cut.
+    #[serde(default)]
+    pub danger_allow_secrets: bool,
 }
 
 /// The credential module's configuration.
@@ -78,6 +82,8 @@ pub struct Config {
     pub cache_entries: usize,
     /// Parts of a representation may pass.
     pub allow_partial: bool,
+    /// Requests may hold values that this worker has injected.
+    pub allow_secrets: bool,
 }
 
 const MOST_ENTRIES: u16 = 256;
@@ -115,6 +121,7 @@ impl TryFrom<Wire> for Config {
                 cache_ttl: cache_ttl?,
                 cache_entries: cache_entries?,
                 allow_partial: wire.scrub.danger_allow_partial,
+                allow_secrets: wire.scrub.danger_allow_secrets,
             })
         })();
         problems.finish(read)

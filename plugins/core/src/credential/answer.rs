@@ -4,6 +4,7 @@
 //! last is refused, never passed on unread.
 
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
 use super::run::Run;
 use crate::denial::{Denial, Ours, Unscannable};
@@ -22,7 +23,7 @@ const ABOUT_CONTENT: [&str; 6] =
 pub(super) fn head(
     fields: &Fields,
     end: bool,
-    in_play: &[InPlay],
+    in_play: &[Rc<InPlay>],
     scrubber: &mut dyn Scrubber,
     run: &mut Run,
 ) -> Result<(), Denial> {
@@ -123,7 +124,7 @@ fn may_have_trailers(fields: &Fields) -> bool {
 pub(super) fn scrub_fields(
     fields: &Fields,
     part: Part,
-    in_play: &[InPlay],
+    in_play: &[Rc<InPlay>],
     scrubber: &mut dyn Scrubber,
     run: &mut Run,
 ) -> Result<(), Denial> {
@@ -136,7 +137,8 @@ pub(super) fn scrub_fields(
             continue;
         }
         let decoded = percent_decoded(name);
-        let is_in_name = |secret: &InPlay| secret.is_in_name(name) || secret.is_in_name(&decoded);
+        let is_in_name =
+            |secret: &Rc<InPlay>| secret.is_in_name(name) || secret.is_in_name(&decoded);
         if in_play.iter().any(is_in_name) || scrubber.field(name).is_some() {
             run.remove(part, text);
             run.found_in_name();

@@ -1,33 +1,46 @@
-//! The request's content against the digest of what was decided on.
+//! The request's content on its way: as it was decided on, and without a secret.
 //!
-//! Invariant: content that differs never reaches its end: the stream is cut before the
-//! last bytes go on.
+//! Invariant: content that differs from what was decided on never reaches its end: the
+//! stream is cut before the last bytes go on.
 
 use sha2::{Digest, Sha256};
 
+use super::guard::Guarded;
 use crate::denial::{Denial, PolicyReason};
+use crate::fields::Fields;
 
 /// A running comparison; nothing to compare when the decision did not read the content.
-pub(super) struct Content(Option<([u8; 32], Sha256)>);
+pub(super) struct Content {
+    decided: Option<([u8; 32], Sha256)>,
+    guarded: Guarded,
+}
 
 impl Content {
-    pub(super) fn new(decided: Option<[u8; 32]>) -> Self {
-        Self(decided.map(|digest| (digest, Sha256::new())))
+    pub(super) fn new(decided: Option<[u8; 32]>, guarded: Guarded) -> Self {
+        Self { decided: decided.map(|digest| (digest, Sha256::new())), guarded }
     }
 
     /// More content.
-    pub(super) fn chunk(&mut self, bytes: &[u8]) {
-        if let Some((_, hash)) = &mut self.0 {
+    pub(super) fn chunk(&mut self, bytes: &[u8]) -> Result<(), Denial> {
+        if let Some((_, hash)) = &mut self.decided {
             hash.update(bytes);
         }
+        self.guarded.chunk(bytes)
     }
 
     /// The content is complete.
     pub(super) fn end(&mut self) -> Result<(), Denial> {
-        let Some((decided, hash)) = self.0.take() else { return Ok(()) };
+        self.guarded.end()?;
+        let Some((decided, hash)) = self.decided.take() else { return Ok(()) };
         if decided == <[u8; 32]>::from(hash.finalize()) {
             return Ok(());
         }
         Err(Denial::PolicyDenied(PolicyReason::RequestChanged))
+    }
+
+    /// The content is complete and has trailers.
+    pub(super) fn trailers(&mut self, fields: &Fields) -> Result<(), Denial> {
+        self.guarded.fields(fields)?;
+        self.end()
     }
 }

@@ -6,16 +6,17 @@ use super::answer;
 use super::content::Content;
 use super::run::Run;
 use super::scrubbing::Scrubbing;
+use super::session::Looked;
 use super::stream::State;
 use crate::denial::{Denial, Ours};
 use crate::effect::{Effect, Flow};
 use crate::event::Event;
 use crate::fields::Fields;
-use crate::inject::{Filling, InPlay};
+use crate::inject::Filling;
 
 /// The request has left with a credential.
 pub(super) struct Forwarded {
-    in_play: Vec<InPlay>,
+    looked: Looked,
     upload: Upload,
 }
 
@@ -32,8 +33,8 @@ pub(super) struct Upload {
 const LARGEST: usize = 8 * 1024 * 1024;
 
 impl Forwarded {
-    pub(super) fn new(in_play: Vec<InPlay>, upload: Upload) -> Self {
-        Self { in_play, upload }
+    pub(super) fn new(looked: Looked, upload: Upload) -> Self {
+        Self { looked, upload }
     }
 
     pub(super) fn on(mut self, event: Event, run: &mut Run) -> State {
@@ -45,19 +46,21 @@ impl Forwarded {
             Event::EffectFailed => run.refuse(Denial::Internal(Ours::EffectFailed)),
             event => match self.upload.on(&event, run) {
                 Ok(()) => State::Forwarded(Box::new(self)),
+                // No answer has begun; what the upstream has got of the request is not all.
+                Err(denial @ Denial::CredentialNotAllowed(_)) => run.refuse(denial),
                 Err(denial) => run.cut(denial),
             },
         }
     }
 
     fn head(self, fields: &Fields, end: bool, run: &mut Run) -> State {
-        let scrubbing = std::rc::Rc::clone(&run.pipeline.scrubbing);
-        let mut scrubber = scrubbing.scrubber(&self.in_play);
-        if let Err(denial) = answer::head(fields, end, &self.in_play, scrubber.as_mut(), run) {
+        let Looked { secrets, known } = &self.looked;
+        let mut scrubber = known.scrubber();
+        if let Err(denial) = answer::head(fields, end, secrets, scrubber.as_mut(), run) {
             return run.refuse(denial);
         }
         run.proceed();
-        Scrubbing::new(scrubber, self.in_play, self.upload).after(end, run)
+        Scrubbing::new(scrubber, self.looked, self.upload).after(end, run)
     }
 }
 
@@ -83,7 +86,7 @@ impl Upload {
     pub(super) fn on(&mut self, event: &Event, run: &mut Run) -> Result<(), Denial> {
         match event {
             Event::RequestBody { chunk, end } if !self.ended => {
-                self.content.chunk(chunk);
+                self.content.chunk(chunk)?;
                 if self.filling.is_some() {
                     self.kept.extend_from_slice(chunk);
                     if self.kept.len() > LARGEST {
@@ -96,7 +99,10 @@ impl Upload {
                 run.follow(if self.filling.is_some() { Flow::Pause } else { Flow::Continue });
                 Ok(())
             }
-            Event::RequestTrailers(_) if !self.ended => self.end(run),
+            Event::RequestTrailers(fields) if !self.ended => {
+                self.content.trailers(fields)?;
+                self.end(run)
+            }
             _ => Err(Denial::Internal(Ours::Unexpected)),
         }
     }

@@ -13,10 +13,12 @@ mod check;
 mod content;
 mod former;
 mod forwarded;
+mod guard;
 mod release;
 mod request;
 mod run;
 mod scrubbing;
+mod session;
 mod stream;
 
 use std::cell::RefCell;
@@ -37,6 +39,7 @@ pub struct Pipeline {
     releases: Rc<dyn Releases>,
     scrubbing: Rc<dyn Scrubbing>,
     former: RefCell<former::Former>,
+    sessions: RefCell<session::Sessions>,
 }
 
 impl Pipeline {
@@ -47,7 +50,14 @@ impl Pipeline {
         releases: Rc<dyn Releases>,
         scrubbing: Rc<dyn Scrubbing>,
     ) -> Rc<Self> {
-        Rc::new(Self { config, keys, releases, scrubbing, former: RefCell::default() })
+        Rc::new(Self {
+            config,
+            keys,
+            releases,
+            scrubbing,
+            former: RefCell::default(),
+            sessions: RefCell::default(),
+        })
     }
 
     /// One request and its answer.

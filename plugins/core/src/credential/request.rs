@@ -40,25 +40,31 @@ pub(super) fn head(
     run.begin(around.record.as_deref(), fresh, now);
     match examine(fields, end, around, now, run) {
         Err(denial) => run.refuse(denial),
-        Ok(None) => {
+        Ok(Leaving::Plain(content)) => {
             run.proceed();
-            State::Passing
+            State::Passing(Box::new(Upload::new(*content, None, end)))
         }
-        Ok(Some(request)) => {
+        Ok(Leaving::WithCredentials(request)) => {
             tidy(fields, run);
             request.ask(entropy, now, run)
         }
     }
 }
 
-/// `None` for a permit without credentials.
+/// What a permit lets go on.
+enum Leaving {
+    /// It names no credential.
+    Plain(Box<Content>),
+    WithCredentials(Box<Request>),
+}
+
 fn examine(
     fields: &Fields,
     end: bool,
     around: &Surroundings,
     now: UnixMillis,
     run: &mut Run,
-) -> Result<Option<Request>, Denial> {
+) -> Result<Leaving, Denial> {
     let policy = |reason| Denial::PolicyDenied(reason);
     let sealed = around.permit.as_deref().ok_or(policy(PolicyReason::PermitMissing))?;
     let permit = run.pipeline.keys.open(sealed, now).map_err(|fault| match fault {
@@ -68,16 +74,19 @@ fn examine(
     run.decided(permit.decision_id());
     run.part.credentials = permit.uses().iter().map(name).collect();
     run.part.binding_hash = permit.uses().first().map(|used| used.binding_hash);
-    let mut content = Content::new(permit.content_digest());
+    let guarded = run.guarded()?;
+    guarded.fields(fields)?;
+    if permit.uses().is_empty() {
+        return Ok(Leaving::Plain(Box::new(Content::new(None, guarded))));
+    }
+    let mut content = Content::new(permit.content_digest(), guarded);
     if end {
         content.end()?;
     }
-    if permit.uses().is_empty() {
-        return Ok(None);
-    }
     let cluster = around.cluster.as_deref();
     let plan = check::plan(&run.pipeline.config, &permit, fields, cluster)?;
-    Ok(Some(Request { permit, plan, released: Vec::new(), content, ended: end }))
+    let request = Request { permit, plan, released: Vec::new(), content, ended: end };
+    Ok(Leaving::WithCredentials(Box::new(request)))
 }
 
 fn name(used: &CredentialUse) -> String {
@@ -167,8 +176,13 @@ impl Request {
             Placed { placement, release, former }
         });
         let placed: Vec<Placed> = placed.collect();
+        let caller = self.permit.subject_hash();
         match inject(self.permit, &placed, now) {
             Ok(injected) => {
+                let looked = match run.looked(caller, injected.in_play, now) {
+                    Ok(looked) => looked,
+                    Err(denial) => return run.refuse(denial),
+                };
                 for injection in injected.injections {
                     run.emit(Effect::Inject(injection));
                 }
@@ -179,7 +193,7 @@ impl Request {
                 run.record();
                 run.proceed();
                 State::Forwarded(Box::new(Forwarded::new(
-                    injected.in_play,
+                    looked,
                     Upload::new(self.content, injected.filling, self.ended),
                 )))
             }

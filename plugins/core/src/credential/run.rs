@@ -8,9 +8,12 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use super::Pipeline;
+use super::guard::Guarded;
+use super::session::Looked;
 use super::stream::State;
-use crate::denial::{DecisionId, Denial, Module};
+use crate::denial::{DecisionId, Denial, Module, NotAllowed, Ours};
 use crate::effect::{Effect, Flow, Metric, Part, Publication};
+use crate::inject::InPlay;
 use crate::record::{CredentialPart, Decision, Draft};
 use crate::time::UnixMillis;
 
@@ -91,6 +94,27 @@ impl Run {
         self.flow = flow;
     }
 
+    /// Looks through the request for what this worker holds.
+    pub(super) fn guarded(&self) -> Result<Guarded, Denial> {
+        if self.pipeline.config.allow_secrets {
+            return Ok(Guarded::default());
+        }
+        let sessions = self.pipeline.sessions.try_borrow();
+        sessions.map(|held| held.request()).map_err(|_| Denial::Internal(Ours::Unreachable))
+    }
+
+    /// All that the answer is scrubbed of, once the request carries these.
+    pub(super) fn looked(
+        &self,
+        caller: [u8; 32],
+        carried: Vec<InPlay>,
+        now: UnixMillis,
+    ) -> Result<Looked, Denial> {
+        let sessions = self.pipeline.sessions.try_borrow_mut();
+        let mut sessions = sessions.map_err(|_| Denial::Internal(Ours::Unreachable))?;
+        Ok(sessions.note(caller, carried, self.pipeline.scrubbing.as_ref(), now))
+    }
+
     /// A field name gave a secret away.
     pub(super) fn found_in_name(&mut self) {
         self.in_names = self.in_names.saturating_add(1);
@@ -135,6 +159,9 @@ impl Run {
         let decision = denial.decision();
         self.emit(Effect::Publish(Publication { permit: None, identity: None, decision }));
         self.emit(Effect::Count(denial.metric(Module::Credential)));
+        if *denial == Denial::CredentialNotAllowed(NotAllowed::SecretInRequest) {
+            self.count("postern.credential.alarm.secret_in_request.total");
+        }
         self.emit(last);
         State::Refused
     }

@@ -6,24 +6,24 @@
 use super::answer;
 use super::forwarded::Upload;
 use super::run::Run;
+use super::session::Looked;
 use super::stream::State;
 use crate::denial::{Denial, Ours};
 use crate::effect::{Effect, Part};
 use crate::event::Event;
 use crate::fields::Fields;
-use crate::inject::InPlay;
 use crate::scrubbing::Scrubber;
 
 /// An answer whose head has gone on.
 pub(super) struct Scrubbing {
     scrubber: Box<dyn Scrubber>,
-    in_play: Vec<InPlay>,
+    looked: Looked,
     upload: Upload,
 }
 
 impl Scrubbing {
-    pub(super) fn new(scrubber: Box<dyn Scrubber>, in_play: Vec<InPlay>, upload: Upload) -> Self {
-        Self { scrubber, in_play, upload }
+    pub(super) fn new(scrubber: Box<dyn Scrubber>, looked: Looked, upload: Upload) -> Self {
+        Self { scrubber, looked, upload }
     }
 
     pub(super) fn on(mut self, event: Event, run: &mut Run) -> State {
@@ -64,7 +64,8 @@ impl Scrubbing {
         }
         let part = Part::ResponseTrailers;
         let scrubber = self.scrubber.as_mut();
-        if let Err(denial) = answer::scrub_fields(fields, part, &self.in_play, scrubber, run) {
+        if let Err(denial) = answer::scrub_fields(fields, part, &self.looked.secrets, scrubber, run)
+        {
             return self.unscannable(denial, run);
         }
         run.proceed();

@@ -27,8 +27,10 @@ pub(super) enum State {
     ExpectHead,
     /// The key service's answer; the request is held.
     AwaitRelease(Box<AwaitRelease>),
-    /// The rest of a request without credentials; nothing is looked at.
-    Passing,
+    /// The rest of a request without credentials, and its answer.
+    Passing(Box<Upload>),
+    /// The rest of an answer to a request without credentials, and of the request.
+    Unscrubbed(Box<Upload>),
     /// The answer to a request that left with a credential.
     Forwarded(Box<Forwarded>),
     /// The rest of that answer.
@@ -60,7 +62,8 @@ impl crate::stream::Stream for Stream {
             (State::Scrubbing(scrubbing), event) => scrubbing.on(event, run),
             (State::Answered(upload), event) => upload.after_answer(&event, run),
             (State::Over | State::ExpectHead, Event::Done) => State::Over,
-            (State::Passing, event) => passing(event, run),
+            (State::Passing(upload), event) => passing(upload, &event, false, run),
+            (State::Unscrubbed(upload), event) => passing(upload, &event, true, run),
             (state @ State::ExpectHead, Event::Tick) => state,
             (State::ExpectHead, _) => run.refuse(Denial::Internal(Ours::Unexpected)),
             (State::Over, _) => run.cut(Denial::Internal(Ours::Unexpected)),
@@ -77,21 +80,26 @@ impl crate::stream::Stream for Stream {
 }
 
 /// Without a credential in play there is nothing to protect in the answer.
-fn passing(event: Event, run: &mut Run) -> State {
+fn passing(mut upload: Box<Upload>, event: &Event, answered: bool, run: &mut Run) -> State {
+    let next = if answered { State::Unscrubbed } else { State::Passing };
     match event {
         Event::RequestHeaders { .. } | Event::CallReply { .. } => {
             run.cut(Denial::Internal(Ours::Unexpected))
         }
         Event::EffectFailed => run.cut(Denial::Internal(Ours::EffectFailed)),
         Event::Done => State::Over,
-        Event::RequestBody { .. }
-        | Event::RequestTrailers(_)
-        | Event::ResponseHeaders { .. }
-        | Event::ResponseBody { .. }
-        | Event::ResponseTrailers(_)
-        | Event::Tick => {
+        Event::RequestBody { .. } | Event::RequestTrailers(_) => match upload.on(event, run) {
+            Ok(()) => next(upload),
+            Err(denial) if answered => run.cut(denial),
+            Err(denial) => run.refuse(denial),
+        },
+        Event::Tick => {
             run.proceed();
-            State::Passing
+            next(upload)
+        }
+        Event::ResponseHeaders { .. } | Event::ResponseBody { .. } | Event::ResponseTrailers(_) => {
+            run.proceed();
+            State::Unscrubbed(upload)
         }
     }
 }

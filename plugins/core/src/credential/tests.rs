@@ -6,3 +6,5 @@ mod refusals;
 mod requests;
 mod sites;
 mod world;
+
+pub(super) use world::StarScrubbing;

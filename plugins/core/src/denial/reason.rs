@@ -78,6 +78,7 @@ reasons! {
         KeyServiceRevoked "release_revoked" "The credential was revoked.",
         KeyServiceExpired "release_expired" "The credential has expired.",
         Field "release_field" "The credential has no such field.",
+        SecretInRequest "secret_in_request" "The request itself holds a value that this worker has.",
     }
 }
 

@@ -5,7 +5,6 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use postern_core::effect::Flow;
 use postern_core::inject::InPlay;
-use postern_core::scrubbing::Scrubbing;
 use postern_core::secret::Secret;
 use proptest::prelude::*;
 
@@ -15,8 +14,11 @@ const VALUE: &str = "xoxb-7/Gq+secret=Zk4Qw~31";
 
 fn scrub_by(value: &str, body: &[u8], size: usize) -> Vec<u8> {
     let secret = |text: String| Secret::new(text.into_bytes());
-    let secrets =
-        [InPlay { value: secret(value.to_owned()), rendered: secret(format!("Bearer {value}")) }];
+    let secrets = [InPlay {
+        value: secret(value.to_owned()),
+        rendered: secret(format!("Bearer {value}")),
+        guarded: true,
+    }];
     // Compiled once for all chunkings.
     thread_local!(static SCRUBBING: PatternScrubbing = PatternScrubbing::new());
     let mut scrubber = SCRUBBING.with(|scrubbing| scrubbing.scrubber(&secrets));

@@ -19,7 +19,7 @@ use crate::key_service::{
 use crate::mac::MacKeys;
 use crate::permit::{CredentialUse, Decision, PermitKeys, grant};
 use crate::record::{Draft, ScrubReceipt};
-use crate::scrubbing::{Coding, Scrubbed, Scrubber, Scrubbing};
+use crate::scrubbing::{Coding, Detector, Known, Scan, Scrubbed, Scrubber, Scrubbing};
 use crate::secret::Secret;
 use crate::stream::Stream as _;
 use crate::time::{Entropy, Moment, UnixMillis};
@@ -177,10 +177,47 @@ impl Scrubber for Stars {
 pub struct StarScrubbing;
 
 impl Scrubbing for StarScrubbing {
-    fn scrubber(&self, secrets: &[InPlay]) -> Box<dyn Scrubber> {
-        let both =
-            |secret: &InPlay| [secret.rendered.expose().to_vec(), secret.value.expose().to_vec()];
-        Box::new(Stars { secrets: secrets.iter().flat_map(both).collect(), ..Stars::default() })
+    fn known(&self, secrets: &[Rc<InPlay>]) -> Rc<dyn Known> {
+        let both = |secret: &Rc<InPlay>| {
+            [secret.rendered.expose().to_vec(), secret.value.expose().to_vec()]
+        };
+        Rc::new(StarKnown(secrets.iter().flat_map(both).collect()))
+    }
+
+    fn guard(&self, secrets: &[Rc<InPlay>]) -> Rc<dyn Detector> {
+        Rc::new(StarKnown(secrets.iter().map(|it| it.value.expose().to_vec()).collect()))
+    }
+}
+
+/// Values to look for.
+struct StarKnown(Vec<Vec<u8>>);
+
+impl Known for StarKnown {
+    fn scrubber(&self) -> Box<dyn Scrubber> {
+        Box::new(Stars { secrets: self.0.clone(), ..Stars::default() })
+    }
+}
+
+impl Detector for StarKnown {
+    fn scan(&self) -> Box<dyn Scan> {
+        Box::new(StarScan { secrets: self.0.clone(), text: Vec::new() })
+    }
+}
+
+struct StarScan {
+    secrets: Vec<Vec<u8>>,
+    text: Vec<u8>,
+}
+
+impl Scan for StarScan {
+    fn feed(&mut self, bytes: &[u8]) -> bool {
+        self.text.extend_from_slice(bytes);
+        let holds = |secret: &Vec<u8>| self.text.windows(secret.len()).any(|it| it == secret);
+        self.secrets.iter().any(holds)
+    }
+
+    fn finish(&mut self) -> bool {
+        false
     }
 }
 
