@@ -257,6 +257,30 @@ fn a_stream_tells_of_metadata_messages_trailers_and_its_end_in_this_order() {
     assert!(!sent.contains("grpc-timeout"), "{sent}");
 }
 
+/// Opens a stream for each request and dies.
+const OPENS_AND_TRAPS: &str = r#"
+    (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
+        (call $ok (call $stream (i32.const 1024) (i32.const 6) (i32.const 1040) (i32.const 7)
+            (i32.const 1056) (i32.const 6) (i32.const 0) (i32.const 0) (i32.const 268)))
+        unreachable)"#;
+
+#[test]
+fn calls_of_a_machine_that_has_died_end_with_it() {
+    let (port, up) = upstream("");
+    let running = start(&format!("{IMPORTS}{GRPC_DATA}{OPENS_AND_TRAPS}"), port);
+    assert!(ask(front(&running), GET).starts_with("HTTP/1.1 503 "));
+    let admin = running.report().admin.unwrap();
+    let stats = "GET /stats HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+    let begun = std::time::Instant::now();
+    while !ask(admin, stats).contains("cluster.up.upstream_rq_active: 0\n") {
+        assert!(begun.elapsed() < std::time::Duration::from_secs(5), "{}", ask(admin, stats));
+    }
+    drop(running);
+    // It may never have been connected to.
+    let _ = TcpStream::connect(("127.0.0.1", port));
+    up.join().unwrap();
+}
+
 /// Traps on a request with a body, and says so on every other.
 const TRAPS: &str = r#"
     (data (i32.const 1024) "\01\00\00\00\06\00\00\00\01\00\00\00x-seen\001\00")

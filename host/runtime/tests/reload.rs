@@ -55,10 +55,13 @@ impl Folder {
 
     /// Replaces the filter's file.
     fn filter(&self, plugin: &str, module: &str) {
+        self.config(&wasm(plugin, &self.path(module)));
+    }
+
+    fn config(&self, config: &str) {
         let text = format!(
             "resources: [{{\"@type\": type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig, \
-             name: f, typed_config: {}}}]",
-            wasm(plugin, &self.path(module))
+             name: f, typed_config: {config}}}]"
         );
         postern_files::write_atomic(self.path("f.yaml"), text.as_bytes()).unwrap();
     }
@@ -74,13 +77,17 @@ fn wasm(plugin: &str, module: &Path) -> String {
 }
 
 fn serve(filter: &str, upstream: u16, watch: bool) -> Result<Running, ServeError> {
+    serve_at(0, filter, upstream, watch)
+}
+
+fn serve_at(port: u16, filter: &str, upstream: u16, watch: bool) -> Result<Running, ServeError> {
     let text = format!(
         r#"
 admin: {{address: {{socket_address: {{address: 127.0.0.1, port_value: 0}}}}}}
 static_resources:
   listeners:
   - name: in
-    address: {{socket_address: {{address: 127.0.0.1, port_value: 0}}}}
+    address: {{socket_address: {{address: 127.0.0.1, port_value: {port}}}}}
     filter_chains:
     - filters:
       - name: manager
@@ -182,6 +189,161 @@ fn what_is_bad_leaves_what_was_there_and_is_counted() {
     }
     assert_eq!(stat(&running, RELOADED), 1);
     assert_eq!(stat(&running, "wasmcustom.configured"), 1);
+    running.stop(Duration::ZERO);
+}
+
+/// Dies at each request.
+const TRAPPING: &str =
+    r#"(func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32) unreachable)"#;
+
+#[test]
+fn a_failure_policy_that_is_changed_holds_from_then_on() {
+    let folder = Folder::new();
+    folder.module("module.wasm", TRAPPING);
+    let open = wasm("one", &folder.path("module.wasm")).replace("FAIL_CLOSED", "FAIL_OPEN");
+    folder.config(&open);
+    let running = serve(&discovered(&folder), 9, false).unwrap();
+    for want in ["503", "200"] {
+        assert!(ask(front(&running), "/").starts_with(&format!("HTTP/1.1 {want} ")), "{want}");
+    }
+    folder.filter("one", "module.wasm");
+    wait_for(&running, RELOADED, 2);
+    for turn in 0..2 {
+        assert!(ask(front(&running), "/").starts_with("HTTP/1.1 503 "), "{turn}");
+    }
+    running.stop(Duration::ZERO);
+}
+
+#[test]
+fn a_plugin_that_fails_open_opens_no_other_of_its_module() {
+    let folder = Folder::new();
+    folder.module("module.wasm", TRAPPING);
+    let closed = wasm("two", &folder.path("module.wasm"));
+    let open = closed.replace("FAIL_CLOSED", "FAIL_OPEN").replace("name: two", "name: one");
+    let filters = format!("typed_config: {open}}}\n          - {{name: g, typed_config: {closed}");
+    let running = serve(&filters, 9, false).unwrap();
+    for turn in 0..3 {
+        assert!(ask(front(&running), "/").starts_with("HTTP/1.1 503 "), "{turn}");
+    }
+    running.stop(Duration::ZERO);
+}
+
+/// Refuses every request, and takes a moment to be configured.
+const DENYING: &str = r#"
+    (import "env" "proxy_send_local_response" (func $reply (param i32 i32 i32 i32 i32 i32 i32 i32) (result i32)))
+    (func (export "proxy_on_configure") (param i32 i32) (result i32)
+        (local $turns i64)
+        (loop $again
+            (local.set $turns (i64.add (local.get $turns) (i64.const 1)))
+            (br_if $again (i64.lt_u (local.get $turns) (i64.const 300000000))))
+        (i32.const 1))
+    (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
+        (drop (call $reply (i32.const 403) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0)
+            (i32.const 0) (i32.const 0) (i32.const -1)))
+        (i32.const 1))"#;
+
+#[test]
+fn nobody_is_served_by_the_default_before_the_file_was_read() {
+    let folder = Folder::new();
+    folder.module("denying.wasm", DENYING);
+    folder.filter("one", "denying.wasm");
+    let default = wasm("default", &folder.path("module.wasm"));
+    let filter = discovered(&folder).replace(
+        "config_discovery: {",
+        &format!("config_discovery: {{default_config: {default}, "),
+    );
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let starting = std::thread::spawn(move || serve_at(port, &filter, 9, false).unwrap());
+    let start = Instant::now();
+    let mut stream = loop {
+        match TcpStream::connect(("127.0.0.1", port)) {
+            Ok(stream) => break stream,
+            Err(_) => assert!(start.elapsed() < PATIENCE),
+        }
+    };
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
+    starting.join().unwrap().stop(Duration::ZERO);
+}
+
+/// Refuses to be configured a second time in a process.
+const ONCE: &str = r#"
+    (import "env" "proxy_set_shared_data" (func $set (param i32 i32 i32 i32 i32) (result i32)))
+    (import "env" "proxy_get_shared_data" (func $get (param i32 i32 i32 i32 i32) (result i32)))
+    (data (i32.const 64) "once")
+    (func (export "proxy_on_configure") (param i32 i32) (result i32)
+        (if (i32.eqz (call $get (i32.const 64) (i32.const 4) (i32.const 128) (i32.const 132) (i32.const 136)))
+            (then (return (i32.const 0))))
+        (drop (call $set (i32.const 64) (i32.const 4) (i32.const 64) (i32.const 4) (i32.const 0)))
+        (i32.const 1))"#;
+
+#[test]
+fn what_a_worker_does_not_take_is_no_success_and_can_be_tried_again() {
+    let folder = Folder::new();
+    folder.module("once.wasm", ONCE);
+    folder.filter("one", "once.wasm");
+    let running = serve(&discovered(&folder), 9, false).unwrap();
+    assert_eq!((stat(&running, RELOADED), stat(&running, FAILED)), (1, 0));
+    for count in 1..3 {
+        // It passes the trial, which has shared data of its own.
+        folder.filter("two", "once.wasm");
+        wait_for(&running, FAILED, count);
+        assert!(ask(front(&running), "/").starts_with("HTTP/1.1 200 "));
+    }
+    folder.filter("three", "module.wasm");
+    wait_for(&running, RELOADED, 2);
+    assert_eq!(stat(&running, FAILED), 2);
+    running.stop(Duration::ZERO);
+}
+
+/// Registers a queue when it is configured.
+const QUEUEING: &str = r#"
+    (import "env" "proxy_register_shared_queue" (func $register (param i32 i32 i32) (result i32)))
+    (import "env" "proxy_define_metric" (func $define (param i32 i32 i32 i32) (result i32)))
+    (import "env" "proxy_increment_metric" (func $add (param i32 i64) (result i32)))
+    (data (i32.const 64) "qdone")
+    (func (export "proxy_on_configure") (param i32 i32) (result i32)
+        (i32.eqz (call $register (i32.const 64) (i32.const 1) (i32.const 128))))
+    (func (export "proxy_on_done") (param i32) (result i32)
+        (drop (call $define (i32.const 0) (i32.const 65) (i32.const 4) (i32.const 128)))
+        (drop (call $add (i32.load (i32.const 128)) (i64.const 1)))
+        (i32.const 1))"#;
+
+/// Puts an entry into that queue at each request, and counts what it is told of.
+const FILLING: &str = r#"
+    (import "env" "proxy_resolve_shared_queue" (func $resolve (param i32 i32 i32 i32 i32) (result i32)))
+    (import "env" "proxy_enqueue_shared_queue" (func $enqueue (param i32 i32 i32) (result i32)))
+    (import "env" "proxy_define_metric" (func $define (param i32 i32 i32 i32) (result i32)))
+    (import "env" "proxy_increment_metric" (func $add (param i32 i64) (result i32)))
+    (data (i32.const 64) "qwokenfilled")
+    (func $count (param $name i32) (param $length i32)
+        (drop (call $define (i32.const 0) (local.get $name) (local.get $length) (i32.const 128)))
+        (drop (call $add (i32.load (i32.const 128)) (i64.const 1))))
+    (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
+        (drop (call $resolve (i32.const 0) (i32.const 0) (i32.const 64) (i32.const 1) (i32.const 128)))
+        (if (i32.eqz (call $enqueue (i32.load (i32.const 128)) (i32.const 64) (i32.const 1)))
+            (then (call $count (i32.const 70) (i32.const 6))))
+        (i32.const 0))
+    (func (export "proxy_on_queue_ready") (param i32 i32)
+        (call $count (i32.const 65) (i32.const 5)))"#;
+
+#[test]
+fn what_comes_for_a_machine_that_is_gone_is_told_to_no_other() {
+    let folder = Folder::new();
+    folder.module("queueing.wasm", QUEUEING);
+    folder.module("filling.wasm", FILLING);
+    folder.filter("one", "queueing.wasm");
+    let running = serve(&discovered(&folder), 9, false).unwrap();
+    folder.filter("two", "filling.wasm");
+    wait_for(&running, "wasmcustom.done", 1);
+    for count in 1..4 {
+        assert!(ask(front(&running), "/").starts_with("HTTP/1.1 200 "));
+        assert_eq!(stat(&running, "wasmcustom.filled"), count);
+    }
+    assert_eq!(stat(&running, "wasmcustom.woken"), 0);
     running.stop(Duration::ZERO);
 }
 

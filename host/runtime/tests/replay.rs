@@ -129,13 +129,18 @@ struct Place {
 
 impl Place {
     fn new(module: &[u8]) -> Self {
+        Self::before(module, upstream())
+    }
+
+    /// Before the upstream at this port.
+    fn before(module: &[u8], upstream: u16) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("team.wasm");
         postern_files::write_atomic(&file, module).unwrap();
         let name = file.display().to_string();
         let text = Setup::default().filter(Plugin::file(&file).name("team")).bootstrap().unwrap();
         let bootstrap =
-            text.replace("\"port_value\": 9\n", &format!("\"port_value\": {}\n", upstream()));
+            text.replace("\"port_value\": 9\n", &format!("\"port_value\": {upstream}\n"));
         assert!(bootstrap != text);
         Self { folder, bootstrap, name }
     }
@@ -215,6 +220,33 @@ fn the_same_build_does_the_same_again_in_time_randomness_and_call_outs() {
     // A gateway that died in the middle of a line has still recorded what came before.
     let cut = Recording::read(&text[..text.len() - 3]).unwrap();
     assert_eq!(cut.lines.len() + 1, recording.lines.len());
+}
+
+#[test]
+fn every_stream_is_told_of_before_the_machines_end() {
+    const STREAMS: u32 = 200;
+    // Connections are made to it, and nobody answers.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let place = Place::before(&module("x-found", false), silent.local_addr().unwrap().port());
+    let recording = place.path("recording.jsonl");
+    let (text, _) = place.record(false, |address| {
+        let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec();
+        for stream in 0..STREAMS {
+            // GET http://a/ by indexes of RFC 7541, with the end of fields and stream.
+            bytes.extend(b"\0\0\x06\x01\x05");
+            bytes.extend((2 * stream + 1).to_be_bytes());
+            bytes.extend(b"\x82\x86\x84\x41\x01a");
+        }
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.write_all(&bytes).unwrap();
+        let began = |text: &str| text.matches("\"request_headers\"").count();
+        while began(&std::fs::read_to_string(&recording).unwrap()) < STREAMS as usize {}
+        // It outlives the gateway.
+        std::mem::forget(stream);
+    });
+    let (before, after) = text.split_once("\"close\"").unwrap();
+    assert_eq!(before.matches("\"finish\"").count(), STREAMS as usize);
+    assert_eq!(after.matches("\"finish\"").count(), 0);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use super::discovered::Discovered;
 use super::read::{Report, Table};
 
 /// What happens after a module's machine has died.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FailurePolicy {
     /// Every request is refused from then on.
     FailClosed,

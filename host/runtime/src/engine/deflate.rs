@@ -1,6 +1,7 @@
 //! `compress` and `uncompress`: zlib (RFC 1950) in one piece.
 //!
-//! Invariant: what comes out is at most [`LARGEST`], however small the input.
+//! Invariant: what comes out of `uncompress` and what goes into `compress` is at most
+//! [`LARGEST`]: neither is stopped by the deadline of the callback that asks for it.
 
 use std::io::Read;
 
@@ -9,16 +10,20 @@ use flate2::{Compression, Decompress, FlushDecompress, Status as Progress};
 
 use crate::view::Status;
 
-/// Most bytes that come out. Envoy's limit is its memory.
+/// Most bytes that are not compressed. Envoy's limit is its memory.
 const LARGEST: usize = 16 << 20;
 /// Room that is made first.
 const FIRST: usize = 4096;
 
-pub(super) fn compress(bytes: &[u8]) -> Vec<u8> {
+/// More than [`LARGEST`]: `InternalFailure`.
+pub(super) fn compress(bytes: &[u8]) -> Result<Vec<u8>, Status> {
+    if bytes.len() > LARGEST {
+        return Err(Status::InternalFailure);
+    }
     let mut out = Vec::new();
     // Reading from memory does not fail.
     let _ = ZlibEncoder::new(bytes, Compression::default()).read_to_end(&mut out);
-    out
+    Ok(out)
 }
 
 /// What follows the end is passed over, as in Envoy. Not zlib, or cut short:
@@ -49,17 +54,17 @@ mod tests {
     fn what_is_compressed_comes_back_and_what_follows_does_not_matter() {
         for length in [0, 1, 1000, 200_000] {
             let text: Vec<u8> = (0..length).map(|n: usize| (n * n / 7) as u8).collect();
-            let mut small = compress(&text);
+            let mut small = compress(&text).unwrap();
             assert_eq!(uncompress(&small), Ok(text.clone()), "{length}");
             small.extend_from_slice(b"xx");
             assert_eq!(uncompress(&small), Ok(text));
         }
-        assert_eq!(compress(&[b'a'; 27]), b"x\x9cKL\xc4\x09\x00\x8fU\x0a<");
+        assert_eq!(compress(&[b'a'; 27]).unwrap(), b"x\x9cKL\xc4\x09\x00\x8fU\x0a<");
     }
 
     #[test]
     fn what_is_cut_or_no_zlib_is_a_failure() {
-        let small = compress(b"hellohellohello");
+        let small = compress(b"hellohellohello").unwrap();
         for end in 0..small.len() {
             assert_eq!(uncompress(&small[..end]), Err(Status::SerializationFailure), "{end}");
         }
@@ -68,8 +73,17 @@ mod tests {
 
     #[test]
     fn a_bomb_ends_at_the_limit() {
-        let bomb = compress(&vec![0; LARGEST + 1]);
+        let zeros = vec![0; LARGEST + 1];
+        let mut encoder = ZlibEncoder::new(zeros.as_slice(), Compression::default());
+        let mut bomb = Vec::new();
+        encoder.read_to_end(&mut bomb).unwrap();
         assert!(bomb.len() < 200_000);
         assert_eq!(uncompress(&bomb), Err(Status::InternalFailure));
+    }
+
+    #[test]
+    fn what_is_larger_than_the_limit_is_not_compressed() {
+        assert!(compress(&vec![0; LARGEST]).is_ok());
+        assert_eq!(compress(&vec![0; LARGEST + 1]), Err(Status::InternalFailure));
     }
 }

@@ -121,7 +121,21 @@ pub(super) enum Lent {
     GrpcTrailing(Pairs),
 }
 
+/// A machine that is given up, alive or not, waits for nobody.
+impl Drop for Host {
+    fn drop(&mut self) {
+        self.cancel_grpc();
+    }
+}
+
 impl Host {
+    /// Ends all gRPC call-outs that run: a stream would go on for as long as its peer likes.
+    pub fn cancel_grpc(&mut self) {
+        for (token, _) in self.grpc.drain() {
+            self.services.grpc_cancel(token);
+        }
+    }
+
     /// The stream of the effective context.
     pub fn view(&self) -> Result<Rc<dyn StreamView>, Status> {
         self.optional_view().ok_or(Status::BadArgument)

@@ -289,6 +289,7 @@ impl Vm {
             let host = self.store.data_mut();
             host.contexts.clear();
             host.calls.clear();
+            host.cancel_grpc();
             trapped
         });
         let told = || answer.as_ref().map(|answer| format!("{answer:?}"));

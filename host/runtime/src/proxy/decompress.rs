@@ -3,6 +3,9 @@
 //! Invariant: one piece never becomes more than its size times the ratio, rounded up to a
 //! chunk; what follows an error or the end of the content is dropped, as Envoy drops it. So
 //! content that is broken or a bomb ends early, and its trailers tell how much came of it.
+//!
+//! Stricter than Envoy: a window of Zstandard is as large as RFC 9659 lets it be in HTTP, or
+//! the content is broken; Envoy's library makes one of 128 MiB for whoever asks for it.
 
 use std::io::{self, Write};
 
@@ -34,10 +37,21 @@ impl Write for Sink {
     }
 }
 
+/// Largest window of Zstandard, as a power of two (RFC 9659, 3).
+const ZSTD_WINDOW: u32 = 23;
+
+type Zstd = zstd::stream::write::Decoder<'static, Sink>;
+
+fn zstd(sink: Sink) -> io::Result<Zstd> {
+    let mut decoder = Zstd::new(sink)?;
+    decoder.window_log_max(ZSTD_WINDOW)?;
+    Ok(decoder)
+}
+
 enum Decoder {
     Gzip(GzDecoder<Sink>),
     Brotli(Box<Brotli>),
-    Zstd(zstd::stream::write::Decoder<'static, Sink>),
+    Zstd(Zstd),
 }
 
 type Brotli = BrotliState<StandardAlloc, StandardAlloc, StandardAlloc>;
@@ -61,7 +75,7 @@ impl Decompress {
                 let alloc = StandardAlloc::default;
                 Some(Decoder::Brotli(Box::new(Brotli::new(alloc(), alloc(), alloc()))))
             }
-            Coding::Zstd => zstd::stream::write::Decoder::new(sink).ok().map(Decoder::Zstd),
+            Coding::Zstd => zstd(sink).ok().map(Decoder::Zstd),
         };
         Self { decoder, ratio: library.ratio, chunk: library.chunk, counts: (0, 0) }
     }
@@ -179,5 +193,17 @@ mod tests {
         let bomb = zstd::bulk::compress(&vec![0; 3_000_000], 3).unwrap();
         let out = in_pieces(Coding::Zstd, &bomb, bomb.len());
         assert!(out.len() <= (bomb.len() * 100 / 4096 + 1) * 4096);
+    }
+
+    #[test]
+    fn a_frame_that_wants_more_memory_than_http_allows_is_refused() {
+        for (log, want) in [(23, b"small".as_slice()), (24, b""), (27, b"")] {
+            let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 3).unwrap();
+            encoder.window_log(log).unwrap();
+            encoder.include_contentsize(false).unwrap();
+            encoder.write_all(b"small").unwrap();
+            let frame = encoder.finish().unwrap();
+            assert_eq!(in_pieces(Coding::Zstd, &frame, frame.len()), want, "{log}");
+        }
     }
 }

@@ -1,13 +1,15 @@
 //! From the file to machines: modules once for a process, machines once for a worker.
 //!
 //! Invariant: plugins share a machine only if module, `vm_id`, environment and capabilities
-//! are the same, as in Envoy, and a plugin that stands in several places has one root. When
-//! plugins or modules change, what has not changed keeps its machine, and what is replaced
-//! ends after the last stream that uses it.
+//! are the same, as in Envoy, and what happens when it dies, which in Envoy each plugin has
+//! for itself; a plugin that stands in several places has one root. When plugins or modules
+//! change, what has not changed keeps its machine, and what is replaced ends after the last
+//! stream that uses it. A change that fails leaves nothing behind.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::{Rc, Weak};
+use std::time::Duration;
 
 use super::chain::Slot;
 use super::filters::{Place, Seat, Site};
@@ -56,6 +58,8 @@ struct Key {
     module: String,
     environment: Vec<String>,
     capabilities: Option<Vec<String>>,
+    failure: FailurePolicy,
+    backoff: Duration,
 }
 
 impl Key {
@@ -66,6 +70,8 @@ impl Key {
             module: plugin.module.clone(),
             environment: plugin.environment.clone(),
             capabilities: capabilities.map(|names| names.iter().cloned().collect()),
+            failure: plugin.failure,
+            backoff: plugin.backoff.base,
         }
     }
 }
@@ -277,8 +283,8 @@ fn same(one: &Plugin, other: &Plugin) -> bool {
 #[derive(Clone, Default)]
 struct Machines {
     running: BTreeMap<Key, Running>,
-    /// Numbers that were given out.
-    count: usize,
+    /// Numbers that were given out, those of changes that have failed too.
+    count: Rc<Cell<usize>>,
     tape: Option<Rc<Tape>>,
 }
 
@@ -300,7 +306,7 @@ impl Machines {
         around: &Surroundings<'_>,
     ) -> Result<(Self, Retired), LaunchError> {
         let tape = self.tape.clone();
-        let mut fresh = Self { running: BTreeMap::new(), count: self.count, tape };
+        let mut fresh = Self { running: BTreeMap::new(), count: Rc::clone(&self.count), tape };
         let mut added = Vec::new();
         for (key, version) in &programs.0 {
             let own = own(gateway, key);
@@ -312,15 +318,27 @@ impl Machines {
             match running {
                 Ok(running) => drop(fresh.running.insert(key.clone(), running)),
                 Err(error) => {
-                    added.iter().for_each(|(machine, plugin): &(Shared, usize)| {
-                        machine.borrow_mut().retire(*plugin);
-                    });
+                    let mut undone = self.started_for(&fresh);
+                    undone.plugins.append(&mut added);
+                    undone.end();
                     return Err(error);
                 }
             }
         }
         let retired = self.replaced_by(&mut fresh, gateway);
         Ok((fresh, retired))
+    }
+
+    /// Machines that were started for a change that has failed.
+    fn started_for(&self, fresh: &Self) -> Retired {
+        let mut undone = Retired::default();
+        for (key, started) in &fresh.running {
+            let kept = self.running.get(key).is_some_and(|it| it.number == started.number);
+            if !kept {
+                undone.machines.push((started.number, Rc::clone(&started.machine)));
+            }
+        }
+        undone
     }
 
     /// What of these machines the next ones do without.
@@ -357,9 +375,8 @@ impl Machines {
             environment: key.environment.iter().filter_map(variable).collect(),
             ..around.settings.clone()
         };
-        let policy = plugins.first().map_or(engine::FailurePolicy::FailClosed, |it| policy(it));
-        let number = self.count;
-        self.count += 1;
+        let policy = policy(key);
+        let number = self.count.replace(self.count.get() + 1);
         let mut services = (around.services)(number, &key.vm_id);
         if let Some(tape) = &self.tape {
             let tape = Rc::clone(tape);
@@ -433,6 +450,8 @@ impl Running {
             let file = plugin.module.clone();
             let index = index.map_err(|error| LaunchError::Start { file, error })?;
             added.push((Rc::clone(&running.machine), index));
+            // Roots of changes that have failed keep their places.
+            running.plugins.resize(index, None);
             running.plugins.push(Some((*plugin).clone()));
         }
         Ok(running)
@@ -458,12 +477,10 @@ fn configured(plugin: &Plugin) -> engine::Plugin {
     }
 }
 
-fn policy(plugin: &Plugin) -> engine::FailurePolicy {
-    match plugin.failure {
+fn policy(key: &Key) -> engine::FailurePolicy {
+    match key.failure {
         FailurePolicy::FailClosed => engine::FailurePolicy::FailClosed,
         FailurePolicy::FailOpen => engine::FailurePolicy::FailOpen,
-        FailurePolicy::FailReload => {
-            engine::FailurePolicy::FailReload { backoff: plugin.backoff.base }
-        }
+        FailurePolicy::FailReload => engine::FailurePolicy::FailReload { backoff: key.backoff },
     }
 }

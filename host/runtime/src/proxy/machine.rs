@@ -52,9 +52,24 @@ impl Running {
         plugins: &[Option<Plugin>],
     ) -> Result<Self, StartError> {
         let mut vm = Vm::start(program, settings.clone(), Rc::clone(services))?;
-        let roots = plugins.iter().map(|plugin| plugin.clone().map(|it| vm.root(it)).transpose());
-        let roots = roots.collect::<Result<_, _>>()?;
+        let mut roots = Vec::with_capacity(plugins.len());
+        for plugin in plugins {
+            match plugin.clone().map(|it| vm.root(it)).transpose() {
+                Ok(root) => roots.push(root),
+                Err(error) => {
+                    Self::stop_ticks(&roots, services);
+                    return Err(error);
+                }
+            }
+        }
         Ok(Self { vm, roots })
+    }
+
+    /// Roots whose machine is no more tick no more.
+    fn stop_ticks(roots: &[Option<RootId>], services: &Rc<dyn Services>) {
+        for root in roots.iter().flatten() {
+            services.set_tick_period(root.context(), Duration::ZERO);
+        }
     }
 }
 
@@ -131,10 +146,7 @@ impl Machine {
     }
 
     fn reload(&mut self) -> Result<(), Down> {
-        // The roots of the old machine tick no more.
-        for root in self.running.roots.iter().flatten() {
-            self.services.set_tick_period(root.context(), Duration::ZERO);
-        }
+        Running::stop_ticks(&self.running.roots, &self.services);
         let fresh = Running::start(&self.program, &self.settings, &self.services, &self.plugins);
         let Ok(fresh) = fresh else {
             self.recovery.trapped();

@@ -28,9 +28,10 @@
 //! and `random_get` is derived from the seed: so the same modules do the same again. The
 //! environment is not recorded.
 //!
-//! Values that look like credentials ([`Rules`](crate::engine::trace::Rules)) are replaced by
-//! stand-ins of the same length, wherever they appear again too, unless the recording is made
-//! with values. Content is recorded as it passes.
+//! Values of fields and of parameters in a query that look like credentials
+//! ([`Rules`](crate::engine::trace::Rules)) are replaced by stand-ins of the same length,
+//! wherever they appear later too, unless the recording is made with values. Content is
+//! recorded as it passes, and so is what a call-out brings before a module puts it into a field.
 //!
 //! Invariant: a recording is readable by its owner alone, and ends with the last event that
 //! was taken even if the gateway dies.

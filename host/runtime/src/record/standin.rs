@@ -9,6 +9,8 @@ use crate::engine::trace::Rules;
 
 /// Values that are remembered; older ones are only recognised in their own fields.
 const MOST: usize = 1000;
+/// Fields that hold a query.
+const TARGETS: [&str; 4] = [":path", "location", "referer", "x-envoy-original-path"];
 /// Shorter values are only replaced where they stand in a field.
 const SHORTEST: usize = 8;
 
@@ -22,6 +24,9 @@ pub(super) struct Standins {
 impl Standins {
     /// The value of a field as it is recorded.
     pub fn field(&mut self, rules: &Rules, name: &[u8], value: &[u8]) -> Vec<u8> {
+        if TARGETS.iter().any(|target| target.as_bytes() == name) {
+            return self.target(rules, value);
+        }
         // Pseudo fields route; what of them is secret was seen in a field of its own.
         if name.starts_with(b":") || !rules.is_credential(name, value) {
             return self.text(value);
@@ -29,6 +34,27 @@ impl Standins {
         let start = scheme(value);
         let (scheme, secret) = value.split_at(start);
         [scheme, &self.of(secret)].concat()
+    }
+
+    /// A target or a URL: what its query calls a credential is one.
+    fn target(&mut self, rules: &Rules, value: &[u8]) -> Vec<u8> {
+        let mut out = Vec::with_capacity(value.len());
+        let mut in_query = false;
+        for part in value.split_inclusive(|byte| b"?&#".contains(byte)) {
+            let end = part.last().filter(|byte| b"?&#".contains(byte)).map_or(0, |_| 1);
+            let (pair, mark) = part.split_at(part.len() - end);
+            let equals = pair.iter().position(|byte| *byte == b'=').filter(|_| in_query);
+            match equals.map(|at| pair.split_at(at + 1)) {
+                Some((name, secret)) if rules.is_credential(&name[..name.len() - 1], secret) => {
+                    out.extend_from_slice(name);
+                    out.extend(self.of(secret));
+                }
+                _ => out.extend_from_slice(pair),
+            }
+            out.extend_from_slice(mark);
+            in_query |= end > 0;
+        }
+        self.text(&out)
     }
 
     /// Other bytes as they are recorded.
@@ -93,5 +119,24 @@ mod tests {
         assert_eq!(standins.field(&rules, b"cookie", b"redacted-1-xxxx"), b"redacted-1-xxxx");
         assert_eq!(standins.field(&rules, b"accept", b"text/plain"), b"text/plain");
         assert_eq!(standins.field(&rules, b"cookie", b"a=b").len(), 3);
+    }
+
+    #[test]
+    fn a_credential_in_a_query_is_replaced_by_one_of_its_length() {
+        let (mut standins, rules) = (Standins::default(), Rules::default());
+        for (name, value, want) in [
+            (":path", "/a?b=1&access_token=abcdefghijkl&c", "/a?b=1&access_token=redacted-1-x&c"),
+            (
+                "referer",
+                "http://a/?x=1&Api_Key=0123456789abcd#f",
+                "http://a/?x=1&Api_Key=redacted-2-xxx#f",
+            ),
+            ("location", "/#access_token=ABCDEFGHIJKL&s=1", "/#access_token=redacted-3-x&s=1"),
+            (":path", "/token/a?b=c&token", "/token/a?b=c&token"),
+        ] {
+            let got = standins.field(&rules, name.as_bytes(), value.as_bytes());
+            assert_eq!(String::from_utf8_lossy(&got), want);
+        }
+        assert_eq!(standins.text(b"abcdefghijkl"), b"redacted-1-x");
     }
 }

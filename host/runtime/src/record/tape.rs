@@ -261,6 +261,8 @@ impl Tap {
         let both = |(key, value): (&[u8], &[u8])| (Bytes(key.to_vec()), self.bytes(value));
         let entries = exchange.states().map(both).collect();
         self.tape.out(Some(self.stream), Out::State { entries });
+        // No callback of the stream comes any more.
+        self.tape.counts.borrow_mut().remove(&Some(self.stream));
     }
 
     /// A callback of the stream runs.

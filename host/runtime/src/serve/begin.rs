@@ -17,7 +17,7 @@ use super::tls::{Certificates, Client};
 use super::worker::{self, Plan};
 use super::{Options, Report, Running, ServeError, admin, log};
 use crate::config::Gateway;
-use crate::engine::{Engine, EngineSettings};
+use crate::engine::{Engine, EngineSettings, VmSettings};
 use crate::proxy::launch::{LaunchError, Programs, plugins};
 
 /// Does everything of [`start`] but serving: compiles the modules, configures them, loads
@@ -53,7 +53,8 @@ pub(super) fn try_out(gateway: Gateway, trial: Trial<'_>) -> Result<(), ServeErr
         sockets: Vec::new(),
         clients,
         environment: Arc::clone(&options.environment),
-        vm: options.vm.clone(),
+        // A trial is nothing that has happened.
+        vm: VmSettings { trace: None, record: None, ..options.vm.clone() },
         lines,
         phase,
         changes,
@@ -85,7 +86,7 @@ pub fn start(gateway: Gateway, options: Options) -> Result<Running, ServeError> 
     let workers = options.workers.max(1);
     let process = Arc::new(Process::new(options.node.clone(), gateway, certificates.own));
     let (lines, log) = log::start(&process).map_err(ServeError::Thread)?;
-    let (sender, phase) = watch::channel(Phase::Serve);
+    let (sender, phase) = watch::channel(Phase::Wait);
     let report = Report { listeners, admin: admin_address, workers, modules, took: Duration::ZERO };
     let mut running = Running {
         report,
@@ -134,6 +135,8 @@ pub fn start(gateway: Gateway, options: Options) -> Result<Running, ServeError> 
     let reload =
         Reload { engine, options, process: process_shared, gateway, programs, workers: tell };
     running.reloader = Reloader::start(reload)?;
+    // Nobody is served by less than what the filters' files say.
+    running.phase.send_replace(Phase::Serve);
     process.enter(State::Live);
     running.report.took = began.elapsed();
     Ok(running)

@@ -42,8 +42,9 @@ pub(super) enum Note {
 pub(super) struct Desk {
     pub process: Arc<Process>,
     pub clusters: BTreeMap<String, Rc<Cluster>>,
-    /// Once they have started.
-    pub machines: RefCell<Vec<Rc<RefCell<Machine>>>>,
+    /// By number, once they have started, and until they are retired: what comes later for
+    /// one that is gone finds nobody.
+    pub machines: RefCell<BTreeMap<usize, Rc<RefCell<Machine>>>>,
     started: Instant,
     /// The stream whose filter starts a call-out.
     asking: RefCell<Option<(UnboundedSender<Note>, usize)>>,
@@ -56,6 +57,9 @@ pub(super) struct Desk {
     grpc: RefCell<HashMap<u32, grpc::Running>>,
     calls: Cell<usize>,
     pub calls_done: Notify,
+    /// Streams of which modules have not been told to the end.
+    streams: Cell<usize>,
+    streams_done: Notify,
     /// Connections that still run end now.
     pub cut: Notify,
     phase: watch::Receiver<Phase>,
@@ -74,6 +78,8 @@ struct Ready {
 /// What a worker is asked to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
+    /// Take no connections yet: the filters are not known.
+    Wait,
     /// Take connections.
     Serve,
     /// Take none, and end within this time.
@@ -100,6 +106,8 @@ impl Desk {
             grpc: RefCell::default(),
             calls: Cell::new(0),
             calls_done: Notify::new(),
+            streams: Cell::new(0),
+            streams_done: Notify::new(),
             cut: Notify::new(),
             phase,
             silent,
@@ -111,20 +119,33 @@ impl Desk {
         self.started.elapsed()
     }
 
+    /// Ready when connections may be taken.
+    pub async fn serves(&self) {
+        // Whoever could say so is gone: that is an end, which ends whoever waits.
+        drop(self.phase.clone().wait_for(|phase| *phase != Phase::Wait).await);
+    }
+
     /// Ready when the worker is asked to end; the time that it has.
     pub async fn drains(&self) -> Duration {
         let mut phase = self.phase.clone();
         // Whoever could say more is gone: that is an end as well.
-        let phase = phase.wait_for(|phase| *phase != Phase::Serve).await;
+        let phase = phase.wait_for(|phase| matches!(phase, Phase::Drain(_))).await;
         match phase.as_deref() {
             Ok(Phase::Drain(grace)) => *grace,
-            Ok(Phase::Serve) | Err(_) => Duration::ZERO,
+            Ok(Phase::Wait | Phase::Serve) | Err(_) => Duration::ZERO,
         }
     }
 
     /// Whether the worker is asked to end.
     pub fn is_draining(&self) -> bool {
-        *self.phase.borrow() != Phase::Serve
+        matches!(*self.phase.borrow(), Phase::Drain(_))
+    }
+
+    /// Ready when modules have been told of every stream to its end.
+    pub async fn no_streams(&self) {
+        while self.streams.get() > 0 {
+            self.streams_done.notified().await;
+        }
     }
 
     /// Call-outs without an answer.
@@ -133,7 +154,7 @@ impl Desk {
     }
 
     fn machine(&self, number: usize) -> Option<Rc<RefCell<Machine>>> {
-        self.machines.borrow().get(number).cloned()
+        self.machines.borrow().get(&number).cloned()
     }
 
     /// Sends a call-out and delivers what comes back.
@@ -185,6 +206,9 @@ impl Desk {
         if self.silent {
             return Ok(());
         }
+        if call.message.as_ref().is_some_and(|message| message.len() > grpc::LARGEST) {
+            return Err(Status::InternalFailure);
+        }
         let name = std::str::from_utf8(&call.cluster).ok();
         let cluster = name.and_then(|name| self.clusters.get(name));
         let start = match cluster.map(Cluster::admit) {
@@ -225,7 +249,7 @@ impl Desk {
             interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {
                 interval.tick().await;
-                let Some(machine) = desk.machine(machine) else { continue };
+                let Some(machine) = desk.machine(machine) else { return };
                 let _ = machine.borrow_mut().call(|vm| vm.tick(RootId::of(root)));
             }
         });
@@ -266,6 +290,23 @@ impl Desk {
     /// No root ticks any more.
     pub fn stop_ticks(&self) {
         self.ticks.borrow_mut().drain().for_each(|(_, ticking)| ticking.abort());
+    }
+}
+
+/// A stream of which modules are to be told.
+pub(super) struct Open(Rc<Desk>);
+
+impl Open {
+    pub fn new(desk: &Rc<Desk>) -> Self {
+        desk.streams.set(desk.streams.get() + 1);
+        Self(Rc::clone(desk))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.streams.set(self.0.streams.get() - 1);
+        self.0.streams_done.notify_one();
     }
 }
 

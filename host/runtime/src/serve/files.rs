@@ -33,10 +33,8 @@ impl Watch {
         let names = Arc::clone(&known);
         let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
             let Ok(event) = event else { return };
-            let Some(how) = how(event.kind) else { return };
             let known = names.lock().unwrap_or_else(PoisonError::into_inner);
-            let changed = event.paths.iter().filter_map(|path| known.get(path));
-            changed.for_each(|name| tell(name, how));
+            told(&event, &known, &mut tell);
         })?;
         Ok(Self { watcher, known })
     }
@@ -59,6 +57,16 @@ fn place(file: &str) -> notify::Result<PathBuf> {
     let folder = path.parent().filter(|it| !it.as_os_str().is_empty());
     let folder = folder.unwrap_or(Path::new(".")).canonicalize().map_err(notify::Error::io)?;
     Ok(folder.join(path.file_name().unwrap_or_default()))
+}
+
+fn told(event: &Event, known: &BTreeMap<PathBuf, String>, tell: &mut impl FnMut(&str, How)) {
+    // The system has had more to tell than it keeps: whatever it is, it may be any file.
+    if event.need_rescan() {
+        return known.values().for_each(|name| tell(name, How::Replaced));
+    }
+    let Some(how) = how(event.kind) else { return };
+    let changed = event.paths.iter().filter_map(|path| known.get(path));
+    changed.for_each(|name| tell(name, how));
 }
 
 fn how(kind: EventKind) -> Option<How> {
@@ -95,6 +103,15 @@ mod tests {
         assert_eq!(got, (name("a"), How::Replaced));
         drop(watch);
         assert!(told.recv().is_err(), "nobody tells any more");
+    }
+
+    #[test]
+    fn when_the_system_has_lost_count_every_file_may_have_changed() {
+        let known = ["a", "b"].map(|name| (PathBuf::from("/x").join(name), name.to_owned()));
+        let lost = Event::new(EventKind::Other).set_flag(notify::event::Flag::Rescan);
+        let mut all = Vec::new();
+        told(&lost, &known.into(), &mut |name: &str, how| all.push((name.to_owned(), how)));
+        assert_eq!(all, ["a", "b"].map(|name| (name.to_owned(), How::Replaced)));
     }
 
     #[test]

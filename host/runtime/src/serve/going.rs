@@ -57,17 +57,9 @@ impl Going {
         Ok(())
     }
 
-    /// The desk finds machines by their numbers, which count up.
+    /// The desk finds machines by their numbers.
     fn place_machines(&self) {
-        let mut places = self.desk.machines.borrow_mut();
-        for (number, machine) in self.worker.machines() {
-            while places.len() <= number {
-                places.push(Rc::clone(&machine));
-            }
-            if let Some(place) = places.get_mut(number) {
-                *place = machine;
-            }
-        }
+        self.desk.machines.borrow_mut().extend(self.worker.machines());
     }
 }
 
@@ -76,13 +68,8 @@ async fn end(desk: Rc<Desk>, retired: Retired) {
     while retired.is_used() {
         sleep(LOOK).await;
     }
-    let gone = retired.end();
-    let mut places = desk.machines.borrow_mut();
-    let last = places.last().cloned();
-    for number in gone {
-        // A late answer for it finds a machine that did not ask.
-        if let (Some(place), Some(last)) = (places.get_mut(number), &last) {
-            *place = Rc::clone(last);
-        }
+    for number in retired.end() {
+        let gone = desk.machines.borrow_mut().remove(&number);
+        drop(gone);
     }
 }

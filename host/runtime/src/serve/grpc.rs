@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, yield_now};
 use tokio::time::timeout;
 
 use super::forward::{Forward, FromUpstream};
@@ -25,7 +25,7 @@ use crate::view::{GrpcCall, GrpcEvent, Pairs, Status};
 
 /// Bytes of a message, and of all that wait to be sent. Envoy has no such limits, and a
 /// module's memory would be the next one.
-const LARGEST: usize = 64 << 20;
+pub(super) const LARGEST: usize = 64 << 20;
 /// Bytes on their way out before more is taken from the module.
 const HIGH: usize = 256 * 1024;
 /// Bytes in front of each message: a flag and a length.
@@ -251,6 +251,9 @@ async fn exchange(
                     forward.settle();
                     return Ok(ended);
                 }
+                // A service that always has more to say would keep the worker: of what lies
+                // here already, tokio counts nothing.
+                yield_now().await;
             }
         }
     }

@@ -1,7 +1,8 @@
 //! The hosts of a cluster on one worker: looked up where they are names, taken in turn.
 //!
 //! Invariant: what is known stays in use while a name is looked up again, and after a look-up
-//! that has failed; a request waits for one only when nothing is known yet.
+//! that has failed; a request waits for one only when nothing is known yet, and all that wait
+//! wait for the same one, so that a name server that does not answer is not asked by each.
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
@@ -10,6 +11,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use tokio::net::lookup_host;
+use tokio::sync::Notify;
 use tokio::task::spawn_local;
 
 use super::process::ClusterCounts;
@@ -24,6 +26,8 @@ pub(super) struct Hosts {
     /// When they were looked up; never for addresses that need none.
     looked_up: Cell<Option<Instant>>,
     looking: Cell<bool>,
+    /// Whoever waits for that.
+    told: Notify,
     turn: Cell<usize>,
 }
 
@@ -45,6 +49,7 @@ impl Hosts {
             known: RefCell::default(),
             looked_up: Cell::new(None),
             looking: Cell::new(false),
+            told: Notify::new(),
             turn: Cell::new(0),
         };
         hosts.learn(known.unwrap_or_default());
@@ -54,11 +59,13 @@ impl Hosts {
     /// The host whose turn it is.
     pub async fn next(self: &Rc<Self>) -> Result<Choice, Failure> {
         if self.is_old() {
-            if self.known.borrow().is_empty() {
-                self.look_up().await;
-            } else if !self.looking.get() {
+            let told = self.told.notified();
+            if !self.looking.replace(true) {
                 let hosts = Rc::clone(self);
                 spawn_local(async move { hosts.look_up().await });
+            }
+            if self.known.borrow().is_empty() {
+                told.await;
             }
         }
         self.choose().ok_or(Failure::NoHost)
@@ -89,7 +96,6 @@ impl Hosts {
     }
 
     async fn look_up(&self) {
-        self.looking.set(true);
         let mut found = Vec::new();
         for address in &self.config.addresses {
             match lookup_host((address.host.as_str(), address.port)).await {
@@ -97,15 +103,21 @@ impl Hosts {
                 Err(error) => tracing::warn!(host = address.host, %error, "no address"),
             }
         }
+        found.dedup();
+        self.looked(found);
+    }
+
+    /// A look-up has come to its end.
+    fn looked(&self, found: Vec<SocketAddr>) {
         self.looking.set(false);
         self.looked_up.set(Some(Instant::now()));
         if !found.is_empty() {
-            found.dedup();
             self.learn(found);
         } else if self.known.borrow().is_empty() {
             // The next request tries again.
             self.looked_up.set(None);
         }
+        self.told.notify_waiters();
     }
 
     fn learn(&self, found: Vec<SocketAddr>) {
@@ -134,7 +146,11 @@ impl Hosts {
 
 #[cfg(test)]
 mod tests {
+    use std::future::Future;
+    use std::task::{Context, Waker};
     use std::time::Duration;
+
+    use tokio::task::LocalSet;
 
     use super::*;
 
@@ -183,7 +199,25 @@ mod tests {
         // A label of 64 octets is no name, so nobody is asked.
         let label = "a".repeat(64);
         let hosts = hosts(Discovery::StrictDns, Family::Auto, &[&label]);
-        assert_eq!(hosts.next().await.err(), Some(Failure::NoHost));
+        let next = LocalSet::new().run_until(hosts.next()).await;
+        assert_eq!(next.err(), Some(Failure::NoHost));
         assert!(hosts.is_old());
+    }
+
+    #[tokio::test]
+    async fn requests_that_know_no_host_wait_for_one_look_up() {
+        let hosts = hosts(Discovery::StrictDns, Family::Auto, &["a.test"]);
+        // Somebody looks already.
+        hosts.looking.set(true);
+        let mut waiting = [(); 3].map(|()| Box::pin(hosts.next()));
+        let mut context = Context::from_waker(Waker::noop());
+        for next in &mut waiting {
+            assert!(next.as_mut().poll(&mut context).is_pending());
+        }
+        let found: SocketAddr = "192.0.2.1:80".parse().unwrap();
+        hosts.looked(vec![found]);
+        for next in waiting {
+            assert_eq!(next.await.ok().map(|choice| choice.addresses), Some(vec![found]));
+        }
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Owns a thread that is told of files, tries what they say on a machine of its own, and
 //! hands it to the workers, which go over to it each on its own thread. Invariant: what does
-//! not start there reaches no worker, so the old configuration serves until a good one comes.
+//! not start there reaches no worker, so the old configuration serves until a good one comes;
+//! what not every worker has gone over to is a failure, and is tried again when it comes again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -95,6 +96,17 @@ impl Reloader {
 fn unwatched(file: &str, error: &notify::Error) -> LaunchError {
     let error = std::io::Error::other(format!("cannot be watched: {error}"));
     LaunchError::Read { file: file.to_owned(), error }
+}
+
+/// Why something new does not serve.
+#[derive(Debug, thiserror::Error)]
+enum Refused {
+    #[error(transparent)]
+    Launch(#[from] LaunchError),
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    #[error("{0} of {1} workers have gone over to it")]
+    Half(usize, usize),
 }
 
 /// What modules' files held when they were read last.
@@ -208,7 +220,7 @@ impl Reload {
         gateway: Gateway,
         changed: Option<&str>,
         tried: Vec<Plugin>,
-    ) -> Result<(), ServeError> {
+    ) -> Result<(), Refused> {
         let programs = self.programs.renewed(&self.engine, &gateway, changed)?;
         let trial = with_only(&gateway, tried);
         let own = programs.renewed(&self.engine, &trial, None)?;
@@ -221,12 +233,15 @@ impl Reload {
             drop(worker.send(Change { gateway, programs, done: done.clone() }));
         }
         drop(done);
-        (self.gateway, self.programs) = (gateway, programs);
-        for _ in &self.workers {
-            if answers.recv_timeout(PATIENCE) != Ok(true) {
-                tracing::error!("a worker has not gone over to what is new");
-            }
+        // Their numbers tell versions apart, also where some worker has one of them already.
+        self.programs = programs;
+        let all = self.workers.len();
+        let over = self.workers.iter().filter(|_| answers.recv_timeout(PATIENCE) == Ok(true));
+        let over = over.count();
+        if over < all {
+            return Err(Refused::Half(over, all));
         }
+        self.gateway = gateway;
         Ok(())
     }
 }

@@ -102,6 +102,8 @@ async fn serve(plan: Plan, ready: impl FnOnce(Result<(), ServeError>)) {
     if timeout(grace, live.none_left()).await.is_err() {
         desk.cut.notify_waiters();
         let _ = timeout(LAST_CALLS, live.none_left()).await;
+        // Those of HTTP/2 are cut in tasks of their own, and modules are told of each.
+        let _ = timeout(LAST_CALLS, desk.no_streams()).await;
     }
     sweeping.abort();
     changing.abort();
@@ -112,7 +114,7 @@ async fn serve(plan: Plan, ready: impl FnOnce(Result<(), ServeError>)) {
 async fn close(desk: &Desk) {
     desk.stop_ticks();
     let machines = desk.machines.borrow().clone();
-    machines.iter().for_each(|machine| machine.borrow_mut().close());
+    machines.values().for_each(|machine| machine.borrow_mut().close());
     let answered = async {
         while desk.calls() > 0 {
             desk.calls_done.notified().await;
@@ -120,7 +122,7 @@ async fn close(desk: &Desk) {
     };
     let _ = timeout(LAST_CALLS, answered).await;
     // Machines hold the desk, and the desk holds machines.
-    desk.machines.borrow_mut().clear();
+    drop(desk.machines.take());
 }
 
 fn desk(plan: &Plan) -> Desk {
@@ -143,8 +145,7 @@ fn machines(
     let worker = around(desk, environment, vm, |around| {
         Worker::start(&desk.process.gateway, programs, around)
     })?;
-    let machines = worker.machines().into_iter();
-    desk.machines.replace(machines.map(|(_, machine)| machine).collect());
+    desk.machines.replace(worker.machines().into_iter().collect());
     Ok(worker)
 }
 
@@ -230,6 +231,7 @@ struct Door {
 
 impl Door {
     async fn accept(self, listener: TcpListener) {
+        self.desk.serves().await;
         loop {
             let (stream, peer) = match listener.accept().await {
                 Ok(accepted) => accepted,

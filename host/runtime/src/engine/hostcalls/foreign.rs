@@ -24,7 +24,7 @@ pub(in crate::engine) fn call(guest: &mut Guest, name: Span, arguments: Span, ou
         b"clear_route_cache" => Ok(Vec::new()),
         b"verify_signature" => verify(&arguments),
         b"sign" => sign(&arguments),
-        b"compress" => Ok(deflate::compress(&arguments)),
+        b"compress" => deflate::compress(&arguments),
         b"uncompress" => deflate::uncompress(&arguments),
         _ => Err(Status::NotFound),
     };

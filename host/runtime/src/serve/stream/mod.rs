@@ -27,7 +27,7 @@ use crate::proxy::fields;
 use crate::proxy::filters::Filters;
 use crate::serve::caller::{Caller, FromCaller};
 use crate::serve::connection::Listening;
-use crate::serve::desk::{Desk, Note, Ticket};
+use crate::serve::desk::{Desk, Note, Open, Ticket};
 use crate::serve::facts;
 use crate::serve::forward::{Forward, FromUpstream};
 use crate::serve::process::{Counted, ListenerCounts};
@@ -123,6 +123,8 @@ pub(in crate::serve) struct Stream<'c> {
     began: (Instant, SystemTime),
     upstream_began: Option<Instant>,
     _active: Counted<ListenerCounts>,
+    /// Dropped when filters and loggers have been told.
+    _open: Open,
 }
 
 impl<'c> Stream<'c> {
@@ -164,6 +166,7 @@ impl<'c> Stream<'c> {
             began,
             upstream_began: None,
             _active: active,
+            _open: Open::new(desk),
         }
     }
 
