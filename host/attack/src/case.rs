@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 /// Field lines in order: a list of one-entry maps.
 pub type FieldList = Vec<BTreeMap<String, String>>;
@@ -86,6 +86,7 @@ pub struct Send {
     /// Content in chunks or DATA frames.
     pub chunks: Option<Vec<String>>,
     /// `body` goes in pieces of this many bytes.
+    #[serde(deserialize_with = "maybe_number")]
     pub split: Option<usize>,
     /// Trailer section.
     pub trailers: FieldList,
@@ -148,6 +149,7 @@ pub enum Frame {
 #[serde(default, deny_unknown_fields)]
 pub struct Answer {
     /// Status.
+    #[serde(deserialize_with = "number")]
     pub status: u16,
     /// Reason phrase.
     pub reason: String,
@@ -158,6 +160,7 @@ pub struct Answer {
     /// Content in chunks, written one by one.
     pub chunks: Option<Vec<String>>,
     /// `body` goes in chunks of this many bytes.
+    #[serde(deserialize_with = "maybe_number")]
     pub split: Option<usize>,
     /// Trailer section.
     pub trailers: FieldList,
@@ -232,6 +235,7 @@ pub struct Want {
     /// Whether the upstream gets the credential; by default when the runner asks for it.
     pub injected: Option<bool>,
     /// Status of the answer.
+    #[serde(deserialize_with = "maybe_number")]
     pub status: Option<u16>,
     /// Fields of the answer; null means absent.
     pub fields: BTreeMap<String, Option<String>>,
@@ -267,4 +271,31 @@ pub struct Reaches {
     pub trailers: BTreeMap<String, Option<String>>,
     /// Texts that the request must not have.
     pub lacks: Vec<String>,
+}
+
+/// A number, or the text of one, which a variable has put in.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Number<T> {
+    Number(T),
+    Text(String),
+}
+
+fn number<'de, D: Deserializer<'de>, T>(from: D) -> Result<T, D::Error>
+where
+    T: Deserialize<'de> + std::str::FromStr,
+{
+    match Number::deserialize(from)? {
+        Number::Number(number) => Ok(number),
+        Number::Text(text) => {
+            text.parse().map_err(|_| serde::de::Error::custom(format!("{text:?} is no number")))
+        }
+    }
+}
+
+fn maybe_number<'de, D: Deserializer<'de>, T>(from: D) -> Result<Option<T>, D::Error>
+where
+    T: Deserialize<'de> + std::str::FromStr,
+{
+    number(from).map(Some)
 }

@@ -137,7 +137,7 @@ impl Engine {
             .zip(seen.into_values())
             .map(|(case, seen)| self.judge(case, seen))
             .collect();
-        judge::constant(&mut outcomes, &self.profile.varies);
+        judge::constant(&mut outcomes, &self.profile);
         Run { outcomes, strays: self.upstream.strays().iter().map(stray).collect() }
     }
 

@@ -31,6 +31,9 @@ fn cut(bytes: &[u8], verb: &str, argument: &str) -> Option<Vec<u8>> {
         "times" => bytes.repeat(number()?),
         "upper" => bytes.to_ascii_uppercase(),
         "lower" => bytes.to_ascii_lowercase(),
+        "length" => bytes.len().to_string().into_bytes(),
+        // Lines that end with line feeds alone.
+        "unix" => bytes.iter().copied().filter(|byte| *byte != b'\r').collect(),
         "wrap" => {
             let (width, end) = argument.split_once(' ').unwrap_or((argument, "\\r\\n"));
             let lines: Vec<&[u8]> = bytes.chunks(width.parse().ok()?).collect();

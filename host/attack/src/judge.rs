@@ -248,8 +248,9 @@ impl Found<'_> {
     }
 
     fn withheld(&mut self, answer: Message) {
+        // The codec may have refused it first, with a body of its own.
         let refused = self.profile.refusals.get("unscannable");
-        let refused = refused.is_some_and(|refusal| unlike(refusal, &answer).is_none());
+        let refused = refused.is_some_and(|refusal| refusal.status.contains(&answer.status()));
         if !refused && answer.complete {
             let shown = short(&answer.content);
             self.say(format!("want 502 or a cut, got {} {shown}", answer.status()));
@@ -367,18 +368,19 @@ impl Verdict {
 }
 
 /// Refusals of one class are the same, byte for byte, but for what varies by design.
-pub(crate) fn constant(outcomes: &mut [Outcome], varies: &[String]) {
+pub(crate) fn constant(outcomes: &mut [Outcome], profile: &Profile) {
     let mut first: BTreeMap<String, (String, Vec<u8>)> = BTreeMap::new();
     for outcome in outcomes {
         let (Some(class), Some(seen)) = (&outcome.case.want.refused, &outcome.seen) else {
             continue;
         };
         let Some(answer) = seen.came.answers.first() else { continue };
-        // HEAD and HTTP/2 frame by frame have no content to compare.
-        if outcome.verdict != Verdict::Passed || answer.content.is_empty() {
+        // A class of several statuses is not one answer, and HEAD has no content to compare.
+        let one = profile.refusals.get(class).is_some_and(|refusal| refusal.status.len() == 1);
+        if outcome.verdict != Verdict::Passed || answer.content.is_empty() || !one {
             continue;
         }
-        let masked = masked(&answer.content, varies);
+        let masked = masked(&answer.content, &profile.varies);
         let (name, text_) = first
             .entry(class.clone())
             .or_insert_with(|| (outcome.case.name.clone(), masked.clone()));
@@ -415,9 +417,12 @@ impl Outcome {
         }
         let answers = seen.came.answers.iter().map(|message| answer(message, varies));
         let answers: Vec<Value> = answers.collect();
-        // How much of a stream without end came through is no decision of a gateway.
-        let endless = self.case.answer.endless.is_some() || self.case.want.withheld;
-        let answers = if endless { Vec::new() } else { answers };
+        // How much of a stream without end came through is no decision of a gateway, nor is
+        // what it wrote itself into a request that is shown.
+        let answer = &self.case.answer;
+        let shows = answer.body.as_ref().is_some_and(|body| body.contains("${request"));
+        let left_out = answer.endless.is_some() || self.case.want.withheld || shows;
+        let answers = if left_out { Vec::new() } else { answers };
         Some(json!({"answers": answers, "interim": seen.came.interim, "upstream": requests}))
     }
 }

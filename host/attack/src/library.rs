@@ -5,6 +5,7 @@
 //! installed one has them.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -19,7 +20,53 @@ macro_rules! files {
     };
 }
 
-files!("r0-control");
+files!(
+    "r0-control",
+    "r1-json",
+    "r2-forms",
+    "r3-fields",
+    "r4-target",
+    "r5-encoded",
+    "r6-split",
+    "r7-nested",
+    "r8-names",
+    "r9-coded",
+    "r10-size",
+    "r11-twice",
+    "r12-own-value",
+    "r13-overrides",
+    "r14-hop-by-hop",
+    "r15-bytes",
+    "r16-gateway-fields",
+    "r17-early",
+    "r18-framing",
+    "d1-authority",
+    "d2-names",
+    "d3-redirects",
+    "d6-paths",
+    "d7-other-host",
+    "d8-bound",
+    "d9-methods",
+    "d10-upgrades",
+    "d12-versions",
+    "s1-echo",
+    "s2-fields",
+    "s3-around",
+    "s4-cut",
+    "s5-codings",
+    "s6-forms",
+    "s7-parts",
+    "s8-ranges",
+    "s9-lengths",
+    "s10-streams",
+    "s11-decoys",
+    "s12-bytes",
+    "s13-former",
+    "s15-caches",
+    "s16-short",
+    "s17-oracle",
+    "later",
+);
 
 /// One file.
 #[derive(Deserialize)]
@@ -88,6 +135,22 @@ pub fn cases() -> Result<Vec<Case>, String> {
     Ok(all)
 }
 
+/// The cases of the files in a folder, in the order of their names: those of a work tree, or
+/// somebody's own.
+pub fn folder(folder: &Path) -> Result<Vec<Case>, String> {
+    let said = |error: &dyn std::fmt::Display| format!("{}: {error}", folder.display());
+    let entries = std::fs::read_dir(folder).map_err(|error| said(&error))?;
+    let mut files: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
+    files.retain(|file| file.extension().is_some_and(|end| end == "yaml"));
+    files.sort();
+    let mut all = Vec::new();
+    for file in files {
+        let text = std::fs::read_to_string(&file).map_err(|error| said(&error))?;
+        all.extend(read(&text).map_err(|error| format!("{}: {error}", file.display()))?);
+    }
+    Ok(all)
+}
+
 /// The cases of one file.
 pub fn read(text: &str) -> Result<Vec<Case>, String> {
     let file: File = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
@@ -103,20 +166,23 @@ impl File {
     fn expand(&self, entry: &Entry) -> Result<Vec<Case>, String> {
         let nowhere = [String::new()];
         let places = if entry.at.is_empty() { &nowhere[..] } else { &entry.at };
-        let plain = BTreeMap::from([(String::new(), String::new())]);
-        let variants = if entry.each.is_empty() { &plain } else { &entry.each };
+        let variants = entry.each.iter().map(|(name, value)| (name.as_str(), Some(value.as_str())));
+        let mut variants: Vec<_> = variants.collect();
+        if variants.is_empty() {
+            variants.push(("", None));
+        }
         let mut cases = Vec::new();
         for place in places {
             let parts = match place.as_str() {
                 "" => Parts::default(),
                 name => self.places.get(name).ok_or(format!("no place {name:?}"))?.clone(),
             };
-            for (variant, value) in variants {
+            for (variant, value) in &variants {
                 for over in self.versions(entry, &parts) {
                     let name = [entry.name.as_str(), variant, place, version(&over)];
                     let name: Vec<&str> =
                         name.into_iter().filter(|part| !part.is_empty()).collect();
-                    cases.push(self.one(entry, &parts, (&name.join("/"), value), &over)?);
+                    cases.push(self.one(entry, &parts, (&name.join("/"), *value), &over)?);
                 }
             }
         }
@@ -134,7 +200,7 @@ impl File {
         &self,
         entry: &Entry,
         place: &Parts,
-        (name, each): (&str, &str),
+        (name, each): (&str, Option<&str>),
         over: &str,
     ) -> Result<Case, String> {
         let row = entry.row.as_ref().unwrap_or(&self.row);
@@ -162,11 +228,8 @@ impl File {
             "want": together([&defaults.want, &place.want, &entry.want]),
         });
         for part in ["send", "answer", "want"] {
-            let variables = [
-                ("$sent", entry.sent.as_deref()),
-                ("$got", entry.got.as_deref()),
-                ("$each", Some(each).filter(|each| !each.is_empty())),
-            ];
+            let variables =
+                [("$sent", entry.sent.as_deref()), ("$got", entry.got.as_deref()), ("$each", each)];
             substitute(&mut case[part], &variables);
         }
         serde_json::from_value(case).map_err(|error| error.to_string())

@@ -86,21 +86,27 @@ fn decoded(bytes: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
     ];
     views.retain(|(_, view)| view != bytes);
     if bytes.len() <= LARGE {
-        runs(bytes, b"+/-_", 12, &mut |run| views.extend(base64(run).map(|v| ("base64", v))));
-        runs(bytes, b" :,-\n\r\t", 24, &mut |run| views.extend(hex(run).map(|v| ("hex", v))));
-        runs(bytes, b"=", 16, &mut |run| views.extend(base32(run).map(|v| ("base32", v))));
+        for run in runs(bytes, |byte| byte.is_ascii_alphanumeric() || b"+/-_".contains(&byte), 12) {
+            views.extend(base64(run).map(|view| ("base64", view)));
+        }
+        for run in
+            runs(bytes, |byte| byte.is_ascii_hexdigit() || b" :,-\n\r\tx".contains(&byte), 24)
+        {
+            views.extend(hex(run).map(|view| ("hex", view)));
+        }
+        for run in runs(bytes, |byte| byte.is_ascii_alphanumeric(), 16) {
+            views.extend(base32(run).map(|view| ("base32", view)));
+        }
         views.extend(numbers(bytes).map(|view| ("numbers", view)));
     }
     views.extend(expanded(bytes));
     views
 }
 
-/// Maximal runs of letters, digits and `more`.
-fn runs(bytes: &[u8], more: &[u8], shortest: usize, take: &mut dyn FnMut(&[u8])) {
-    let belongs = |byte: &u8| byte.is_ascii_alphanumeric() || more.contains(byte);
-    for run in bytes.split(|byte| !belongs(byte)).filter(|run| run.len() >= shortest) {
-        take(run);
-    }
+/// Maximal runs of bytes that belong together.
+fn runs(bytes: &[u8], belongs: impl Fn(u8) -> bool, shortest: usize) -> Vec<&[u8]> {
+    let all = bytes.split(|byte| !belongs(*byte));
+    all.filter(|run| run.len() >= shortest).collect()
 }
 
 /// All four offsets: what stands in front may be part of the run.
@@ -124,11 +130,12 @@ fn base64(run: &[u8]) -> impl Iterator<Item = Vec<u8>> {
     })
 }
 
+/// Both offsets; `0x` in front of a pair is a separator like others.
 fn hex(run: &[u8]) -> impl Iterator<Item = Vec<u8>> {
-    let digits: Vec<u8> = run.iter().copied().filter(u8::is_ascii_hexdigit).collect();
-    let pure = run.iter().all(|b| b.is_ascii_hexdigit() || !b.is_ascii_alphanumeric());
+    let text = String::from_utf8_lossy(run).replace("0x", "");
+    let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
     (0..2).filter_map(move |offset| {
-        let rest = digits.get(offset..).filter(|_| pure)?;
+        let rest = digits.get(offset..)?;
         unhex(rest.get(..rest.len() / 2 * 2)?)
     })
 }
@@ -355,6 +362,8 @@ mod tests {
             &[("percent", ""), ("percent", "")][..],
             &[("base64", ""), ("base64", "")],
             &[("base64", ""), ("wrap", "20")],
+            &[("hex", ""), ("hex", "")],
+            &[("hex-by", ",\\s0x")],
             &[("hex-by", ":")],
             &[("hex-by", "\\s")],
             &[("between", "\\n")],

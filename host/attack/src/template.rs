@@ -53,6 +53,12 @@ impl Scope<'_> {
         parts.try_fold(first, |bytes, part| {
             let part = part.trim();
             let (verb, argument) = part.split_once(' ').unwrap_or((part, ""));
+            // Puts the value behind what is there, so that both go through what follows.
+            if verb == "secret" {
+                return Ok(
+                    [bytes.as_slice(), self.credential(argument)?.secret.as_bytes()].concat()
+                );
+            }
             forms::filter(bytes, verb, argument)
                 .ok_or_else(|| Error::Wrong(inside.to_owned(), format!("no filter {part:?}")))
         })
@@ -91,6 +97,15 @@ impl Scope<'_> {
                 format!("{header}: {}\r\n", self.credential(argument)?.name).into_bytes()
             }
             "caller" => profile.caller_lines()?,
+            "caller-value" => profile.caller_field()?.1.into_bytes(),
+            // A whole good request, to be hidden in another.
+            "hidden" => {
+                const HIDDEN: &str = "GET ${path}/hidden HTTP/1.1\r\nhost: ${authority}\r\n";
+                let lines = self.expand("${caller}${credential-line}\r\n")?;
+                [self.expand(HIDDEN)?, lines].concat()
+            }
+            // The same without a key, so that it may arrive as content.
+            "inner" => self.expand("GET ${path} HTTP/1.1\r\nx: y\r\n\r\n")?,
             "key" => profile.caller.key()?.into_bytes(),
             "caller-header" => profile.caller.header.clone().into_bytes(),
             "site" => named(&self.credential(argument)?.header)?,

@@ -50,6 +50,9 @@ pub struct Args {
     /// How the gateway is used (YAML).
     #[arg(long, value_name = "FILE")]
     profile: Option<PathBuf>,
+    /// Run the cases of this folder instead of those in the program.
+    #[arg(long, value_name = "DIR")]
+    cases: Option<PathBuf>,
     /// Certificates to trust for https (PEM); the system's by default.
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
@@ -120,7 +123,10 @@ fn read(file: Option<&Path>) -> Ended<Profile> {
 
 /// A row is the whole row; anything else is how a name starts.
 fn chosen(args: &Args) -> Ended<Vec<Case>> {
-    let cases = library::cases().or_bug("the cases")?;
+    let cases = match &args.cases {
+        Some(folder) => library::folder(folder).or_usage("--cases")?,
+        None => library::cases().or_bug("the cases")?,
+    };
     let is = |case: &Case, only: &str| {
         case.row == only || case.name.starts_with(only) && only.contains('/')
     };
