@@ -28,8 +28,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 use serde_json::json;
 
 use commands::{
-    apikey, audit, check as check_command, completions, credential, demo as demo_command, enrol,
-    gateway as gateway_command, init as init_command, keys, man, replay, token, upstream,
+    apikey, attack, audit, check as check_command, completions, credential, demo as demo_command,
+    enrol, gateway as gateway_command, init as init_command, keys, man, replay, token, upstream,
 };
 use failure::{Failure, Kind, Outcome};
 use output::Output;
@@ -82,6 +82,8 @@ enum Command {
     Audit(audit::Command),
     /// Look for mistakes in an envoy.yaml or a module's configuration.
     Check(check_command::Args),
+    /// Attack a gateway, as its caller and its upstream at once.
+    Attack(attack::Args),
     /// See it work: key service, gateway, upstream and real requests, on this machine.
     Demo(demo_command::Args),
     /// Print shell completions.
@@ -135,6 +137,7 @@ fn run(command: Command, out: Output) -> Outcome {
         Command::Token(command) => token::run(command, out),
         Command::Audit(command) => audit::run(command, out),
         Command::Check(args) => check_command::run(&args, out),
+        Command::Attack(args) => attack::run(&args, out),
         Command::Demo(args) => demo_command::run(&args, out),
         Command::Completions(args) => completions::run(&args, Cli::command()),
         Command::Man(args) => man::run(&args, Cli::command(), out),

@@ -16,7 +16,8 @@ use crate::run::{Failure, line};
 use crate::workspace;
 
 /// The default members of the workspace.
-const MEMBERS: [&str; 15] = [
+const MEMBERS: [&str; 16] = [
+    "postern-attack",
     "postern-bench",
     "postern-capability",
     "postern-cli",

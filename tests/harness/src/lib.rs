@@ -8,6 +8,7 @@
 //! boundaries gave the same observation.
 #![forbid(unsafe_code)]
 
+pub mod attacks;
 pub mod conformance;
 pub mod core;
 pub mod faults;

@@ -1,5 +1,6 @@
 //! `postern-harness --boundary core|host|envoy [--only NAME]`: runs the scenarios of a boundary;
-//! `postern-harness --conformance [--only NAME]` compares our gateway with Envoy.
+//! `postern-harness --conformance [--only NAME]` compares our gateway with Envoy;
+//! `postern-harness --attacks [--boundary host|envoy] [--only ROW]` attacks both and compares.
 //!
 //! One line a scenario, then `scenarios on BOUNDARY: N passed`. Exit 0 when all passed, 1 when one did
 //! not, 2 when the selection is empty.
@@ -8,19 +9,25 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use postern_harness::conformance;
 use postern_harness::run::{Selection, boundary};
 use postern_harness::scenario::Boundary;
+use postern_harness::{attacks, conformance};
 
 #[derive(Parser)]
 #[command(about = "Runs the scenario files of tests/scenarios on one boundary")]
 struct Options {
     /// Where to run them.
-    #[arg(long, value_enum, required_unless_present = "conformance")]
+    #[arg(long, value_enum, required_unless_present_any = ["conformance", "attacks"])]
     boundary: Option<Boundary>,
     /// Run those of tests/conformance instead, on both gateways, and compare.
     #[arg(long, conflicts_with = "boundary")]
     conformance: bool,
+    /// Run the cases of tests/conformance/attacks instead, on both gateways unless one is named.
+    #[arg(long, conflicts_with = "conformance")]
+    attacks: bool,
+    /// With --attacks: count known failures as failures.
+    #[arg(long, requires = "attacks")]
+    strict: bool,
     /// With --conformance: write the differences that are found to the list of known ones.
     #[arg(long, requires = "conformance")]
     record: bool,
@@ -36,6 +43,7 @@ fn main() -> ExitCode {
     let options = Options::parse();
     let selection = Selection { only: options.only, show: options.show };
     let result = match options.boundary {
+        place if options.attacks => attacks::run(place, &selection, options.strict),
         Some(place) => boundary(place, &selection),
         None => conformance::run(&selection, options.record),
     };

@@ -1,0 +1,187 @@
+//! The cases of `tests/conformance/attacks` against the wasmtime gateway and a real Envoy, with
+//! the same modules, configuration and key service.
+//!
+//! Owns the gateways and what the two must have in common; cases and verdicts are
+//! `postern-attack`. Invariant: a case passes on Envoy only when what the caller and the
+//! upstream saw there is what they saw on the wasmtime gateway.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use postern_attack::caller::Target;
+use postern_attack::case::Case;
+use postern_attack::{Engine, Options, Profile, Run, Verdict, library};
+use postern_rig::gateway::Kind;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::gateway::{Gateway, Site};
+use crate::root;
+use crate::run::{Count, Selection, now};
+use crate::scenario::{Boundary, KeySeed, Named, Scenario, Seed};
+use crate::template::Names;
+
+/// What one gateway gave, by case.
+type Given = BTreeMap<String, Value>;
+
+/// Cases at a time: there are two cores, and most of a case is waiting.
+const AT_ONCE: usize = 6;
+
+/// `profiles/site.yaml`: how the gateways of this harness are set up.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Setup {
+    /// Overlays on the module configurations, by module.
+    config: BTreeMap<String, Value>,
+}
+
+/// Attacks one gateway, or both and compares.
+pub fn run(only: Option<Boundary>, selection: &Selection, strict: bool) -> Result<Count> {
+    let mut count = Count::default();
+    let boundaries = match only {
+        Some(boundary) => vec![boundary],
+        None => vec![Boundary::Host, Boundary::Envoy],
+    };
+    let mut first: Option<Given> = None;
+    for boundary in boundaries {
+        let kind = match boundary {
+            Boundary::Envoy => Kind::envoy(&root()),
+            _ => Kind::wasmtime(&root())?,
+        };
+        let (run, given) = attack(boundary, kind, selection)?;
+        let own = report(&run, &given, (boundary, first.as_ref()), strict);
+        println!("attacks on {}: {}", boundary.name(), closing(own));
+        count.passed += own.passed;
+        count.failed += own.failed;
+        first.get_or_insert(given);
+    }
+    Ok(count)
+}
+
+fn closing(count: Count) -> String {
+    match count.failed {
+        0 => format!("{} passed", count.passed),
+        failed => format!("{} passed, {failed} failed", count.passed),
+    }
+}
+
+/// A row, or how a case's name starts.
+fn chosen(selection: &Selection) -> Result<Vec<Case>> {
+    let cases = library::folder(&cases()).map_err(anyhow::Error::msg)?;
+    let is = |case: &Case| match &selection.only {
+        Some(only) => case.row == *only || case.name.starts_with(only) && only.contains('/'),
+        None => true,
+    };
+    Ok(cases.into_iter().filter(is).collect())
+}
+
+fn attack(boundary: Boundary, kind: Kind, selection: &Selection) -> Result<(Run, Given)> {
+    let cases = chosen(selection)?;
+    let site = Site::new(boundary, kind)?;
+    let named = caller()?;
+    site.world.seed(&named, now())?;
+    let profile = profile(&site, &named)?;
+    let varies = profile.varies.clone();
+    let listen = ([127, 0, 0, 1], 0).into();
+    let options = Options { target: Target::plain(0), listen, at_once: AT_ONCE };
+    let mut engine = Engine::start(profile, options)?;
+    let mut config = site.config(Some(&named.scenario))?;
+    for route in &site.world.base.routes {
+        config.cluster_at(&route.cluster, engine.listens().port())?;
+    }
+    let gateway = Gateway::with(&site, &config)?;
+    engine.aim(Target::plain(gateway.port()));
+    engine.probe()?;
+    let run = engine.run(cases, &|_| {});
+    if selection.show {
+        println!("{}", gateway.process.log());
+    }
+    let given = run
+        .outcomes
+        .iter()
+        .filter_map(|outcome| Some((outcome.case.name.clone(), outcome.comparable(&varies)?)));
+    let given = given.collect();
+    Ok((run, given))
+}
+
+/// As they stand in the work tree: a program that is older than they are still runs them.
+fn cases() -> PathBuf {
+    root().join("tests/conformance/attacks")
+}
+
+fn folder() -> PathBuf {
+    cases().join("profiles")
+}
+
+/// One key with every scope, and the set-up as a scenario's overlay.
+fn caller() -> Result<Named> {
+    let text = std::fs::read_to_string(folder().join("site.yaml")).context("site.yaml")?;
+    let setup: Setup = serde_saphyr::from_str(&text).context("site.yaml")?;
+    let keys = [("alice".to_owned(), KeySeed::default())].into();
+    let scenario = Scenario {
+        note: "attacks".into(),
+        config: setup.config,
+        route: Value::Null,
+        seed: Seed { keys },
+        boundaries: Vec::new(),
+        why: None,
+        fresh: false,
+        steps: Vec::new(),
+        want: Vec::new(),
+    };
+    Ok(Named { name: "attacks".into(), scenario })
+}
+
+/// The profile of this harness with the key and the values of this run.
+fn profile(site: &Site, named: &Named) -> Result<Profile> {
+    let text = std::fs::read_to_string(folder().join("harness.yaml")).context("harness.yaml")?;
+    let mut profile = Profile::read(&text).map_err(anyhow::Error::msg)?;
+    let names = site.world.names(named);
+    let text = |bytes: Option<Vec<u8>>| String::from_utf8(bytes.unwrap_or_default());
+    profile.caller.key = Some(text(names.key("alice"))?);
+    for credential in profile.credentials.values_mut() {
+        let value = names.secret(&credential.name);
+        let value = value.with_context(|| format!("no credential {}", credential.name))?;
+        credential.secret = String::from_utf8(value)?;
+    }
+    Ok(profile)
+}
+
+/// One line a case; what is not passed says why.
+fn report(
+    run: &Run,
+    given: &Given,
+    (boundary, first): (Boundary, Option<&Given>),
+    strict: bool,
+) -> Count {
+    let mut count = Count::default();
+    for outcome in &run.outcomes {
+        let name = format!("attacks/{} on {}", outcome.case.name, boundary.name());
+        match &outcome.verdict {
+            Verdict::NotApplicable(why) => println!("n/a     {name}: {why}"),
+            Verdict::Failed(lines) => count.report(&name, lines),
+            Verdict::Pending(why, lines) if strict => {
+                count.report(&name, &[std::slice::from_ref(why), lines.as_slice()].concat());
+            }
+            Verdict::Pending(why, _) => println!("pending {name}: {why}"),
+            Verdict::Passed => {
+                count.report(&name, &unlike(&outcome.case.name, given, (boundary, first)));
+            }
+        }
+    }
+    if !run.strays.is_empty() {
+        count.report("attacks/strays", &run.strays);
+    }
+    count
+}
+
+fn unlike(name: &str, given: &Given, (boundary, first): (Boundary, Option<&Given>)) -> Vec<String> {
+    let Some(first) = first else { return Vec::new() };
+    let (host, here) = (first.get(name), given.get(name));
+    if host == here {
+        return Vec::new();
+    }
+    let shown = |value: Option<&Value>| value.map(Value::to_string).unwrap_or_default();
+    vec![format!("host {}", shown(host)), format!("{} {}", boundary.name(), shown(here))]
+}
