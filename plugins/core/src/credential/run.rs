@@ -133,7 +133,12 @@ impl Run {
         });
         self.record();
         let decision = denial.decision();
-        self.emit(Effect::Publish(Publication { permit: None, identity: None, decision }));
+        self.emit(Effect::Publish(Publication {
+            permit: None,
+            form: None,
+            identity: None,
+            decision,
+        }));
         self.emit(Effect::Count(denial.metric(Module::Credential)));
         self.emit(last);
         State::Refused

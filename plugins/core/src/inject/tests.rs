@@ -6,8 +6,13 @@ use super::*;
 use crate::denial::DecisionId;
 use crate::identity::{Identity, Kind, Principal};
 use crate::permit::{Decision, grant};
+use crate::time::Entropy;
 
 const NOW: UnixMillis = UnixMillis(1000);
+
+fn inject(permit: Permit, placed: &[Placed], now: UnixMillis) -> Result<Injected, NotInjected> {
+    super::inject(permit, placed, &Moment { now, entropy: Entropy([7; 32]) })
+}
 
 fn used(credential: &str) -> CredentialUse {
     CredentialUse {
