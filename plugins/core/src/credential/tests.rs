@@ -4,5 +4,6 @@ mod answers;
 mod orders;
 mod refusals;
 mod requests;
+mod signatures;
 mod sites;
 mod world;
