@@ -14,8 +14,10 @@ use crate::config::{ConfigError, Problems};
 use crate::path::{PathPattern, RequestPath};
 use crate::placeholder::Name;
 
+mod signing;
 mod site;
 
+pub use signing::{OAuth1, Payload, SigV4, SignatureMethod, Signing};
 pub use site::{Place, Site, SiteWire, Style};
 pub(crate) use site::{is_field_name, is_reserved};
 
@@ -92,6 +94,11 @@ impl Binding {
         self.paths.iter().any(|pattern| pattern.matches(path))
     }
 
+    /// Whether it signs the parameters of form content.
+    pub fn signs_forms(&self) -> bool {
+        matches!(self.site.signing(), Some(Signing::OAuth1(_)))
+    }
+
     /// SHA-256 of the canonical form.
     pub fn hash(&self) -> [u8; 32] {
         self.hash
@@ -126,7 +133,7 @@ struct Canonical<'a> {
     tenant: &'a str,
 }
 
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 struct CanonicalSite<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     cookie: Option<&'a str>,
@@ -137,7 +144,17 @@ struct CanonicalSite<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     json: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    method: Option<SignatureMethod>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payload: Option<Payload>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     query: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    realm: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    region: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    service: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     style: Option<Style>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -146,17 +163,30 @@ struct CanonicalSite<'a> {
 
 impl<'a> CanonicalSite<'a> {
     fn of(site: &'a Site) -> Self {
-        let (mut cookie, mut form, mut header, mut json, mut query) =
-            (None, None, None, None, None);
         let style = matches!(site.place(), Place::Header(_)).then(|| site.style());
+        let bare = Self { style, template: site.template(), ..Self::default() }.signed(site);
         match site.place() {
-            Place::Header(name) => header = Some(name.as_str()),
-            Place::Query(name) => query = Some(name.as_str()),
-            Place::Cookie(name) => cookie = Some(name.as_str()),
-            Place::Json(pointer) => json = Some(pointer.as_str()),
-            Place::Form(name) => form = Some(name.as_str()),
+            Place::Header(name) => Self { header: Some(name), ..bare },
+            Place::Query(name) => Self { query: Some(name), ..bare },
+            Place::Cookie(name) => Self { cookie: Some(name), ..bare },
+            Place::Json(pointer) => Self { json: Some(pointer), ..bare },
+            Place::Form(name) => Self { form: Some(name), ..bare },
         }
-        Self { cookie, form, header, json, query, style, template: site.template() }
+    }
+
+    fn signed(self, site: &'a Site) -> Self {
+        match site.signing() {
+            None => self,
+            Some(Signing::SigV4(SigV4 { region, service, payload })) => Self {
+                region: Some(region),
+                service: Some(service),
+                payload: Some(*payload),
+                ..self
+            },
+            Some(Signing::OAuth1(OAuth1 { method, realm })) => {
+                Self { method: Some(*method), realm: realm.as_deref(), ..self }
+            }
+        }
     }
 }
 

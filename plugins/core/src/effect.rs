@@ -65,6 +65,8 @@ pub enum Part {
 pub struct Publication {
     /// `postern.permit`: the sealed permit.
     pub permit: Option<Vec<u8>>,
+    /// `postern.form`: form content, where a signature has to cover it.
+    pub form: Option<Vec<u8>>,
     /// `postern.identity`: the identity document, JSON.
     pub identity: Option<String>,
     /// `postern.decision`: `allow` or `deny:<code>`.

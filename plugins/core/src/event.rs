@@ -69,6 +69,9 @@ pub struct Surroundings {
     pub permit: Option<Vec<u8>>,
     /// Bytes of filter state `postern.record`.
     pub record: Option<Vec<u8>>,
+    /// Bytes of filter state `postern.form`: form content that the gate has read, where a
+    /// signature covers it. Anybody may have put them there: their digest is the permit's.
+    pub form: Option<Vec<u8>>,
     /// Whether the audit logger acknowledged this root's last record.
     pub audit: AuditState,
 }

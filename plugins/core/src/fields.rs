@@ -29,6 +29,16 @@ impl Fields {
         if values.next().is_some() { None } else { first }
     }
 
+    /// Whether they say that the content is a form (URL standard, 5), on any line.
+    pub fn announce_form(&self) -> bool {
+        let form = b"application/x-www-form-urlencoded";
+        let mut types = self.all("content-type").flat_map(|line| line.split(|b| *b == b','));
+        types.any(|value| {
+            let kind = value.split(|byte| *byte == b';').next().unwrap_or_default();
+            kind.trim_ascii().eq_ignore_ascii_case(form)
+        })
+    }
+
     /// Whether at least one line has this name.
     pub fn has(&self, name: &str) -> bool {
         self.all(name).next().is_some()

@@ -14,13 +14,18 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
-use crate::binding::Place;
+use crate::binding::{Place, Signing};
 use crate::credential::Release;
 use crate::permit::{CredentialUse, Permit};
 use crate::placeholder::{Frame, Reference};
 use crate::secret::Secret;
 use crate::slots;
-use crate::time::UnixMillis;
+use crate::time::{Moment, UnixMillis};
+use signing::Signed;
+
+mod signing;
+
+pub use signing::Signable;
 
 /// Largest value that is put into a field.
 pub const MAX_VALUE: usize = 16 * 1024;
@@ -53,6 +58,13 @@ pub enum Put {
     },
     /// One value inside the content, which is not there yet.
     Content(Place),
+    /// No value: a signature over the request, with all values of the credential.
+    Signed {
+        /// How.
+        signing: Signing,
+        /// Over what.
+        request: Box<Signable>,
+    },
 }
 
 /// A placement and the value for it.
@@ -101,8 +113,19 @@ pub struct InPlay {
     pub value: Secret,
     /// The field value as rendered, for example `Basic …`.
     pub rendered: Secret,
-    /// No request may hold it: it is too long to stand there by chance, and no identifier.
-    pub guarded: bool,
+    /// Where it is looked for beyond the answer to this request.
+    pub keep: Keep,
+}
+
+/// How far a secret is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// In the answer to its own request: it is another one each time.
+    Request,
+    /// In all answers to the same caller.
+    Caller,
+    /// And in every request: it is too long to stand there by chance, and no identifier.
+    Worker,
 }
 
 /// A shorter value may stand in a request by chance.
@@ -125,8 +148,9 @@ impl InPlay {
     /// A value that is sent as `rendered`, from this field of its credential.
     fn of(field: &str, value: &[u8], rendered: &[u8]) -> Self {
         let guarded = value.len() >= SHORTEST_GUARDED && !IDENTIFIERS.contains(&field);
+        let keep = if guarded { Keep::Worker } else { Keep::Caller };
         let (value, rendered) = (value.to_vec(), rendered.to_vec());
-        Self { value: Secret::new(value), rendered: Secret::new(rendered), guarded }
+        Self { value: Secret::new(value), rendered: Secret::new(rendered), keep }
     }
 
     /// Whether both are the same value, sent in the same way.
@@ -147,9 +171,12 @@ impl InPlay {
 }
 
 /// What to put into the request and what to look for in the answer.
+#[derive(Default)]
 pub struct Injected {
     /// One for each field.
     pub injections: Vec<Injection>,
+    /// Fields of the caller's that may not stand beside a signature.
+    pub removed: Vec<&'static str>,
     /// For the content, where a use is there.
     pub filling: Option<Filling>,
     /// Every value that came with the releases, used or not, and those before them.
@@ -177,18 +204,26 @@ pub enum NotInjected {
 }
 
 /// Spends a permit on its injections; `placed` has one element for each of its uses, in
-/// its order.
-pub fn inject(permit: Permit, placed: &[Placed], now: UnixMillis) -> Result<Injected, NotInjected> {
-    if now >= permit.expires() {
+/// its order. The moment's randomness is for this alone.
+pub fn inject(permit: Permit, placed: &[Placed], at: &Moment) -> Result<Injected, NotInjected> {
+    if at.now >= permit.expires() {
         return Err(NotInjected::PermitExpired);
     }
     if !permit.uses().iter().eq(placed.iter().map(|placed| &placed.placement.used)) {
         return Err(NotInjected::NotPermitted);
     }
-    let mut injected = Injected { injections: Vec::new(), filling: None, in_play: Vec::new() };
+    let mut injected = Injected::default();
     let mut inside = Inside::default();
     for placed in placed {
-        add(placed, now, &mut inside, &mut injected)?;
+        alive(&placed.release, at.now)?;
+        match &placed.placement.put {
+            Put::Signed { signing, request } => {
+                let signed = signing::sign(signing, request, &placed.release, at)?;
+                injected.sign(&placed.placement.used.site, signed);
+            }
+            _ => add(placed, &mut inside, &mut injected)?,
+        }
+        injected.play(placed);
     }
     inside.finish(&mut injected)?;
     Ok(injected)
@@ -224,16 +259,39 @@ impl Inside {
     }
 }
 
-fn add(
-    placed: &Placed,
-    now: UnixMillis,
-    inside: &mut Inside,
-    to: &mut Injected,
-) -> Result<(), NotInjected> {
-    let Placed { placement, release, former } = placed;
-    if now >= release.not_after {
-        return Err(NotInjected::ValueExpired);
+fn alive(release: &Release, now: UnixMillis) -> Result<(), NotInjected> {
+    if now < release.not_after { Ok(()) } else { Err(NotInjected::ValueExpired) }
+}
+
+impl Injected {
+    /// Takes a signature over. It is looked for in the answer as well, and so is a key that
+    /// was made on the way to it.
+    fn sign(&mut self, site: &str, signed: Signed) {
+        let Signed { authorization, fields, absent, signature, derived } = signed;
+        let injection = |(name, value)| Injection { name: str::to_owned(name), value };
+        self.injections.extend(fields.into_iter().map(injection));
+        let value = Secret::new(authorization.to_vec());
+        self.injections.push(Injection { name: site.to_owned(), value });
+        let rendered = Secret::new(authorization.to_vec());
+        self.in_play.push(InPlay { value: signature, rendered, keep: Keep::Request });
+        let same = |key: Secret| {
+            let rendered = Secret::new(key.expose().to_vec());
+            InPlay { value: key, rendered, keep: Keep::Worker }
+        };
+        self.in_play.extend(derived.map(same));
+        self.removed.extend(absent);
     }
+
+    /// Every value that came with a release, and the one before it.
+    fn play(&mut self, placed: &Placed) {
+        let Placed { placement, release, former } = placed;
+        let releases = [Some(release), former.as_ref()].into_iter().flatten();
+        self.in_play.extend(releases.flat_map(|release| in_play(placement, release)));
+    }
+}
+
+fn add(placed: &Placed, inside: &mut Inside, to: &mut Injected) -> Result<(), NotInjected> {
+    let Placed { placement, release, .. } = placed;
     let field = placement.used.field.as_str();
     let value = release.field(field).ok_or(NotInjected::NoField)?.expose();
     let rendered = rendered(&placement.put, value).ok_or(NotInjected::BadValue)?;
@@ -253,9 +311,9 @@ fn add(
             }
         }
         Put::Content(_) => inside.content.push((mark(), rendered)),
+        // Has no value to render.
+        Put::Signed { .. } => {}
     }
-    let releases = [Some(release), former.as_ref()].into_iter().flatten();
-    to.in_play.extend(releases.flat_map(|release| in_play(placement, release)));
     Ok(())
 }
 
@@ -280,6 +338,7 @@ fn rendered(put: &Put, value: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
             let fits = (1..=MAX_VALUE).contains(&value.len());
             fits.then(|| slots::encoded(place, value)).flatten()
         }
+        Put::Signed { .. } => None,
     }
 }
 

@@ -107,6 +107,8 @@ pub fn parse(site: &Site, value: &[u8]) -> Option<Placed> {
         Style::Bearer => bearer(value),
         Style::BasicUser | Style::BasicPassword => basic(site.style(), value),
         Style::Template => framed(site.frame(), value),
+        // Nothing of the caller's stands in the place of a signature.
+        Style::SigV4 | Style::OAuth1 => None,
     }
 }
 

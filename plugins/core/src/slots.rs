@@ -169,7 +169,7 @@ fn is_cookie(byte: &u8) -> bool {
 }
 
 /// All but what RFC 3986, section 2.3, never encodes.
-fn percent(value: &[u8]) -> Zeroizing<Vec<u8>> {
+pub(crate) fn percent(value: &[u8]) -> Zeroizing<Vec<u8>> {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     let mut out = Zeroizing::new(Vec::with_capacity(value.len().saturating_mul(3)));
     let digit = |nibble: u8| DIGITS.get(usize::from(nibble)).copied().unwrap_or(b'0');

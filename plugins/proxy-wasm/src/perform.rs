@@ -113,6 +113,9 @@ fn publish(publication: &Publication) -> Answer<()> {
     if let Some(permit) = &publication.permit {
         abi::set_filter_state("postern.permit", permit)?;
     }
+    if let Some(form) = &publication.form {
+        abi::set_filter_state("postern.form", form)?;
+    }
     if let Some(identity) = &publication.identity {
         abi::set_filter_state("postern.identity", identity.as_bytes())?;
     }

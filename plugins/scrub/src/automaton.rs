@@ -237,7 +237,7 @@ impl Scan for Sighting {
 
 #[cfg(test)]
 mod tests {
-    use postern_core::inject::InPlay;
+    use postern_core::inject::{InPlay, Keep};
     use postern_core::secret::Secret;
 
     use super::{PatternScrubbing, VecDeque};
@@ -246,7 +246,11 @@ mod tests {
     fn a_guard_for_as_much_as_is_guarded_takes_some_mebibytes() {
         for (count, length) in [(64, 40), (64, 128), (4, 2048)] {
             let value = |number: usize| Secret::new(format!("{number:0length$}").into_bytes());
-            let of = |number| InPlay { value: value(number), rendered: value(number), guarded: true };
+            let of = |number| InPlay {
+                value: value(number),
+                rendered: value(number),
+                keep: Keep::Worker,
+            };
             let secrets: Vec<InPlay> = (0..count).map(of).collect();
             let automaton = super::Automaton::new(&crate::forms::wholes(&secrets)).unwrap();
             let size = automaton.size();
@@ -261,7 +265,7 @@ mod tests {
         let scrubbing = PatternScrubbing { kept, ..PatternScrubbing::new() };
         for (number, length) in (0..12).zip([[200; 11].as_slice(), &[1500]].concat()) {
             let value = || Secret::new(format!("{number:0length$}").into_bytes());
-            let secrets = [InPlay { value: value(), rendered: value(), guarded: true }];
+            let secrets = [InPlay { value: value(), rendered: value(), keep: Keep::Worker }];
             let _ = scrubbing.scrubber(&secrets);
             let cache: &VecDeque<_> = &scrubbing.cache.borrow();
             let bytes: usize = cache.iter().map(|(_, kept)| kept.size()).sum();

@@ -4,7 +4,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use postern_core::effect::Flow;
-use postern_core::inject::InPlay;
+use postern_core::inject::{InPlay, Keep};
 use postern_core::placeholder::Reference;
 use postern_core::scrubbing::{Coding, Detector, Scrubber};
 use postern_core::secret::Secret;
@@ -37,7 +37,7 @@ pub fn fuzz_scrubber(data: &[u8]) {
     let secrets = [InPlay {
         value: Secret::new(value.to_vec()),
         rendered: Secret::new([b"Bearer ", value].concat()),
-        guarded: true,
+        keep: Keep::Worker,
     }];
     let scrubbing = PatternScrubbing::new();
     let whole = run(&mut *scrubbing.scrubber(&secrets), content, |_| usize::MAX);

@@ -17,6 +17,7 @@ pub mod live;
 pub mod observation;
 pub mod run;
 pub mod scenario;
+pub mod signature;
 pub mod template;
 pub mod verdict;
 pub mod world;

@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::observation::Observation;
 use crate::scenario::{Boundary, Named, load};
 use crate::verdict::differences;
-use crate::world::World;
+use crate::world::{CredentialSeed, World};
 use crate::{core, gateway, root};
 
 /// What to run.
@@ -150,7 +150,8 @@ pub fn judged(
         }
         let found = differences(want, got, &names)?;
         let shown = format!("{:?}", got.answer);
-        let leaks = world.base.credentials.iter().filter(|(_, c)| shown.contains(&c.value));
+        let shows = |seed: &CredentialSeed| seed.values().any(|(_, value)| shown.contains(value));
+        let leaks = world.base.credentials.iter().filter(|(_, seed)| shows(seed));
         let leaks = leaks.map(|(name, _)| format!("the client sees the value of {name}"));
         lines.extend(
             found.into_iter().chain(leaks).map(|line| format!("step {}: {line}", index + 1)),

@@ -99,7 +99,7 @@ fn brotli(bytes: &[u8]) -> Result<Vec<u8>> {
 }
 
 /// Everything but unreserved characters (RFC 3986 2.3).
-fn percent(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn percent(bytes: &[u8]) -> Vec<u8> {
     let encode = |byte: &u8| match byte {
         b'-' | b'.' | b'_' | b'~' => char::from(*byte).to_string(),
         byte if byte.is_ascii_alphanumeric() => char::from(*byte).to_string(),

@@ -6,7 +6,7 @@
 use std::io::{self, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 
-use postern_core::binding::{Binding, SiteWire, Style, Wire};
+use postern_core::binding::{Binding, Payload, SignatureMethod, SiteWire, Style, Wire};
 use postern_core::secret::Secret;
 use postern_core::time::UnixMillis;
 use postern_crp::Identity;
@@ -22,6 +22,8 @@ use crate::span;
 
 /// Largest value.
 const MAX_VALUE: u64 = 16 << 10;
+/// Most fields.
+const MAX_FIELDS: usize = 16;
 /// Largest binding file.
 const MAX_FILE: usize = 64 << 10;
 
@@ -44,6 +46,13 @@ Examples:
       --path '/api/**' --header Authorization --style bearer < slack-token
   pass show billing | postern credential put billing --binding billing.yaml
   postern credential put slack --binding slack.yaml --replace
+  printf '%s\\n' \"$ID\" \"$SECRET\" | postern credential put store --authority s3.eu-west-1.amazonaws.com \\
+      --method GET,PUT --path '/reports/**' --style sigv4 --region eu-west-1 --service s3 \\
+      --field access_key_id --field secret_access_key
+
+Values of several fields are read one from each line of stdin, in the order of --field. Style
+sigv4 takes access_key_id, secret_access_key and for temporary ones session_token; style oauth1
+takes consumer_key, consumer_secret, and token and token_secret where there is a token.
 
 A binding file is one binding, or a list of them, as in the modules' configurations.")]
 pub struct PutArgs {
@@ -52,7 +61,7 @@ pub struct PutArgs {
     /// Name by which callers refer to it.
     name: String,
     /// File with the binding or bindings (YAML or JSON).
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["authority", "method", "path", "header", "style", "template"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["authority", "method", "path", "header", "style", "template", "region", "service", "payload", "signature_method", "realm"])]
     binding: Option<PathBuf>,
     /// The one upstream it may go to: host or host:port.
     #[arg(long, required_unless_present = "binding")]
@@ -63,7 +72,7 @@ pub struct PutArgs {
     /// Paths: exact, or a prefix that ends in /**.
     #[arg(long, required_unless_present = "binding")]
     path: Vec<String>,
-    /// Header field it stands in.
+    /// Header field it stands in; a signature stands in Authorization.
     #[arg(long, default_value = "authorization")]
     header: String,
     /// How it is written there.
@@ -72,6 +81,24 @@ pub struct PutArgs {
     /// Text with one {} for the value (style template; the other half for Basic).
     #[arg(long)]
     template: Option<String>,
+    /// Region of the service (style sigv4).
+    #[arg(long, required_if_eq("style", "sigv4"))]
+    region: Option<String>,
+    /// Name the service signs under, such as s3 (style sigv4).
+    #[arg(long, required_if_eq("style", "sigv4"))]
+    service: Option<String>,
+    /// Whether the signature has to cover the content (style sigv4).
+    #[arg(long, value_enum)]
+    payload: Option<PayloadArg>,
+    /// Hash of the signature (style oauth1; hmac-sha1 when absent).
+    #[arg(long, value_enum)]
+    signature_method: Option<MethodArg>,
+    /// Realm of the protected resource (style oauth1).
+    #[arg(long)]
+    realm: Option<String>,
+    /// Field of a credential of several values; one line of stdin, or one prompt, for each.
+    #[arg(long, value_name = "NAME")]
+    field: Vec<String>,
     /// For people.
     #[arg(long, default_value = "")]
     description: String,
@@ -91,6 +118,22 @@ enum StyleArg {
     #[value(name = "basic_password")]
     BasicPassword,
     Template,
+    Sigv4,
+    Oauth1,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum PayloadArg {
+    Signed,
+    Unsigned,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum MethodArg {
+    #[value(name = "hmac-sha1")]
+    HmacSha1,
+    #[value(name = "hmac-sha256")]
+    HmacSha256,
 }
 
 /// List credentials.
@@ -126,6 +169,7 @@ pub fn run(command: Command, out: Output) -> Outcome {
 
 fn put(args: &PutArgs, out: Output) -> Outcome {
     let operator = Operator::load(&args.operator)?;
+    let names = field_names(&args.field)?;
     let bindings = bindings(args, &operator.tenant)?;
     let service = operator.service()?;
     let progress = out.progress("verifying the key service");
@@ -139,7 +183,7 @@ fn put(args: &PutArgs, out: Output) -> Outcome {
         description: args.description.clone(),
         expected: if args.replace { store::Expected::Any } else { store::Expected::Absent },
         not_after: args.expires.map(|span| span::now().after(span)),
-        fields: vec![(String::new(), read_value(&args.name)?)],
+        fields: read_fields(&args.name, names)?,
         bindings,
     };
     let identity = Identity::from_seed(&operator.seed).or_environment("operator.json")?;
@@ -184,11 +228,24 @@ fn of_flags(args: &PutArgs) -> Wire {
         StyleArg::BasicUser => Style::BasicUser,
         StyleArg::BasicPassword => Style::BasicPassword,
         StyleArg::Template => Style::Template,
+        StyleArg::Sigv4 => Style::SigV4,
+        StyleArg::Oauth1 => Style::OAuth1,
     };
     let site = SiteWire {
         header: Some(args.header.clone()),
         style: Some(style),
         template: args.template.clone(),
+        region: args.region.clone(),
+        service: args.service.clone(),
+        payload: args.payload.map(|payload| match payload {
+            PayloadArg::Signed => Payload::Signed,
+            PayloadArg::Unsigned => Payload::Unsigned,
+        }),
+        method: args.signature_method.map(|method| match method {
+            MethodArg::HmacSha1 => SignatureMethod::HmacSha1,
+            MethodArg::HmacSha256 => SignatureMethod::HmacSha256,
+        }),
+        realm: args.realm.clone(),
         ..SiteWire::default()
     };
     Wire {
@@ -226,25 +283,53 @@ fn parse_bindings(text: &str) -> Result<Vec<Wire>, String> {
     })
 }
 
-/// From the terminal without echo, else all of stdin without one final line break.
-fn read_value(name: &str) -> Outcome<Secret> {
-    let bytes = if io::stdin().is_terminal() {
-        let prompt = format!("value of {name} (not shown): ");
-        rpassword::prompt_password(prompt)
-            .or_environment("cannot read from the terminal")?
-            .into_bytes()
-    } else {
-        let mut bytes = Zeroizing::new(Vec::with_capacity(4096));
-        let mut stdin = io::stdin().lock().take(MAX_VALUE + 2);
-        stdin.read_to_end(&mut bytes).or_environment("cannot read stdin")?;
-        let line = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
-        line.strip_suffix(b"\r").unwrap_or(line).to_vec()
-    };
-    let value = Secret::new(bytes);
-    if value.is_empty() || value.len() as u64 > MAX_VALUE {
-        return Err(Failure::usage("expected a value of 1 to 16384 bytes on stdin"));
+/// Names of fields, each once; one without a name where none is given.
+fn field_names(given: &[String]) -> Outcome<Vec<String>> {
+    let name = |name: &String| postern_core::placeholder::Name::new(name).is_some();
+    let mut sorted = given.to_vec();
+    sorted.sort();
+    sorted.dedup();
+    if !given.iter().all(name) || sorted.len() != given.len() || given.len() > MAX_FIELDS {
+        return Err(Failure::usage("expected up to 16 names of fields, each once"));
     }
-    Ok(value)
+    Ok(if given.is_empty() { vec![String::new()] } else { given.to_vec() })
+}
+
+/// From the terminal without echo, else from stdin: one value is all of it without one final
+/// line break, several are a line each.
+fn read_fields(credential: &str, names: Vec<String>) -> Outcome<Vec<(String, Secret)>> {
+    let values = if io::stdin().is_terminal() {
+        names.iter().map(|name| prompted(credential, name)).collect::<Outcome<Vec<_>>>()?
+    } else {
+        let most = (MAX_VALUE + 2) * names.len() as u64;
+        let mut bytes = Zeroizing::new(Vec::with_capacity(4096));
+        let mut stdin = io::stdin().lock().take(most);
+        stdin.read_to_end(&mut bytes).or_environment("cannot read stdin")?;
+        split(&bytes, names.len())
+    };
+    let good = |value: &Secret| !value.is_empty() && value.len() as u64 <= MAX_VALUE;
+    if values.len() != names.len() || !values.iter().all(good) {
+        let expected =
+            "expected a value of 1 to 16384 bytes on stdin, and one line for each --field";
+        return Err(Failure::usage(expected));
+    }
+    Ok(names.into_iter().zip(values).collect())
+}
+
+fn prompted(credential: &str, name: &str) -> Outcome<Secret> {
+    let dot = if name.is_empty() { "" } else { "." };
+    let prompt = format!("value of {credential}{dot}{name} (not shown): ");
+    let text = rpassword::prompt_password(prompt);
+    Ok(Secret::new(text.or_environment("cannot read from the terminal")?.into_bytes()))
+}
+
+fn split(bytes: &[u8], count: usize) -> Vec<Secret> {
+    let whole = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+    let bare = |line: &[u8]| Secret::new(line.strip_suffix(b"\r").unwrap_or(line).to_vec());
+    if count == 1 {
+        return vec![bare(whole)];
+    }
+    whole.split(|byte| *byte == b'\n').map(bare).collect()
 }
 
 fn list(args: &ListArgs, out: Output) -> Outcome {
@@ -310,6 +395,31 @@ mod tests {
         ] {
             let said = parse_bindings(text).unwrap_err();
             assert!(said.contains("expected ") && !said.contains("SECRET"), "{text}: {said}");
+        }
+    }
+
+    #[test]
+    fn several_values_are_a_line_each_and_one_is_everything() {
+        let lines = |text: &str, count| -> Vec<usize> {
+            split(text.as_bytes(), count).iter().map(Secret::len).collect()
+        };
+        assert_eq!(lines("ab\ncd\n", 1), [5]);
+        assert_eq!(lines("ab\r\n", 1), [2]);
+        assert_eq!(lines("ab\r\ncde\n", 2), [2, 3]);
+        assert_eq!(lines("ab\n\n", 2), [2, 0]);
+        assert_eq!(lines("ab\ncd\nef", 2), [2, 2, 2]);
+    }
+
+    #[test]
+    fn names_of_fields_are_names_and_there_once() {
+        let names = |given: &[&str]| {
+            let given: Vec<String> = given.iter().map(|name| (*name).to_owned()).collect();
+            field_names(&given).ok()
+        };
+        assert_eq!(names(&[]).unwrap(), [""]);
+        assert_eq!(names(&["token", "id"]).unwrap(), ["token", "id"]);
+        for bad in [&["a", "a"][..], &["A"], &[""], &["a.b"]] {
+            assert_eq!(names(bad), None, "{bad:?}");
         }
     }
 

@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::signing::{Payload, SignatureMethod, Signing};
 use crate::config::{ConfigError, Problems};
 use crate::placeholder::Frame;
 
@@ -36,6 +37,22 @@ pub struct SiteWire {
     /// must hold.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub form: Option<String>,
+    /// Style `sigv4`: region of the service, such as `eu-west-1`. Required there.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub region: Option<String>,
+    /// Style `sigv4`: name that the service signs under, such as `s3`. Required there.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub service: Option<String>,
+    /// Style `sigv4`: whether the signature covers the content. Default `signed`, which
+    /// needs a gate that holds it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub payload: Option<Payload>,
+    /// Style `oauth1`: signature method. Default `hmac-sha1`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub method: Option<SignatureMethod>,
+    /// Style `oauth1`: realm of the protected resource. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub realm: Option<String>,
 }
 
 /// What holds the value.
@@ -84,6 +101,12 @@ pub enum Style {
     BasicPassword,
     /// A text around the value.
     Template,
+    /// No value: a signature over the request, AWS Signature Version 4.
+    #[serde(rename = "sigv4")]
+    SigV4,
+    /// No value: a signature over the request, OAuth 1.0a (RFC 5849).
+    #[serde(rename = "oauth1")]
+    OAuth1,
 }
 
 /// Where a credential stands.
@@ -94,6 +117,7 @@ pub struct Site {
     style: Style,
     template: Option<String>,
     frame: Frame,
+    signing: Option<Signing>,
 }
 
 impl Site {
@@ -117,6 +141,12 @@ impl Site {
         self.template.as_deref()
     }
 
+    /// How the request is signed, where a signature takes the place of a value. A caller
+    /// names such a credential by the credential field only.
+    pub fn signing(&self) -> Option<&Signing> {
+        self.signing.as_ref()
+    }
+
     /// What stands around the value when the caller names the credential by the credential
     /// field and writes nothing in the site itself.
     pub fn frame(&self) -> &Frame {
@@ -126,7 +156,7 @@ impl Site {
 
 impl From<&Site> for SiteWire {
     fn from(site: &Site) -> Self {
-        let bare = Self::default();
+        let bare = site.signing.as_ref().map(Signing::wire).unwrap_or_default();
         match site.place.clone() {
             Place::Header(name) => {
                 let (style, template) = (Some(site.style), site.template.clone());
@@ -150,6 +180,10 @@ impl TryFrom<SiteWire> for Site {
         if inside.contains(&true) {
             return inner(wire);
         }
+        if let Some(style @ (Style::SigV4 | Style::OAuth1)) = wire.style {
+            return signed(style, wire);
+        }
+        Signing::none(&wire, &mut problems);
         let header = wire.header.unwrap_or_else(|| "authorization".to_owned()).to_ascii_lowercase();
         if !is_field_name(&header) || is_reserved(&header) {
             problems.note("header", "expected a header field that does not frame or route");
@@ -168,15 +202,39 @@ impl TryFrom<SiteWire> for Site {
         let read = style.zip(frame);
         problems.finish(read.map(|(style, frame)| {
             let key = header.clone();
-            Self { place: Place::Header(header), key, style, template, frame }
+            Self { place: Place::Header(header), key, style, template, frame, signing: None }
         }))
     }
 }
 
+/// A signature: always in `Authorization`, with nothing around it.
+fn signed(style: Style, wire: SiteWire) -> Result<Site, ConfigError> {
+    let mut problems = Problems::default();
+    let elsewhere = |name: &String| !name.eq_ignore_ascii_case("authorization");
+    if wire.header.as_ref().is_some_and(elsewhere) {
+        problems.note("header", "expected none: a signature stands in Authorization");
+    }
+    if wire.template.is_some() {
+        problems.note("template", "expected none: a signature has no text around it");
+    }
+    let signing = problems.part("", Signing::read(style, wire));
+    let key = "authorization".to_owned();
+    let frame = Frame { basic: false, before: String::new(), after: String::new() };
+    problems.finish(signing.map(|signing| Site {
+        place: Place::Header(key.clone()),
+        key,
+        style,
+        template: None,
+        frame,
+        signing: Some(signing),
+    }))
+}
+
 /// A site inside of something: one place, and nothing around the value.
 fn inner(wire: SiteWire) -> Result<Site, ConfigError> {
-    let SiteWire { header, style, template, query, cookie, json, form } = wire;
     let mut problems = Problems::default();
+    Signing::none(&wire, &mut problems);
+    let SiteWire { header, style, template, query, cookie, json, form, .. } = wire;
     for (name, written) in
         [("header", header.is_some()), ("style", style.is_some()), ("template", template.is_some())]
     {
@@ -213,7 +271,7 @@ fn inner(wire: SiteWire) -> Result<Site, ConfigError> {
     let frame = Frame { basic: false, before: String::new(), after: String::new() };
     let site = found.pop().map(|place| {
         let key = place.key();
-        Site { place, key, style: Style::Template, template: None, frame }
+        Site { place, key, style: Style::Template, template: None, frame, signing: None }
     });
     problems.finish(site)
 }
@@ -230,12 +288,14 @@ fn frame(style: Style, template: Option<&str>) -> Result<Frame, &'static str> {
         (Style::Bearer, None) => ("Bearer ", ""),
         (Style::BasicUser, None) => ("", ":"),
         (Style::BasicPassword, None) => (":", ""),
+        // Read by itself; it has no frame.
+        (Style::SigV4 | Style::OAuth1, _) => return Err("expected none with a signature"),
         (_, Some(text)) => around(text)?,
     };
     let fits = match style {
         Style::BasicUser => before.is_empty() && after.starts_with(':'),
         Style::BasicPassword => after.is_empty() && before.find(':') == before.len().checked_sub(1),
-        Style::Bearer | Style::Template => true,
+        Style::Bearer | Style::Template | Style::SigV4 | Style::OAuth1 => true,
     };
     if !fits {
         return Err("expected \"{}:other\" for basic_user, \"other:{}\" for basic_password");

@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 
 use super::key_service::{self, KeyService};
 use super::{ConfigError, Problems, units};
-use crate::binding::{self, Binding, Place};
+use crate::binding::{self, Binding, Place, Signing};
 use crate::path::RequestPath;
 use crate::upstreams::{self, Upstreams};
 
@@ -137,6 +137,12 @@ impl TryFrom<Wire> for Config {
         if body != BodyMode::Hold && bindings.iter().any(|one| one.site().place().in_content()) {
             problems.note("body", "expected hold, since a binding has its site in the content");
         }
+        let covers = |one: &Binding| one.site().signing().is_some_and(Signing::needs_content);
+        if body != BodyMode::Hold && bindings.iter().any(covers) {
+            let expected =
+                "expected hold, since a binding signs the content (or payload: unsigned)";
+            problems.note("body", expected);
+        }
         let read = (|| {
             Some(Self {
                 tenant: tenant?,
@@ -190,9 +196,15 @@ impl Config {
         self.bindings.iter().map(|binding| binding.site().place()).collect()
     }
 
-    /// Whether a binding declares this field as a site.
+    /// Whether a binding declares this field as a site in which a placeholder may stand.
     pub fn is_site(&self, name: &str) -> bool {
-        self.bindings.iter().any(|binding| binding.site().key() == name)
+        let mut sites = self.bindings.iter().map(Binding::site);
+        sites.any(|site| site.key() == name && site.signing().is_none())
+    }
+
+    /// Whether a binding signs the parameters of form content.
+    pub fn signs_forms(&self) -> bool {
+        self.bindings.iter().any(Binding::signs_forms)
     }
 }
 

@@ -8,11 +8,11 @@
 
 use super::release::Want;
 use crate::authority::Authority;
-use crate::binding::{Binding, Place};
+use crate::binding::{Binding, Payload, Place, SigV4, Signing};
 use crate::config::credential::Config;
 use crate::denial::{Ambiguity, Denial, NotAllowed, PolicyReason};
 use crate::fields::Fields;
-use crate::inject::{Placement, Put};
+use crate::inject::{Placement, Put, Signable};
 use crate::path::RequestPath;
 use crate::permit::{CredentialUse, Permit};
 use crate::placeholder::{self, Frame, Reference};
@@ -23,6 +23,17 @@ use crate::slots::{self, Slot};
 pub(super) struct Planned {
     pub(super) want: Want,
     pub(super) placement: Placement,
+}
+
+/// What is known of the request's content before it comes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ContentFacts<'a> {
+    /// SHA-256, where the decision read it or there is none.
+    pub(super) digest: Option<[u8; 32]>,
+    /// Form content as the gate read it; it has this digest.
+    pub(super) form: Option<&'a [u8]>,
+    /// There is none.
+    pub(super) absent: bool,
 }
 
 /// The request as it leaves.
@@ -41,6 +52,7 @@ pub(super) fn plan(
     permit: &Permit,
     fields: &Fields,
     cluster: Option<&[u8]>,
+    content: ContentFacts<'_>,
 ) -> Result<Vec<Planned>, Denial> {
     let upstream = cluster.and_then(|cluster| config.upstreams.find(cluster));
     let upstream = upstream.ok_or(Denial::PolicyDenied(PolicyReason::ClusterUnknown))?;
@@ -49,15 +61,19 @@ pub(super) fn plan(
         return Err(Denial::CredentialNotAllowed(NotAllowed::Unknown));
     }
     let planned = permit.uses().iter().map(|used| {
-        let binding = find(config, used).ok_or(NotAllowed::Unknown)?;
-        fits(&leaving, binding, used, &upstream.authority)?;
-        let put = put(&leaving, permit, binding, used).ok_or(NotAllowed::Site)?;
+        let denied = Denial::CredentialNotAllowed;
+        let binding = find(config, used).ok_or(denied(NotAllowed::Unknown))?;
+        fits(&leaving, binding, used, &upstream.authority).map_err(denied)?;
+        let put = match binding.site().signing() {
+            Some(signing) => leaving.signed(signing, &upstream.authority, content)?,
+            None => put(&leaving, permit, binding, used).ok_or(denied(NotAllowed::Site))?,
+        };
         let placement = Placement { used: used.clone(), put };
         Ok(Planned { want: leaving.want(permit, used, &upstream.authority), placement })
     });
-    let planned: Vec<Planned> =
-        planned.collect::<Result<_, _>>().map_err(Denial::CredentialNotAllowed)?;
+    let planned: Vec<Planned> = planned.collect::<Result<_, Denial>>()?;
     one_use_a_site(permit)?;
+    nothing_signed_changes(&planned)?;
     Ok(planned)
 }
 
@@ -163,7 +179,46 @@ fn one_use_a_site(permit: &Permit) -> Result<(), Denial> {
     if sites.len() == uses { Ok(()) } else { Err(Denial::CredentialNotAllowed(NotAllowed::Site)) }
 }
 
+/// A signature covers the target, the content and `x-amz-*`: a value that is put in there
+/// afterwards would undo it.
+fn nothing_signed_changes(planned: &[Planned]) -> Result<(), Denial> {
+    let signs = |one: &Planned| matches!(one.placement.put, Put::Signed { .. });
+    let changes = |one: &Planned| match &one.placement.put {
+        Put::Field(_) => one.placement.used.site.starts_with("x-amz-"),
+        Put::Inside { field, .. } => *field == ":path",
+        Put::Content(_) => true,
+        Put::Signed { .. } => false,
+    };
+    if planned.iter().any(signs) && planned.iter().any(changes) {
+        return Err(Denial::CredentialNotAllowed(NotAllowed::Site));
+    }
+    Ok(())
+}
+
 impl<'a> Leaving<'a> {
+    /// Reads what a signature covers. What it would cover of content that nobody has read
+    /// refuses.
+    fn signed(
+        &self,
+        signing: &Signing,
+        upstream: &Authority,
+        content: ContentFacts<'_>,
+    ) -> Result<Put, Denial> {
+        let unread = Denial::CredentialNotAllowed(NotAllowed::Content);
+        let form = match signing {
+            Signing::SigV4(SigV4 { payload: Payload::Signed, .. }) if content.digest.is_none() => {
+                return Err(unread);
+            }
+            Signing::OAuth1(_) if !content.absent && self.fields.announce_form() => {
+                content.form.ok_or(unread)?
+            }
+            _ => b"",
+        };
+        let request = Signable::new(signing, self.fields, upstream, content.digest, form);
+        let request = request.ok_or(Denial::RequestAmbiguous(Ambiguity::Signature))?;
+        Ok(Put::Signed { signing: signing.clone(), request: Box::new(request) })
+    }
+
     fn read(fields: &'a Fields) -> Result<Self, Denial> {
         let pseudo = |name| {
             let value = fields.only(name).and_then(|value| str::from_utf8(value).ok());

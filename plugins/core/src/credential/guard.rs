@@ -5,7 +5,7 @@
 //! it leaves, as if the credential were not allowed here, and content that streams is cut.
 //! Only what this worker knows is looked for; another worker knows other values.
 //!
-//! Invariant: looks for whole values that are [`InPlay::guarded`], the last of those that
+//! Invariant: looks for whole values that are kept for the worker, the last of those that
 //! some session still keeps: at most [`MOST`], and of at most [`MOST_BYTES`] together.
 
 use std::collections::VecDeque;
@@ -13,7 +13,7 @@ use std::rc::Rc;
 
 use crate::denial::{Denial, NotAllowed};
 use crate::fields::Fields;
-use crate::inject::InPlay;
+use crate::inject::{InPlay, Keep};
 use crate::scrubbing::{Detector, Scan, Scrubbing};
 
 /// The oldest makes room.
@@ -41,7 +41,7 @@ impl Guard {
             return Rc::clone(known);
         }
         let secret = Rc::new(secret);
-        if secret.guarded {
+        if secret.keep == Keep::Worker {
             self.values.push_back(Rc::clone(&secret));
         }
         secret

@@ -6,7 +6,9 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::check::{self, Planned};
+use sha2::{Digest, Sha256};
+
+use super::check::{self, ContentFacts, Planned};
 use super::content::Content;
 use super::forwarded::{Forwarded, Upload};
 use super::release::Release;
@@ -84,9 +86,18 @@ fn examine(
         content.end()?;
     }
     let cluster = around.cluster.as_deref();
-    let plan = check::plan(&run.pipeline.config, &permit, fields, cluster)?;
+    let facts = facts(&permit, end, around);
+    let plan = check::plan(&run.pipeline.config, &permit, fields, cluster, facts)?;
     let request = Request { permit, plan, released: Vec::new(), content, ended: end };
     Ok(Leaving::WithCredentials(Box::new(request)))
+}
+
+/// A form that anybody may have put there counts only as what the permit's digest names.
+fn facts<'a>(permit: &Permit, end: bool, around: &'a Surroundings) -> ContentFacts<'a> {
+    let nothing = || <[u8; 32]>::from(Sha256::digest(b""));
+    let digest = permit.content_digest().or_else(|| end.then(nothing));
+    let read = |form: &&[u8]| digest == Some(Sha256::digest(form).into());
+    ContentFacts { digest, form: around.form.as_deref().filter(read), absent: end }
 }
 
 fn name(used: &CredentialUse) -> String {
@@ -133,7 +144,9 @@ struct Request {
 impl Request {
     /// Asks for the next value; injects when there is none left to ask for.
     fn ask(self, entropy: Entropy, now: UnixMillis, run: &mut Run) -> State {
-        let Some(next) = self.plan.get(self.released.len()) else { return self.inject(now, run) };
+        let Some(next) = self.plan.get(self.released.len()) else {
+            return self.inject(&Moment { now, entropy }, run);
+        };
         let (entropy, rest) = entropy.split();
         let turn = run.pipeline.releases.ask(&next.want, Moment { now, entropy });
         let cached = matches!(turn, Turn::Answer(_));
@@ -166,23 +179,26 @@ impl Request {
         }
     }
 
-    fn inject(self, now: UnixMillis, run: &mut Run) -> State {
+    fn inject(self, at: &Moment, run: &mut Run) -> State {
         let placements = self.plan.into_iter().map(|planned| planned.placement);
         let pipeline = Rc::clone(&run.pipeline);
         let placed = placements.zip(self.released).map(|(placement, release)| {
             let name = &placement.used.credential;
             let former = pipeline.former.try_borrow_mut().ok();
-            let former = former.and_then(|mut former| former.note(name, &release, now));
+            let former = former.and_then(|mut former| former.note(name, &release, at.now));
             Placed { placement, release, former }
         });
         let placed: Vec<Placed> = placed.collect();
         let caller = self.permit.subject_hash();
-        match inject(self.permit, &placed, now) {
+        match inject(self.permit, &placed, at) {
             Ok(injected) => {
-                let looked = match run.looked(caller, injected.in_play, now) {
+                let looked = match run.looked(caller, injected.in_play, at.now) {
                     Ok(looked) => looked,
                     Err(denial) => return run.refuse(denial),
                 };
+                for name in injected.removed {
+                    run.remove(Part::Request, name);
+                }
                 for injection in injected.injections {
                     run.emit(Effect::Inject(injection));
                 }

@@ -157,7 +157,12 @@ impl Run {
         });
         self.record();
         let decision = denial.decision();
-        self.emit(Effect::Publish(Publication { permit: None, identity: None, decision }));
+        self.emit(Effect::Publish(Publication {
+            permit: None,
+            form: None,
+            identity: None,
+            decision,
+        }));
         self.emit(Effect::Count(denial.metric(Module::Credential)));
         if *denial == Denial::CredentialNotAllowed(NotAllowed::SecretInRequest) {
             self.count("postern.credential.alarm.secret_in_request.total");

@@ -13,7 +13,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::guard::{Guard, Guarded};
-use crate::inject::InPlay;
+use crate::inject::{InPlay, Keep};
 use crate::scrubbing::{Known, Scrubbing};
 use crate::time::UnixMillis;
 
@@ -68,6 +68,8 @@ impl Sessions {
         session.used = now;
         let most = MOST_SECRETS.max(carried.len());
         let mut changed = session.forget(now);
+        let (once, carried): (Vec<_>, Vec<_>) =
+            carried.into_iter().partition(|secret| secret.keep == Keep::Request);
         for secret in carried {
             changed |= session.keep(secret, guard, now);
         }
@@ -75,7 +77,8 @@ impl Sessions {
         if changed {
             guard.settle(scrubbing);
         }
-        let secrets: Vec<_> = session.secrets.iter().map(|(it, _)| Rc::clone(it)).collect();
+        let kept = session.secrets.iter().map(|(it, _)| Rc::clone(it));
+        let secrets: Vec<_> = kept.chain(once.into_iter().map(Rc::new)).collect();
         Looked { known: scrubbing.known(&secrets), secrets }
     }
 }
@@ -112,7 +115,7 @@ mod tests {
 
     fn secret(text: &str) -> InPlay {
         let value = || Secret::new(text.as_bytes().to_vec());
-        InPlay { value: value(), rendered: value(), guarded: true }
+        InPlay { value: value(), rendered: value(), keep: Keep::Worker }
     }
 
     fn note(sessions: &mut Sessions, caller: u8, carried: &[&str], seconds: u64) -> Vec<String> {

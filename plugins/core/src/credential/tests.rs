@@ -4,6 +4,7 @@ mod answers;
 mod orders;
 mod refusals;
 mod requests;
+mod signatures;
 mod sites;
 mod world;
 

@@ -45,6 +45,7 @@ reasons! {
         Upgrade "upgrade" "The request asks to leave HTTP.",
         Keys "several_keys" "Keys in more than one field.",
         CredentialField "credential_field" "More than one credential field.",
+        Signature "signature" "A parameter that a signature cannot cover, or that belongs to one.",
         TrailerField "trailer_field" "A trailer with a name that only a header may have.",
     }
 }
@@ -73,6 +74,7 @@ reasons! {
         Method "credential_method" "Bound, but not for this method.",
         Path "credential_path" "Bound, but not for this path.",
         Authority "credential_authority" "Bound, but not to this upstream.",
+        Content "credential_content" "Its signature covers content that the gate did not read.",
         KeyService "release_denied" "The key service refuses the release.",
         KeyServiceUnknown "release_unknown" "The key service has no such credential.",
         KeyServiceRevoked "release_revoked" "The credential was revoked.",

@@ -1,5 +1,6 @@
 //! Content and trailers as they come: scanned, measured and hashed. The host holds the
-//! bytes; only those of a kind in which a binding has its site are kept here as well.
+//! bytes; only those of a kind in which a binding has its site, or that one signs, are kept
+//! here as well.
 //!
 //! Invariant: a fault, once found, stays the verdict; [`Content::digest`] is of the whole
 //! content and exists only after its end.
@@ -25,17 +26,23 @@ pub(super) struct Content {
     delivered: bool,
     kept: Option<Kept>,
     asked: Vec<Asked>,
+    form: Option<Vec<u8>>,
 }
+
+/// Longer forms are not handed on to be signed.
+const LONGEST_FORM: usize = 64 * 1024;
 
 /// Content in which placeholders may have a site; at most as much as may be held.
 struct Kept {
     bytes: Vec<u8>,
     places: Vec<binding::Place>,
     json: bool,
+    /// A form, and some signature covers its parameters.
+    signed: bool,
 }
 
 impl Kept {
-    /// `None` unless some binding has its site in content of this type.
+    /// `None` unless some binding has its site in content of this type, or signs it.
     fn new(config: &Config, head: &Head) -> Option<Self> {
         let written = head.fields.only("content-type")?;
         let kind = written.split(|byte| *byte == b';').next()?.trim_ascii().to_ascii_lowercase();
@@ -47,11 +54,13 @@ impl Kept {
             _ => false,
         };
         let places: Vec<_> = config.places().into_iter().filter(fits).cloned().collect();
-        (!places.is_empty()).then(|| Self { bytes: Vec::new(), places, json })
+        let signed = form && config.signs_forms();
+        let wanted = signed || !places.is_empty();
+        wanted.then(|| Self { bytes: Vec::new(), places, json, signed })
     }
 
     /// What is asked for, and what is left for the detector.
-    fn read(self) -> (Vec<Asked>, Vec<u8>) {
+    fn read(&self) -> (Vec<Asked>, Vec<u8>) {
         let places: Vec<_> = self.places.iter().collect();
         let read = if self.json { slots::in_json } else { slots::in_form };
         // What cannot be read strictly has no sites: any placeholder in it is misplaced.
@@ -75,6 +84,7 @@ impl Content {
             delivered: end,
             kept: if held && !end { Kept::new(config, head) } else { None },
             asked: Vec::new(),
+            form: None,
         }
     }
 
@@ -134,6 +144,8 @@ impl Content {
             let (asked, rest) = kept.read();
             self.asked = asked;
             self.look(&rest);
+            let fits = kept.signed && kept.bytes.len() <= LONGEST_FORM;
+            self.form = fits.then_some(kept.bytes);
         }
         if self.scan.take().is_some_and(|mut scan| scan.finish()) {
             self.blame(Denial::PlaceholderMisplaced(Place::Content));
@@ -152,6 +164,11 @@ impl Content {
     /// What the content asks for; known at its end.
     pub(super) fn asked(&self) -> &[Asked] {
         &self.asked
+    }
+
+    /// Form content that a signature may have to cover; known at its end.
+    pub(super) fn form(&self) -> Option<&[u8]> {
+        self.form.as_deref()
     }
 
     /// Whether the end was seen.

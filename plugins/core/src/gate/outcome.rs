@@ -102,6 +102,7 @@ pub(super) fn left(step: &mut Step<'_>, draft: Draft) -> State {
 fn note_denial(step: &mut Step<'_>, draft: Draft, denial: &Denial) {
     step.emit(Effect::Publish(Publication {
         permit: None,
+        form: None,
         identity: None,
         decision: denial.decision(),
     }));
@@ -135,6 +136,7 @@ pub(super) fn allow(
     let digest = digest(&step.pipeline.config, &request, &decided, &content);
     request.draft.request_digest = Some(digest);
     request.draft.binding_hash = decided.bound.uses.first().map(|used| used.binding_hash);
+    let form = form(&step.pipeline.config, &decided, &content);
     let permit =
         permit::grant(principal, decision(step, &request, digest, decided.bound.uses, &content));
     for name in decided.removed {
@@ -142,6 +144,7 @@ pub(super) fn allow(
     }
     step.emit(Effect::Publish(Publication {
         permit: Some(step.pipeline.keys.seal(&permit)),
+        form,
         identity: Some(identity),
         decision: "allow".to_owned(),
     }));
@@ -150,6 +153,17 @@ pub(super) fn allow(
     step.emit(Effect::Count(ALLOWED));
     step.flow(Flow::Continue);
     State::Granted(Box::new(Granted::new(request.draft, request.id, content)))
+}
+
+/// Form content for the module that signs it: it has to be in the signature before it comes
+/// by there.
+fn form(config: &Config, decided: &Decided, content: &Content) -> Option<Vec<u8>> {
+    let signs = |used: &permit::CredentialUse| {
+        let mut bindings = config.bindings.iter().filter(|one| one.signs_forms());
+        bindings.any(|binding| binding.hash() == used.binding_hash)
+    };
+    let signed = decided.bound.uses.iter().any(signs);
+    content.form().filter(|_| signed).map(<[u8]>::to_vec)
 }
 
 fn decision(

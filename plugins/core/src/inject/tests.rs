@@ -6,8 +6,13 @@ use super::*;
 use crate::denial::DecisionId;
 use crate::identity::{Identity, Kind, Principal};
 use crate::permit::{Decision, grant};
+use crate::time::Entropy;
 
 const NOW: UnixMillis = UnixMillis(1000);
+
+fn inject(permit: Permit, placed: &[Placed], now: UnixMillis) -> Result<Injected, NotInjected> {
+    super::inject(permit, placed, &Moment { now, entropy: Entropy([7; 32]) })
+}
 
 fn used(credential: &str) -> CredentialUse {
     CredentialUse {
@@ -119,13 +124,14 @@ fn a_permit_or_value_past_its_time_is_not_injected() {
 fn a_name_is_compared_without_regard_to_case() {
     let secret = |value: &str| Secret::new(value.as_bytes().to_vec());
     let in_play =
-        InPlay { value: secret("AbC-1"), rendered: secret("Bearer AbC-1"), guarded: true };
+        InPlay { value: secret("AbC-1"), rendered: secret("Bearer AbC-1"), keep: Keep::Worker };
     assert!(in_play.is_in_name(b"x-abc-1-y"));
     assert!(!in_play.is_in_name(b"x-abc-2"));
     assert!(!in_play.is_in_name(b"abc"));
-    let basic = InPlay { value: secret("pass"), rendered: secret("Basic dTpwYXNz"), guarded: true };
+    let basic =
+        InPlay { value: secret("pass"), rendered: secret("Basic dTpwYXNz"), keep: Keep::Worker };
     assert!(basic.is_in_name(b"x-dtpwyxnz"));
     assert!(!basic.is_in_name(b"x-basic"));
-    let empty = InPlay { value: secret(""), rendered: secret("Bearer "), guarded: true };
+    let empty = InPlay { value: secret(""), rendered: secret("Bearer "), keep: Keep::Worker };
     assert!(!empty.is_in_name(b"x"));
 }

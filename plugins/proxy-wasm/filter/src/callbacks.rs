@@ -46,19 +46,23 @@ impl Filter {
     }
 }
 
-fn surroundings(run: &mut Run) -> Surroundings {
+fn surroundings(run: &mut Run, fields: &Fields) -> Surroundings {
     let state = |name: &str| given(abi::property(&["filter_state", name]));
-    let (permit, record) = match run.ready.module.place {
-        Place::Listener { .. } => (None, None),
-        Place::Cluster => (state("wasm.postern.permit"), state("wasm.postern.record")),
+    let (permit, record, form) = match run.ready.module.place {
+        Place::Listener { .. } => (None, None, None),
+        Place::Cluster => (
+            state("wasm.postern.permit"),
+            state("wasm.postern.record"),
+            fields.announce_form().then(|| state("wasm.postern.form")).flatten(),
+        ),
     };
     let cluster = given(abi::property(&["xds", "cluster_name"]));
-    Surroundings { cluster, permit, record, audit: run.audit() }
+    Surroundings { cluster, permit, record, form, audit: run.audit() }
 }
 
 fn request_headers(run: &mut Run, end: bool) -> Option<Event> {
-    let around = surroundings(run);
     let fields = fields(Map::RequestHeaders)?;
+    let around = surroundings(run, &fields);
     Some(Event::RequestHeaders { fields, end, around, entropy: host::entropy()? })
 }
 

@@ -4,7 +4,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use postern_core::effect::Flow;
-use postern_core::inject::InPlay;
+use postern_core::inject::{InPlay, Keep};
 use postern_core::secret::Secret;
 use proptest::prelude::*;
 
@@ -17,7 +17,7 @@ fn scrub_by(value: &str, body: &[u8], size: usize) -> Vec<u8> {
     let secrets = [InPlay {
         value: secret(value.to_owned()),
         rendered: secret(format!("Bearer {value}")),
-        guarded: true,
+        keep: Keep::Worker,
     }];
     // Compiled once for all chunkings.
     thread_local!(static SCRUBBING: PatternScrubbing = PatternScrubbing::new());

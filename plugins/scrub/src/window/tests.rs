@@ -3,7 +3,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use postern_core::inject::InPlay;
+use postern_core::inject::{InPlay, Keep};
 use postern_core::secret::Secret;
 use proptest::prelude::*;
 
@@ -13,7 +13,7 @@ use crate::forms;
 
 fn in_play(value: &str, rendered: &str) -> InPlay {
     let secret = |text: &str| Secret::new(text.as_bytes().to_vec());
-    InPlay { value: secret(value), rendered: secret(rendered), guarded: true }
+    InPlay { value: secret(value), rendered: secret(rendered), keep: Keep::Worker }
 }
 
 fn bearer(value: &str) -> InPlay {

@@ -29,6 +29,7 @@ pub struct Outcome {
 #[derive(Default)]
 struct State {
     permit: Option<Vec<u8>>,
+    form: Option<Vec<u8>>,
     record: Option<Vec<u8>>,
 }
 
@@ -76,6 +77,7 @@ pub fn run(
                 audit,
                 permit: driver.state.permit.clone(),
                 record: driver.state.record.clone(),
+                form: driver.state.form.clone(),
             };
             let chunks = vec![std::mem::take(&mut request.passed)];
             match driver.request(&mut credential, request.head, chunks, request.trailers, around)? {
@@ -210,7 +212,10 @@ impl Driver<'_> {
                     self.rest(stream)?;
                     return Ok(Err(Stop::Reset));
                 }
-                Effect::Publish(Publication { permit, .. }) => self.state.permit = permit,
+                Effect::Publish(Publication { permit, form, .. }) => {
+                    self.state.permit = permit;
+                    self.state.form = form;
+                }
                 Effect::Record(record) => self.state.record = Some(record),
                 Effect::Count(_) => {}
                 other => held.perform(other),

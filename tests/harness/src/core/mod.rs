@@ -25,6 +25,7 @@ use serde_json::Value;
 use crate::faults::Fault;
 use crate::observation::{Observation, comparable};
 use crate::scenario::{Named, duration};
+use crate::signature::settle;
 use crate::world::World;
 
 /// Longer than the ledger waits between two attempts after a single fault.
@@ -136,7 +137,9 @@ impl Modules {
         let records = self.delivered()?;
         anyhow::ensure!(records.len() <= 1, "{} records for one request", records.len());
         let audit = records.last().and_then(|record| comparable(record));
-        Ok(Observation { answer: outcome.answer, upstream: outcome.upstream, audit, took })
+        let mut upstream = outcome.upstream;
+        upstream.iter_mut().for_each(|seen| settle(seen, &world.base, received));
+        Ok(Observation { answer: outcome.answer, upstream, audit, took })
     }
 
     /// Lets time pass until the collector has the record of a request.

@@ -23,6 +23,7 @@ use crate::run::{folder, now, shipped};
 use crate::scenario::{
     AnswerSpec, Boundary, FieldList, Named, RequestSpec, Scenario, Step, duration,
 };
+use crate::signature::settle;
 use crate::template::{Names, expand};
 use crate::world::{Backend, World};
 
@@ -219,9 +220,11 @@ impl Gateway {
         ensure!(forwarded.len() <= 1, "{} requests reached an upstream", forwarded.len());
         let records = site.wait_for_records(1)?;
         ensure!(records.len() <= 1, "{} audit records for one request", records.len());
+        let mut upstream = forwarded.first().map(Seen::of);
+        upstream.iter_mut().for_each(|seen| settle(seen, &site.world.base, now()));
         Ok(Observation {
             answer: Answer::of(&message),
-            upstream: forwarded.first().map(Seen::of),
+            upstream,
             audit: records.first().and_then(|record| comparable(record)),
             took,
         })

@@ -63,10 +63,13 @@ pub fn nowhere(site: &Site, seen: &mut Seen) -> Result<Vec<String>> {
 fn needles(site: &Site) -> Vec<(String, Vec<u8>)> {
     let mut needles = Vec::new();
     for (name, credential) in &site.world.base.credentials {
-        let value = credential.value.as_bytes();
-        needles.push((format!("the value of {name}"), value.to_vec()));
-        needles.push((format!("{name} in base64"), STANDARD.encode(value).into_bytes()));
-        needles.push((format!("{name} in base64url"), URL_SAFE_NO_PAD.encode(value).into_bytes()));
+        for (field, value) in credential.values() {
+            let name = format!("{name}.{field}");
+            needles.push((format!("the value of {name}"), value.into()));
+            needles.push((format!("{name} in base64"), STANDARD.encode(value).into_bytes()));
+            let url = URL_SAFE_NO_PAD.encode(value).into_bytes();
+            needles.push((format!("{name} in base64url"), url));
+        }
     }
     for key in site.world.keys() {
         needles.push(("an API key".to_owned(), key));

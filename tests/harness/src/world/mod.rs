@@ -63,10 +63,25 @@ pub struct Route {
 pub struct CredentialSeed {
     /// Tenant it belongs to.
     pub tenant: String,
-    /// Value.
+    /// Value, where it has one.
+    #[serde(default)]
     pub value: String,
+    /// Values by field, where it has several.
+    #[serde(default)]
+    pub fields: BTreeMap<String, String>,
     /// Its binding, where the gate of this base has none for it.
     pub binding: Option<postern_core::binding::Wire>,
+    /// More bindings of it.
+    #[serde(default)]
+    pub bindings: Vec<postern_core::binding::Wire>,
+}
+
+impl CredentialSeed {
+    /// Every value, with the name of its field.
+    pub fn values(&self) -> impl Iterator<Item = (&str, &str)> {
+        let one = (!self.value.is_empty()).then_some(("", self.value.as_str()));
+        one.into_iter().chain(self.fields.iter().map(|(n, v)| (n.as_str(), v.as_str())))
+    }
 }
 
 /// The tenant of the gateway, and another one.
@@ -160,7 +175,8 @@ impl World {
         let gate = self.module("gate", shipped("gate"), None);
         let gate = config::gate::Config::parse(gate.to_string().as_bytes())?;
         for (name, credential) in &self.base.credentials {
-            let own = credential.binding.clone().map(Binding::try_from).transpose()?;
+            let own = credential.binding.iter().chain(&credential.bindings).cloned();
+            let own: Vec<Binding> = own.map(Binding::try_from).collect::<Result<_, _>>()?;
             let bound = gate.bindings.iter().filter(|b| b.credential().as_str() == name);
             let bindings = bound.chain(own.iter());
             let bindings = bindings.map(|binding| store::Binding::new(binding.canonical()));
@@ -169,7 +185,10 @@ impl World {
                 description: String::new(),
                 expected: store::Expected::Absent,
                 not_after: None,
-                fields: vec![(String::new(), Secret::new(credential.value.clone().into_bytes()))],
+                fields: credential
+                    .values()
+                    .map(|(name, value)| (name.to_owned(), Secret::new(value.into())))
+                    .collect(),
                 bindings: bindings.collect(),
             };
             let operator = self.operator(&credential.tenant)?;
@@ -282,6 +301,8 @@ impl Names for Known<'_> {
     }
 
     fn secret(&self, name: &str) -> Option<Vec<u8>> {
-        self.base.credentials.get(name).map(|seed| seed.value.clone().into_bytes())
+        let (name, field) = name.split_once('.').unwrap_or((name, ""));
+        let mut values = self.base.credentials.get(name)?.values();
+        values.find(|(have, _)| *have == field).map(|(_, value)| value.into())
     }
 }

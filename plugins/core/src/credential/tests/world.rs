@@ -50,7 +50,15 @@ const CONFIG: &str = r#"{
         {"credential": "visit", "tenant": "acme", "authority": "slack.com",
          "methods": ["GET"], "paths": ["/api/**"], "site": {"cookie": "s"}},
         {"credential": "hook", "tenant": "acme", "authority": "slack.com",
-         "methods": ["POST"], "paths": ["/api/**"], "site": {"json": "/t"}}
+         "methods": ["POST"], "paths": ["/api/**"], "site": {"json": "/t"}},
+        {"credential": "mark", "tenant": "acme", "authority": "slack.com",
+         "methods": ["GET"], "paths": ["/api/**"],
+         "site": {"header": "x-amz-meta-mark", "style": "template", "template": "{}"}},
+        {"credential": "store", "tenant": "acme", "authority": "slack.com",
+         "methods": ["GET", "POST"], "paths": ["/api/**"],
+         "site": {"style": "sigv4", "region": "eu-west-1", "service": "s3"}},
+        {"credential": "client", "tenant": "acme", "authority": "slack.com",
+         "methods": ["GET", "POST"], "paths": ["/api/**"], "site": {"style": "oauth1"}}
     ]
 }"#;
 

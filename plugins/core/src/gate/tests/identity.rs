@@ -19,7 +19,7 @@ fn run(head: &[(&str, &str)], body: &[u8]) -> Run {
 #[test]
 fn an_allowed_request_publishes_permit_identity_and_decision() {
     let run = run(&[("x-tap-credential", "slack"), ("x-idempotency", "7")], b"hello");
-    let [Publication { permit: Some(_), identity: Some(identity), decision }] =
+    let [Publication { permit: Some(_), form: None, identity: Some(identity), decision }] =
         run.publications.as_slice()
     else {
         panic!("one whole publication");
@@ -87,8 +87,12 @@ fn a_refused_request_publishes_no_permit_and_no_identity() {
     gate.change(|record| record.state = KeyState::Revoked);
     let mut run = Run::new(gate.pipeline.stream());
     run.event(headers(fields(&[("x-tap-credential", "slack")]), true));
-    let refusal =
-        Publication { permit: None, identity: None, decision: "deny:invalid_token".into() };
+    let refusal = Publication {
+        permit: None,
+        form: None,
+        identity: None,
+        decision: "deny:invalid_token".into(),
+    };
     assert_eq!(run.publications, [refusal]);
     assert_eq!(run.removed, [""; 0]);
     assert_eq!(run.counted, ["postern.gate.denied.reason=invalid_token.total"]);

@@ -5,4 +5,5 @@ mod flow;
 mod identity;
 mod order;
 mod refusals;
+mod signatures;
 mod sites;

@@ -1,0 +1,74 @@
+//! Parameters of queries and forms, read strictly and written in the one form that both
+//! schemes sign.
+//!
+//! Invariant: what is read means the same to every parser, or is not read at all.
+
+use zeroize::Zeroizing;
+
+use crate::slots;
+
+/// Decoded names and values in the order in which they stand.
+pub(super) type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// Parameters of `text`; one without `=` has an empty value. `None` for an escape that is
+/// none, and for a `+` where that is no blank.
+pub(super) fn read(text: &[u8], plus_is_blank: bool) -> Option<Pairs> {
+    if !plus_is_blank && text.contains(&b'+') {
+        return None;
+    }
+    let parts = text.split(|byte| *byte == b'&').filter(|part| !part.is_empty());
+    let pair = |part: &[u8]| {
+        let sign = part.iter().position(|byte| *byte == b'=').unwrap_or(part.len());
+        let (name, value) = part.split_at_checked(sign)?;
+        let value = value.strip_prefix(b"=").unwrap_or(value);
+        Some((decoded(name, plus_is_blank)?, decoded(value, plus_is_blank)?))
+    };
+    parts.map(pair).collect()
+}
+
+/// `text` without its escapes; `None` when one of them is none.
+pub(super) fn decoded(text: &[u8], plus_is_blank: bool) -> Option<Vec<u8>> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text.iter().copied();
+    while let Some(byte) = rest.next() {
+        out.push(match byte {
+            b'%' => hex_digit(rest.next()?)? << 4 | hex_digit(rest.next()?)?,
+            b'+' if plus_is_blank => b' ',
+            other => other,
+        });
+    }
+    Some(out)
+}
+
+fn hex_digit(byte: u8) -> Option<u8> {
+    char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
+}
+
+/// `name=value`, both escaped (RFC 3986 2.3, RFC 5849 3.6), sorted by the escaped name and
+/// then the value, joined by `&` (RFC 5849 3.4.1.3.2). One of them may be a token.
+pub(super) fn sorted<'a>(pairs: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Zeroizing<Vec<u8>> {
+    let escaped = |(name, value)| (slots::percent(name), slots::percent(value));
+    let mut all: Vec<_> = pairs.map(escaped).collect();
+    all.sort_unstable_by(|(a, x), (b, y)| {
+        (a.as_slice(), x.as_slice()).cmp(&(b.as_slice(), y.as_slice()))
+    });
+    let length = all.iter().map(|(name, value)| name.len().saturating_add(value.len())).sum();
+    let length = all.len().saturating_mul(2).saturating_add(length);
+    let mut out = Zeroizing::new(Vec::with_capacity(length));
+    for (index, (name, value)) in all.iter().enumerate() {
+        if index > 0 {
+            out.push(b'&');
+        }
+        out.extend_from_slice(name);
+        out.push(b'=');
+        out.extend_from_slice(value);
+    }
+    out
+}
+
+/// Lower-case hex digits.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |nibble: u8| DIGITS.get(usize::from(nibble)).copied().map_or('0', char::from);
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+}
