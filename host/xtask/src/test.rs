@@ -33,6 +33,8 @@ enum Step {
     Soak,
     /// The vectors of CRP/1, rebuilt by an independent client in Python; one test a file.
     PythonClient,
+    /// Signatures of requests, recomputed by botocore and oauthlib; one test a case.
+    SigningClient,
     /// Capability tokens, made and verified by an independent client in Python, from the vectors
     /// and live with the command; one test a case.
     CapabilityClient,
@@ -65,6 +67,7 @@ const GROUPS: &[Group] = &[
         steps: &[
             Step::Packages(&["postern-core", "postern-crp", "postern-scrub", "postern-proxy-wasm"]),
             Step::PythonClient,
+            Step::SigningClient,
             Step::Scenarios("core"),
         ],
     },
@@ -209,6 +212,11 @@ impl Step {
             Self::PythonClient => {
                 let mut command = Command::new(setup::python()?);
                 let words = ["tests/clients/python/crp.py", "plugins/crp/vectors"];
+                counted(command.args(words).current_dir(workspace::root()))
+            }
+            Self::SigningClient => {
+                let mut command = Command::new(setup::python()?);
+                let words = ["tests/clients/python/signing.py", "tests/vectors/signing"];
                 counted(command.args(words).current_dir(workspace::root()))
             }
             Self::CapabilityClient => {

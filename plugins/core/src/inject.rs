@@ -1,7 +1,7 @@
 //! Injection: the only place where a secret meets a request.
 //!
-//! Owns rendering a released value into its field, and what has to be scrubbed from the
-//! answer afterwards.
+//! Owns rendering a released value into its field or signing the request with it, and what
+//! has to be scrubbed from the answer afterwards.
 //!
 //! Invariant: [`inject`] is the only maker of an [`Injection`]; it takes the [`Permit`] by
 //! value, checks its life and that what is placed is exactly what the permit names. So

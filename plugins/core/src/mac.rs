@@ -1,6 +1,7 @@
 //! HMAC-SHA-256 under a key that may be in rotation.
 //!
-//! Owns the only construction of MACs in this crate. Invariant: a key has 32 bytes, so
+//! Owns the only construction of our own MACs in this crate; signatures of other protocols are
+//! made by [`crate::inject`]. Invariant: a key has 32 bytes, so
 //! there is no empty key; every MAC has a label, and comparison is constant time.
 
 use hmac::{Hmac, KeyInit, Mac};

@@ -6,7 +6,7 @@
 use std::io::{self, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 
-use postern_core::binding::{Binding, Payload, SignatureMethod, SiteWire, Style, Wire};
+use postern_core::binding::{Binding, Payload, SignatureMethod, Signing, SiteWire, Style, Wire};
 use postern_core::secret::Secret;
 use postern_core::time::UnixMillis;
 use postern_crp::Identity;
@@ -46,7 +46,7 @@ Examples:
       --path '/api/**' --header Authorization --style bearer < slack-token
   pass show billing | postern credential put billing --binding billing.yaml
   postern credential put slack --binding slack.yaml --replace
-  printf '%s\\n' \"$ID\" \"$SECRET\" | postern credential put store --authority s3.eu-west-1.amazonaws.com \\
+  cat id-and-secret | postern credential put store --authority s3.eu-west-1.amazonaws.com \\
       --method GET,PUT --path '/reports/**' --style sigv4 --region eu-west-1 --service s3 \\
       --field access_key_id --field secret_access_key
 
@@ -209,15 +209,20 @@ fn bindings(args: &PutArgs, tenant: &str) -> Outcome<Vec<store::Binding>> {
         wire.credential.get_or_insert_with(|| args.name.clone());
         wire.tenant.get_or_insert_with(|| tenant.to_owned());
     }
-    wires.into_iter().map(|wire| checked(wire, &args.name, tenant)).collect()
+    wires.into_iter().map(|wire| checked(wire, args, tenant)).collect()
 }
 
-fn checked(wire: Wire, name: &str, tenant: &str) -> Outcome<store::Binding> {
+fn checked(wire: Wire, args: &PutArgs, tenant: &str) -> Outcome<store::Binding> {
+    let name = args.name.as_str();
     let binding = Binding::try_from(wire).or_usage("binding")?;
     if binding.credential().as_str() != name || binding.tenant() != tenant {
         return Err(Failure::usage(format_args!(
             "binding: expected credential {name:?} of tenant {tenant:?}"
         )));
+    }
+    let needed = binding.site().signing().map_or(&[][..], Signing::fields);
+    if let Some(missing) = needed.iter().find(|name| !args.field.iter().any(|has| has == *name)) {
+        return Err(Failure::usage(format_args!("a signature needs --field {missing}")));
     }
     Ok(store::Binding::new(binding.canonical()))
 }

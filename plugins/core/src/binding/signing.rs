@@ -76,6 +76,14 @@ impl Signing {
         matches!(self, Self::SigV4(SigV4 { payload: Payload::Signed, .. }))
     }
 
+    /// Fields that a credential cannot sign without.
+    pub fn fields(&self) -> &'static [&'static str] {
+        match self {
+            Self::SigV4(_) => &["access_key_id", "secret_access_key"],
+            Self::OAuth1(_) => &["consumer_key", "consumer_secret"],
+        }
+    }
+
     pub(super) fn read(style: Style, wire: SiteWire) -> Result<Self, ConfigError> {
         let mut problems = Problems::default();
         let aws = style == Style::SigV4;
