@@ -401,6 +401,13 @@ fn the_admin_interface_tells_that_it_ends_and_shows_no_configuration_of_a_module
         assert!(shown.starts_with("HTTP/1.1 200 ") && !shown.contains(SECRET), "{page}: {shown}");
     }
     assert!(ask(admin, "/config_dump").contains("[redacted]"));
+    let foreign = "POST /quitquitquit HTTP/1.1\r\nhost: a\r\norigin: http://b\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+    let mut page = TcpStream::connect(admin).unwrap();
+    page.set_read_timeout(Some(PATIENCE)).unwrap();
+    page.write_all(foreign.as_bytes()).unwrap();
+    let mut refused = String::new();
+    page.read_to_string(&mut refused).unwrap();
+    assert!(refused.starts_with("HTTP/1.1 403 "), "{refused}");
     let held = std::thread::spawn(move || ask(address, "/held"));
     let (mut upstream, _) = listener.accept().unwrap();
     let ending = std::thread::spawn(move || running.stop(PATIENCE));

@@ -2,7 +2,7 @@
 //!
 //! Runs on a thread of its own, so that it answers while every worker is busy. Invariant:
 //! it shows of the configuration what [`crate::config`] lets be shown, and nothing of a
-//! request; it listens on loopback.
+//! request; it listens on loopback, and no page of a browser ends the gateway.
 
 use std::net::TcpListener as Socket;
 use std::sync::Arc;
@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Query, State};
-use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_TYPE, ORIGIN};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde_json::{Value, json};
@@ -175,9 +175,13 @@ async fn prometheus(State(shared): State<Shared>) -> impl IntoResponse {
     ([(CONTENT_TYPE, "text/plain; version=0.0.4")], stats::prometheus(&shared.process))
 }
 
-async fn quit(State(shared): State<Shared>) -> &'static str {
+/// Whatever page somebody looks at on this machine could ask as well, and would say whose it is.
+async fn quit(State(shared): State<Shared>, fields: HeaderMap) -> impl IntoResponse {
+    if fields.contains_key(ORIGIN) {
+        return (StatusCode::FORBIDDEN, "expected no origin\n");
+    }
     shared.process.end.notify_one();
-    "OK\n"
+    (StatusCode::OK, "OK\n")
 }
 
 fn as_json(document: &Value) -> impl IntoResponse + use<> {

@@ -119,10 +119,13 @@ impl Desk {
         self.started.elapsed()
     }
 
-    /// Ready when connections may be taken.
+    /// Ready when connections may be taken; never if the worker ends before.
     pub async fn serves(&self) {
-        // Whoever could say so is gone: that is an end, which ends whoever waits.
-        drop(self.phase.clone().wait_for(|phase| *phase != Phase::Wait).await);
+        let mut phase = self.phase.clone();
+        let serves = phase.wait_for(|phase| *phase == Phase::Serve).await.is_ok();
+        if !serves {
+            std::future::pending().await
+        }
     }
 
     /// Ready when the worker is asked to end; the time that it has.
