@@ -96,6 +96,8 @@ pub struct Send {
     pub frames: Vec<Frame>,
     /// Answers that may come to `raw`.
     pub answers: usize,
+    /// Roles of credentials that good requests of the same caller use first.
+    pub after: Vec<String>,
     /// The caller goes away after this many bytes of content.
     pub stop_after: Option<usize>,
 }
@@ -118,6 +120,7 @@ impl Default for Send {
             raw: Vec::new(),
             frames: Vec::new(),
             answers: 1,
+            after: Vec::new(),
             stop_after: None,
         }
     }
@@ -223,6 +226,8 @@ pub enum Framing {
 pub struct Want {
     /// Refused, with nothing at the upstream, in the way of this class of the profile.
     pub refused: Option<String>,
+    /// With `refused`: the head may have left before content is seen, without the content.
+    pub head_may_leave: bool,
     /// Reaches the upstream exactly once, like this; the default, with nothing to be said.
     pub reaches: Reaches,
     /// Settled by the gateway's codec: refused, or these requests and no other reach the

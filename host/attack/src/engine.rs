@@ -152,6 +152,12 @@ impl Engine {
         let id = id(&case.name);
         let scope = self.scope(case, &id);
         let want = judge::expected(case, scope)?;
+        for role in &case.send.after {
+            let mut before = plain();
+            before.send.credential.clone_from(role);
+            before.send.path = format!("${{path {role}}}");
+            self.exchange(&before, &self::id(&format!("{} after {role}", case.name)))?;
+        }
         let came = self.exchange(case, &id)?;
         let leak = self.leak(case, &came);
         Ok(Seen { id, came, want, leak, requests: Vec::new() })

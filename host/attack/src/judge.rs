@@ -157,7 +157,11 @@ impl Found<'_> {
     }
 
     fn refused(&mut self, class: &str) {
-        self.nothing_forwarded();
+        if self.case.want.head_may_leave {
+            self.head_alone();
+        } else {
+            self.nothing_forwarded();
+        }
         let Some(refusal) = self.profile.refusals.get(class) else {
             return self.say(format!("the profile has no class of refusals {class:?}"));
         };
@@ -178,6 +182,19 @@ impl Found<'_> {
     fn nothing_forwarded(&mut self) {
         for request in &self.seen.requests {
             self.lines.push(format!("the upstream got {}", start(request)));
+        }
+    }
+
+    /// At most one head, and of its content nothing that the upstream could take for whole.
+    fn head_alone(&mut self) {
+        let [request] = self.seen.requests.as_slice() else {
+            if self.seen.requests.len() > 1 {
+                self.nothing_forwarded();
+            }
+            return;
+        };
+        if request.complete {
+            self.say(format!("the upstream got all of {}", start(request)));
         }
     }
 
@@ -423,6 +440,7 @@ impl Outcome {
         let shows = answer.body.as_ref().is_some_and(|body| body.contains("${request"));
         let left_out = answer.endless.is_some() || self.case.want.withheld || shows;
         let answers = if left_out { Vec::new() } else { answers };
+        let requests = if self.case.want.head_may_leave { Vec::new() } else { requests };
         Some(json!({"answers": answers, "interim": seen.came.interim, "upstream": requests}))
     }
 }

@@ -5,8 +5,8 @@
 //! that this worker has injected for the same caller lately.
 //!
 //! Invariant: what the request at hand carries is always among it; of a caller at most
-//! [`MOST_SECRETS`] are kept, for [`LIFE`] after their last use, and of at most
-//! [`MOST_CALLERS`] callers. Nothing here is ever injected.
+//! [`MOST_SECRETS`] of at least [`SHORTEST_KEPT`] bytes are kept, for [`LIFE`] after their last
+//! use, and of at most [`MOST_CALLERS`] callers. Nothing here is ever injected.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -23,6 +23,9 @@ const LIFE: Duration = Duration::from_secs(600);
 const MOST_CALLERS: usize = 256;
 /// The longest unused makes room.
 const MOST_SECRETS: usize = 64;
+/// A shorter value is looked for in answers to its own request and in no others, where it may
+/// stand by chance.
+const SHORTEST_KEPT: usize = 8;
 
 /// Callers by the hash of their identity, and what no request may hold.
 #[derive(Default)]
@@ -86,6 +89,7 @@ impl Sessions {
 /// Each says whether the set of secrets is another one than before.
 impl Session {
     fn forget(&mut self, now: UnixMillis) -> bool {
+        self.secrets.retain(|(secret, _)| secret.value.len() >= SHORTEST_KEPT);
         let before = self.secrets.len();
         self.secrets.retain(|(_, used)| now.since(*used) < LIFE);
         self.secrets.len() != before
@@ -93,10 +97,12 @@ impl Session {
 
     /// The last used stand last.
     fn keep(&mut self, secret: InPlay, guard: &mut Guard, now: UnixMillis) -> bool {
+        // Short ones come and go, and the guard has none of them.
+        let lasts = secret.value.len() >= SHORTEST_KEPT;
         let at = self.secrets.iter().position(|(known, _)| known.is_same(&secret));
         let known = at.map(|at| self.secrets.remove(at).0);
         self.secrets.push((known.unwrap_or_else(|| guard.note(secret)), now));
-        at.is_none()
+        at.is_none() && lasts
     }
 
     fn make_room(&mut self, most: usize) -> bool {
@@ -128,14 +134,24 @@ mod tests {
 
     #[test]
     fn an_answer_is_scrubbed_of_what_the_callers_other_requests_carried() {
+        const A: &str = "value--a";
+        const B: &str = "value--b";
         let mut sessions = Sessions::default();
-        assert_eq!(note(&mut sessions, 1, &["a"], 0), ["a"]);
-        assert_eq!(note(&mut sessions, 1, &["b"], 1), ["a", "b"]);
-        assert_eq!(note(&mut sessions, 2, &["c"], 2), ["c"]);
-        assert_eq!(note(&mut sessions, 1, &["a"], 500), ["b", "a"]);
-        // `b` was last used ten minutes ago.
-        assert_eq!(note(&mut sessions, 1, &["a"], 601), ["a"]);
-        assert_eq!(note(&mut sessions, 1, &["b"], 1300), ["b"]);
+        assert_eq!(note(&mut sessions, 1, &[A], 0), [A]);
+        assert_eq!(note(&mut sessions, 1, &[B], 1), [A, B]);
+        assert_eq!(note(&mut sessions, 2, &["value--c"], 2), ["value--c"]);
+        assert_eq!(note(&mut sessions, 1, &[A], 500), [B, A]);
+        // `B` was last used ten minutes ago.
+        assert_eq!(note(&mut sessions, 1, &[A], 601), [A]);
+        assert_eq!(note(&mut sessions, 1, &[B], 1300), [B]);
+    }
+
+    #[test]
+    fn a_short_value_is_looked_for_in_answers_to_its_own_request_only() {
+        let mut sessions = Sessions::default();
+        assert_eq!(note(&mut sessions, 1, &["1234567"], 0), ["1234567"]);
+        assert_eq!(note(&mut sessions, 1, &["12345678"], 1), ["12345678"]);
+        assert_eq!(note(&mut sessions, 1, &["1234567"], 2), ["12345678", "1234567"]);
     }
 
     #[test]
@@ -144,15 +160,15 @@ mod tests {
         for number in 0..100_u64 {
             note(&mut sessions, 1, &[&format!("secret-{number}")], number);
         }
-        let kept = note(&mut sessions, 1, &["last"], 100);
+        let kept = note(&mut sessions, 1, &["last one"], 100);
         assert_eq!(kept.len(), MOST_SECRETS);
-        assert_eq!(kept.last().map(String::as_str), Some("last"));
+        assert_eq!(kept.last().map(String::as_str), Some("last one"));
         assert!(!kept.contains(&"secret-36".into()) && kept.contains(&"secret-37".into()));
         let many: Vec<String> = (0..80).map(|number| format!("one-{number}")).collect();
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
         assert_eq!(note(&mut sessions, 1, &many, 101), many);
         for caller in 0..=255 {
-            note(&mut sessions, caller, &["x"], 200);
+            note(&mut sessions, caller, &["value--x"], 200);
         }
         assert!(sessions.callers.len() <= MOST_CALLERS);
     }
