@@ -50,5 +50,6 @@ pub mod scrubbing;
 pub mod secret;
 pub mod slots;
 pub mod stream;
+pub mod target;
 pub mod time;
 pub mod upstreams;

@@ -46,6 +46,7 @@ reasons! {
         Keys "several_keys" "Keys in more than one field.",
         CredentialField "credential_field" "More than one credential field.",
         TrailerField "trailer_field" "A trailer with a name that only a header may have.",
+        Forward "forward_fields" "Forward fields repeated, missing, malformed or out of place.",
     }
 }
 
@@ -78,6 +79,15 @@ reasons! {
         KeyServiceRevoked "release_revoked" "The credential was revoked.",
         KeyServiceExpired "release_expired" "The credential has expired.",
         Field "release_field" "The credential has no such field.",
+        TargetBytes "target_bytes" "Forward target: bytes that no URL has, `\\` or `#`.",
+        TargetLength "target_length" "Forward target: longer than 8000 bytes.",
+        TargetJoined "target_joined" "Forward target: a second URL behind a comma.",
+        TargetScheme "target_scheme" "Forward target: not `https://`.",
+        TargetUserinfo "target_userinfo" "Forward target: user information.",
+        TargetHost "target_host" "Forward target: not a DNS name and a port.",
+        TargetPath "target_path" "Forward target: a path that parsers disagree about.",
+        TargetUnknown "target_unknown" "Forward target: no upstream has this authority.",
+        TargetLoop "target_loop" "Forward target: the path of a forward endpoint.",
     }
 }
 

@@ -17,11 +17,12 @@ use crate::effect::{Effect, Flow};
 use crate::event::{AuditState, Event, Surroundings};
 use crate::fields::Fields;
 use crate::gate::authenticate::authenticate;
+use crate::gate::bind::Destination;
 use crate::gate::content::Content;
 use crate::gate::decide::Decided;
 use crate::gate::head::Head;
 use crate::gate::outcome::{self, Request, allow, cut, left, overtaken, refuse};
-use crate::gate::{Step, key};
+use crate::gate::{Step, forward, key};
 use crate::identity::Principal;
 use crate::key_service::{CallId, CallResult, KeyEntry, KeyServiceFault, Turn};
 use crate::record::Draft;
@@ -76,8 +77,10 @@ fn expect_head(event: Event, step: &mut Step<'_>) -> State {
             let (id, exchange) = outcome::split(&entropy);
             let draft = outcome::draft(&step.pipeline.config, &fields, id, step.now);
             match open(fields, end, &around, step) {
-                Ok((head, key)) => {
-                    let request = Request { head, cluster: around.cluster, draft, id };
+                Ok(Opened { head, asked, key }) => {
+                    let config = &step.pipeline.config;
+                    let destination = Destination::of(config, around.cluster.as_deref());
+                    let request = Request { head, destination, asked, target: None, draft, id };
                     ask_directory(request, key, exchange, step)
                 }
                 Err(denial) => refuse(step, draft, id, &denial),
@@ -97,17 +100,25 @@ fn expect_head(event: Event, step: &mut Step<'_>) -> State {
     }
 }
 
+/// What is known before anybody is asked.
+struct Opened {
+    head: Head,
+    asked: Option<forward::Asked>,
+    key: PresentedKey,
+}
+
 /// Everything that is decided before anybody is asked.
 fn open(
     fields: Fields,
     end: bool,
     around: &Surroundings,
     step: &Step<'_>,
-) -> Result<(Head, PresentedKey), Denial> {
+) -> Result<Opened, Denial> {
     check_audit(around.audit, &fields).map_err(Denial::AuditUnavailable)?;
     let head = Head::read(fields, end)?;
+    let asked = forward::asked(&step.pipeline.config, &head)?;
     let key = key::presented(&step.pipeline.config, &head.fields)?;
-    Ok((head, key))
+    Ok(Opened { head, asked, key })
 }
 
 /// A request that cannot be recorded does not happen.
@@ -165,7 +176,10 @@ impl Waiting {
             Err(denial) => return self.refuse(&denial, step),
         };
         self.request.draft.caller = Some(outcome::caller(principal.identity()));
-        match step.pipeline.decide(&mut self.request, principal.identity()) {
+        let forwarded = step.pipeline.forward(&mut self.request);
+        let decided =
+            forwarded.and_then(|()| step.pipeline.decide(&mut self.request, principal.identity()));
+        match decided {
             Ok(decided) => {
                 let Self { request, content, .. } = self;
                 let since = step.now;

@@ -1,11 +1,12 @@
 //! Which fields of the caller never go on.
 //!
 //! Invariant: no API key leaves the gateway, on any path; no field that gives orders to
-//! the proxy, or that the proxy's modules believe, comes from a caller.
+//! the proxy, or that the proxy's modules or another gateway behind believe, comes from a
+//! caller.
 
 use std::collections::BTreeSet;
 
-use crate::config::gate::Config;
+use crate::config::gate::{Config, METHOD, TARGET};
 use crate::fields::Fields;
 use crate::gate::bind::Bound;
 
@@ -51,6 +52,7 @@ pub(super) fn fields(config: &Config, head: &Fields, bound: &Bound) -> Vec<Strin
             || name.starts_with("postern-")
             || name.starts_with("x-postern-")
             || OVERRIDES.contains(&name)
+            || ((name == TARGET || name == METHOD) && !placeholder)
             || HOP_BY_HOP.contains(&name)
             || (credentialed && name == "forwarded")
     };

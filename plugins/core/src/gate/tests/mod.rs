@@ -2,6 +2,7 @@
 
 mod fixture;
 mod flow;
+mod forward;
 mod identity;
 mod order;
 mod refusals;
