@@ -53,3 +53,4 @@ pub mod stream;
 pub mod target;
 pub mod time;
 pub mod upstreams;
+pub mod websocket;

@@ -203,6 +203,11 @@ impl Config {
         self.bindings.iter().map(|binding| binding.site().place()).collect()
     }
 
+    /// Whether some binding has leave for a WebSocket.
+    pub fn has_websockets(&self) -> bool {
+        self.bindings.iter().any(Binding::allows_websocket)
+    }
+
     /// Whether a binding declares this field as a site.
     pub fn is_site(&self, name: &str) -> bool {
         self.bindings.iter().any(|binding| binding.site().key() == name)

@@ -18,6 +18,7 @@ mod request;
 mod run;
 mod scrubbing;
 mod stream;
+mod tunnel;
 
 use std::cell::RefCell;
 use std::rc::Rc;

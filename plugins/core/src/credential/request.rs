@@ -12,6 +12,7 @@ use super::forwarded::{Forwarded, Upload};
 use super::release::Release;
 use super::run::Run;
 use super::stream::State;
+use super::tunnel::Handshake;
 use crate::config::key_service::Evidence;
 use crate::denial::{Denial, NotAllowed, Ours, PolicyReason};
 use crate::effect::{Effect, Part};
@@ -22,6 +23,7 @@ use crate::key_service::{CallId, KeyServiceFault, Released, Turn};
 use crate::permit::{CredentialUse, Permit, PermitFault};
 use crate::record::ReleaseSource;
 use crate::time::{Entropy, Moment, UnixMillis};
+use crate::websocket;
 
 /// The key service's client gives up after 2 s; this is for one that does not.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
@@ -77,7 +79,8 @@ fn examine(
     }
     let cluster = around.cluster.as_deref();
     let plan = check::plan(&run.pipeline.config, &permit, fields, cluster)?;
-    Ok(Some(Request { permit, plan, released: Vec::new(), content, ended: end }))
+    let websocket = websocket::is_asked(fields);
+    Ok(Some(Request { permit, plan, released: Vec::new(), content, ended: end, websocket }))
 }
 
 fn name(used: &CredentialUse) -> String {
@@ -97,6 +100,10 @@ fn tidy(fields: &Fields, run: &mut Run) {
         if fields.has(name) && (name == "a-im" || !partial) {
             run.remove(Part::Request, name);
         }
+    }
+    if fields.has(websocket::EXTENSIONS) {
+        // With one, frames would mean what nobody here reads.
+        run.remove(Part::Request, websocket::EXTENSIONS);
     }
     if fields.all("te").any(|value| !value.eq_ignore_ascii_case(b"trailers")) {
         run.remove(Part::Request, "te");
@@ -119,6 +126,8 @@ struct Request {
     content: Content,
     /// The head was all of it.
     ended: bool,
+    /// It is a handshake, and what follows is frames.
+    websocket: bool,
 }
 
 impl Request {
@@ -178,6 +187,9 @@ impl Request {
                 run.count("postern.credential.injected.total");
                 run.record();
                 run.proceed();
+                if self.websocket {
+                    return State::Handshake(Box::new(Handshake::new(injected.in_play)));
+                }
                 State::Forwarded(Box::new(Forwarded::new(
                     injected.in_play,
                     Upload::new(self.content, injected.filling, self.ended),

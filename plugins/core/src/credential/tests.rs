@@ -5,4 +5,5 @@ mod orders;
 mod refusals;
 mod requests;
 mod sites;
+mod websockets;
 mod world;

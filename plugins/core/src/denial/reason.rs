@@ -30,6 +30,7 @@ reasons! {
         Target "in_target" "In the path, the query or the authority.",
         Content "in_content" "In the content.",
         Trailer "in_trailer" "In the trailer section.",
+        Message "in_message" "In a WebSocket message or control frame.",
         Twice "twice" "More often than `max_occurrences` in one request.",
     }
 }
@@ -46,6 +47,7 @@ reasons! {
         Keys "several_keys" "Keys in more than one field.",
         CredentialField "credential_field" "More than one credential field.",
         TrailerField "trailer_field" "A trailer with a name that only a header may have.",
+        Frame "websocket_frame" "WebSocket bytes that are no frame of text, or before there is one.",
         Forward "forward_fields" "Forward fields repeated, missing, malformed or out of place.",
     }
 }
@@ -72,6 +74,7 @@ reasons! {
         Unknown "credential_unknown" "No binding of the caller's tenant has this name.",
         Site "credential_site" "Bound, but not at this site.",
         Method "credential_method" "Bound, but not for this method.",
+        WebSocket "credential_websocket" "Bound, but not for a WebSocket.",
         Path "credential_path" "Bound, but not for this path.",
         Authority "credential_authority" "Bound, but not to this upstream.",
         KeyService "release_denied" "The key service refuses the release.",
@@ -113,6 +116,10 @@ reasons! {
         Crowded "crowded" "No memory is left for another decoder's window.",
         Partial "partial" "Part of a representation (206).",
         Upgraded "upgraded" "The upstream left HTTP.",
+        Extensions "websocket_extensions" "Another protocol, or extensions that nobody offered.",
+        Frame "websocket_frame" "WebSocket bytes that are no frame of text.",
+        Message "websocket_message" "A WebSocket message longer than 256 KiB.",
+        Control "websocket_control" "A secret in a control frame of a WebSocket.",
         Undeliverable "undeliverable" "Held bytes that can no longer be delivered.",
     }
 }

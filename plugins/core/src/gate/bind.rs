@@ -93,13 +93,14 @@ fn choose<'a>(
     head: &Head,
     to: &Destination,
 ) -> Result<&'a Binding, NotAllowed> {
-    let steps: [Condition<'_>; 5] = [
+    let steps: [Condition<'_>; 6] = [
         (NotAllowed::Unknown, &|binding| {
             binding.tenant() == tenant && *binding.credential() == asked.reference.credential
         }),
         (NotAllowed::Site, &|binding| stands_at(binding, asked, head)),
         (NotAllowed::Method, &|binding| binding.allows_method(&head.method)),
         (NotAllowed::Path, &|binding| binding.allows_path(&head.path)),
+        (NotAllowed::WebSocket, &|binding| !head.websocket || binding.allows_websocket()),
         (NotAllowed::Authority, &|binding| to.is(binding.authority())),
     ];
     let mut fitting: Vec<&Binding> = config.bindings.iter().collect();

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use crate::binding;
 use crate::config::gate::{BodyMode, Config};
-use crate::denial::{Denial, Ours, Place};
+use crate::denial::{Ambiguity, Denial, Ours, Place};
 use crate::fields::Fields;
 use crate::gate::head::Head;
 use crate::gate::references::{Asked, check_trailers};
@@ -25,6 +25,8 @@ pub(super) struct Content {
     delivered: bool,
     kept: Option<Kept>,
     asked: Vec<Asked>,
+    /// What a chunk behind the end is.
+    behind: Denial,
 }
 
 /// Content in which placeholders may have a site; at most as much as may be held.
@@ -63,7 +65,7 @@ impl Kept {
 
 impl Content {
     pub(super) fn new(config: &Config, detector: &dyn Detector, head: &Head) -> Self {
-        let end = head.end;
+        let end = head.end || head.websocket;
         let held = config.body == BodyMode::Hold;
         let read = config.body != BodyMode::Off;
         Self {
@@ -75,6 +77,12 @@ impl Content {
             delivered: end,
             kept: if held && !end { Kept::new(config, head) } else { None },
             asked: Vec::new(),
+            behind: match head.websocket {
+                // Nothing was agreed yet.
+                true => Denial::RequestAmbiguous(Ambiguity::Frame),
+                // Nothing would read it: a host that does this cannot be trusted with the rest.
+                false => Denial::Internal(Ours::Unexpected),
+            },
         }
     }
 
@@ -82,8 +90,7 @@ impl Content {
     pub(super) fn take(&mut self, chunk: &[u8], end: bool) {
         self.delivered = true;
         if self.ended && !chunk.is_empty() {
-            // Nothing would read it: a host that does this cannot be trusted with the rest.
-            return self.blame(Denial::Internal(Ours::Unexpected));
+            return self.blame(self.behind.clone());
         }
         if let Some(left) = self.left {
             self.left = left.checked_sub(chunk.len());

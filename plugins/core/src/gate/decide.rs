@@ -3,7 +3,7 @@
 //! Order: scopes, placeholder positions, bindings, what the head says of the content.
 
 use crate::config::gate::BodyMode;
-use crate::denial::{Denial, Place, PolicyReason};
+use crate::denial::{Ambiguity, Denial, Place, PolicyReason};
 use crate::gate::bind::{self, Bound, Destination};
 use crate::gate::outcome::Request;
 use crate::gate::references::Asked;
@@ -75,8 +75,12 @@ impl Pipeline {
         request.draft.credentials = asked.iter().map(credential).collect();
         let (head, to) = (&request.head, &request.destination);
         let bound = bind::bind(&self.config, &asked, &caller.tenant, head, to)?;
+        if request.head.websocket && bound.uses.is_empty() {
+            // The leave is a binding's, and there is none.
+            return Err(Denial::RequestAmbiguous(Ambiguity::Upgrade));
+        }
         self.check_content_fields(request, &bound)?;
-        let removed = strip::fields(&self.config, &request.head.fields, &bound);
+        let removed = strip::fields(&self.config, &request.head, &bound);
         Ok(Decided { asked, bound, removed })
     }
 

@@ -33,6 +33,7 @@ mod outcome;
 mod references;
 mod states;
 mod strip;
+mod tunnel;
 
 pub use crate::config::gate::Config;
 

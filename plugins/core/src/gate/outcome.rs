@@ -15,6 +15,7 @@ use crate::gate::content::Content;
 use crate::gate::decide::Decided;
 use crate::gate::head::Head;
 use crate::gate::states::{Granted, Refused, State};
+use crate::gate::tunnel::Tunnel;
 use crate::gate::{Config, Step, forward};
 use crate::identity::{Identity, Principal};
 use crate::permit::{self, Decision, LONGEST_LIFE};
@@ -146,6 +147,11 @@ pub(super) fn allow(
     if let Some(target) = &request.target {
         forward::write(step, &request.head, target);
     }
+    if request.head.websocket {
+        // Without `keep-alive`, which is for the caller's connection.
+        let (name, value) = ("connection".to_owned(), b"Upgrade".to_vec());
+        step.emit(Effect::SetField { part: Part::Request, name, value });
+    }
     for name in decided.removed {
         step.emit(Effect::RemoveField { part: Part::Request, name });
     }
@@ -158,6 +164,10 @@ pub(super) fn allow(
     emit_record(step, request.draft.clone());
     step.emit(Effect::Count(ALLOWED));
     step.flow(Flow::Continue);
+    if request.head.websocket {
+        let tunnel = Tunnel::new(&step.pipeline.config, request.draft, request.id);
+        return State::Tunnel(Box::new(tunnel));
+    }
     State::Granted(Box::new(Granted::new(request.draft, request.id, content)))
 }
 

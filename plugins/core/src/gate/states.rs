@@ -1,8 +1,8 @@
 //! The states of a gate stream, one struct for each thing to wait for.
 //!
 //! ```text
-//! ExpectHead ──> AwaitDirectory ──> AwaitContent ──> Granted ──> Over
-//!     └───────────────┴─────────────────┴──> Refused ────────────┘
+//! ExpectHead ──> AwaitDirectory ──> AwaitContent ──> Granted or Tunnel ──> Over
+//!     └───────────────┴─────────────────┴──> Refused ──────────────────────┘
 //! ```
 //!
 //! Invariant: an event takes its state by value and gives the next one; an event that a
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::api_key::PresentedKey;
 use crate::config::gate::BodyMode;
-use crate::denial::{AuditReason, DecisionId, Denial, Ours};
+use crate::denial::{Ambiguity, AuditReason, DecisionId, Denial, Ours};
 use crate::effect::{Effect, Flow};
 use crate::event::{AuditState, Event, Surroundings};
 use crate::fields::Fields;
@@ -22,6 +22,7 @@ use crate::gate::content::Content;
 use crate::gate::decide::Decided;
 use crate::gate::head::Head;
 use crate::gate::outcome::{self, Request, allow, cut, left, overtaken, refuse};
+use crate::gate::tunnel::Tunnel;
 use crate::gate::{Step, forward, key};
 use crate::identity::Principal;
 use crate::key_service::{CallId, CallResult, KeyEntry, KeyServiceFault, Turn};
@@ -40,6 +41,7 @@ pub(super) enum State {
     AwaitDirectory(Box<AwaitDirectory>),
     AwaitContent(Box<AwaitContent>),
     Granted(Box<Granted>),
+    Tunnel(Box<Tunnel>),
     Refused(Refused),
     Over,
 }
@@ -55,6 +57,7 @@ impl State {
             Self::AwaitDirectory(state) => state.handle(event, step),
             Self::AwaitContent(state) => state.handle(event, step),
             Self::Granted(state) => state.handle(event, step),
+            Self::Tunnel(state) => state.handle(event, step),
             Self::Refused(state) => state.handle(&event, step),
             Self::Over => {
                 step.flow(if is_response(&event) { Flow::Continue } else { Flow::Pause });
@@ -116,6 +119,9 @@ fn open(
 ) -> Result<Opened, Denial> {
     check_audit(around.audit, &fields).map_err(Denial::AuditUnavailable)?;
     let head = Head::read(fields, end)?;
+    if head.websocket && !step.pipeline.config.has_websockets() {
+        return Err(Denial::RequestAmbiguous(Ambiguity::Upgrade));
+    }
     let asked = forward::asked(&step.pipeline.config, &head)?;
     let key = key::presented(&step.pipeline.config, &head.fields)?;
     Ok(Opened { head, asked, key })

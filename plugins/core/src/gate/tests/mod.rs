@@ -7,3 +7,4 @@ mod identity;
 mod order;
 mod refusals;
 mod sites;
+mod websockets;
