@@ -15,6 +15,7 @@ mod routes;
 mod scopes;
 #[cfg(test)]
 mod tests;
+mod upgrades;
 
 pub use modules::Module;
 use postern_files::yaml;
@@ -41,6 +42,7 @@ const RULES: &[Rule] = &[
     modules::check,
     routes::check,
     forward::check,
+    upgrades::check,
     clusters::check,
     logs::check,
 ];

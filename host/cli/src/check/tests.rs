@@ -67,6 +67,10 @@ const ROWS: &[(&str, &str, &str)] = &[
     // The forward endpoint.
     ("      body: hold", "      forward: {path: forward}\n                    body: hold", "forward.path: expected a clean absolute path"),
     ("      body: hold", "      forward: {to: x}\n                    body: hold", "forward.to"),
+    // What leaves HTTP.
+    ("stat_prefix: ingress", "stat_prefix: ingress\n          upgrade_configs: [{upgrade_type: CONNECT}]", "upgrade_type: expected websocket"),
+    ("stat_prefix: ingress", "stat_prefix: ingress\n          upgrade_configs: [{}]", "upgrade_type: expected websocket"),
+    ("stat_prefix: ingress", "stat_prefix: ingress\n          upgrade_configs: [{upgrade_type: websocket, filters: []}]", "the gate would not stand among them"),
     // Clusters.
     ("  - name: slack\n    type", "  - name: slick\n    type", "no cluster is called \"slack\""),
     ("sni: slack.com", "sni: example.com", "sni: expected \"slack.com\""),
@@ -126,6 +130,31 @@ fn a_forward_endpoint_needs_a_route_to_each_upstream() {
         for (found, expected) in found.iter().zip(expected) {
             assert!(found.ends_with(expected) && found.contains(".forward: "), "{found}");
         }
+    }
+}
+
+#[test]
+fn leave_for_a_websocket_is_the_bindings_and_the_proxys() {
+    let configs = (
+        "stat_prefix: ingress",
+        "stat_prefix: ingress\n          upgrade_configs: [{upgrade_type: websocket}]",
+    );
+    let leave = ("max_occurrences: 1", "websocket: text");
+    for (edits, expected) in [
+        (&[][..], None),
+        (&[configs, leave], None),
+        (&[configs], Some("no binding has websocket: text, so the gate refuses each of them")),
+        (&[leave], Some("no WebSocket gets here without upgrade_configs of the manager")),
+    ] {
+        let text =
+            edits.iter().fold(GOOD.to_owned(), |text, (from, to)| text.replacen(from, to, 1));
+        let report = check(&text, None, LOCAL);
+        assert_eq!(errors(&report), Vec::<String>::new());
+        let said = ["WebSocket", "websocket"];
+        let notes = report.findings.iter().map(|finding| finding.message.as_str());
+        let notes: Vec<&str> =
+            notes.filter(|note| said.iter().any(|word| note.contains(word))).collect();
+        assert_eq!(notes, expected.into_iter().collect::<Vec<_>>(), "{edits:?}");
     }
 }
 

@@ -7,11 +7,15 @@
 //! byte that is not ends the reading for good. Of a message no more is kept than asked for.
 
 mod frame;
+#[cfg(any(test, feature = "fuzz"))]
+mod fuzz;
 mod reader;
 #[cfg(test)]
 mod tests;
 
 pub use frame::{Opcode, Side, frame};
+#[cfg(any(test, feature = "fuzz"))]
+pub use fuzz::fuzz_websocket;
 pub use reader::{Fault, Piece, Reader};
 
 use crate::fields::Fields;
