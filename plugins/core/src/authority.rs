@@ -33,6 +33,11 @@ impl Authority {
         format!("{}:{}", self.host, self.port)
     }
 
+    /// Whether the host is an IP address and not a name.
+    pub fn is_address(&self) -> bool {
+        self.host.starts_with('[') || self.host.parse::<Ipv4Addr>().is_ok()
+    }
+
     /// The host alone.
     pub fn host(&self) -> &str {
         &self.host

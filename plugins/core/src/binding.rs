@@ -42,6 +42,18 @@ pub struct Wire {
     /// How often it may occur in one request. Default 1, limit 8.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub max_occurrences: Option<u8>,
+    /// Which messages a WebSocket may carry that was opened with it: `text`. Default: none,
+    /// so that a request with it never leaves HTTP.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub websocket: Option<WebSocket>,
+}
+
+/// What a WebSocket may carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WebSocket {
+    /// Text messages, read both ways; anything else cuts it.
+    Text,
 }
 
 /// Where one credential may go.
@@ -54,6 +66,7 @@ pub struct Binding {
     paths: Vec<PathPattern>,
     site: Site,
     max_occurrences: u8,
+    websocket: Option<WebSocket>,
     hash: [u8; 32],
 }
 
@@ -83,6 +96,11 @@ impl Binding {
         self.max_occurrences
     }
 
+    /// Whether a WebSocket may be opened with it.
+    pub fn allows_websocket(&self) -> bool {
+        self.websocket == Some(WebSocket::Text)
+    }
+
     /// Whether a request with this method may carry it. Methods are case-sensitive
     /// (RFC 9110 9.1).
     pub fn allows_method(&self, method: &str) -> bool {
@@ -105,7 +123,8 @@ impl Binding {
     }
 
     /// The binding in RFC 8785 form: lower-case header, authority without port 443,
-    /// methods and paths sorted and once each, `template` only where there is one.
+    /// methods and paths sorted and once each, `template` and `websocket` only where there
+    /// is one.
     pub fn canonical(&self) -> Vec<u8> {
         // Members stand in the order of RFC 8785 3.2.3 and values are strings and small
         // integers, which serde_json writes as section 3.2.2 wants them.
@@ -117,6 +136,7 @@ impl Binding {
             paths: self.paths.iter().map(PathPattern::as_str).collect(),
             site: CanonicalSite::of(&self.site),
             tenant: &self.tenant,
+            websocket: self.websocket,
         };
         serde_json::to_vec(&form).unwrap_or_default()
     }
@@ -131,6 +151,8 @@ struct Canonical<'a> {
     paths: Vec<&'a str>,
     site: CanonicalSite<'a>,
     tenant: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    websocket: Option<WebSocket>,
 }
 
 #[derive(Default, Serialize)]
@@ -214,7 +236,7 @@ impl TryFrom<Wire> for Binding {
         let max_occurrences = occurrences(wire.max_occurrences, &mut problems);
         let read = (|| {
             let (credential, tenant, authority, site) = (credential?, tenant?, authority?, site?);
-            let hash = [0; 32];
+            let (hash, websocket) = ([0; 32], wire.websocket);
             Some(Self {
                 credential,
                 tenant,
@@ -223,6 +245,7 @@ impl TryFrom<Wire> for Binding {
                 paths,
                 site,
                 max_occurrences,
+                websocket,
                 hash,
             })
         })();
@@ -243,6 +266,7 @@ impl From<&Binding> for Wire {
             paths: binding.paths.iter().map(|path| path.as_str().to_owned()).collect(),
             site: Some(SiteWire::from(&binding.site)),
             max_occurrences: Some(binding.max_occurrences),
+            websocket: binding.websocket,
         }
     }
 }
@@ -320,6 +344,17 @@ mod tests {
         let json = serde_json::to_vec(&Wire::from(&binding)).unwrap();
         let again = Binding::try_from(serde_json::from_slice::<Wire>(&json).unwrap());
         assert_eq!(again, Ok(binding));
+    }
+
+    #[test]
+    fn leave_for_a_websocket_is_part_of_the_hash() {
+        let with = Wire { websocket: Some(WebSocket::Text), ..wire() };
+        let binding = Binding::try_from(with).unwrap();
+        let text = String::from_utf8(binding.canonical()).unwrap();
+        assert!(text.ends_with(r#""tenant":"acme","websocket":"text"}"#), "{text}");
+        assert_ne!(binding.hash(), Binding::try_from(wire()).unwrap().hash());
+        assert!(binding.allows_websocket());
+        assert_eq!(Binding::try_from(Wire::from(&binding)), Ok(binding));
     }
 
     #[test]

@@ -45,6 +45,17 @@ impl Fields {
     }
 }
 
+impl Fields {
+    /// Gives the first line of `name` another value; a new line goes to the front.
+    pub fn put(&mut self, name: &str, value: &[u8]) {
+        let line = self.0.iter_mut().find(|field| field.name.eq_ignore_ascii_case(name.as_bytes()));
+        match line {
+            Some(line) => line.value = value.to_vec(),
+            None => self.0.insert(0, Field { name: name.into(), value: value.to_vec() }),
+        }
+    }
+}
+
 impl<N: Into<Vec<u8>>, V: Into<Vec<u8>>> FromIterator<(N, V)> for Fields {
     fn from_iter<I: IntoIterator<Item = (N, V)>>(lines: I) -> Self {
         let field = |(name, value): (N, V)| Field { name: name.into(), value: value.into() };

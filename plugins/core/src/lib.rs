@@ -50,5 +50,7 @@ pub mod scrubbing;
 pub mod secret;
 pub mod slots;
 pub mod stream;
+pub mod target;
 pub mod time;
 pub mod upstreams;
+pub mod websocket;

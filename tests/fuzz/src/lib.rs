@@ -14,6 +14,7 @@
 
 mod chain;
 mod config;
+mod forward;
 mod front;
 mod leave;
 mod machine;

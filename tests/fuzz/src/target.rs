@@ -1,6 +1,6 @@
 //! The table of targets.
 
-use crate::{chain, config, front, leave, machine, path, program};
+use crate::{chain, config, forward, front, leave, machine, path, program};
 
 /// A fuzz target.
 pub struct Target {
@@ -32,6 +32,8 @@ pub const TARGETS: &[Target] = &[
     row("crp_reply", postern_crp::fuzz::fuzz_reply),
     row("crp_evidence", postern_crp::fuzz::fuzz_evidence),
     row("core_codecs", postern_core::fuzz::fuzz_codecs),
+    row("forward", forward::fuzz_forward),
+    row("websocket", postern_core::websocket::fuzz_websocket),
     row("detector", postern_scrub::fuzz::fuzz_detector),
     row("marker_behind", postern_scrub::fuzz::fuzz_marker_behind),
     row("placeholder", postern_scrub::fuzz::fuzz_placeholder),

@@ -6,6 +6,7 @@
 
 mod bootstrap;
 mod clusters;
+mod forward;
 mod listeners;
 mod logs;
 mod modules;
@@ -14,6 +15,7 @@ mod routes;
 mod scopes;
 #[cfg(test)]
 mod tests;
+mod upgrades;
 
 pub use modules::Module;
 use postern_files::yaml;
@@ -35,8 +37,15 @@ pub struct Allowed {
 type Rule = fn(&Bootstrap<'_>, Allowed, &mut Report);
 
 /// Every rule over an Envoy bootstrap, in the order of the report.
-const RULES: &[Rule] =
-    &[listeners::check, modules::check, routes::check, clusters::check, logs::check];
+const RULES: &[Rule] = &[
+    listeners::check,
+    modules::check,
+    routes::check,
+    forward::check,
+    upgrades::check,
+    clusters::check,
+    logs::check,
+];
 
 /// Checks one document: an Envoy bootstrap, or the configuration of one module.
 pub fn check(text: &str, module: Option<Module>, allowed: Allowed) -> Report {

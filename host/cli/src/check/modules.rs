@@ -149,6 +149,11 @@ impl<'a> Instance<'a> {
         path.iter().try_fold(&self.settings, |value, key| value.get(key))?.as_str()
     }
 
+    /// Whether its configuration has a key.
+    pub fn has(&self, key: &str) -> bool {
+        self.settings.get(key).is_some_and(|value| !value.is_null())
+    }
+
     /// A list of its configuration.
     pub fn list(&self, key: &str) -> &[Value] {
         self.settings.get(key).and_then(Value::as_array).map_or(&[], Vec::as_slice)

@@ -77,7 +77,7 @@ fn check_host(
 }
 
 /// The clusters that an action names.
-fn targets<'a>(action: &At<'a>) -> Vec<&'a str> {
+pub fn targets<'a>(action: &At<'a>) -> Vec<&'a str> {
     let weighted = action.at(&["weighted_clusters", "clusters"]).map(|at| at.items());
     let weighted = weighted.unwrap_or_default();
     let weighted = weighted.iter().filter_map(|at| at.text_of("name"));

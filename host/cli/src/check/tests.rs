@@ -64,6 +64,13 @@ const ROWS: &[(&str, &str, &str)] = &[
     ("route: {cluster: slack, ", "route: {cluster_header: x-to, ", "could choose a credentialed cluster"),
     ("domains: [slack.com]\n", "domains: [slack.com]\n              retry_policy: {retry_on: 5xx}\n", "expected no retries"),
     ("domains: [slack.com]\n", "domains: [slack.com]\n              typed_per_filter_config: {postern.gate: {disabled: true}}\n", "expected the gate to be the same on every route"),
+    // The forward endpoint.
+    ("      body: hold", "      forward: {path: forward}\n                    body: hold", "forward.path: expected a clean absolute path"),
+    ("      body: hold", "      forward: {to: x}\n                    body: hold", "forward.to"),
+    // What leaves HTTP.
+    ("stat_prefix: ingress", "stat_prefix: ingress\n          upgrade_configs: [{upgrade_type: CONNECT}]", "upgrade_type: expected websocket"),
+    ("stat_prefix: ingress", "stat_prefix: ingress\n          upgrade_configs: [{}]", "upgrade_type: expected websocket"),
+    ("stat_prefix: ingress", "stat_prefix: ingress\n          upgrade_configs: [{upgrade_type: websocket, filters: []}]", "the gate would not stand among them"),
     // Clusters.
     ("  - name: slack\n    type", "  - name: slick\n    type", "no cluster is called \"slack\""),
     ("sni: slack.com", "sni: example.com", "sni: expected \"slack.com\""),
@@ -92,6 +99,62 @@ fn every_rule_finds_its_edit_and_names_the_place() {
     for (from, to, expected) in ROWS {
         let found = errors(&check(&edited(from, to), None, LOCAL));
         assert!(found.iter().any(|error| error.contains(expected)), "{to:?}: {found:#?}");
+    }
+}
+
+#[test]
+fn a_forward_endpoint_needs_a_route_to_each_upstream() {
+    let with = |from: &str, to: &str| {
+        let body = "                    body: hold\n";
+        let text = edited(body, &format!("                    forward: {{}}\n{body}"));
+        assert!(text.contains(from), "{from:?}");
+        errors(&check(&text.replacen(from, to, 1), None, LOCAL))
+    };
+    let slack = "no route for slack.com leads to slack: what is forwarded there is refused";
+    let local = "no route for local.test leads to local: what is forwarded there is refused";
+    for (from, to, expected) in [
+        ("domains: [slack.com]", "domains: [Slack.com]", &[][..]),
+        ("domains: [slack.com]", "domains: [\"*.com\"]", &[]),
+        ("domains: [slack.com]", "domains: [\"sla*\"]", &[]),
+        ("domains: [slack.com]", "domains: [\"*\"]", &[]),
+        ("domains: [slack.com]", "domains: [api.slack.com, \"*.slack.com\"]", &[slack]),
+        ("domains: [slack.com]", "domains: [\"slack.com:443\"]", &[slack]),
+        ("domains: [local.test]", "domains: [\"*\"]", &[]),
+        ("domains: [local.test]", "domains: [\"local.test\", \"*.com\"]", &[]),
+        ("domains: [slack.com]", "domains: [local.test.]", &[slack]),
+        ("route: {cluster: slack, ", "route: {cluster: local, ", &[slack]),
+        ("route: {cluster: local, ", "route: {cluster: slack, ", &[local]),
+    ] {
+        let found = with(from, to);
+        assert_eq!(found.len(), expected.len(), "{to}: {found:#?}");
+        for (found, expected) in found.iter().zip(expected) {
+            assert!(found.ends_with(expected) && found.contains(".forward: "), "{found}");
+        }
+    }
+}
+
+#[test]
+fn leave_for_a_websocket_is_the_bindings_and_the_proxys() {
+    let configs = (
+        "stat_prefix: ingress",
+        "stat_prefix: ingress\n          upgrade_configs: [{upgrade_type: websocket}]",
+    );
+    let leave = ("max_occurrences: 1", "websocket: text");
+    for (edits, expected) in [
+        (&[][..], None),
+        (&[configs, leave], None),
+        (&[configs], Some("no binding has websocket: text, so the gate refuses each of them")),
+        (&[leave], Some("no WebSocket gets here without upgrade_configs of the manager")),
+    ] {
+        let text =
+            edits.iter().fold(GOOD.to_owned(), |text, (from, to)| text.replacen(from, to, 1));
+        let report = check(&text, None, LOCAL);
+        assert_eq!(errors(&report), Vec::<String>::new());
+        let said = ["WebSocket", "websocket"];
+        let notes = report.findings.iter().map(|finding| finding.message.as_str());
+        let notes: Vec<&str> =
+            notes.filter(|note| said.iter().any(|word| note.contains(word))).collect();
+        assert_eq!(notes, expected.into_iter().collect::<Vec<_>>(), "{edits:?}");
     }
 }
 

@@ -17,8 +17,10 @@ use crate::binding::{self, Binding, Place, Signing};
 use crate::path::RequestPath;
 use crate::upstreams::{self, Upstreams};
 
+mod forward;
 mod parts;
 
+pub use forward::{Forward, ForwardWire, METHOD, TARGET};
 pub use parts::{ApiKeyField, ScopeRule};
 use parts::{AuthenticatorWire, ScopeRuleWire};
 
@@ -62,6 +64,9 @@ pub struct Wire {
     pub bind_headers: Vec<String>,
     /// Field that names a credential. Default `x-tap-credential`.
     pub credential_header: Option<String>,
+    /// An endpoint for clients that name the target in a field: `POST` to its path, with
+    /// `X-TAP-Target` and `X-TAP-Method`. Default: none.
+    pub forward: Option<ForwardWire>,
 }
 
 /// What happens to content before a decision.
@@ -100,6 +105,8 @@ pub struct Config {
     pub bind_headers: Vec<String>,
     /// Field that names a credential, lower case.
     pub credential_header: String,
+    /// The forward endpoint.
+    pub forward: Option<Forward>,
     /// SHA-256 of the document: which configuration decided.
     pub revision: [u8; 32],
 }
@@ -133,6 +140,11 @@ impl TryFrom<Wire> for Config {
         let header = wire.credential_header.unwrap_or_else(|| DEFAULT_CREDENTIAL_HEADER.into());
         let credential_header = header.to_ascii_lowercase();
         parts::check_fields(&credential_header, &keys, &bindings, &mut problems);
+        let forward = wire.forward.and_then(|wire| {
+            let names = (credential_header.as_str(), bind_headers.as_slice());
+            forward::check(names, &keys, &bindings, upstreams.as_ref(), &mut problems);
+            problems.part("forward", forward::forward(wire))
+        });
         let body = wire.body.unwrap_or_default();
         if body != BodyMode::Hold && bindings.iter().any(|one| one.site().place().in_content()) {
             problems.note("body", "expected hold, since a binding has its site in the content");
@@ -155,6 +167,7 @@ impl TryFrom<Wire> for Config {
                 body_limit,
                 bind_headers,
                 credential_header,
+                forward,
                 revision: [0; 32],
             })
         })();
@@ -194,6 +207,11 @@ impl Config {
     /// What holds the values of all bindings.
     pub fn places(&self) -> Vec<&Place> {
         self.bindings.iter().map(|binding| binding.site().place()).collect()
+    }
+
+    /// Whether some binding has leave for a WebSocket.
+    pub fn has_websockets(&self) -> bool {
+        self.bindings.iter().any(Binding::allows_websocket)
     }
 
     /// Whether a binding declares this field as a site in which a placeholder may stand.

@@ -17,6 +17,7 @@ use crate::path::RequestPath;
 use crate::permit::{CredentialUse, Permit};
 use crate::placeholder::{self, Frame, Reference};
 use crate::slots::{self, Slot};
+use crate::websocket;
 
 /// One use that fits, with the question for its value.
 #[derive(Debug, PartialEq, Eq)]
@@ -44,6 +45,8 @@ struct Leaving<'a> {
     /// The path as it stands, without the query.
     path_text: &'a str,
     authority: Authority,
+    /// It asks for a WebSocket, which each binding has to allow.
+    websocket: bool,
 }
 
 /// Checks every use of `permit`; the first that does not fit refuses.
@@ -100,6 +103,9 @@ fn fits(
     }
     if !binding.allows_path(&leaving.path) {
         return Err(NotAllowed::Path);
+    }
+    if leaving.websocket && !binding.allows_websocket() {
+        return Err(NotAllowed::WebSocket);
     }
     let site = binding.site();
     let field = if matches!(site.place(), Place::Cookie(_)) { "cookie" } else { site.key() };
@@ -227,7 +233,8 @@ impl<'a> Leaving<'a> {
         if !matches!(pseudo(":scheme")?, "https" | "http") {
             return Err(Denial::RequestAmbiguous(Ambiguity::PseudoFields));
         }
-        if fields.has("upgrade") || fields.has(":protocol") {
+        let websocket = websocket::is_asked(fields);
+        if !websocket && (fields.has("upgrade") || fields.has(":protocol")) {
             return Err(Denial::RequestAmbiguous(Ambiguity::Upgrade));
         }
         let target = pseudo(":path")?;
@@ -239,6 +246,7 @@ impl<'a> Leaving<'a> {
             path: path.ok_or(Denial::CredentialNotAllowed(NotAllowed::Path))?,
             path_text: target.split('?').next().unwrap_or_default(),
             authority: authority.ok_or(Denial::CredentialNotAllowed(NotAllowed::Authority))?,
+            websocket,
         })
     }
 

@@ -20,6 +20,11 @@ impl Content {
         Self { decided: decided.map(|digest| (digest, Sha256::new())), guarded }
     }
 
+    /// What comes is no content: messages are looked through one by one.
+    pub(super) fn into_guarded(self) -> Guarded {
+        self.guarded
+    }
+
     /// More content.
     pub(super) fn chunk(&mut self, bytes: &[u8]) -> Result<(), Denial> {
         if let Some((_, hash)) = &mut self.decided {

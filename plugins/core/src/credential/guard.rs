@@ -96,16 +96,25 @@ impl Guarded {
         let lines = fields.0.iter().flat_map(|field| [&field.name, &field.value]);
         let text: Vec<u8> =
             lines.flat_map(|text| text.iter().chain(b"\r\n\r\n")).copied().collect();
-        let holds = |detector: &Rc<dyn Detector>| {
+        self.alone(&text)
+    }
+
+    /// Bytes that stand for themselves.
+    pub(super) fn alone(&self, bytes: &[u8]) -> Result<(), Denial> {
+        refused(self.ready.iter().any(|detector| {
             let mut scan = detector.scan();
-            scan.feed(&text) || scan.finish()
-        };
-        refused(self.ready.iter().any(holds))
+            scan.feed(bytes) || scan.finish()
+        }))
     }
 
     /// More content.
     pub(super) fn chunk(&mut self, bytes: &[u8]) -> Result<(), Denial> {
         refused(self.content.iter_mut().any(|scan| scan.feed(bytes)))
+    }
+
+    /// What follows is other content.
+    pub(super) fn again(&mut self) {
+        self.content = self.ready.iter().map(|detector| detector.scan()).collect();
     }
 
     /// The content is complete.

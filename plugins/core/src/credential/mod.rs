@@ -20,6 +20,7 @@ mod run;
 mod scrubbing;
 mod session;
 mod stream;
+mod tunnel;
 
 use std::cell::RefCell;
 use std::rc::Rc;

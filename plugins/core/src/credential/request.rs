@@ -14,6 +14,7 @@ use super::forwarded::{Forwarded, Upload};
 use super::release::Release;
 use super::run::Run;
 use super::stream::State;
+use super::tunnel::Handshake;
 use crate::config::key_service::Evidence;
 use crate::denial::{Denial, NotAllowed, Ours, PolicyReason};
 use crate::effect::{Effect, Part};
@@ -24,6 +25,7 @@ use crate::key_service::{CallId, KeyServiceFault, Released, Turn};
 use crate::permit::{CredentialUse, Permit, PermitFault};
 use crate::record::ReleaseSource;
 use crate::time::{Entropy, Moment, UnixMillis};
+use crate::websocket;
 
 /// The key service's client gives up after 2 s; this is for one that does not.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
@@ -88,7 +90,8 @@ fn examine(
     let cluster = around.cluster.as_deref();
     let facts = facts(&permit, end, around);
     let plan = check::plan(&run.pipeline.config, &permit, fields, cluster, facts)?;
-    let request = Request { permit, plan, released: Vec::new(), content, ended: end };
+    let websocket = websocket::is_asked(fields);
+    let request = Request { permit, plan, released: Vec::new(), content, ended: end, websocket };
     Ok(Leaving::WithCredentials(Box::new(request)))
 }
 
@@ -118,6 +121,10 @@ fn tidy(fields: &Fields, run: &mut Run) {
             run.remove(Part::Request, name);
         }
     }
+    if fields.has(websocket::EXTENSIONS) {
+        // With one, frames would mean what nobody here reads.
+        run.remove(Part::Request, websocket::EXTENSIONS);
+    }
     if fields.all("te").any(|value| !value.eq_ignore_ascii_case(b"trailers")) {
         run.remove(Part::Request, "te");
     }
@@ -139,6 +146,8 @@ struct Request {
     content: Content,
     /// The head was all of it.
     ended: bool,
+    /// It is a handshake, and what follows is frames.
+    websocket: bool,
 }
 
 impl Request {
@@ -208,6 +217,12 @@ impl Request {
                 run.count("postern.credential.injected.total");
                 run.record();
                 run.proceed();
+                if self.websocket {
+                    return State::Handshake(Box::new(Handshake::new(
+                        looked,
+                        self.content.into_guarded(),
+                    )));
+                }
                 State::Forwarded(Box::new(Forwarded::new(
                     looked,
                     Upload::new(self.content, injected.filling, self.ended),

@@ -10,6 +10,7 @@ use super::forwarded::{Forwarded, Upload};
 use super::request::{self, AwaitRelease};
 use super::run::Run;
 use super::scrubbing::Scrubbing;
+use super::tunnel::{Handshake, Tunnel};
 use crate::denial::{Denial, Ours};
 use crate::effect::{Effect, Flow};
 use crate::event::Event;
@@ -35,6 +36,10 @@ pub(super) enum State {
     Forwarded(Box<Forwarded>),
     /// The rest of that answer.
     Scrubbing(Box<Scrubbing>),
+    /// The answer to a handshake that left with a credential.
+    Handshake(Box<Handshake>),
+    /// Frames, both ways.
+    Tunnel(Box<Tunnel>),
     /// The rest of the request; its answer is over already.
     Answered(Box<Upload>),
     /// Nothing: the client has its refusal, or the stream is cut.
@@ -60,6 +65,8 @@ impl crate::stream::Stream for Stream {
             (State::AwaitRelease(wait), event) => wait.on(event, now, run),
             (State::Forwarded(forwarded), event) => forwarded.on(event, run),
             (State::Scrubbing(scrubbing), event) => scrubbing.on(event, run),
+            (State::Handshake(handshake), event) => handshake.on(event, run),
+            (State::Tunnel(tunnel), event) => tunnel.on(event, run),
             (State::Answered(upload), event) => upload.after_answer(&event, run),
             (State::Over | State::ExpectHead, Event::Done) => State::Over,
             (State::Passing(upload), event) => passing(upload, &event, false, run),

@@ -6,6 +6,7 @@ mod refusals;
 mod requests;
 mod signatures;
 mod sites;
+mod websockets;
 mod world;
 
 pub(super) use world::StarScrubbing;

@@ -30,6 +30,7 @@ reasons! {
         Target "in_target" "In the path, the query or the authority.",
         Content "in_content" "In the content.",
         Trailer "in_trailer" "In the trailer section.",
+        Message "in_message" "In a WebSocket message or control frame.",
         Twice "twice" "More often than `max_occurrences` in one request.",
     }
 }
@@ -47,6 +48,8 @@ reasons! {
         CredentialField "credential_field" "More than one credential field.",
         Signature "signature" "A parameter that a signature cannot cover, or that belongs to one.",
         TrailerField "trailer_field" "A trailer with a name that only a header may have.",
+        Frame "websocket_frame" "WebSocket bytes that are no frame of text, or before there is one.",
+        Forward "forward_fields" "Forward fields repeated, missing, malformed or out of place.",
     }
 }
 
@@ -72,6 +75,7 @@ reasons! {
         Unknown "credential_unknown" "No binding of the caller's tenant has this name.",
         Site "credential_site" "Bound, but not at this site.",
         Method "credential_method" "Bound, but not for this method.",
+        WebSocket "credential_websocket" "Bound, but not for a WebSocket.",
         Path "credential_path" "Bound, but not for this path.",
         Authority "credential_authority" "Bound, but not to this upstream.",
         Content "credential_content" "Its signature covers content that the gate did not read.",
@@ -81,6 +85,15 @@ reasons! {
         KeyServiceExpired "release_expired" "The credential has expired.",
         Field "release_field" "The credential has no such field.",
         SecretInRequest "secret_in_request" "The request itself holds a value that this worker has.",
+        TargetBytes "target_bytes" "Forward target: bytes that no URL has, `\\` or `#`.",
+        TargetLength "target_length" "Forward target: longer than 8000 bytes.",
+        TargetJoined "target_joined" "Forward target: a second URL behind a comma.",
+        TargetScheme "target_scheme" "Forward target: not `https://`.",
+        TargetUserinfo "target_userinfo" "Forward target: user information.",
+        TargetHost "target_host" "Forward target: not a DNS name and a port.",
+        TargetPath "target_path" "Forward target: a path that parsers disagree about.",
+        TargetUnknown "target_unknown" "Forward target: no upstream has this authority.",
+        TargetLoop "target_loop" "Forward target: the path of a forward endpoint.",
     }
 }
 
@@ -106,6 +119,10 @@ reasons! {
         Crowded "crowded" "No memory is left for another decoder's window.",
         Partial "partial" "Part of a representation (206).",
         Upgraded "upgraded" "The upstream left HTTP.",
+        Extensions "websocket_extensions" "Another protocol, or extensions that nobody offered.",
+        Frame "websocket_frame" "WebSocket bytes that are no frame of text.",
+        Message "websocket_message" "A WebSocket message longer than 256 KiB.",
+        Control "websocket_control" "A secret in a control frame of a WebSocket.",
         Undeliverable "undeliverable" "Held bytes that can no longer be delivered.",
     }
 }

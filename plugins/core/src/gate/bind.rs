@@ -1,10 +1,11 @@
 //! Chooses the binding under which each credential may be put in.
 //!
 //! Invariant: every chosen binding is the caller's tenant's, allows the method and the path
-//! and, where the cluster is known, leads to that cluster's authority; a cluster that the
+//! and, where the destination is known, leads to that authority; a cluster that the
 //! `upstreams` table does not have leads nowhere. The caller's own `:authority` is never
 //! read.
 
+use crate::authority::Authority;
 use crate::binding::{self, Binding};
 use crate::config::gate::Config;
 use crate::denial::{Denial, NotAllowed, Place};
@@ -12,6 +13,34 @@ use crate::gate::head::Head;
 use crate::gate::references::Asked;
 use crate::permit::CredentialUse;
 use crate::placeholder;
+
+/// Where the request will leave for, as far as the gate can know.
+pub(super) enum Destination {
+    /// The host does not say.
+    Untold,
+    /// A cluster that the `upstreams` table does not have.
+    Nowhere,
+    /// An upstream. The cluster that the route chose before a rewrite says nothing; the
+    /// credential module compares the one that is chosen after it.
+    To(Authority),
+}
+
+impl Destination {
+    /// What a cluster leads to.
+    pub(super) fn of(config: &Config, cluster: Option<&[u8]>) -> Self {
+        let Some(cluster) = cluster else { return Self::Untold };
+        let upstream = config.upstreams.find(cluster);
+        upstream.map_or(Self::Nowhere, |upstream| Self::To(upstream.authority.clone()))
+    }
+
+    fn is(&self, authority: &Authority) -> bool {
+        match self {
+            Self::Untold => true,
+            Self::Nowhere => false,
+            Self::To(known) => known == authority,
+        }
+    }
+}
 
 /// What may be put in, and which sites the caller may not fill himself.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -26,11 +55,11 @@ pub(super) fn bind(
     asked: &[Asked],
     tenant: &str,
     head: &Head,
-    cluster: Option<&[u8]>,
+    to: &Destination,
 ) -> Result<Bound, Denial> {
     let mut bound = Bound::default();
     for one in asked {
-        let binding = choose(config, one, tenant, head, cluster);
+        let binding = choose(config, one, tenant, head, to);
         let binding = binding.map_err(Denial::CredentialNotAllowed)?;
         let name = binding.credential().as_str();
         let site = binding.site().key();
@@ -62,21 +91,17 @@ fn choose<'a>(
     asked: &Asked,
     tenant: &str,
     head: &Head,
-    cluster: Option<&[u8]>,
+    to: &Destination,
 ) -> Result<&'a Binding, NotAllowed> {
-    let upstream = cluster.map(|cluster| config.upstreams.find(cluster));
-    let steps: [Condition<'_>; 5] = [
+    let steps: [Condition<'_>; 6] = [
         (NotAllowed::Unknown, &|binding| {
             binding.tenant() == tenant && *binding.credential() == asked.reference.credential
         }),
         (NotAllowed::Site, &|binding| stands_at(binding, asked, head)),
         (NotAllowed::Method, &|binding| binding.allows_method(&head.method)),
         (NotAllowed::Path, &|binding| binding.allows_path(&head.path)),
-        (NotAllowed::Authority, &|binding| {
-            upstream.is_none_or(|known| {
-                known.is_some_and(|upstream| upstream.authority == *binding.authority())
-            })
-        }),
+        (NotAllowed::WebSocket, &|binding| !head.websocket || binding.allows_websocket()),
+        (NotAllowed::Authority, &|binding| to.is(binding.authority())),
     ];
     let mut fitting: Vec<&Binding> = config.bindings.iter().collect();
     for (reason, fits) in steps {

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use crate::binding;
 use crate::config::gate::{BodyMode, Config};
-use crate::denial::{Denial, Ours, Place};
+use crate::denial::{Ambiguity, Denial, Ours, Place};
 use crate::fields::Fields;
 use crate::gate::head::Head;
 use crate::gate::references::{Asked, check_trailers};
@@ -27,6 +27,8 @@ pub(super) struct Content {
     kept: Option<Kept>,
     asked: Vec<Asked>,
     form: Option<Vec<u8>>,
+    /// What a chunk behind the end is.
+    behind: Denial,
 }
 
 /// Longer forms are not handed on to be signed.
@@ -72,7 +74,7 @@ impl Kept {
 
 impl Content {
     pub(super) fn new(config: &Config, detector: &dyn Detector, head: &Head) -> Self {
-        let end = head.end;
+        let end = head.end || head.websocket;
         let held = config.body == BodyMode::Hold;
         let read = config.body != BodyMode::Off;
         Self {
@@ -85,6 +87,12 @@ impl Content {
             kept: if held && !end { Kept::new(config, head) } else { None },
             asked: Vec::new(),
             form: None,
+            behind: match head.websocket {
+                // Nothing was agreed yet.
+                true => Denial::RequestAmbiguous(Ambiguity::Frame),
+                // Nothing would read it: a host that does this cannot be trusted with the rest.
+                false => Denial::Internal(Ours::Unexpected),
+            },
         }
     }
 
@@ -92,8 +100,7 @@ impl Content {
     pub(super) fn take(&mut self, chunk: &[u8], end: bool) {
         self.delivered = true;
         if self.ended && !chunk.is_empty() {
-            // Nothing would read it: a host that does this cannot be trusted with the rest.
-            return self.blame(Denial::Internal(Ours::Unexpected));
+            return self.blame(self.behind.clone());
         }
         if let Some(left) = self.left {
             self.left = left.checked_sub(chunk.len());

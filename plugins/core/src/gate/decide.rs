@@ -3,11 +3,11 @@
 //! Order: scopes, placeholder positions, bindings, what the head says of the content.
 
 use crate::config::gate::BodyMode;
-use crate::denial::{Denial, Place, PolicyReason};
-use crate::gate::bind::{self, Bound};
+use crate::denial::{Ambiguity, Denial, Place, PolicyReason};
+use crate::gate::bind::{self, Bound, Destination};
 use crate::gate::outcome::Request;
 use crate::gate::references::Asked;
-use crate::gate::{Pipeline, references, strip};
+use crate::gate::{Pipeline, forward, references, strip};
 use crate::identity::Identity;
 use crate::permit::MOST_USES;
 use crate::record::ScopeCheck;
@@ -22,6 +22,20 @@ pub(super) struct Decided {
 }
 
 impl Pipeline {
+    /// Rewrites a request for the forward endpoint; any other stays as it is.
+    pub(super) fn forward(&self, request: &mut Request) -> Result<(), Denial> {
+        let Some(asked) = request.asked.take() else { return Ok(()) };
+        if let Some(forward) = &self.config.forward {
+            forward.text.clone_into(&mut request.draft.route);
+        }
+        let target = forward::rewrite(&self.config, &mut request.head, &asked)?;
+        request.destination = Destination::To(target.authority.clone());
+        request.draft.method.clone_from(&request.head.method);
+        request.draft.route.clear();
+        request.target = Some(target);
+        Ok(())
+    }
+
     pub(super) fn decide(
         &self,
         request: &mut Request,
@@ -59,10 +73,14 @@ impl Pipeline {
     ) -> Result<Decided, Denial> {
         let credential = |one: &Asked| one.reference.to_string();
         request.draft.credentials = asked.iter().map(credential).collect();
-        let (head, cluster) = (&request.head, request.cluster.as_deref());
-        let bound = bind::bind(&self.config, &asked, &caller.tenant, head, cluster)?;
+        let (head, to) = (&request.head, &request.destination);
+        let bound = bind::bind(&self.config, &asked, &caller.tenant, head, to)?;
+        if request.head.websocket && bound.uses.is_empty() {
+            // The leave is a binding's, and there is none.
+            return Err(Denial::RequestAmbiguous(Ambiguity::Upgrade));
+        }
         self.check_content_fields(request, &bound)?;
-        let removed = strip::fields(&self.config, &request.head.fields, &bound);
+        let removed = strip::fields(&self.config, &request.head, &bound);
         Ok(Decided { asked, bound, removed })
     }
 

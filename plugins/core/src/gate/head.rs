@@ -7,6 +7,7 @@ use crate::binding::is_refused_method;
 use crate::denial::{Ambiguity, Denial};
 use crate::fields::{Field, Fields};
 use crate::path::RequestPath;
+use crate::websocket;
 
 /// A checked header section.
 pub(super) struct Head {
@@ -15,6 +16,8 @@ pub(super) struct Head {
     pub(super) path: RequestPath,
     /// No content and no trailers follow.
     pub(super) end: bool,
+    /// It asks for a WebSocket: what follows is frames and no content.
+    pub(super) websocket: bool,
 }
 
 impl Head {
@@ -39,11 +42,12 @@ impl Head {
         if !has_one_length(&fields) {
             return ambiguous(Ambiguity::Framing);
         }
-        if leaves_http(&fields) {
+        let websocket = websocket::is_asked(&fields);
+        if !websocket && leaves_http(&fields) {
             return ambiguous(Ambiguity::Upgrade);
         }
         match fields.only(":path").map(RequestPath::parse) {
-            Some(Some(path)) => Ok(Self { fields, method, path, end }),
+            Some(Some(path)) => Ok(Self { fields, method, path, end, websocket }),
             Some(None) => ambiguous(Ambiguity::Path),
             None => ambiguous(Ambiguity::PseudoFields),
         }

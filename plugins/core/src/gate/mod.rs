@@ -1,8 +1,9 @@
 //! The gate's pipeline: who calls, may they, and is every placeholder where it belongs.
 //!
 //! A request is read in this order, and stops at the first refusal: audit receipts,
-//! method, an unambiguous head, API key (offline, then the directory), scopes, placeholder
-//! positions, bindings, content, permit. The states of one [`Stream`] are in `states`, one
+//! method, an unambiguous head, API key (offline, then the directory), the target of the
+//! forward endpoint, scopes, placeholder positions, bindings, content, permit. From the
+//! target on everything is about the request as it is rewritten. The states of one [`Stream`] are in `states`, one
 //! struct for each thing to wait for; each check is a function in a file of its own.
 //!
 //! Invariant: a permit is published only after a [`Principal`] was authenticated and, where
@@ -25,12 +26,14 @@ mod authenticate;
 mod bind;
 mod content;
 mod decide;
+mod forward;
 mod head;
 mod key;
 mod outcome;
 mod references;
 mod states;
 mod strip;
+mod tunnel;
 
 pub use crate::config::gate::Config;
 

@@ -10,14 +10,17 @@ use crate::denial::{Code, DecisionId, Denial, Module};
 use crate::digest::request_digest;
 use crate::effect::{Effect, Flow, Metric, Part, Publication};
 use crate::fields::Fields;
+use crate::gate::bind::Destination;
 use crate::gate::content::Content;
 use crate::gate::decide::Decided;
 use crate::gate::head::Head;
 use crate::gate::states::{Granted, Refused, State};
-use crate::gate::{Config, Step};
+use crate::gate::tunnel::Tunnel;
+use crate::gate::{Config, Step, forward};
 use crate::identity::{Identity, Principal};
 use crate::permit::{self, Decision, LONGEST_LIFE};
 use crate::record::{self, Caller, Draft};
+use crate::target::Target;
 use crate::time::{Entropy, UnixMillis};
 
 const ALLOWED: Metric = Metric("postern.gate.allowed.total");
@@ -25,7 +28,11 @@ const ALLOWED: Metric = Metric("postern.gate.allowed.total");
 /// What is known of one request while it is decided.
 pub(super) struct Request {
     pub(super) head: Head,
-    pub(super) cluster: Option<Vec<u8>>,
+    pub(super) destination: Destination,
+    /// What a request for the forward endpoint asks for, until its caller is known.
+    pub(super) asked: Option<forward::Asked>,
+    /// What it was rewritten to.
+    pub(super) target: Option<Target>,
     pub(super) draft: Draft,
     pub(super) id: DecisionId,
 }
@@ -139,6 +146,14 @@ pub(super) fn allow(
     let form = form(&step.pipeline.config, &decided, &content);
     let permit =
         permit::grant(principal, decision(step, &request, digest, decided.bound.uses, &content));
+    if let Some(target) = &request.target {
+        forward::write(step, &request.head, target);
+    }
+    if request.head.websocket {
+        // Without `keep-alive`, which is for the caller's connection.
+        let (name, value) = ("connection".to_owned(), b"Upgrade".to_vec());
+        step.emit(Effect::SetField { part: Part::Request, name, value });
+    }
     for name in decided.removed {
         step.emit(Effect::RemoveField { part: Part::Request, name });
     }
@@ -152,6 +167,10 @@ pub(super) fn allow(
     emit_record(step, request.draft.clone());
     step.emit(Effect::Count(ALLOWED));
     step.flow(Flow::Continue);
+    if request.head.websocket {
+        let tunnel = Tunnel::new(&step.pipeline.config, request.draft, request.id);
+        return State::Tunnel(Box::new(tunnel));
+    }
     State::Granted(Box::new(Granted::new(request.draft, request.id, content)))
 }
 

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::config::gate::Config;
+use crate::config::gate::{Config, METHOD, TARGET};
 use crate::denial::{Ambiguity, Denial, Place};
 use crate::fields::{Field, Fields};
 use crate::permit::MOST_USES;
@@ -150,6 +150,7 @@ pub(super) fn check_trailers(
         let name = lower(field);
         let header_only = name.starts_with(':')
             || name == config.credential_header
+            || (config.forward.is_some() && (name == TARGET || name == METHOD))
             || ["authorization", "host", "content-length", "transfer-encoding"]
                 .contains(&name.as_str())
             || config.is_site(&name)

@@ -1,8 +1,8 @@
 //! The states of a gate stream, one struct for each thing to wait for.
 //!
 //! ```text
-//! ExpectHead ──> AwaitDirectory ──> AwaitContent ──> Granted ──> Over
-//!     └───────────────┴─────────────────┴──> Refused ────────────┘
+//! ExpectHead ──> AwaitDirectory ──> AwaitContent ──> Granted or Tunnel ──> Over
+//!     └───────────────┴─────────────────┴──> Refused ──────────────────────┘
 //! ```
 //!
 //! Invariant: an event takes its state by value and gives the next one; an event that a
@@ -12,16 +12,18 @@ use std::time::Duration;
 
 use crate::api_key::PresentedKey;
 use crate::config::gate::BodyMode;
-use crate::denial::{AuditReason, DecisionId, Denial, Ours};
+use crate::denial::{Ambiguity, AuditReason, DecisionId, Denial, Ours};
 use crate::effect::{Effect, Flow};
 use crate::event::{AuditState, Event, Surroundings};
 use crate::fields::Fields;
 use crate::gate::authenticate::authenticate;
+use crate::gate::bind::Destination;
 use crate::gate::content::Content;
 use crate::gate::decide::Decided;
 use crate::gate::head::Head;
 use crate::gate::outcome::{self, Request, allow, cut, left, overtaken, refuse};
-use crate::gate::{Step, key};
+use crate::gate::tunnel::Tunnel;
+use crate::gate::{Step, forward, key};
 use crate::identity::Principal;
 use crate::key_service::{CallId, CallResult, KeyEntry, KeyServiceFault, Turn};
 use crate::record::Draft;
@@ -39,6 +41,7 @@ pub(super) enum State {
     AwaitDirectory(Box<AwaitDirectory>),
     AwaitContent(Box<AwaitContent>),
     Granted(Box<Granted>),
+    Tunnel(Box<Tunnel>),
     Refused(Refused),
     Over,
 }
@@ -54,6 +57,7 @@ impl State {
             Self::AwaitDirectory(state) => state.handle(event, step),
             Self::AwaitContent(state) => state.handle(event, step),
             Self::Granted(state) => state.handle(event, step),
+            Self::Tunnel(state) => state.handle(event, step),
             Self::Refused(state) => state.handle(&event, step),
             Self::Over => {
                 step.flow(if is_response(&event) { Flow::Continue } else { Flow::Pause });
@@ -76,8 +80,10 @@ fn expect_head(event: Event, step: &mut Step<'_>) -> State {
             let (id, exchange) = outcome::split(&entropy);
             let draft = outcome::draft(&step.pipeline.config, &fields, id, step.now);
             match open(fields, end, &around, step) {
-                Ok((head, key)) => {
-                    let request = Request { head, cluster: around.cluster, draft, id };
+                Ok(Opened { head, asked, key }) => {
+                    let config = &step.pipeline.config;
+                    let destination = Destination::of(config, around.cluster.as_deref());
+                    let request = Request { head, destination, asked, target: None, draft, id };
                     ask_directory(request, key, exchange, step)
                 }
                 Err(denial) => refuse(step, draft, id, &denial),
@@ -97,17 +103,28 @@ fn expect_head(event: Event, step: &mut Step<'_>) -> State {
     }
 }
 
+/// What is known before anybody is asked.
+struct Opened {
+    head: Head,
+    asked: Option<forward::Asked>,
+    key: PresentedKey,
+}
+
 /// Everything that is decided before anybody is asked.
 fn open(
     fields: Fields,
     end: bool,
     around: &Surroundings,
     step: &Step<'_>,
-) -> Result<(Head, PresentedKey), Denial> {
+) -> Result<Opened, Denial> {
     check_audit(around.audit, &fields).map_err(Denial::AuditUnavailable)?;
     let head = Head::read(fields, end)?;
+    if head.websocket && !step.pipeline.config.has_websockets() {
+        return Err(Denial::RequestAmbiguous(Ambiguity::Upgrade));
+    }
+    let asked = forward::asked(&step.pipeline.config, &head)?;
     let key = key::presented(&step.pipeline.config, &head.fields)?;
-    Ok((head, key))
+    Ok(Opened { head, asked, key })
 }
 
 /// A request that cannot be recorded does not happen.
@@ -165,7 +182,10 @@ impl Waiting {
             Err(denial) => return self.refuse(&denial, step),
         };
         self.request.draft.caller = Some(outcome::caller(principal.identity()));
-        match step.pipeline.decide(&mut self.request, principal.identity()) {
+        let forwarded = step.pipeline.forward(&mut self.request);
+        let decided =
+            forwarded.and_then(|()| step.pipeline.decide(&mut self.request, principal.identity()));
+        match decided {
             Ok(decided) => {
                 let Self { request, content, .. } = self;
                 let since = step.now;

@@ -1,13 +1,14 @@
 //! Which fields of the caller never go on.
 //!
 //! Invariant: no API key leaves the gateway, on any path; no field that gives orders to
-//! the proxy, or that the proxy's modules believe, comes from a caller.
+//! the proxy, or that the proxy's modules or another gateway behind believe, comes from a
+//! caller.
 
 use std::collections::BTreeSet;
 
-use crate::config::gate::Config;
-use crate::fields::Fields;
+use crate::config::gate::{Config, METHOD, TARGET};
 use crate::gate::bind::Bound;
+use crate::gate::head::Head;
 
 /// Written by the proxy itself and read by its telemetry; none of them is an order.
 const PROXYS_OWN: [&str; 5] = [
@@ -38,7 +39,7 @@ const OVERRIDES: [&str; 10] = [
 const HOP_BY_HOP: [&str; 3] = ["connection", "keep-alive", "proxy-connection"];
 
 /// Names of the fields to remove, sorted.
-pub(super) fn fields(config: &Config, head: &Fields, bound: &Bound) -> Vec<String> {
+pub(super) fn fields(config: &Config, head: &Head, bound: &Bound) -> Vec<String> {
     let credentialed = !bound.uses.is_empty();
     let removed = |name: &str| {
         let cleared = bound.cleared.iter().any(|site| site == name);
@@ -51,10 +52,12 @@ pub(super) fn fields(config: &Config, head: &Fields, bound: &Bound) -> Vec<Strin
             || name.starts_with("postern-")
             || name.starts_with("x-postern-")
             || OVERRIDES.contains(&name)
-            || HOP_BY_HOP.contains(&name)
+            || ((name == TARGET || name == METHOD) && !placeholder)
+            // The one that a WebSocket needs is written anew.
+            || (HOP_BY_HOP.contains(&name) && !(head.websocket && name == "connection"))
             || (credentialed && name == "forwarded")
     };
     let names =
-        head.0.iter().map(|field| String::from_utf8_lossy(&field.name).to_ascii_lowercase());
+        head.fields.0.iter().map(|field| String::from_utf8_lossy(&field.name).to_ascii_lowercase());
     names.filter(|name| removed(name)).collect::<BTreeSet<_>>().into_iter().collect()
 }

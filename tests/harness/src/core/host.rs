@@ -11,7 +11,7 @@ use super::{Modules, exchange};
 use crate::observation::{Answer, Seen, fields, text};
 use crate::scenario::{AnswerSpec, FieldList, RequestSpec, Step};
 use crate::template::{Names, expand};
-use crate::world::entropy;
+use crate::world::{Route, entropy};
 
 type Line = (Vec<u8>, Vec<u8>);
 
@@ -58,22 +58,27 @@ pub fn run(
     audit: AuditState,
 ) -> Result<Outcome> {
     let (head, content, trailers) = request(&step.request, names)?;
-    let route = modules.world.base.routes.iter().find(|r| r.domain == step.request.authority);
-    let route = route.cloned().context("no route for this authority")?;
+    let routes = modules.world.base.routes.clone();
+    // Chosen when the caller's head has come, and again when the gate has written to it.
+    let route = |head: &Fields| {
+        let authority = head.only(":authority").unwrap_or_default();
+        routes.iter().find(|route| route.domain.as_bytes() == authority)
+    };
+    let cluster = |route: Option<&Route>| route.map(|route| route.cluster.clone().into_bytes());
     let mut state = State::default();
     let mut gate = modules.gate.stream();
     let mut credential = modules.credential.stream();
-    let cluster = Some(route.cluster.clone().into_bytes());
-    let around = Surroundings { cluster: cluster.clone(), audit, ..Surroundings::default() };
+    let around = Surroundings { cluster: cluster(route(&head)), audit, ..Surroundings::default() };
     let mut driver = Driver { modules, state: &mut state };
     let passed = driver.request(&mut gate, head, content, trailers, around)?;
     let mut upstream = None;
     let (answer, from_upstream) = match passed {
         Err(stop) => (local(stop), false),
         Ok(mut request) => {
+            let route = route(&request.head).context("no route for this authority")?;
             set(&mut request.head, ":authority", route.domain.as_bytes());
             let around = Surroundings {
-                cluster,
+                cluster: cluster(Some(route)),
                 audit,
                 permit: driver.state.permit.clone(),
                 record: driver.state.record.clone(),

@@ -22,6 +22,7 @@ mod telling;
 mod tls;
 mod transfer;
 mod trap;
+mod websocket;
 
 use anyhow::Result;
 use postern_rig::client::Request;
@@ -87,6 +88,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("live/a_module_that_wants_all_memory_is_refused", trap::greedy),
     ("live/large_content_passes_in_little_memory", transfer::large),
     ("live/a_credential_over_http2_to_the_upstream", http2::upstream),
+    ("live/websockets_of_text", websocket::of_text),
     ("live/a_caller_that_only_resets_is_cut_off", http2::rapid_reset),
     ("live/what_keeps_the_gateway_from_starting", process::does_not_start),
     ("live/the_gateway_ends_after_what_runs", process::ends),

@@ -170,3 +170,29 @@ fn what_is_no_document_is_refused_without_repeating_it() {
         assert!(error.contains(expected), "{error}");
     }
 }
+
+#[test]
+fn the_forward_endpoint_has_an_exact_path_and_fields_of_its_own() {
+    assert_eq!(parse(&good()).unwrap().forward, None);
+    let path = |document: &Value| parse(document).unwrap().forward.unwrap().text;
+    assert_eq!(path(&with("/forward", json!({}))), "/forward");
+    assert_eq!(path(&with("/forward", json!({"path": "/a/b"}))), "/a/b");
+    let expected = "forward.path: expected a clean absolute path, exact, not /";
+    for path in ["", "/", "a", "/a/", "/a/**", "/a?b", "/{a}", "/a/../b", "/a;b", "/a//b"] {
+        assert_eq!(problems(&with("/forward", json!({"path": path}))), [expected], "{path}");
+    }
+    assert_eq!(
+        problems(&with("/forward", json!({"to": 1})))[0].split(':').next(),
+        Some("forward.to")
+    );
+    let mut taken = with("/forward", json!({}));
+    taken["bind_headers"] = json!(["X-TAP-Target"]);
+    assert_eq!(
+        problems(&taken),
+        ["forward: expected x-tap-target and x-tap-method to mean nothing else"]
+    );
+    let mut nowhere = with("/forward", json!({}));
+    nowhere["upstreams"] = json!({});
+    nowhere["bindings"] = json!([]);
+    assert_eq!(problems(&nowhere), ["forward: expected upstreams: a target must be one of them"]);
+}

@@ -346,6 +346,17 @@ impl World {
         Self::with(&CONFIG.replacen(r#""tenant""#, more, 1)).forward(&[("range", "bytes=0-1")])
     }
 
+    /// A handshake that left with `slack`, whose binding allows it.
+    pub fn websocket(more: &[(&str, &str)]) -> (Self, Vec<String>) {
+        let allowed = r#""paths": ["/api/**"], "websocket": "text""#;
+        let mut world = Self::with(&CONFIG.replacen(r#""paths": ["/api/**"]"#, allowed, 1));
+        world.keys.cached.set(true);
+        let around = around(world.permit(&["slack"]));
+        let head = request(&[HANDSHAKE, more].concat());
+        let effects = world.head_around(around, head, false);
+        (world, effects)
+    }
+
     fn forward(self, more: &[(&str, &str)]) -> Self {
         let mut world = self;
         world.keys.cached.set(true);
@@ -365,6 +376,14 @@ impl World {
         self.handle(Event::ResponseBody { chunk: chunk.into(), end })
     }
 }
+
+/// What makes a request one for a WebSocket.
+pub const HANDSHAKE: &[(&str, &str)] = &[
+    ("upgrade", "websocket"),
+    ("connection", "Upgrade"),
+    ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+    ("sec-websocket-version", "13"),
+];
 
 pub fn around(sealed: Vec<u8>) -> Surroundings {
     Surroundings {

@@ -277,6 +277,7 @@ pub struct Run {
     pub records: Vec<Draft>,
     pub replies: Vec<Reply>,
     pub removed: Vec<String>,
+    pub set: Vec<String>,
     pub counted: Vec<&'static str>,
     pub resets: usize,
 }
@@ -291,6 +292,7 @@ impl Run {
             records: vec![],
             replies: vec![],
             removed: vec![],
+            set: vec![],
             counted: vec![],
             resets: 0,
         }
@@ -313,11 +315,11 @@ impl Run {
             Effect::RemoveField { name, .. } => self.removed.push(name),
             Effect::Count(metric) => self.counted.push(metric.0),
             Effect::Reset => self.resets += 1,
-            Effect::SetField { .. }
-            | Effect::Inject(_)
-            | Effect::Fill(_)
-            | Effect::ReplaceBody { .. } => {
-                panic!("the gate sets, injects and replaces nothing")
+            Effect::SetField { name, value, .. } => {
+                self.set.push(format!("{name}: {}", String::from_utf8(value).unwrap()));
+            }
+            Effect::Inject(_) | Effect::Fill(_) | Effect::ReplaceBody { .. } => {
+                panic!("the gate injects and replaces nothing")
             }
         }
     }

@@ -2,8 +2,10 @@
 
 mod fixture;
 mod flow;
+mod forward;
 mod identity;
 mod order;
 mod refusals;
 mod signatures;
 mod sites;
+mod websockets;
