@@ -9,7 +9,7 @@ use postern_core::secret::Secret;
 use proptest::prelude::*;
 
 use super::*;
-use crate::automaton::PatternScrubbing;
+use crate::scrubbing::PatternScrubbing;
 use crate::forms;
 
 fn in_play(value: &str, rendered: &str) -> InPlay {
