@@ -47,6 +47,8 @@ pub(crate) struct Sift {
     stride: usize,
     /// Length of the shortest pattern.
     least: usize,
+    /// Whether some pattern begins with a byte that is left out.
+    hangs: bool,
 }
 
 /// Where views have to look.
@@ -89,7 +91,8 @@ impl Sift {
         let shift = 32_u32.saturating_sub(size.trailing_zeros());
         let stride = least.saturating_sub(GRAM - 1).min(MOST_STRIDE);
         let bits = Zeroizing::new(vec![0; size >> 3]);
-        let mut made = Self { bits, shift, stride, least };
+        let hangs = patterns.iter().any(|it| it.first().is_some_and(|byte| !lanes::keeps(*byte)));
+        let mut made = Self { bits, shift, stride, least, hangs };
         for gram in grams.iter() {
             let (place, bit) = made.place(*gram);
             *made.bits.get_mut(place)? |= bit;
@@ -144,13 +147,15 @@ impl Sift {
 
     /// Looks up every few bytes; gives the index of the first that more than chance has made.
     fn look_up(&self, text: &mut Squeezed) -> Option<usize> {
-        while let Some(gram) = text.gram(text.next) {
-            let index = text.next;
-            text.next = index.saturating_add(self.stride);
+        let squeezed = text.bytes.get(..text.len)?;
+        let mut index = text.next;
+        while let Some(gram) = gram(squeezed, index) {
             if self.has(gram) && self.more_than_chance(text, index) {
                 return Some(index);
             }
+            index = index.wrapping_add(self.stride);
         }
+        text.next = index;
         None
     }
 
@@ -222,14 +227,14 @@ impl Sift {
     }
 
     /// Where something may begin that goes on at `at` and has no escape before it: as far
-    /// back as all bytes are of patterns, and at least three.
+    /// back as all bytes are of patterns, and at least three that are not left out.
     fn back(&self, bytes: &[u8], at: usize) -> usize {
         let mut gram = Gram::default();
         let mut first = at;
         for (place, byte) in bytes.get(..at).unwrap_or_default().iter().enumerate().rev() {
             match gram.push_front(*byte) {
                 Some(gram) if !self.has(gram) => break,
-                _ if lanes::keeps(*byte) => first = place,
+                _ if self.hangs || lanes::keeps(*byte) => first = place,
                 _ => {}
             }
         }
@@ -285,28 +290,40 @@ impl Squeezed {
         let mut leads = [0; SEGMENT / BLOCK];
         // Whatever comes behind the end might go on as one.
         let after = all.get(end).copied().unwrap_or(b'd');
-        let (blocks, rest) = all.get(begin..end).unwrap_or_default().as_chunks::<BLOCK>();
-        let mut at = leads.iter_mut();
-        let mut follows = blocks.iter().skip(1).map(|block| block.first().copied());
-        for (block, lead) in blocks.iter().zip(&mut at) {
-            let next = follows.next().flatten().or(rest.first().copied()).unwrap_or(after);
-            (self.len, *lead) = lanes::squeeze(block, next, &mut self.bytes, self.len);
-        }
-        if let Some(lead) = at.next().filter(|_| !rest.is_empty()) {
-            // Padded with what is left out.
-            let mut block = [b' '; BLOCK];
-            block.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
-            (self.len, *lead) = lanes::squeeze(&block, b' ', &mut self.bytes, self.len);
-            if after == b'd' && rest.last().is_some_and(|byte| lanes::ends_line(*byte)) {
-                *lead |= 1_u16.wrapping_shl(u32::try_from(rest.len().wrapping_sub(1)).unwrap_or(0));
+        let mut rest = all.get(begin..end).unwrap_or_default();
+        for lead in &mut leads {
+            if let Some((block, more)) = rest.split_first_chunk() {
+                *lead = self.add(block, || more.first().copied().unwrap_or(after));
+                rest = more;
+                continue;
             }
+            if !rest.is_empty() {
+                *lead = self.add_part(rest, after);
+            }
+            break;
         }
         leads
     }
 
+    fn add(&mut self, block: &[u8; BLOCK], next: impl FnOnce() -> u8) -> u16 {
+        let out = self.bytes.get_mut(self.len..).and_then(|out| out.first_chunk_mut());
+        let Some(out) = out else { return u16::MAX };
+        let (kept, leads) = lanes::squeeze(block, next, out);
+        self.len = self.len.wrapping_add(kept);
+        leads
+    }
+
+    /// Fewer bytes than a block, padded with what is left out.
+    fn add_part(&mut self, part: &[u8], after: u8) -> u16 {
+        let mut block = [b' '; BLOCK];
+        block.iter_mut().zip(part).for_each(|(to, from)| *to = *from);
+        let leads = self.add(&block, || b' ');
+        let event = after == b'd' && part.last().is_some_and(|byte| lanes::ends_line(*byte));
+        leads | u16::from(event) << (part.len().saturating_sub(1) & (BLOCK - 1))
+    }
+
     fn gram(&self, at: usize) -> Option<u32> {
-        let end = at.checked_add(GRAM).filter(|end| *end <= self.len)?;
-        Some(u32::from_le_bytes(*self.bytes.get(at..end)?.first_chunk()?))
+        gram(self.bytes.get(..self.len)?, at)
     }
 
     /// Where the byte of the segment ends that was taken as the last before `index`.
@@ -324,6 +341,10 @@ impl Squeezed {
         self.next = self.next.saturating_sub(gone);
         self.len = KEPT;
     }
+}
+
+fn gram(text: &[u8], at: usize) -> Option<u32> {
+    text.get(at..)?.first_chunk().map(|gram| u32::from_le_bytes(*gram))
 }
 
 /// What begins with the first of `bytes`, which may begin an escape.

@@ -54,25 +54,36 @@ pub(super) fn ends_line(byte: u8) -> bool {
     marks(byte) & LINE != 0
 }
 
-/// Adds what is kept of `block` to `out`, of which `len` bytes are in use. Gives their
-/// new number, and a bit for each byte that may begin an escape, as a line's end before
-/// a `d` may; `next` follows the block.
+/// Puts what is kept of `block` at the front of `out`. Gives how many bytes they are, and
+/// a bit for each byte that may begin an escape, as a line's end before a `d` may; `next`
+/// follows the block.
 #[cfg(any(test, not(all(target_arch = "wasm32", target_feature = "simd128"))))]
-pub(super) fn by_bytes(block: &[u8; BLOCK], next: u8, out: &mut [u8], len: usize) -> (usize, u16) {
-    let (mut len, mut leads, mut bit) = (len, 0_u16, 1_u16);
-    let following = block.iter().copied().skip(1).chain([next]);
-    for (&byte, after) in block.iter().zip(following) {
+pub(super) fn by_bytes(
+    block: &[u8; BLOCK],
+    next: impl FnOnce() -> u8,
+    out: &mut [u8; BLOCK],
+) -> (usize, u16) {
+    let (mut len, mut all) = (0_usize, 0);
+    for &byte in block {
         let marks = marks(byte);
-        if let Some(slot) = out.get_mut(len) {
+        if let Some(slot) = out.get_mut(len & (BLOCK - 1)) {
             *slot = byte;
         }
         len = len.wrapping_add(usize::from(marks & DROP == 0));
-        if marks & LEAD != 0 || (marks & LINE != 0 && after == b'd') {
-            leads |= bit;
-        }
-        bit = bit.wrapping_shl(1);
+        all |= marks;
     }
-    (len, leads)
+    (len, if all & (LEAD | LINE) == 0 { 0 } else { leads_by_bytes(block, next()) })
+}
+
+#[cfg(any(test, not(all(target_arch = "wasm32", target_feature = "simd128"))))]
+fn leads_by_bytes(block: &[u8; BLOCK], next: u8) -> u16 {
+    let following = block.iter().copied().skip(1).chain([next]);
+    let begins = |(&byte, after)| {
+        let marks = marks(byte);
+        marks & LEAD != 0 || (marks & LINE != 0 && after == b'd')
+    };
+    let bits = block.iter().zip(following).map(begins).enumerate();
+    bits.fold(0, |leads, (at, begins)| leads | u16::from(begins) << (at & (BLOCK - 1)))
 }
 
 #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
@@ -91,19 +102,22 @@ mod vector {
 
     pub(in super::super) fn squeeze(
         block: &[u8; BLOCK],
-        next: u8,
-        out: &mut [u8],
-        len: usize,
+        next: impl FnOnce() -> u8,
+        out: &mut [u8; BLOCK],
     ) -> (usize, u16) {
         let bytes = vector(block);
         let marks = marks(bytes);
         let dropped = i8x16_bitmask(marks);
         let leads = if v128_any_true(v128_and(marks, u8x16_splat(LEAD | LINE))) {
-            leads(bytes, marks, next)
+            leads(bytes, marks, next())
         } else {
             0
         };
-        (pack(bytes, dropped, out, len), leads)
+        if dropped == 0 {
+            *out = *block;
+            return (BLOCK, leads);
+        }
+        (pack(bytes, dropped, out), leads)
     }
 
     fn vector(block: &[u8; BLOCK]) -> v128 {
@@ -138,20 +152,20 @@ mod vector {
         i8x16_bitmask(twice) | (lines & (follows | last))
     }
 
-    fn pack(bytes: v128, dropped: u16, out: &mut [u8], len: usize) -> usize {
+    fn pack(bytes: v128, dropped: u16, out: &mut [u8; BLOCK]) -> usize {
         let [first, second] = dropped.to_le_bytes();
         let order = |mask: u8| ORDER.get(usize::from(mask)).copied().unwrap_or(0);
         let later = order(second).wrapping_add(0x0808_0808_0808_0808);
         let packed = u8x16_swizzle(bytes, u64x2(order(first), later));
-        let middle = put(out, len, u64x2_extract_lane::<0>(packed), first);
-        put(out, middle, u64x2_extract_lane::<1>(packed), second)
-    }
-
-    fn put(out: &mut [u8], len: usize, bytes: u64, dropped: u8) -> usize {
-        if let Some(slot) = out.get_mut(len..len.wrapping_add(8)) {
-            slot.copy_from_slice(&bytes.to_le_bytes());
+        let kept = |mask: u8| usize::try_from(mask.count_zeros()).unwrap_or(0);
+        let middle = kept(first);
+        if let Some(slot) = out.first_chunk_mut() {
+            *slot = u64x2_extract_lane::<0>(packed).to_le_bytes();
         }
-        len.wrapping_add(usize::try_from(dropped.count_zeros()).unwrap_or(0))
+        if let Some(slot) = out.get_mut(middle..).and_then(|rest| rest.first_chunk_mut()) {
+            *slot = u64x2_extract_lane::<1>(packed).to_le_bytes();
+        }
+        middle.wrapping_add(kept(second))
     }
 
     /// For each set of eight bytes that are left out, where those that are kept stand.

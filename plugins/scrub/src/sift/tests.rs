@@ -109,7 +109,7 @@ fn value() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: ProptestConfig::default().cases.saturating_mul(2), ..ProptestConfig::default() })]
 
     #[test]
     fn passing_over_changes_nothing(
