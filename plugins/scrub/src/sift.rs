@@ -9,10 +9,10 @@
 //!
 //! Why that finds every pattern of at least [`LEAST`] bytes (as they stand in that text).
 //! Without an escape in it, a looked-up place lies in it with its four bytes. Else look
-//! at the first escape in it: if at least four bytes of the pattern stand in front of
-//! it, those are found. If four follow before the next escape, those are. If another
-//! escape comes before, that alone is enough to stop. What remains are patterns with one
-//! escape and at most three bytes on either side: too short.
+//! at the first escape in it. Of the bytes in front of it, and of those from it on as the
+//! view reads them, it is counted how many may be of a pattern: all fours of them are in
+//! the table, or they are at most three. Together they have to be enough for a pattern.
+//! Where they cannot be read in passing, that alone is a doubt.
 //!
 //! Invariant: content that is passed over has no pattern that began in it and ended in
 //! it, and none is open at its end before [`Sift::tail`].
@@ -24,26 +24,27 @@ use zeroize::Zeroizing;
 use crate::detect::escape::{Reading, leading_zero, read};
 use lanes::BLOCK;
 
-/// Shortest pattern that allows passing over, where one escape makes one byte.
+/// Shortest pattern that allows passing over.
 const LEAST: usize = 8;
-/// The same where one escape may make four.
-const LEAST_WIDE: usize = 11;
 /// Places that are looked up are no further apart.
 const MOST_STRIDE: usize = 8;
 /// Bytes that are looked up together.
 const GRAM: usize = 4;
 /// The longest escape that is told from text.
 const LONGEST: usize = 16;
+/// The same with zeros and NULs in it that are read over.
+const LONGEST_APART: usize = 160;
 /// So many bytes are squeezed before they are looked up.
-const SEGMENT: usize = 32 * BLOCK;
+const SEGMENT: usize = 64 * BLOCK;
 /// So many squeezed bytes are kept from the segment before.
 const KEPT: usize = 16;
 
-/// The table of what patterns have.
+/// The tables of what patterns have.
 pub(crate) struct Sift {
-    /// A bit for each value of a hash.
-    bits: Zeroizing<Vec<u8>>,
-    shift: u32,
+    /// All that some pattern has.
+    all: Table,
+    /// Of each pattern so many in a row as one place that is looked up lies among.
+    some: Table,
     stride: usize,
     /// Length of the shortest pattern.
     least: usize,
@@ -61,11 +62,13 @@ pub(crate) struct Doubt {
 }
 
 /// What an escape's first byte turns out to begin.
-enum Extent {
+enum Unit {
     /// Nothing.
-    None,
-    /// An escape of that length.
-    Of(usize),
+    Plain,
+    /// An escape of so many bytes, and what it is read as.
+    Point(u32, usize),
+    /// So many bytes that are read as nothing.
+    Nothing(usize),
     /// What cannot be told here.
     Unsure,
 }
@@ -75,45 +78,40 @@ impl Sift {
     pub(crate) fn new(patterns: &[&[u8]]) -> Option<Self> {
         let kept = |pattern: &&[u8]| pattern.iter().filter(|byte| lanes::keeps(**byte)).count();
         let least = patterns.iter().map(kept).min()?;
-        let wide = !patterns.iter().all(|pattern| pattern.is_ascii());
-        if least < if wide { LEAST_WIDE } else { LEAST } {
+        if least < LEAST {
             return None;
         }
-        let mut grams: Zeroizing<Vec<u32>> = Zeroizing::new(Vec::new());
-        for pattern in patterns {
-            let mut gram = Gram::default();
-            grams.extend(pattern.iter().filter_map(|byte| gram.push(*byte)));
-        }
-        grams.sort_unstable();
-        grams.dedup();
-        // At most one bit in 32 is set, up to 64 KiB.
-        let size = grams.len().saturating_mul(32).next_power_of_two().clamp(1 << 12, 1 << 19);
-        let shift = 32_u32.saturating_sub(size.trailing_zeros());
         let stride = least.saturating_sub(GRAM - 1).min(MOST_STRIDE);
-        let bits = Zeroizing::new(vec![0; size >> 3]);
         let hangs = patterns.iter().any(|it| it.first().is_some_and(|byte| !lanes::keeps(*byte)));
-        let mut made = Self { bits, shift, stride, least, hangs };
-        for gram in grams.iter() {
-            let (place, bit) = made.place(*gram);
-            *made.bits.get_mut(place)? |= bit;
+        let mut all_grams: Zeroizing<Vec<u32>> = Zeroizing::new(Vec::new());
+        for pattern in patterns {
+            all_grams.extend(grams(pattern).iter());
         }
-        Some(made)
+        all_grams.sort_unstable();
+        all_grams.dedup();
+        let mut all = Table::new(all_grams.len());
+        all_grams.iter().for_each(|gram| all.add(*gram));
+        let mut some = Table::new(all_grams.len() >> 2);
+        // Long patterns mostly have what was taken of a shorter one.
+        let mut by_length = patterns.to_vec();
+        by_length.sort_by_key(|pattern| pattern.len());
+        for pattern in by_length {
+            let grams = grams(pattern);
+            let known = |row: &&[u32]| row.iter().filter(|gram| some.has(**gram)).count();
+            let row = grams.windows(stride).max_by_key(known)?;
+            row.iter().for_each(|gram| some.add(*gram));
+        }
+        Some(Self { all, some, stride, least, hangs })
     }
 
     /// How many bytes it takes.
     pub(crate) fn size(&self) -> usize {
-        self.bits.len()
-    }
-
-    fn place(&self, gram: u32) -> (usize, u8) {
-        let hash = gram.wrapping_mul(0x9e37_79b1) >> (self.shift & 31);
-        (usize::try_from(hash >> 3).unwrap_or(usize::MAX), 1 << (hash & 7))
+        self.all.bits.len().saturating_add(self.some.bits.len())
     }
 
     /// Whether patterns may have these four bytes.
     fn has(&self, gram: u32) -> bool {
-        let (place, bit) = self.place(gram);
-        self.bits.get(place).is_none_or(|bits| bits & bit != 0)
+        self.all.has(gram)
     }
 
     /// The first doubt in `bytes`, before which no pattern begins that ends in them.
@@ -122,13 +120,13 @@ impl Sift {
         let mut begin = 0;
         while begin < bytes.len() {
             let end = begin.saturating_add(SEGMENT).min(bytes.len());
-            let leads = text.take(bytes, begin, end);
+            text.take(bytes, begin, end);
             let found = self.look_up(&mut text).and_then(|index| {
                 let place = text.place_of(bytes.get(begin..end)?, index.saturating_add(GRAM))?;
                 Some(begin.saturating_add(place))
             });
             let until = found.unwrap_or(end);
-            if let Some(at) = self.escape_in(bytes, begin, until, &leads) {
+            if let Some(at) = self.escape_in(bytes, begin, until, &text.leads) {
                 return Some(Doubt { from: self.back(bytes, at), at });
             }
             if let Some(at) = found {
@@ -150,7 +148,7 @@ impl Sift {
         let squeezed = text.bytes.get(..text.len)?;
         let mut index = text.next;
         while let Some(gram) = gram(squeezed, index) {
-            if self.has(gram) && self.more_than_chance(text, index) {
+            if self.some.has(gram) && self.more_than_chance(text, index) {
                 return Some(index);
             }
             index = index.wrapping_add(self.stride);
@@ -174,13 +172,7 @@ impl Sift {
     }
 
     /// The first place before `until` where an escape may belong to a pattern.
-    fn escape_in(
-        &self,
-        bytes: &[u8],
-        begin: usize,
-        until: usize,
-        leads: &[u16],
-    ) -> Option<usize> {
+    fn escape_in(&self, bytes: &[u8], begin: usize, until: usize, leads: &[u16]) -> Option<usize> {
         let mut block = begin;
         for &lead in leads {
             let mut left = lead;
@@ -201,29 +193,42 @@ impl Sift {
 
     /// Whether what begins at `at` may be the first escape in a pattern.
     fn may_belong(&self, bytes: &[u8], at: usize) -> bool {
-        let behind = match extent(bytes.get(at..).unwrap_or_default()) {
-            Extent::None => return false,
-            Extent::Unsure => return true,
-            Extent::Of(length) => bytes.get(at.saturating_add(length)..).unwrap_or_default(),
-        };
-        let mut gram = Gram::default();
-        let mut next = behind.iter().copied().peekable();
-        while let Some(byte) = next.next() {
-            if lanes::leads(byte) || (lanes::ends_line(byte) && next.peek() == Some(&b'd')) {
-                return true;
-            }
-            if let Some(gram) = gram.push(byte) {
-                return self.has(gram) || self.in_front(bytes, at);
-            }
+        let rest = bytes.get(at..).unwrap_or_default();
+        let unit = unit_of(rest);
+        if matches!(unit(rest), Unit::Plain) {
+            return false;
         }
-        true
+        let before = bytes.get(..at).unwrap_or_default().iter().rev().copied();
+        let before = self.run_back(before.filter(|byte| lanes::keeps(*byte)));
+        let Some(behind) = self.run(Reader { rest, unit, read: [0; 4], count: 0 }) else {
+            return true;
+        };
+        before.saturating_add(behind) >= self.least
     }
 
-    /// Whether the four bytes before `at` are of a pattern.
-    fn in_front(&self, bytes: &[u8], at: usize) -> bool {
+    /// How many of the bytes that are read here, from the first on, may be of one pattern;
+    /// `None` where that is not certain.
+    fn run(&self, read: Reader<'_>) -> Option<usize> {
+        let (mut gram, mut count) = (Gram::default(), 0_usize);
+        for byte in read {
+            let byte = byte?;
+            match gram.push(byte) {
+                Some(gram) if !self.has(gram) => return Some(count),
+                _ if lanes::keeps(byte) => count = count.saturating_add(1),
+                _ => {}
+            }
+            if count >= self.least {
+                return Some(count);
+            }
+        }
+        None
+    }
+
+    /// The same backwards, of bytes that are read as they are; their beginning is certain.
+    fn run_back(&self, bytes: impl Iterator<Item = u8>) -> usize {
         let mut gram = Gram::default();
-        let mut before = bytes.get(..at).unwrap_or_default().iter().rev();
-        before.find_map(|byte| gram.push_front(*byte)).is_some_and(|gram| self.has(gram))
+        let belongs = |byte: &u8| gram.push_front(*byte).is_none_or(|gram| self.has(gram));
+        bytes.take(self.least).take_while(belongs).count()
     }
 
     /// Where something may begin that goes on at `at` and has no escape before it: as far
@@ -238,8 +243,47 @@ impl Sift {
                 _ => {}
             }
         }
-        first
+        outside(bytes, first)
     }
+}
+
+/// A set of fours of bytes, which may seem to have others.
+struct Table {
+    /// A bit for each value of a hash.
+    bits: Zeroizing<Vec<u8>>,
+    shift: u32,
+}
+
+impl Table {
+    /// For so many: one bit in 32 is set, up to 64 KiB.
+    fn new(count: usize) -> Self {
+        let size = count.saturating_mul(32).next_power_of_two().clamp(1 << 12, 1 << 19);
+        let shift = 32_u32.saturating_sub(size.trailing_zeros());
+        Self { bits: Zeroizing::new(vec![0; size >> 3]), shift }
+    }
+
+    fn place(&self, gram: u32) -> (usize, u8) {
+        let hash = gram.wrapping_mul(0x9e37_79b1) >> (self.shift & 31);
+        (usize::try_from(hash >> 3).unwrap_or(usize::MAX), 1 << (hash & 7))
+    }
+
+    fn add(&mut self, gram: u32) {
+        let (place, bit) = self.place(gram);
+        if let Some(bits) = self.bits.get_mut(place) {
+            *bits |= bit;
+        }
+    }
+
+    fn has(&self, gram: u32) -> bool {
+        let (place, bit) = self.place(gram);
+        self.bits.get(place).is_none_or(|bits| bits & bit != 0)
+    }
+}
+
+/// All fours in `pattern`, in order.
+fn grams(pattern: &[u8]) -> Zeroizing<Vec<u32>> {
+    let mut gram = Gram::default();
+    Zeroizing::new(pattern.iter().filter_map(|byte| gram.push(*byte)).collect())
 }
 
 /// Four bytes that follow each other in squeezed text.
@@ -273,6 +317,8 @@ impl Gram {
 /// Text without what views leave out: of this segment, behind the last of the one before.
 struct Squeezed {
     bytes: [u8; KEPT + SEGMENT + BLOCK],
+    /// Where escapes may begin, a bit for each byte of each block.
+    leads: [u16; SEGMENT / BLOCK],
     /// Nothing stands before.
     first: usize,
     len: usize,
@@ -282,44 +328,44 @@ struct Squeezed {
 
 impl Squeezed {
     fn new() -> Self {
-        Self { bytes: [0; KEPT + SEGMENT + BLOCK], first: KEPT, len: KEPT, next: KEPT }
+        let (bytes, leads) = ([0; KEPT + SEGMENT + BLOCK], [0; SEGMENT / BLOCK]);
+        Self { bytes, leads, first: KEPT, len: KEPT, next: KEPT }
     }
 
-    /// Takes a segment; where escapes may begin, a bit for each byte.
-    fn take(&mut self, all: &[u8], begin: usize, end: usize) -> [u16; SEGMENT / BLOCK] {
-        let mut leads = [0; SEGMENT / BLOCK];
+    /// Takes a segment.
+    fn take(&mut self, all: &[u8], begin: usize, end: usize) {
         // Whatever comes behind the end might go on as one.
         let after = all.get(end).copied().unwrap_or(b'd');
         let mut rest = all.get(begin..end).unwrap_or_default();
-        for lead in &mut leads {
-            if let Some((block, more)) = rest.split_first_chunk() {
-                *lead = self.add(block, || more.first().copied().unwrap_or(after));
-                rest = more;
+        let mut len = self.len;
+        for lead in &mut self.leads {
+            let out = self.bytes.get_mut(len..).and_then(|out| out.first_chunk_mut());
+            let (Some((block, more)), Some(out)) = (rest.split_first_chunk(), out) else {
+                *lead = 0;
                 continue;
-            }
-            if !rest.is_empty() {
-                *lead = self.add_part(rest, after);
-            }
-            break;
+            };
+            let next = || more.first().copied().unwrap_or(after);
+            let kept;
+            (kept, *lead) = lanes::squeeze(block, next, out);
+            len = len.wrapping_add(kept);
+            rest = more;
         }
-        leads
+        self.len = len;
+        if !rest.is_empty() {
+            self.take_part(rest, end.wrapping_sub(begin) / BLOCK, after);
+        }
     }
 
-    fn add(&mut self, block: &[u8; BLOCK], next: impl FnOnce() -> u8) -> u16 {
-        let out = self.bytes.get_mut(self.len..).and_then(|out| out.first_chunk_mut());
-        let Some(out) = out else { return u16::MAX };
-        let (kept, leads) = lanes::squeeze(block, next, out);
-        self.len = self.len.wrapping_add(kept);
-        leads
-    }
-
-    /// Fewer bytes than a block, padded with what is left out.
-    fn add_part(&mut self, part: &[u8], after: u8) -> u16 {
+    /// Takes fewer bytes than a block has, padded with what is left out.
+    fn take_part(&mut self, part: &[u8], at: usize, after: u8) {
         let mut block = [b' '; BLOCK];
         block.iter_mut().zip(part).for_each(|(to, from)| *to = *from);
-        let leads = self.add(&block, || b' ');
+        let out = self.bytes.get_mut(self.len..).and_then(|out| out.first_chunk_mut());
+        let (Some(out), Some(lead)) = (out, self.leads.get_mut(at)) else { return };
+        let (kept, leads) = lanes::squeeze(&block, || b' ', out);
+        self.len = self.len.saturating_add(kept);
         let event = after == b'd' && part.last().is_some_and(|byte| lanes::ends_line(*byte));
-        leads | u16::from(event) << (part.len().saturating_sub(1) & (BLOCK - 1))
+        *lead = leads | u16::from(event) << (part.len().saturating_sub(1) & (BLOCK - 1));
     }
 
     fn gram(&self, at: usize) -> Option<u32> {
@@ -336,7 +382,11 @@ impl Squeezed {
     /// Goes on to the next segment.
     fn carry(&mut self) {
         let gone = self.len.saturating_sub(KEPT);
-        self.bytes.copy_within(gone..self.len, 0);
+        let last: Option<[u8; KEPT]> =
+            self.bytes.get(gone..).and_then(|rest| rest.first_chunk()).copied();
+        if let (Some(last), Some(front)) = (last, self.bytes.first_chunk_mut()) {
+            *front = last;
+        }
         self.first = self.first.saturating_sub(gone);
         self.next = self.next.saturating_sub(gone);
         self.len = KEPT;
@@ -347,57 +397,178 @@ fn gram(text: &[u8], at: usize) -> Option<u32> {
     text.get(at..)?.first_chunk().map(|gram| u32::from_le_bytes(*gram))
 }
 
-/// What begins with the first of `bytes`, which may begin an escape.
-fn extent(bytes: &[u8]) -> Extent {
+/// The last place up to `at` that is in no escape: read from its middle, it would be another.
+fn outside(bytes: &[u8], at: usize) -> usize {
+    let mut at = at;
+    loop {
+        let from = at.saturating_sub(LONGEST_APART);
+        let before = bytes.get(from..at).unwrap_or_default().iter().enumerate();
+        let covers = |place: usize| {
+            let rest = bytes.get(place..).unwrap_or_default();
+            match unit_of(rest)(rest) {
+                Unit::Plain => false,
+                Unit::Unsure => true,
+                Unit::Point(_, length) | Unit::Nothing(length) => place.saturating_add(length) > at,
+            }
+        };
+        let mut places = before.filter(|(_, byte)| begins(**byte));
+        match places
+            .find_map(|(place, _)| Some(from.saturating_add(place)).filter(|it| covers(*it)))
+        {
+            Some(place) => at = place,
+            None => return at,
+        }
+    }
+}
+
+/// Whether `byte` begins a unit of some kind.
+fn begins(byte: u8) -> bool {
+    leads(byte) || byte == b'=' || lanes::ends_line(byte)
+}
+
+fn unit_of(bytes: &[u8]) -> fn(&[u8]) -> Unit {
     match bytes {
-        [b'\r' | b'\n', rest @ ..] => event(rest),
-        [b'=', rest @ ..] => quoted(rest),
-        _ => escape(bytes),
+        [b'=', ..] => quoted,
+        [b'\r' | b'\n', ..] => event,
+        _ => escape,
+    }
+}
+
+/// What a reader makes of bytes who undoes what `unit` tells; `None` where that is not
+/// certain.
+struct Reader<'a> {
+    rest: &'a [u8],
+    unit: fn(&[u8]) -> Unit,
+    /// The last bytes of a character that was read, last one first, and how many they are.
+    read: [u8; 4],
+    count: usize,
+}
+
+impl Iterator for Reader<'_> {
+    type Item = Option<u8>;
+
+    fn next(&mut self) -> Option<Option<u8>> {
+        if let Some(left) = self.count.checked_sub(1) {
+            self.count = left;
+            return self.read.get(left).copied().map(Some);
+        }
+        loop {
+            let (&first, more) = self.rest.split_first()?;
+            if !begins(first) {
+                self.rest = more;
+                return Some(Some(first));
+            }
+            match (self.unit)(self.rest) {
+                Unit::Unsure => return Some(None),
+                Unit::Plain => {
+                    self.rest = more;
+                    return Some(Some(first));
+                }
+                Unit::Nothing(length) => self.rest = self.rest.get(length..)?,
+                Unit::Point(point, length) => {
+                    self.rest = self.rest.get(length..)?;
+                    let c = char::from_u32(point).unwrap_or(char::REPLACEMENT_CHARACTER);
+                    self.count = c.encode_utf8(&mut self.read).len();
+                    let read = self.read.get_mut(..self.count)?;
+                    read.reverse();
+                    return self.next();
+                }
+            }
+        }
     }
 }
 
 /// `data:` at the beginning of a line.
-fn event(rest: &[u8]) -> Extent {
+fn event(bytes: &[u8]) -> Unit {
     const FIELD: &[u8] = b"data:";
-    match rest {
-        _ if rest.starts_with(FIELD) => Extent::Of(FIELD.len().saturating_add(1)),
-        _ if FIELD.starts_with(rest) => Extent::Unsure,
-        _ => Extent::None,
+    match bytes {
+        [b'\r' | b'\n', rest @ ..] if rest.starts_with(FIELD) => {
+            Unit::Nothing(FIELD.len().saturating_add(1))
+        }
+        [b'\r' | b'\n', rest @ ..] if FIELD.starts_with(rest) => Unit::Unsure,
+        _ => Unit::Plain,
     }
 }
 
-fn quoted(rest: &[u8]) -> Extent {
-    match rest {
-        [b'\n', ..] => Extent::Of(2),
-        [b'\r', b'\n', ..] => Extent::Of(3),
-        [] | [b'\r'] => Extent::Unsure,
-        [high, low, ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => Extent::Of(3),
-        [high] if high.is_ascii_hexdigit() => Extent::Unsure,
-        _ => Extent::None,
+/// `=3C`, or a soft line break.
+fn quoted(bytes: &[u8]) -> Unit {
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    match *bytes {
+        [b'=', b'\n', ..] => Unit::Nothing(2),
+        [b'=', b'\r', b'\n', ..] => Unit::Nothing(3),
+        [b'='] | [b'=', b'\r'] => Unit::Unsure,
+        [b'=', high, low, ..] => match (digit(high), digit(low)) {
+            (Some(high), Some(low)) if high < 8 => Unit::Point(high << 4 | low, 3),
+            // Half a character, or more.
+            (Some(_), Some(_)) => Unit::Unsure,
+            _ => Unit::Plain,
+        },
+        [b'=', high] if digit(high).is_some() => Unit::Unsure,
+        _ => Unit::Plain,
     }
 }
 
-fn escape(bytes: &[u8]) -> Extent {
-    let breaks = |byte: u8| matches!(byte, b'%' | b'\\' | b'&' | 0);
+/// Percent, backslash and character-reference escapes.
+fn escape(bytes: &[u8]) -> Unit {
+    match once(bytes) {
+        Unit::Point(point, length) => match u8::try_from(point) {
+            // It may begin another, of which the rest stands behind it.
+            Ok(byte) if leads(byte) => match again(byte, bytes.get(length..).unwrap_or_default()) {
+                Unit::Plain => Unit::Point(point, length),
+                _ => Unit::Unsure,
+            },
+            _ => Unit::Point(point, length),
+        },
+        unit => unit,
+    }
+}
+
+fn leads(byte: u8) -> bool {
+    matches!(byte, b'%' | b'\\' | b'&')
+}
+
+fn again(byte: u8, rest: &[u8]) -> Unit {
+    let mut bytes = [byte; LONGEST];
+    let behind = bytes.iter_mut().skip(1).zip(rest);
+    let count = behind.map(|(to, from)| *to = *from).count();
+    once(bytes.get(..=count).unwrap_or_default())
+}
+
+fn once(bytes: &[u8]) -> Unit {
+    if !bytes.first().is_some_and(|byte| leads(*byte)) {
+        return Unit::Plain;
+    }
+    // What is most frequent first: what JSON has to escape, and references by name.
+    if let [b'\\', byte @ (b'"' | b'/' | b'\\'), ..] = *bytes {
+        return Unit::Point(u32::from(byte), 2);
+    }
+    if let [b'\\', b'n' | b'r' | b't', ..] = *bytes {
+        return Unit::Point(u32::from(b'\n'), 2);
+    }
+    if let Some(end) = bytes.iter().take(LONGEST).position(|byte| *byte == b';')
+        && let [b'&', b'a'..=b'z', ..] = bytes
+        && let Reading::Byte(byte, used) = read(bytes.get(..=end).unwrap_or_default())
+        && used == end.saturating_add(1)
+    {
+        return Unit::Point(u32::from(byte), used);
+    }
     for length in 1..=LONGEST {
-        let Some(held) = bytes.get(..length) else { return Extent::Unsure };
+        let Some(held) = bytes.get(..length) else { return Unit::Unsure };
         let last = held.last().copied().unwrap_or(0);
         // Another that begins inside may spell the rest of this one, in a second reading.
-        if (length > 1 && breaks(last)) || leading_zero(held) {
-            return Extent::Unsure;
-        }
+        let broken = length > 1 && (last == 0 || leads(last));
         match read(held) {
+            _ if broken || leading_zero(held) => return Unit::Unsure,
             Reading::Open => {}
-            Reading::Plain => return Extent::None,
-            Reading::Nothing(used) => return Extent::Of(used),
-            Reading::Byte(byte, _) if breaks(byte) => return Extent::Unsure,
-            Reading::Point(point, _) if u8::try_from(point).is_ok_and(breaks) => {
-                return Extent::Unsure;
-            }
-            Reading::Byte(_, used) | Reading::Point(_, used) => return Extent::Of(used),
+            Reading::Plain => return Unit::Plain,
+            Reading::Nothing(used) => return Unit::Nothing(used),
+            // A byte that is no character by itself.
+            Reading::Byte(0x80.., _) => return Unit::Unsure,
+            Reading::Byte(byte, used) => return Unit::Point(u32::from(byte), used),
+            Reading::Point(point, used) => return Unit::Point(point, used),
         }
     }
-    Extent::Unsure
+    Unit::Unsure
 }
 
 #[cfg(test)]

@@ -44,11 +44,6 @@ pub(super) fn keeps(byte: u8) -> bool {
     marks(byte) & DROP == 0
 }
 
-/// Whether `byte` may begin an escape.
-pub(super) fn leads(byte: u8) -> bool {
-    marks(byte) & LEAD != 0
-}
-
 /// Whether `byte` ends a line.
 pub(super) fn ends_line(byte: u8) -> bool {
     marks(byte) & LINE != 0
@@ -95,7 +90,7 @@ pub(super) use vector::squeeze;
 mod vector {
     use core::arch::wasm32::{
         i8x16_bitmask, i8x16_eq, u8x16_add, u8x16_splat, u8x16_sub, u8x16_swizzle, u64x2,
-        u64x2_extract_lane, v128, v128_and, v128_any_true, v128_or,
+        u64x2_extract_lane, v128, v128_and, v128_or,
     };
 
     use super::{BLOCK, DROP, LEAD, LINE, mark};
@@ -107,17 +102,8 @@ mod vector {
     ) -> (usize, u16) {
         let bytes = vector(block);
         let marks = marks(bytes);
-        let dropped = i8x16_bitmask(marks);
-        let leads = if v128_any_true(v128_and(marks, u8x16_splat(LEAD | LINE))) {
-            leads(bytes, marks, next())
-        } else {
-            0
-        };
-        if dropped == 0 {
-            *out = *block;
-            return (BLOCK, leads);
-        }
-        (pack(bytes, dropped, out), leads)
+        // Branches would be foretold badly: what a block holds changes from one to the next.
+        (pack(bytes, i8x16_bitmask(marks), out), leads(bytes, marks, next()))
     }
 
     fn vector(block: &[u8; BLOCK]) -> v128 {

@@ -31,11 +31,18 @@ fn outcome(automaton: Automaton, body: &[u8], size: usize) -> (Vec<(u64, u64)>, 
     (joined(hits), open)
 }
 
+/// As they are covered.
 fn joined(hits: Vec<Hit>) -> Vec<(u64, u64)> {
     let mut hits: Vec<(u64, u64)> = hits.iter().map(|hit| (hit.start, hit.end)).collect();
     hits.sort_unstable();
-    hits.dedup();
-    hits
+    let mut joined: Vec<(u64, u64)> = Vec::new();
+    for (start, end) in hits {
+        match joined.last_mut() {
+            Some(last) if start < last.1 => last.1 = last.1.max(end),
+            _ => joined.push((start, end)),
+        }
+    }
+    joined
 }
 
 fn same(value: &str, body: &[u8], size: usize) {

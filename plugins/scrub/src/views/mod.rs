@@ -32,7 +32,7 @@ use unescape::{Held, Kind};
 use zeroize::{Zeroize as _, Zeroizing};
 
 /// A byte of a view and the bytes of the content that it came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct From {
     byte: u8,
     start: u64,
@@ -96,6 +96,8 @@ struct Views {
     events: Node,
     /// What one byte becomes among the escapes; kept for its memory.
     read: Vec<From>,
+    /// The same of what is made of that.
+    leaf: Vec<From>,
 }
 
 impl Search {
@@ -110,6 +112,7 @@ impl Search {
             quoted: node(Kind::Quoted),
             events: node(Kind::Events),
             read: Vec::new(),
+            leaf: Vec::new(),
         };
         Self { automaton, at: 0, raw: start, views, patience: PATIENCE, hits: Vec::new() }
     }
@@ -272,7 +275,7 @@ impl Views {
         hits: &mut Vec<Hit>,
     ) {
         for node in [&mut self.quoted, &mut self.events] {
-            node.take(automaton, from, before, None, hits);
+            node.take(automaton, from, before, None, &mut self.read, hits);
             node.doze(after);
         }
         let mut read = std::mem::take(&mut self.read);
@@ -311,7 +314,7 @@ impl Views {
     ) {
         let starts: Option<&VecDeque<u64>> = mapped.then(|| self.escapes.starts());
         for node in [&mut self.twice, &mut self.tight, &mut self.apart] {
-            node.take(automaton, from, before, starts, hits);
+            node.take(automaton, from, before, starts, &mut self.leaf, hits);
         }
     }
 

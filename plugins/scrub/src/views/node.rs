@@ -77,13 +77,15 @@ impl Node {
         }
     }
 
-    /// A leaf's turn: wakes when it must, and reads on when it is awake.
+    /// A leaf's turn: wakes when it must, and reads on when it is awake. `read` is kept for
+    /// its memory.
     pub(super) fn take(
         &mut self,
         automaton: &Automaton,
         from: From,
         before: State,
         starts: Option<&VecDeque<u64>>,
+        read: &mut Vec<From>,
         hits: &mut Vec<Hit>,
     ) {
         if self.wakes(automaton, from.byte, before) {
@@ -98,12 +100,12 @@ impl Node {
             }
             return self.step(automaton, from, hits);
         }
-        let mut read = Vec::new();
-        self.decode(from, &mut read);
+        read.clear();
+        self.decode(from, read);
         if read.is_empty() {
             self.left_out(automaton);
         }
-        for from in read {
+        for from in read.drain(..) {
             self.step(automaton, from, hits);
         }
     }

@@ -9,8 +9,8 @@ use postern_core::secret::Secret;
 use proptest::prelude::*;
 
 use super::*;
-use crate::scrubbing::PatternScrubbing;
 use crate::forms;
+use crate::scrubbing::PatternScrubbing;
 
 fn in_play(value: &str, rendered: &str) -> InPlay {
     let secret = |text: &str| Secret::new(text.as_bytes().to_vec());
