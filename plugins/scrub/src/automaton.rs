@@ -1,114 +1,225 @@
-//! The compiled pattern set, and the cache that spares a stream the building of it.
+//! The compiled pattern set: an Aho-Corasick automaton that knows how much is open.
 //!
-//! Contiguous Aho-Corasick automaton with every match reported, not only the leftmost
-//! longest: the scrubber covers the union of all matches, so that of two overlapping
-//! secrets no end sticks out.
+//! Every match is reported, not only the leftmost longest: the scrubber covers the union
+//! of all matches, so that of two overlapping secrets no end sticks out. It is our own
+//! because each state has to say how much of a pattern is open there, and because its
+//! memory spells secrets and has to be wiped; the crate `aho-corasick` gives access to
+//! neither.
 //!
-//! Invariant: at most [`CACHED`] automata live here, and no more of them than fit in
-//! [`KEPT`] bytes. Their memory holds spellings of secrets and is not wiped when freed
-//! (the crate gives no access to it); the cache is bounded instead, and lives in the one
-//! VM that holds secrets anyway.
+//! Invariant: a state stands for the longest suffix read that begins some pattern.
 
-use std::borrow::Borrow;
-use std::cell::RefCell;
-use std::collections::{BTreeMap, VecDeque};
-use std::rc::Rc;
+use zeroize::Zeroize as _;
 
-use aho_corasick::automaton::{Automaton as _, StateID};
-use aho_corasick::nfa::contiguous::NFA;
-use aho_corasick::{Anchored, MatchKind};
-use postern_core::inject::InPlay;
-use postern_core::scrubbing::{Detector, Known, Scan, Scrubber, Scrubbing};
+use crate::forms::Pattern;
+use crate::sift::Sift;
 
-use crate::coding::{Look as _, Room};
-use crate::forms::{self, Pattern};
-use crate::views::Search;
-use crate::window::{Window, Withheld};
+/// A state of the automaton.
+pub type State = u32;
 
-/// How many automata are kept. One is needed per set of credentials in use.
-pub const CACHED: usize = 64;
-
-/// How many bytes of automata are kept beside the newest. One for a token of 2 KiB takes
-/// a few MiB, and a proxy ends a VM that has grown too large.
-pub const KEPT: usize = 32 * 1024 * 1024;
+/// Nothing is open.
+const START: State = 0;
+/// No state, no row.
+const NONE: u32 = u32::MAX;
+/// Patterns of more bytes in all are not compiled.
+const MOST: usize = 1 << 22;
 
 /// Finds every pattern; knows at each position how much of one may still be open.
 pub struct Automaton {
-    nfa: NFA,
-    start: StateID,
-    /// For each state but the start, how many bytes of a pattern are open there.
-    open: BTreeMap<StateID, usize>,
+    nodes: Vec<Node>,
+    /// Where a state goes on with each class of bytes, for states with several ways on.
+    rows: Vec<State>,
+    /// The class of each byte: one for all that no pattern has, one for each other.
+    classes: [u16; 256],
+    /// How many classes there are.
+    width: u32,
     first: [bool; 256],
     /// Length of the longest pattern.
     most: usize,
+    sift: Option<Sift>,
+}
+
+/// What is known of a state.
+#[derive(Clone, Copy)]
+struct Node {
+    /// Stands for the longest proper suffix that begins a pattern.
+    fail: State,
+    /// Length of the longest suffix that some pattern goes on from.
+    live: u32,
+    /// Length of the longest pattern that ends here, or nothing.
+    longest: u32,
+    /// Where its row begins, if it has one.
+    row: u32,
+    /// The one way on, for a state without a row, and the class that leads there.
+    next: State,
+    class: u16,
 }
 
 impl Automaton {
-    /// Compiles `patterns`; `None` when they are too many or too long.
+    /// Compiles `patterns`; `None` when they are too long.
     pub fn new(patterns: &[Pattern]) -> Option<Self> {
-        let nfa = NFA::builder()
-            .match_kind(MatchKind::Standard)
-            .prefilter(false)
-            .build(patterns.iter().map(|p| p.as_slice()))
-            .ok()?;
-        let start = nfa.start_state(Anchored::No).ok()?;
-        let mut made = Self { nfa, start, open: BTreeMap::new(), first: [false; 256], most: 0 };
-        for pattern in patterns {
-            made.most = made.most.max(pattern.len());
-            if let Some(slot) = pattern.first().and_then(|b| made.first.get_mut(usize::from(*b))) {
-                *slot = true;
-            }
-            made.note_prefixes(pattern);
+        let mut sorted: Vec<&[u8]> = patterns.iter().map(|p| p.as_slice()).collect();
+        sorted.sort_unstable();
+        sorted.dedup();
+        sorted.retain(|pattern| !pattern.is_empty());
+        if sorted.iter().map(|pattern| pattern.len()).sum::<usize>() > MOST {
+            return None;
         }
-        let mut shortest_first: Vec<&[u8]> = patterns.iter().map(|p| p.as_slice()).collect();
-        shortest_first.sort_unstable_by_key(|pattern| pattern.len());
-        for pattern in shortest_first {
-            made.note_end(pattern);
+        let mut made = Self {
+            nodes: Vec::new(),
+            rows: Vec::new(),
+            classes: [0; 256],
+            width: 1,
+            first: [false; 256],
+            most: sorted.iter().map(|pattern| pattern.len()).max().unwrap_or(0),
+            sift: Sift::new(&sorted),
+        };
+        for pattern in &sorted {
+            made.classify(pattern)?;
         }
+        let by_depth = made.grow(&sorted)?;
+        made.link(&by_depth)?;
         Some(made)
     }
 
-    /// Following a pattern from the start, each state is the one whose longest live
-    /// prefix is exactly what was read.
-    fn note_prefixes(&mut self, pattern: &[u8]) {
-        let mut state = self.start;
-        for (at, &byte) in (0_usize..).zip(pattern) {
-            if at > 0 {
-                self.open.insert(state, at);
+    /// Gives each byte that occurs a class.
+    fn classify(&mut self, pattern: &[u8]) -> Option<()> {
+        *self.first.get_mut(usize::from(*pattern.first()?))? = true;
+        for byte in pattern {
+            let class = self.classes.get_mut(usize::from(*byte))?;
+            if *class == 0 {
+                *class = u16::try_from(self.width).ok()?;
+                self.width = self.width.checked_add(1)?;
             }
-            state = self.nfa.next_state(Anchored::No, state, byte);
         }
+        Some(())
     }
 
-    /// Behind a whole pattern that no other continues, what is open is what is open
-    /// behind the pattern less its first byte; shorter patterns are noted already.
-    fn note_end(&mut self, pattern: &[u8]) {
-        let state = self.follow(pattern);
-        let shorter = self.follow(pattern.get(1..).unwrap_or_default());
-        if !self.open.contains_key(&state)
-            && let Some(&live) = self.open.get(&shorter)
-        {
-            self.open.insert(state, live);
+    /// Makes the states of the sorted patterns; gives back the states by depth.
+    fn grow(&mut self, sorted: &[&[u8]]) -> Option<Vec<Vec<State>>> {
+        let mut by_depth: Vec<Vec<State>> = vec![Vec::new()];
+        self.node(&mut by_depth, 0)?;
+        self.row(START)?;
+        let (mut path, mut last) = (vec![START], [].as_slice());
+        for &pattern in sorted {
+            let shared = pattern.iter().zip(last).take_while(|(a, b)| a == b).count();
+            path.truncate(shared.checked_add(1)?);
+            for (depth, byte) in (0_usize..).zip(pattern).skip(shared) {
+                let new = self.node(&mut by_depth, depth.checked_add(1)?)?;
+                self.join(*path.last()?, *byte, new)?;
+                path.push(new);
+            }
+            let length = u32::try_from(pattern.len()).ok()?;
+            self.nodes.get_mut(index(*path.last()?))?.longest = length;
+            last = pattern;
         }
+        Some(by_depth)
     }
 
-    fn follow(&self, bytes: &[u8]) -> StateID {
-        bytes.iter().fold(self.start, |state, &b| self.nfa.next_state(Anchored::No, state, b))
+    fn node(&mut self, by_depth: &mut Vec<Vec<State>>, depth: usize) -> Option<State> {
+        let new = u32::try_from(self.nodes.len()).ok()?;
+        let node = Node { fail: START, live: 0, longest: 0, row: NONE, next: NONE, class: 0 };
+        self.nodes.push(node);
+        if by_depth.len() <= depth {
+            by_depth.push(Vec::new());
+        }
+        by_depth.get_mut(depth)?.push(new);
+        Some(new)
+    }
+
+    /// Gives `state` a row.
+    fn row(&mut self, state: State) -> Option<usize> {
+        let begin = self.rows.len();
+        self.rows.resize(begin.checked_add(index(self.width))?, NONE);
+        self.nodes.get_mut(index(state))?.row = u32::try_from(begin).ok()?;
+        Some(begin)
+    }
+
+    /// Makes `to` follow `from`; a second way on needs a row.
+    fn join(&mut self, from: State, byte: u8, to: State) -> Option<()> {
+        let class = *self.classes.get(usize::from(byte))?;
+        let node = *self.nodes.get(index(from))?;
+        let row = match node.row {
+            NONE if node.next == NONE => {
+                let node = self.nodes.get_mut(index(from))?;
+                (node.next, node.class) = (to, class);
+                return Some(());
+            }
+            NONE => {
+                let row = self.row(from)?;
+                *self.rows.get_mut(row.checked_add(usize::from(node.class))?)? = node.next;
+                row
+            }
+            row => index(row),
+        };
+        *self.rows.get_mut(row.checked_add(usize::from(class))?)? = to;
+        Some(())
+    }
+
+    /// Says of each state what it falls back to, shallow ones first, and fills the rows.
+    fn link(&mut self, by_depth: &[Vec<State>]) -> Option<()> {
+        for (depth, states) in (0_u32..).zip(by_depth) {
+            for &state in states {
+                let node = *self.nodes.get(index(state))?;
+                let back = *self.nodes.get(index(node.fail))?;
+                let leaf = node.row == NONE && node.next == NONE;
+                let node_now = self.nodes.get_mut(index(state))?;
+                node_now.live = if leaf { back.live } else { depth };
+                node_now.longest = node.longest.max(if depth == 0 { 0 } else { back.longest });
+                if node.next != NONE && node.row == NONE {
+                    self.fall_back(node.next, node.fail, node.class, depth)?;
+                }
+                for class in 0..if node.row == NONE { 0 } else { self.width } {
+                    let at = index(node.row).checked_add(index(class))?;
+                    let class = u16::try_from(class).ok()?;
+                    match *self.rows.get(at)? {
+                        NONE => {
+                            let to = if depth == 0 { START } else { self.step(node.fail, class) };
+                            *self.rows.get_mut(at)? = to;
+                        }
+                        child => self.fall_back(child, node.fail, class, depth)?,
+                    }
+                }
+            }
+        }
+        Some(())
+    }
+
+    /// Says what `child` falls back to, which follows a state that falls back to `fail`.
+    fn fall_back(&mut self, child: State, fail: State, class: u16, depth: u32) -> Option<()> {
+        let to = if depth == 0 { START } else { self.step(fail, class) };
+        self.nodes.get_mut(index(child))?.fail = to;
+        Some(())
+    }
+
+    fn step(&self, from: State, class: u16) -> State {
+        let mut state = from;
+        // A state that falls back is shorter each time, and the start has a row.
+        while let Some(node) = self.nodes.get(index(state)) {
+            if node.row != NONE {
+                let at = index(node.row).wrapping_add(usize::from(class));
+                return self.rows.get(at).copied().unwrap_or(START);
+            }
+            if node.class == class && node.next != NONE {
+                return node.next;
+            }
+            state = node.fail;
+        }
+        START
     }
 
     /// The state in which nothing is open.
-    pub fn start(&self) -> StateID {
-        self.start
+    pub fn start(&self) -> State {
+        START
     }
 
     /// The state after one more byte.
-    pub(crate) fn next(&self, state: StateID, byte: u8) -> StateID {
-        self.nfa.next_state(Anchored::No, state, byte)
+    pub(crate) fn next(&self, state: State, byte: u8) -> State {
+        self.step(state, self.classes.get(usize::from(byte)).copied().unwrap_or(0))
     }
 
-    /// Whether patterns end in `state`.
-    pub(crate) fn is_match(&self, state: StateID) -> bool {
-        self.nfa.is_match(state)
+    /// Length of the longest pattern that ends in `state`, or nothing.
+    pub(crate) fn longest(&self, state: State) -> usize {
+        self.nodes.get(index(state)).map_or(0, |node| index(node.longest))
     }
 
     /// Length of the longest pattern there is.
@@ -117,8 +228,8 @@ impl Automaton {
     }
 
     /// Length of the longest suffix read that is a proper prefix of some pattern.
-    pub fn live(&self, state: StateID) -> usize {
-        self.open.get(&state).copied().unwrap_or(0)
+    pub fn live(&self, state: State) -> usize {
+        self.nodes.get(index(state)).map_or(0, |node| index(node.live))
     }
 
     /// Whether some pattern begins with `byte`.
@@ -126,151 +237,91 @@ impl Automaton {
         self.first.get(usize::from(byte)).copied().unwrap_or(true)
     }
 
+    /// What passes over content that has no pattern, if these patterns allow it.
+    pub(crate) fn sift(&self) -> Option<&Sift> {
+        self.sift.as_ref()
+    }
+
+    /// The same without that.
+    #[cfg(test)]
+    pub(crate) fn without_sift(self) -> Self {
+        let mut made = self;
+        made.sift = None;
+        made
+    }
+
     /// About how many bytes it takes.
-    fn size(&self) -> usize {
-        let entry = size_of::<(StateID, usize)>().saturating_mul(2);
-        self.nfa.memory_usage().saturating_add(self.open.len().saturating_mul(entry))
-    }
-
-    /// Length of the longest pattern that ends in `state`.
-    pub(crate) fn longest(&self, state: StateID) -> usize {
-        (0..self.nfa.match_len(state))
-            .map(|i| self.nfa.pattern_len(self.nfa.match_pattern(state, i)))
-            .max()
-            .unwrap_or(0)
+    pub(crate) fn size(&self) -> usize {
+        let nodes = self.nodes.len().saturating_mul(size_of::<Node>());
+        let rows = self.rows.len().saturating_mul(size_of::<State>());
+        let sift = self.sift.as_ref().map_or(0, Sift::size);
+        nodes.saturating_add(rows).saturating_add(sift)
     }
 }
 
-/// Makes scrubbers; keeps the automata of the last sets of secrets.
-pub struct PatternScrubbing {
-    cache: RefCell<VecDeque<([u8; 32], Rc<Automaton>)>>,
-    /// [`KEPT`].
-    kept: usize,
-    /// Memory for the windows of decoders.
-    room: Room,
-}
-
-impl Default for PatternScrubbing {
-    fn default() -> Self {
-        Self { cache: RefCell::default(), kept: KEPT, room: Room::default() }
-    }
-}
-
-impl PatternScrubbing {
-    /// With an empty cache.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// The automaton for these secrets, compiled at most once while it is cached.
-    fn automaton(&self, secrets: &[impl Borrow<InPlay>]) -> Option<Rc<Automaton>> {
-        let key = forms::digest(secrets);
-        let mut cache = self.cache.try_borrow_mut().ok()?;
-        if let Some((_, found)) = cache.iter().find(|(k, _)| *k == key) {
-            return Some(Rc::clone(found));
-        }
-        let made = Rc::new(Automaton::new(&forms::patterns(secrets))?);
-        cache.push_back((key, Rc::clone(&made)));
-        let size = |cache: &VecDeque<(_, Rc<Automaton>)>| -> usize {
-            cache.iter().map(|(_, kept)| kept.size()).sum()
-        };
-        while cache.len() > CACHED || (cache.len() > 1 && size(&cache) > self.kept) {
-            cache.pop_front();
-        }
-        Some(made)
-    }
-
-    /// A scrubber for one answer.
-    pub fn scrubber(&self, secrets: &[impl Borrow<InPlay>]) -> Box<dyn Scrubber> {
-        Ready { automaton: self.automaton(secrets), room: self.room.clone() }.scrubber()
-    }
-}
-
-impl Scrubbing for PatternScrubbing {
-    fn known(&self, secrets: &[Rc<InPlay>]) -> Rc<dyn Known> {
-        Rc::new(Ready { automaton: self.automaton(secrets), room: self.room.clone() })
-    }
-
-    fn guard(&self, secrets: &[Rc<InPlay>]) -> Rc<dyn Detector> {
-        let automaton = Automaton::new(&forms::wholes(secrets)).map(Rc::new);
-        Rc::new(Ready { automaton, room: self.room.clone() })
-    }
-}
-
-/// A compiled set; `None` when none could be made.
-struct Ready {
-    automaton: Option<Rc<Automaton>>,
-    room: Room,
-}
-
-impl Known for Ready {
-    fn scrubber(&self) -> Box<dyn Scrubber> {
-        match &self.automaton {
-            Some(automaton) => Box::new(Window::new(Rc::clone(automaton), self.room.clone())),
-            // What cannot be looked for cannot be told from the rest.
-            None => Box::new(Withheld::default()),
+impl Drop for Automaton {
+    fn drop(&mut self) {
+        self.rows.zeroize();
+        self.classes.zeroize();
+        for node in &mut self.nodes {
+            node.class.zeroize();
+            node.next.zeroize();
         }
     }
 }
 
-impl Detector for Ready {
-    fn scan(&self) -> Box<dyn Scan> {
-        match &self.automaton {
-            Some(automaton) => Box::new(Sighting(Search::new(Rc::clone(automaton)))),
-            None => Box::new(Withheld::default()),
-        }
-    }
-}
-
-/// Whether any pattern is there.
-struct Sighting(Search);
-
-impl Scan for Sighting {
-    fn feed(&mut self, bytes: &[u8]) -> bool {
-        self.0.look(bytes)
-    }
-
-    fn finish(&mut self) -> bool {
-        self.0.end()
-    }
+fn index(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]
 mod tests {
-    use postern_core::inject::{InPlay, Keep};
-    use postern_core::secret::Secret;
+    use proptest::prelude::*;
 
-    use super::{PatternScrubbing, VecDeque};
+    use super::*;
 
-    #[test]
-    fn a_guard_for_as_much_as_is_guarded_takes_some_mebibytes() {
-        for (count, length) in [(64, 40), (64, 128), (4, 2048)] {
-            let value = |number: usize| Secret::new(format!("{number:0length$}").into_bytes());
-            let of = |number| InPlay {
-                value: value(number),
-                rendered: value(number),
-                keep: Keep::Worker,
-            };
-            let secrets: Vec<InPlay> = (0..count).map(of).collect();
-            let automaton = super::Automaton::new(&crate::forms::wholes(&secrets)).unwrap();
-            let size = automaton.size();
-            println!("{count} x {length}: {size}");
-            assert!(size < 12 * 1024 * 1024, "{count} of {length} bytes: {size}");
+    fn automaton(patterns: &[Vec<u8>]) -> Automaton {
+        let patterns: Vec<Pattern> = patterns.iter().map(|p| Pattern::new(p.clone())).collect();
+        Automaton::new(&patterns).unwrap()
+    }
+
+    /// What is said of each end of a text, found by comparing.
+    fn said(patterns: &[Vec<u8>], read: &[u8]) -> (usize, usize) {
+        let ends = |length: &usize| {
+            let end = &read[read.len() - length..];
+            patterns.iter().any(|p| p == end)
+        };
+        let open = |length: &usize| {
+            let end = &read[read.len() - length..];
+            patterns.iter().any(|p| p.len() > *length && p.starts_with(end))
+        };
+        let lengths = || (1..=read.len()).rev();
+        (lengths().find(ends).unwrap_or(0), lengths().find(open).unwrap_or(0))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn each_state_says_what_ends_and_what_is_open(
+            patterns in proptest::collection::vec("[abc]{1,6}".prop_map(String::into_bytes), 0..12),
+            text in "[abcd]{0,40}",
+        ) {
+            let automaton = automaton(&patterns);
+            let mut state = automaton.start();
+            for (at, byte) in text.bytes().enumerate() {
+                state = automaton.next(state, byte);
+                let says = (automaton.longest(state), automaton.live(state));
+                prop_assert_eq!(says, said(&patterns, &text.as_bytes()[..=at]));
+            }
         }
     }
 
     #[test]
-    fn what_is_kept_has_a_bound_in_bytes_and_holds_the_newest() {
-        let kept = 256 * 1024;
-        let scrubbing = PatternScrubbing { kept, ..PatternScrubbing::new() };
-        for (number, length) in (0..12).zip([[200; 11].as_slice(), &[1500]].concat()) {
-            let value = || Secret::new(format!("{number:0length$}").into_bytes());
-            let secrets = [InPlay { value: value(), rendered: value(), keep: Keep::Worker }];
-            let _ = scrubbing.scrubber(&secrets);
-            let cache: &VecDeque<_> = &scrubbing.cache.borrow();
-            let bytes: usize = cache.iter().map(|(_, kept)| kept.size()).sum();
-            assert!(bytes <= kept || cache.len() == 1, "{bytes} bytes after {number}");
-            assert_eq!(cache.back().map(|(key, _)| *key), Some(crate::forms::digest(&secrets)));
-        }
+    fn a_pattern_may_have_all_bytes_there_are() {
+        let all: Vec<u8> = (0..=255).collect();
+        let automaton = automaton(&[all.clone()]);
+        let end = all.iter().fold(automaton.start(), |state, byte| automaton.next(state, *byte));
+        assert_eq!(automaton.longest(end), 256);
     }
 }

@@ -24,8 +24,10 @@ mod coding;
 pub mod detect;
 pub mod forms;
 pub mod fuzz;
+pub mod scrubbing;
+mod sift;
 mod views;
 pub mod window;
 
-pub use automaton::PatternScrubbing;
 pub use detect::MarkerDetector;
+pub use scrubbing::PatternScrubbing;

@@ -77,15 +77,24 @@ impl Window {
     fn take(&mut self, chunk: &[u8]) -> Result<(), Unscannable> {
         self.at_host = self.at_host.saturating_add(chunk.len());
         let Self { search, text, peek, chain, receipt, .. } = self;
-        let mut take = |piece: &[u8]| {
-            receipt.bytes = receipt.bytes.saturating_add(coding::length(piece));
-            take_piece(search, text, peek, piece)
+        let Some(chain) = chain else {
+            receipt.bytes = receipt.bytes.saturating_add(coding::length(chunk));
+            peek.feed(chunk)?;
+            search.read(chunk);
+            let clean = search.hits().is_empty() && search.open() == 0;
+            if clean && text.len() == 0 && !peek.unsettled() {
+                text.skip(chunk.len());
+            } else {
+                text.push(chunk);
+                text.cover_all(search.drain_hits());
+            }
+            return Ok(());
         };
-        let Some(chain) = chain else { return take(chunk) };
         let mut room = Growth::ANSWER.at_once;
         chain.feed(chunk, &mut |piece| {
             room = room.checked_sub(piece.len()).ok_or(Unscannable::Expansion)?;
-            take(piece)
+            receipt.bytes = receipt.bytes.saturating_add(coding::length(piece));
+            take_piece(search, text, peek, piece)
         })
     }
 

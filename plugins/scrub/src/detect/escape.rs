@@ -201,13 +201,27 @@ fn named(name: &[u8]) -> Reading {
         [body @ .., b';'] => (body, true),
         body => (body, false),
     };
-    let is = |known: &str| body.eq_ignore_ascii_case(known.as_bytes());
+    // Text has many an ampersand that no name follows.
+    if !body.first().is_none_or(u8::is_ascii_alphabetic) {
+        return Plain;
+    }
+    let first = body.first().map(u8::to_ascii_lowercase);
+    let is = |known: &str| {
+        known.len() == body.len()
+            && known.as_bytes().first().copied() == first
+            && body.eq_ignore_ascii_case(known.as_bytes())
+    };
     if closed {
         let found = NAMES.iter().find(|(known, _)| is(known));
         return found.map_or(Plain, |(_, c)| Byte(*c, name.len().saturating_add(1)));
     }
     let opens = |known: &&(&str, u8)| {
-        known.0.as_bytes().get(..body.len()).is_some_and(|head| head.eq_ignore_ascii_case(body))
+        (body.is_empty() || known.0.as_bytes().first().copied() == first)
+            && known
+                .0
+                .as_bytes()
+                .get(..body.len())
+                .is_some_and(|head| head.eq_ignore_ascii_case(body))
     };
     if NAMES.iter().any(|known| opens(&known)) {
         return Open;

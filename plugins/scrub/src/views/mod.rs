@@ -26,16 +26,14 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use aho_corasick::automaton::StateID;
-
-use crate::automaton::Automaton;
+use crate::automaton::{Automaton, State};
 use crate::coding::{Begin, Growth, Look};
 use node::Node;
 use unescape::{Held, Kind};
 use zeroize::{Zeroize as _, Zeroizing};
 
 /// A byte of a view and the bytes of the content that it came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct From {
     byte: u8,
     start: u64,
@@ -69,13 +67,24 @@ pub(crate) fn unescaped(bytes: &[u8]) -> [Zeroizing<Vec<u8>>; 2] {
 /// No byte of text: ends whatever is half read.
 const END: u8 = 0xff;
 
+/// Fewer bytes are read by the views at once.
+const WORTH: usize = 16;
+/// The views read so many bytes before it is asked again whether the rest can be passed over.
+const STEP: usize = 8;
+/// Behind a doubt, views read at least so many bytes …
+const PATIENCE: usize = 32;
+/// … and at most so many.
+const MOST_PATIENCE: usize = 64 * 1024;
+
 /// Looks for the patterns in all views of one content.
 pub(crate) struct Search {
     automaton: Rc<Automaton>,
     /// How many bytes were read.
     at: u64,
-    raw: StateID,
+    raw: State,
     views: Views,
+    /// How long views read on behind a doubt.
+    patience: usize,
     hits: Vec<Hit>,
 }
 
@@ -88,6 +97,8 @@ struct Views {
     events: Node,
     /// What one byte becomes among the escapes; kept for its memory.
     read: Vec<From>,
+    /// The same of what is made of that.
+    leaf: Vec<From>,
 }
 
 /// The readings, in the order of the picture above.
@@ -110,13 +121,63 @@ impl Search {
             quoted: node(Kind::Quoted),
             events: node(Kind::Events),
             read: Vec::new(),
+            leaf: Vec::new(),
         };
-        Self { automaton, at: 0, raw: start, views, hits: Vec::new() }
+        Self { automaton, at: 0, raw: start, views, patience: PATIENCE, hits: Vec::new() }
     }
 
     /// Reads on; what is found is added to [`Search::hits`].
     pub(crate) fn read(&mut self, bytes: &[u8]) {
-        let mut rest = bytes;
+        let automaton = Rc::clone(&self.automaton);
+        let Some(sift) = automaton.sift() else { return self.crawl(bytes, 0, bytes.len()) };
+        // Up to where bytes were read by views, and up to where they have to be.
+        let (mut at, mut until) = (0, 0);
+        while at < bytes.len() {
+            if at < until || !self.settled(at) || bytes.len().saturating_sub(at) < WORTH {
+                let end = bytes.len().min(at.saturating_add(STEP));
+                self.crawl(bytes, at, end);
+                at = end;
+                continue;
+            }
+            let floor = at.saturating_sub(self.automaton.live(self.raw));
+            let rest = bytes.get(floor..).unwrap_or_default();
+            let (from, end) = match sift.doubt(rest) {
+                None => (sift.tail(rest), bytes.len()),
+                Some(doubt) => {
+                    let end = floor.saturating_add(doubt.at).saturating_add(1);
+                    self.grow_patient(end.saturating_sub(at));
+                    (doubt.from, end.max(at).saturating_add(self.patience))
+                }
+            };
+            let from = floor.saturating_add(from);
+            self.begin_at(at, from);
+            (at, until) = (from, end);
+        }
+    }
+
+    /// Whether nothing is open that began before the last `read` bytes.
+    fn settled(&self, read: usize) -> bool {
+        self.views.all_asleep() && self.automaton.live(self.raw) <= read
+    }
+
+    /// Begins anew where nothing is open that has begun before: not at `at`, but at `from`.
+    fn begin_at(&mut self, at: usize, from: usize) {
+        let place = |index: usize| u64::try_from(index).unwrap_or(u64::MAX);
+        self.at = self.at.saturating_sub(place(at)).saturating_add(place(from));
+        self.raw = self.automaton.start();
+    }
+
+    /// Where doubts are frequent, each costs more than views do; so views read on for
+    /// longer, and for less long once they were rare again.
+    fn grow_patient(&mut self, passed: usize) {
+        let rare = passed > self.patience.saturating_mul(4);
+        let longer = self.patience.saturating_mul(2).min(MOST_PATIENCE);
+        self.patience = if rare { PATIENCE } else { longer };
+    }
+
+    /// Reads the bytes between these two in all views.
+    fn crawl(&mut self, bytes: &[u8], begin: usize, end: usize) {
+        let mut rest = bytes.get(begin..end).unwrap_or_default();
         while let Some((&byte, more)) = rest.split_first() {
             let asleep = self.views.all_asleep();
             if asleep && self.raw == self.automaton.start() {
@@ -139,8 +200,8 @@ impl Search {
         let before = self.raw;
         self.raw = self.automaton.next(before, byte);
         self.at = from.end;
-        if self.automaton.is_match(self.raw) {
-            let length = u64::try_from(self.automaton.longest(self.raw)).unwrap_or(u64::MAX);
+        let length = u64::try_from(self.automaton.longest(self.raw)).unwrap_or(u64::MAX);
+        if length > 0 {
             self.hits.push(Hit { start: from.end.saturating_sub(length), end: from.end });
         }
         if !asleep || Kind::may_change(byte) {
@@ -218,12 +279,12 @@ impl Views {
         &mut self,
         automaton: &Automaton,
         from: From,
-        before: StateID,
-        after: StateID,
+        before: State,
+        after: State,
         hits: &mut Vec<Hit>,
     ) {
         for node in [&mut self.quoted, &mut self.events] {
-            node.take(automaton, from, before, None, hits);
+            node.take(automaton, from, before, None, &mut self.read, hits);
             node.doze(after);
         }
         let mut read = std::mem::take(&mut self.read);
@@ -256,17 +317,17 @@ impl Views {
         &mut self,
         automaton: &Automaton,
         from: From,
-        before: StateID,
+        before: State,
         mapped: bool,
         hits: &mut Vec<Hit>,
     ) {
         let starts: Option<&VecDeque<u64>> = mapped.then(|| self.escapes.starts());
         for node in [&mut self.twice, &mut self.tight, &mut self.apart] {
-            node.take(automaton, from, before, starts, hits);
+            node.take(automaton, from, before, starts, &mut self.leaf, hits);
         }
     }
 
-    fn doze_below(&mut self, after: StateID) {
+    fn doze_below(&mut self, after: State) {
         for node in [&mut self.twice, &mut self.tight, &mut self.apart] {
             node.doze(after);
         }

@@ -5,11 +5,9 @@
 
 use std::collections::VecDeque;
 
-use aho_corasick::automaton::StateID;
-
 use super::unescape::{Held, Kind};
 use super::{From, Hit};
-use crate::automaton::Automaton;
+use crate::automaton::{Automaton, State};
 use crate::forms::SHORTEST;
 
 /// A view gives up on what is open after it has left out so many bytes in a row.
@@ -21,7 +19,7 @@ const SHORTEST_WITH_GAPS: usize = 8;
 pub(super) struct Node {
     kind: Kind,
     awake: bool,
-    state: StateID,
+    state: State,
     held: Held,
     /// Where the last bytes began.
     starts: VecDeque<u64>,
@@ -30,7 +28,7 @@ pub(super) struct Node {
 }
 
 impl Node {
-    pub(super) fn new(kind: Kind, start: StateID) -> Self {
+    pub(super) fn new(kind: Kind, start: State) -> Self {
         let (held, starts) = (Held::default(), VecDeque::new());
         Self { kind, awake: false, state: start, held, starts, gap: 0 }
     }
@@ -39,7 +37,7 @@ impl Node {
         self.awake
     }
 
-    pub(super) fn state(&self) -> StateID {
+    pub(super) fn state(&self) -> State {
         self.state
     }
 
@@ -48,7 +46,7 @@ impl Node {
     }
 
     /// Whether `byte` reads otherwise here, where the view above is in `before`.
-    pub(super) fn wakes(&self, automaton: &Automaton, byte: u8, before: StateID) -> bool {
+    pub(super) fn wakes(&self, automaton: &Automaton, byte: u8, before: State) -> bool {
         let live = || automaton.live(before) >= self.kind.least_open();
         !self.awake && (self.kind.leads(byte) || (self.kind.leaves_out(byte) && live()))
     }
@@ -58,7 +56,7 @@ impl Node {
     pub(super) fn wake(
         &mut self,
         automaton: &Automaton,
-        state: StateID,
+        state: State,
         starts: Option<&VecDeque<u64>>,
         at: u64,
     ) {
@@ -79,13 +77,15 @@ impl Node {
         }
     }
 
-    /// A leaf's turn: wakes when it must, and reads on when it is awake.
+    /// A leaf's turn: wakes when it must, and reads on when it is awake. `read` is kept for
+    /// its memory.
     pub(super) fn take(
         &mut self,
         automaton: &Automaton,
         from: From,
-        before: StateID,
+        before: State,
         starts: Option<&VecDeque<u64>>,
+        read: &mut Vec<From>,
         hits: &mut Vec<Hit>,
     ) {
         if self.wakes(automaton, from.byte, before) {
@@ -100,12 +100,12 @@ impl Node {
             }
             return self.step(automaton, from, hits);
         }
-        let mut read = Vec::new();
-        self.decode(from, &mut read);
+        read.clear();
+        self.decode(from, read);
         if read.is_empty() {
             self.left_out(automaton);
         }
-        for from in read {
+        for from in read.drain(..) {
             self.step(automaton, from, hits);
         }
     }
@@ -139,8 +139,8 @@ impl Node {
         if self.starts.len() > automaton.longest_pattern() {
             self.starts.pop_front();
         }
-        if automaton.is_match(self.state) {
-            let length = automaton.longest(self.state);
+        let length = automaton.longest(self.state);
+        if length > 0 {
             let least = if self.kind.passes() { SHORTEST_WITH_GAPS } else { SHORTEST };
             if let Some(start) = self.begun(length)
                 && length >= least
@@ -151,7 +151,7 @@ impl Node {
     }
 
     /// Sleeps when it has come to agree with the view above, which is in `above`.
-    pub(super) fn doze(&mut self, above: StateID) {
+    pub(super) fn doze(&mut self, above: State) {
         if self.awake && self.held.is_empty() && self.state == above {
             self.awake = false;
         }

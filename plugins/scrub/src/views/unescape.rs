@@ -91,14 +91,16 @@ impl Kind {
 /// Bytes that may be an escape, and where they came from.
 #[derive(Default)]
 pub(super) struct Held {
-    bytes: Vec<u8>,
+    bytes: [u8; LONGEST],
     from: Vec<From>,
+    /// What was given out last; kept for its memory.
+    gone: Vec<From>,
     zeros: u32,
 }
 
 impl Held {
     pub(super) fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
+        self.from.is_empty()
     }
 
     /// Where the first byte that is kept stands.
@@ -108,20 +110,22 @@ impl Held {
 
     /// Takes one byte and adds to `out` what it completes.
     pub(super) fn push(&mut self, kind: Kind, from: From, out: &mut Vec<From>) {
-        if self.bytes.is_empty() && !kind.begins(from.byte) {
+        let len = self.from.len();
+        if len == 0 && !kind.begins(from.byte) {
             return out.push(from);
         }
-        if from.byte == b'0' && self.zeros < MOST_ZEROS && leading_zero(&self.bytes) {
+        let held = self.bytes.get(..len).unwrap_or_default();
+        if from.byte == b'0' && self.zeros < MOST_ZEROS && leading_zero(held) {
             self.zeros = self.zeros.saturating_add(1);
             return;
         }
-        if self.bytes.len() >= LONGEST {
+        let Some(byte) = self.bytes.get_mut(len) else {
             self.settle(kind, &Reading::Plain, out);
             return self.push(kind, from, out);
-        }
-        self.bytes.push(from.byte);
+        };
+        *byte = from.byte;
         self.from.push(from);
-        match kind.read(&self.bytes) {
+        match kind.read(self.bytes.get(..self.from.len()).unwrap_or_default()) {
             Reading::Open => {}
             reading => self.settle(kind, &reading, out),
         }
@@ -129,14 +133,14 @@ impl Held {
 
     /// Gives out the escape and reads again what it did not take.
     fn settle(&mut self, kind: Kind, reading: &Reading, out: &mut Vec<From>) {
-        self.bytes.clear();
+        let spare = std::mem::take(&mut self.gone);
+        let mut all = std::mem::replace(&mut self.from, spare);
         self.zeros = 0;
-        let from = std::mem::take(&mut self.from);
         let used = match *reading {
             Reading::Byte(_, used) | Reading::Point(_, used) | Reading::Nothing(used) => used,
             Reading::Open | Reading::Plain => 1,
         };
-        let (taken, again) = from.split_at(used.min(from.len()));
+        let (taken, again) = all.split_at(used.min(all.len()));
         if let (Some(first), Some(last)) = (taken.first(), taken.last()) {
             let whole = |byte| From { byte, start: first.start, end: last.end };
             match *reading {
@@ -152,6 +156,8 @@ impl Held {
         for from in again {
             self.push(kind, *from, out);
         }
+        all.clear();
+        self.gone = all;
     }
 }
 

@@ -8,8 +8,8 @@ use postern_core::secret::Secret;
 use proptest::prelude::*;
 
 use super::*;
-use crate::automaton::PatternScrubbing;
 use crate::forms;
+use crate::scrubbing::PatternScrubbing;
 
 fn in_play(value: &str, rendered: &str) -> InPlay {
     let secret = |text: &str| Secret::new(text.as_bytes().to_vec());

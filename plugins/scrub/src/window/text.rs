@@ -35,6 +35,11 @@ impl Text {
         self.bytes.extend_from_slice(bytes);
     }
 
+    /// Leaves out so many bytes that are let go as they came.
+    pub(super) fn skip(&mut self, count: usize) {
+        self.base = self.base.saturating_add(u64::try_from(count).unwrap_or(u64::MAX));
+    }
+
     /// Adds what was found.
     pub(super) fn cover_all(&mut self, hits: impl Iterator<Item = Hit>) {
         for hit in hits {

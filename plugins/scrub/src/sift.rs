@@ -1,0 +1,575 @@
+//! Passes over content that has no pattern in any view, many bytes at a time.
+//!
+//! Content is read with all bytes left out that some view leaves out (white space and
+//! what separates the pairs of a hex dump), and so is every pattern: a pattern that a
+//! view reads without undoing an escape stands in that text as it is. Of such text every
+//! few bytes four are looked up in a table of all that patterns have. Where an escape
+//! may begin, the four bytes in front of it and behind it are looked up as well. What
+//! looks like a part of a pattern is left to the views, from where it may begin.
+//!
+//! Why that finds every pattern of at least [`LEAST`] bytes (as they stand in that text).
+//! Without an escape in it, a looked-up place lies in it with its four bytes. Else look
+//! at the first escape in it. Of the bytes in front of it, and of those from it on as the
+//! view reads them, it is counted how many may be of a pattern: all fours of them are in
+//! the table, or they are at most three. Together they have to be enough for a pattern.
+//! Where they cannot be read in passing, that alone is a doubt.
+//!
+//! Invariant: content that is passed over has no pattern that began in it and ended in
+//! it, and none is open at its end before [`Sift::tail`].
+
+mod lanes;
+
+use zeroize::Zeroizing;
+
+use crate::detect::escape::{Reading, leading_zero, read};
+use lanes::BLOCK;
+
+/// Shortest pattern that allows passing over.
+const LEAST: usize = 8;
+/// Places that are looked up are no further apart.
+const MOST_STRIDE: usize = 8;
+/// Bytes that are looked up together.
+const GRAM: usize = 4;
+/// The longest escape that is told from text.
+const LONGEST: usize = 16;
+/// The same with zeros and NULs in it that are read over.
+const LONGEST_APART: usize = 160;
+/// So many bytes are squeezed before they are looked up.
+const SEGMENT: usize = 64 * BLOCK;
+/// So many squeezed bytes are kept from the segment before.
+const KEPT: usize = 16;
+
+/// The tables of what patterns have.
+pub(crate) struct Sift {
+    /// All that some pattern has.
+    all: Table,
+    /// Of each pattern so many in a row as one place that is looked up lies among.
+    some: Table,
+    stride: usize,
+    /// Length of the shortest pattern.
+    least: usize,
+    /// Whether some pattern begins with a byte that is left out.
+    hangs: bool,
+}
+
+/// Where views have to look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Doubt {
+    /// No pattern that includes `at` and has no earlier doubt begins before.
+    pub(crate) from: usize,
+    /// What raised it.
+    pub(crate) at: usize,
+}
+
+/// What an escape's first byte turns out to begin.
+enum Unit {
+    /// Nothing.
+    Plain,
+    /// An escape of so many bytes, and what it is read as.
+    Point(u32, usize),
+    /// So many bytes that are read as nothing.
+    Nothing(usize),
+    /// What cannot be told here.
+    Unsure,
+}
+
+impl Sift {
+    /// For these patterns, unless one is too short.
+    pub(crate) fn new(patterns: &[&[u8]]) -> Option<Self> {
+        let kept = |pattern: &&[u8]| pattern.iter().filter(|byte| lanes::keeps(**byte)).count();
+        let least = patterns.iter().map(kept).min()?;
+        if least < LEAST {
+            return None;
+        }
+        let stride = least.saturating_sub(GRAM - 1).min(MOST_STRIDE);
+        let hangs = patterns.iter().any(|it| it.first().is_some_and(|byte| !lanes::keeps(*byte)));
+        let mut all_grams: Zeroizing<Vec<u32>> = Zeroizing::new(Vec::new());
+        for pattern in patterns {
+            all_grams.extend(grams(pattern).iter());
+        }
+        all_grams.sort_unstable();
+        all_grams.dedup();
+        let mut all = Table::new(all_grams.len());
+        all_grams.iter().for_each(|gram| all.add(*gram));
+        let mut some = Table::new(all_grams.len() >> 2);
+        // Long patterns mostly have what was taken of a shorter one.
+        let mut by_length = patterns.to_vec();
+        by_length.sort_by_key(|pattern| pattern.len());
+        for pattern in by_length {
+            let grams = grams(pattern);
+            let known = |row: &&[u32]| row.iter().filter(|gram| some.has(**gram)).count();
+            let row = grams.windows(stride).max_by_key(known)?;
+            row.iter().for_each(|gram| some.add(*gram));
+        }
+        Some(Self { all, some, stride, least, hangs })
+    }
+
+    /// How many bytes it takes.
+    pub(crate) fn size(&self) -> usize {
+        self.all.bits.len().saturating_add(self.some.bits.len())
+    }
+
+    /// Whether patterns may have these four bytes.
+    fn has(&self, gram: u32) -> bool {
+        self.all.has(gram)
+    }
+
+    /// The first doubt in `bytes`, before which no pattern begins that ends in them.
+    pub(crate) fn doubt(&self, bytes: &[u8]) -> Option<Doubt> {
+        let mut text = Squeezed::new();
+        let mut begin = 0;
+        while begin < bytes.len() {
+            let end = begin.saturating_add(SEGMENT).min(bytes.len());
+            text.take(bytes, begin, end);
+            let found = self.look_up(&mut text).and_then(|index| {
+                let place = text.place_of(bytes.get(begin..end)?, index.saturating_add(GRAM))?;
+                Some(begin.saturating_add(place))
+            });
+            let until = found.unwrap_or(end);
+            if let Some(at) = self.escape_in(bytes, begin, until, &text.leads) {
+                return Some(Doubt { from: self.back(bytes, at), at });
+            }
+            if let Some(at) = found {
+                return Some(Doubt { from: self.back(bytes, at), at });
+            }
+            text.carry();
+            begin = end;
+        }
+        None
+    }
+
+    /// Where something may begin that is open at the end of `bytes`, if they raise no doubt.
+    pub(crate) fn tail(&self, bytes: &[u8]) -> usize {
+        self.back(bytes, bytes.len())
+    }
+
+    /// Looks up every few bytes; gives the index of the first that more than chance has made.
+    fn look_up(&self, text: &mut Squeezed) -> Option<usize> {
+        let squeezed = text.bytes.get(..text.len)?;
+        let mut index = text.next;
+        while let Some(gram) = gram(squeezed, index) {
+            if self.some.has(gram) && self.more_than_chance(text, index) {
+                return Some(index);
+            }
+            index = index.wrapping_add(self.stride);
+        }
+        text.next = index;
+        None
+    }
+
+    /// Whether the bytes around `index` might all be of one pattern.
+    fn more_than_chance(&self, text: &Squeezed, index: usize) -> bool {
+        let known = |at: usize| text.gram(at).is_some_and(|gram| self.has(gram));
+        let (mut first, mut last) = (index, index);
+        while first > text.first && known(first.saturating_sub(1)) {
+            first = first.saturating_sub(1);
+        }
+        while known(last.saturating_add(1)) {
+            last = last.saturating_add(1);
+        }
+        let cut = first == 0 || last.saturating_add(GRAM) >= text.len;
+        cut || last.saturating_sub(first).saturating_add(GRAM) >= self.least
+    }
+
+    /// The first place before `until` where an escape may belong to a pattern.
+    fn escape_in(&self, bytes: &[u8], begin: usize, until: usize, leads: &[u16]) -> Option<usize> {
+        let mut block = begin;
+        for &lead in leads {
+            let mut left = lead;
+            while left != 0 {
+                let at = block.saturating_add(usize::try_from(left.trailing_zeros()).ok()?);
+                if at >= until {
+                    return None;
+                }
+                if self.may_belong(bytes, at) {
+                    return Some(at);
+                }
+                left &= left.wrapping_sub(1);
+            }
+            block = block.saturating_add(BLOCK);
+        }
+        None
+    }
+
+    /// Whether what begins at `at` may be the first escape in a pattern.
+    fn may_belong(&self, bytes: &[u8], at: usize) -> bool {
+        let rest = bytes.get(at..).unwrap_or_default();
+        let unit = unit_of(rest);
+        if matches!(unit(rest), Unit::Plain) {
+            return false;
+        }
+        let before = bytes.get(..at).unwrap_or_default().iter().rev().copied();
+        let before = self.run_back(before.filter(|byte| lanes::keeps(*byte)));
+        let Some(behind) = self.run(Reader { rest, unit, read: [0; 4], count: 0 }) else {
+            return true;
+        };
+        before.saturating_add(behind) >= self.least
+    }
+
+    /// How many of the bytes that are read here, from the first on, may be of one pattern;
+    /// `None` where that is not certain.
+    fn run(&self, read: Reader<'_>) -> Option<usize> {
+        let (mut gram, mut count) = (Gram::default(), 0_usize);
+        for byte in read {
+            let byte = byte?;
+            match gram.push(byte) {
+                Some(gram) if !self.has(gram) => return Some(count),
+                _ if lanes::keeps(byte) => count = count.saturating_add(1),
+                _ => {}
+            }
+            if count >= self.least {
+                return Some(count);
+            }
+        }
+        None
+    }
+
+    /// The same backwards, of bytes that are read as they are; their beginning is certain.
+    fn run_back(&self, bytes: impl Iterator<Item = u8>) -> usize {
+        let mut gram = Gram::default();
+        let belongs = |byte: &u8| gram.push_front(*byte).is_none_or(|gram| self.has(gram));
+        bytes.take(self.least).take_while(belongs).count()
+    }
+
+    /// Where something may begin that goes on at `at` and has no escape before it: as far
+    /// back as all bytes are of patterns, and at least three that are not left out.
+    fn back(&self, bytes: &[u8], at: usize) -> usize {
+        let mut gram = Gram::default();
+        let mut first = at;
+        for (place, byte) in bytes.get(..at).unwrap_or_default().iter().enumerate().rev() {
+            match gram.push_front(*byte) {
+                Some(gram) if !self.has(gram) => break,
+                _ if self.hangs || lanes::keeps(*byte) => first = place,
+                _ => {}
+            }
+        }
+        outside(bytes, first)
+    }
+}
+
+/// A set of fours of bytes, which may seem to have others.
+struct Table {
+    /// A bit for each value of a hash.
+    bits: Zeroizing<Vec<u8>>,
+    shift: u32,
+}
+
+impl Table {
+    /// For so many: one bit in 32 is set, up to 64 KiB.
+    fn new(count: usize) -> Self {
+        let size = count.saturating_mul(32).next_power_of_two().clamp(1 << 12, 1 << 19);
+        let shift = 32_u32.saturating_sub(size.trailing_zeros());
+        Self { bits: Zeroizing::new(vec![0; size >> 3]), shift }
+    }
+
+    fn place(&self, gram: u32) -> (usize, u8) {
+        let hash = gram.wrapping_mul(0x9e37_79b1) >> (self.shift & 31);
+        (usize::try_from(hash >> 3).unwrap_or(usize::MAX), 1 << (hash & 7))
+    }
+
+    fn add(&mut self, gram: u32) {
+        let (place, bit) = self.place(gram);
+        if let Some(bits) = self.bits.get_mut(place) {
+            *bits |= bit;
+        }
+    }
+
+    fn has(&self, gram: u32) -> bool {
+        let (place, bit) = self.place(gram);
+        self.bits.get(place).is_none_or(|bits| bits & bit != 0)
+    }
+}
+
+/// All fours in `pattern`, in order.
+fn grams(pattern: &[u8]) -> Zeroizing<Vec<u32>> {
+    let mut gram = Gram::default();
+    Zeroizing::new(pattern.iter().filter_map(|byte| gram.push(*byte)).collect())
+}
+
+/// Four bytes that follow each other in squeezed text.
+#[derive(Default)]
+struct Gram {
+    bytes: [u8; GRAM],
+    count: usize,
+}
+
+impl Gram {
+    /// Takes one byte; the last four, once there are so many and this is not left out.
+    fn push(&mut self, byte: u8) -> Option<u32> {
+        self.take(byte, |[_, b, c, d]| [b, c, d, byte])
+    }
+
+    /// The same backwards.
+    fn push_front(&mut self, byte: u8) -> Option<u32> {
+        self.take(byte, |[a, b, c, _]| [byte, a, b, c])
+    }
+
+    fn take(&mut self, byte: u8, join: impl Fn([u8; GRAM]) -> [u8; GRAM]) -> Option<u32> {
+        if !lanes::keeps(byte) {
+            return None;
+        }
+        self.bytes = join(self.bytes);
+        self.count = self.count.saturating_add(1);
+        (self.count >= GRAM).then(|| u32::from_le_bytes(self.bytes))
+    }
+}
+
+/// Text without what views leave out: of this segment, behind the last of the one before.
+struct Squeezed {
+    bytes: [u8; KEPT + SEGMENT + BLOCK],
+    /// Where escapes may begin, a bit for each byte of each block.
+    leads: [u16; SEGMENT / BLOCK],
+    /// Nothing stands before.
+    first: usize,
+    len: usize,
+    /// Where it is looked up next.
+    next: usize,
+}
+
+impl Squeezed {
+    fn new() -> Self {
+        let (bytes, leads) = ([0; KEPT + SEGMENT + BLOCK], [0; SEGMENT / BLOCK]);
+        Self { bytes, leads, first: KEPT, len: KEPT, next: KEPT }
+    }
+
+    /// Takes a segment.
+    fn take(&mut self, all: &[u8], begin: usize, end: usize) {
+        // Whatever comes behind the end might go on as one.
+        let after = all.get(end).copied().unwrap_or(b'd');
+        let mut rest = all.get(begin..end).unwrap_or_default();
+        let mut len = self.len;
+        for lead in &mut self.leads {
+            let out = self.bytes.get_mut(len..).and_then(|out| out.first_chunk_mut());
+            let (Some((block, more)), Some(out)) = (rest.split_first_chunk(), out) else {
+                *lead = 0;
+                continue;
+            };
+            let next = || more.first().copied().unwrap_or(after);
+            let kept;
+            (kept, *lead) = lanes::squeeze(block, next, out);
+            len = len.wrapping_add(kept);
+            rest = more;
+        }
+        self.len = len;
+        if !rest.is_empty() {
+            self.take_part(rest, end.wrapping_sub(begin) / BLOCK, after);
+        }
+    }
+
+    /// Takes fewer bytes than a block has, padded with what is left out.
+    fn take_part(&mut self, part: &[u8], at: usize, after: u8) {
+        let mut block = [b' '; BLOCK];
+        block.iter_mut().zip(part).for_each(|(to, from)| *to = *from);
+        let out = self.bytes.get_mut(self.len..).and_then(|out| out.first_chunk_mut());
+        let (Some(out), Some(lead)) = (out, self.leads.get_mut(at)) else { return };
+        let (kept, leads) = lanes::squeeze(&block, || b' ', out);
+        self.len = self.len.saturating_add(kept);
+        let event = after == b'd' && part.last().is_some_and(|byte| lanes::ends_line(*byte));
+        *lead = leads | u16::from(event) << (part.len().saturating_sub(1) & (BLOCK - 1));
+    }
+
+    fn gram(&self, at: usize) -> Option<u32> {
+        gram(self.bytes.get(..self.len)?, at)
+    }
+
+    /// Where the byte of the segment ends that was taken as the last before `index`.
+    fn place_of(&self, segment: &[u8], index: usize) -> Option<usize> {
+        let before = index.saturating_sub(KEPT).checked_sub(1)?;
+        let mut kept = segment.iter().enumerate().filter(|(_, byte)| lanes::keeps(**byte));
+        Some(kept.nth(before)?.0.saturating_add(1))
+    }
+
+    /// Goes on to the next segment.
+    fn carry(&mut self) {
+        let gone = self.len.saturating_sub(KEPT);
+        let last: Option<[u8; KEPT]> =
+            self.bytes.get(gone..).and_then(|rest| rest.first_chunk()).copied();
+        if let (Some(last), Some(front)) = (last, self.bytes.first_chunk_mut()) {
+            *front = last;
+        }
+        self.first = self.first.saturating_sub(gone);
+        self.next = self.next.saturating_sub(gone);
+        self.len = KEPT;
+    }
+}
+
+fn gram(text: &[u8], at: usize) -> Option<u32> {
+    text.get(at..)?.first_chunk().map(|gram| u32::from_le_bytes(*gram))
+}
+
+/// The last place up to `at` that is in no escape: read from its middle, it would be another.
+fn outside(bytes: &[u8], at: usize) -> usize {
+    let mut at = at;
+    loop {
+        let from = at.saturating_sub(LONGEST_APART);
+        let before = bytes.get(from..at).unwrap_or_default().iter().enumerate();
+        let covers = |place: usize| {
+            let rest = bytes.get(place..).unwrap_or_default();
+            match unit_of(rest)(rest) {
+                Unit::Plain => false,
+                Unit::Unsure => true,
+                Unit::Point(_, length) | Unit::Nothing(length) => place.saturating_add(length) > at,
+            }
+        };
+        let mut places = before.filter(|(_, byte)| begins(**byte));
+        match places
+            .find_map(|(place, _)| Some(from.saturating_add(place)).filter(|it| covers(*it)))
+        {
+            Some(place) => at = place,
+            None => return at,
+        }
+    }
+}
+
+/// Whether `byte` begins a unit of some kind.
+fn begins(byte: u8) -> bool {
+    leads(byte) || byte == b'=' || lanes::ends_line(byte)
+}
+
+fn unit_of(bytes: &[u8]) -> fn(&[u8]) -> Unit {
+    match bytes {
+        [b'=', ..] => quoted,
+        [b'\r' | b'\n', ..] => event,
+        _ => escape,
+    }
+}
+
+/// What a reader makes of bytes who undoes what `unit` tells; `None` where that is not
+/// certain.
+struct Reader<'a> {
+    rest: &'a [u8],
+    unit: fn(&[u8]) -> Unit,
+    /// The last bytes of a character that was read, last one first, and how many they are.
+    read: [u8; 4],
+    count: usize,
+}
+
+impl Iterator for Reader<'_> {
+    type Item = Option<u8>;
+
+    fn next(&mut self) -> Option<Option<u8>> {
+        if let Some(left) = self.count.checked_sub(1) {
+            self.count = left;
+            return self.read.get(left).copied().map(Some);
+        }
+        loop {
+            let (&first, more) = self.rest.split_first()?;
+            if !begins(first) {
+                self.rest = more;
+                return Some(Some(first));
+            }
+            match (self.unit)(self.rest) {
+                Unit::Unsure => return Some(None),
+                Unit::Plain => {
+                    self.rest = more;
+                    return Some(Some(first));
+                }
+                Unit::Nothing(length) => self.rest = self.rest.get(length..)?,
+                Unit::Point(point, length) => {
+                    self.rest = self.rest.get(length..)?;
+                    let c = char::from_u32(point).unwrap_or(char::REPLACEMENT_CHARACTER);
+                    self.count = c.encode_utf8(&mut self.read).len();
+                    let read = self.read.get_mut(..self.count)?;
+                    read.reverse();
+                    return self.next();
+                }
+            }
+        }
+    }
+}
+
+/// `data:` at the beginning of a line.
+fn event(bytes: &[u8]) -> Unit {
+    const FIELD: &[u8] = b"data:";
+    match bytes {
+        [b'\r' | b'\n', rest @ ..] if rest.starts_with(FIELD) => {
+            Unit::Nothing(FIELD.len().saturating_add(1))
+        }
+        [b'\r' | b'\n', rest @ ..] if FIELD.starts_with(rest) => Unit::Unsure,
+        _ => Unit::Plain,
+    }
+}
+
+/// `=3C`, or a soft line break.
+fn quoted(bytes: &[u8]) -> Unit {
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    match *bytes {
+        [b'=', b'\n', ..] => Unit::Nothing(2),
+        [b'=', b'\r', b'\n', ..] => Unit::Nothing(3),
+        [b'='] | [b'=', b'\r'] => Unit::Unsure,
+        [b'=', high, low, ..] => match (digit(high), digit(low)) {
+            (Some(high), Some(low)) if high < 8 => Unit::Point(high << 4 | low, 3),
+            // Half a character, or more.
+            (Some(_), Some(_)) => Unit::Unsure,
+            _ => Unit::Plain,
+        },
+        [b'=', high] if digit(high).is_some() => Unit::Unsure,
+        _ => Unit::Plain,
+    }
+}
+
+/// Percent, backslash and character-reference escapes.
+fn escape(bytes: &[u8]) -> Unit {
+    match once(bytes) {
+        Unit::Point(point, length) => match u8::try_from(point) {
+            // It may begin another, of which the rest stands behind it.
+            Ok(byte) if leads(byte) => match again(byte, bytes.get(length..).unwrap_or_default()) {
+                Unit::Plain => Unit::Point(point, length),
+                _ => Unit::Unsure,
+            },
+            _ => Unit::Point(point, length),
+        },
+        unit => unit,
+    }
+}
+
+fn leads(byte: u8) -> bool {
+    matches!(byte, b'%' | b'\\' | b'&')
+}
+
+fn again(byte: u8, rest: &[u8]) -> Unit {
+    let mut bytes = [byte; LONGEST];
+    let behind = bytes.iter_mut().skip(1).zip(rest);
+    let count = behind.map(|(to, from)| *to = *from).count();
+    once(bytes.get(..=count).unwrap_or_default())
+}
+
+fn once(bytes: &[u8]) -> Unit {
+    if !bytes.first().is_some_and(|byte| leads(*byte)) {
+        return Unit::Plain;
+    }
+    // What is most frequent first: what JSON has to escape, and references by name.
+    if let [b'\\', byte @ (b'"' | b'/' | b'\\'), ..] = *bytes {
+        return Unit::Point(u32::from(byte), 2);
+    }
+    if let [b'\\', b'n' | b'r' | b't', ..] = *bytes {
+        return Unit::Point(u32::from(b'\n'), 2);
+    }
+    if let Some(end) = bytes.iter().take(LONGEST).position(|byte| *byte == b';')
+        && let [b'&', b'a'..=b'z', ..] = bytes
+        && let Reading::Byte(byte, used) = read(bytes.get(..=end).unwrap_or_default())
+        && used == end.saturating_add(1)
+    {
+        return Unit::Point(u32::from(byte), used);
+    }
+    for length in 1..=LONGEST {
+        let Some(held) = bytes.get(..length) else { return Unit::Unsure };
+        let last = held.last().copied().unwrap_or(0);
+        // Another that begins inside may spell the rest of this one, in a second reading.
+        let broken = length > 1 && (last == 0 || leads(last));
+        match read(held) {
+            _ if broken || leading_zero(held) => return Unit::Unsure,
+            Reading::Open => {}
+            Reading::Plain => return Unit::Plain,
+            Reading::Nothing(used) => return Unit::Nothing(used),
+            // A byte that is no character by itself.
+            Reading::Byte(0x80.., _) => return Unit::Unsure,
+            Reading::Byte(byte, used) => return Unit::Point(u32::from(byte), used),
+            Reading::Point(point, used) => return Unit::Point(point, used),
+        }
+    }
+    Unit::Unsure
+}
+
+#[cfg(test)]
+mod tests;

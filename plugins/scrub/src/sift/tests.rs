@@ -1,0 +1,129 @@
+//! Passing over gives the same as reading every byte in every view.
+#![allow(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::unwrap_used)]
+
+use std::rc::Rc;
+
+use postern_core::inject::{InPlay, Keep};
+use postern_core::secret::Secret;
+use proptest::prelude::*;
+
+use crate::automaton::Automaton;
+use crate::forms::{self, Pattern};
+use crate::views::{Hit, Search};
+
+fn patterns(value: &str) -> Vec<Pattern> {
+    let secret = |text: String| Secret::new(text.into_bytes());
+    let rendered = secret(format!("Bearer {value}"));
+    forms::patterns(&[InPlay { value: secret(value.to_owned()), rendered, keep: Keep::Worker }])
+}
+
+/// All that was found, joined, and what was open behind each chunk.
+fn outcome(automaton: Automaton, body: &[u8], size: usize) -> (Vec<(u64, u64)>, Vec<u64>) {
+    let mut search = Search::new(Rc::new(automaton));
+    let (mut hits, mut open) = (Vec::new(), Vec::new());
+    for chunk in body.chunks(size.max(1)) {
+        search.read(chunk);
+        hits.extend(search.drain_hits());
+        open.push(search.open());
+    }
+    search.finish();
+    hits.extend(search.drain_hits());
+    (joined(hits), open)
+}
+
+/// As they are covered.
+fn joined(hits: Vec<Hit>) -> Vec<(u64, u64)> {
+    let mut hits: Vec<(u64, u64)> = hits.iter().map(|hit| (hit.start, hit.end)).collect();
+    hits.sort_unstable();
+    let mut joined: Vec<(u64, u64)> = Vec::new();
+    for (start, end) in hits {
+        match joined.last_mut() {
+            Some(last) if start < last.1 => last.1 = last.1.max(end),
+            _ => joined.push((start, end)),
+        }
+    }
+    joined
+}
+
+fn same(value: &str, body: &[u8], size: usize) {
+    let automaton = || Automaton::new(&patterns(value)).unwrap();
+    assert!(automaton().sift().is_some());
+    let (fast, slow) =
+        (outcome(automaton(), body, size), outcome(automaton().without_sift(), body, size));
+    assert_eq!(fast, slow, "{value} in {:?} by {size}", String::from_utf8_lossy(body));
+}
+
+/// One character as an upstream may spell it, or what may stand between two.
+fn spelt(how: u8, byte: u8) -> Vec<u8> {
+    let c = char::from(byte);
+    match how {
+        0 => format!("%{byte:02x}"),
+        1 => format!("\\u00{byte:02X}"),
+        2 => format!("&#{byte};"),
+        3 => format!("={byte:02X}"),
+        4 => format!("%25{byte:02x}"),
+        5 => format!("\\\\u00{byte:02x}"),
+        6 => format!("%\\u003{}{:x}", byte >> 4, byte & 15),
+        7 => format!("{c}\r\n"),
+        8 => format!("{c}\ndata: "),
+        9 => format!("{c}=\r\n"),
+        10 => format!("{c}\0"),
+        11 => format!("{c}: "),
+        12 => format!("&amp;#x{byte:x};"),
+        13 => format!("&#x0000{byte:x};"),
+        14 => format!("\\{c}"),
+        15 => format!("{c}\\n"),
+        _ => c.to_string(),
+    }
+    .into_bytes()
+}
+
+/// The value from somewhere to somewhere, plain or in a mixture of spellings.
+fn echo(value: String) -> impl Strategy<Value = Vec<u8>> {
+    let whole = value.len();
+    let form = (0..forms::FORMS.len(), any::<prop::sample::Index>());
+    let (of_form, mixed) = (value.clone(), value);
+    prop_oneof![
+        form.prop_map(move |(form, index)| {
+            let all = (forms::FORMS[form].spell)(of_form.as_bytes());
+            if all.is_empty() { Vec::new() } else { all[index.index(all.len())].to_vec() }
+        }),
+        (0..whole, 0..=whole, 8_u8..60, proptest::collection::vec(any::<u8>(), whole)).prop_map(
+            move |(from, to, rare, how)| {
+                let spell = |(at, byte): (usize, u8)| spelt(how[at] % rare, byte);
+                let bytes = mixed.bytes().enumerate();
+                bytes.skip(from).take(to).flat_map(spell).collect()
+            }
+        ),
+    ]
+}
+
+/// Something with echoes in it.
+fn content(value: String) -> impl Strategy<Value = Vec<u8>> {
+    let piece = prop_oneof![
+        3 => echo(value),
+        2 => "[ -~\r\n]{0,60}".prop_map(String::into_bytes),
+        1 => "[%\\\\&=#x0-9a-f;u \n:d]{0,20}".prop_map(String::into_bytes),
+        1 => "(the |quick |\"brown\": |\\\\n|&amp;|fox, |= |\ndata: |12){0,30}"
+            .prop_map(String::into_bytes),
+        1 => proptest::collection::vec(any::<u8>(), 0..40),
+    ];
+    proptest::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat())
+}
+
+fn value() -> impl Strategy<Value = String> {
+    prop_oneof!["[a-zA-Z0-9]{14,40}", "[a-zA-Z0-9/+=_%&\\\\]{16,40}", "xox-[a-c]{12,20}"]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: ProptestConfig::default().cases.saturating_mul(2), ..ProptestConfig::default() })]
+
+    #[test]
+    fn passing_over_changes_nothing(
+        (value, body) in value().prop_flat_map(|value| (Just(value.clone()), content(value))),
+        size in prop_oneof![17_usize..90, 90_usize..2000],
+    ) {
+        prop_assume!(Automaton::new(&patterns(&value)).unwrap().sift().is_some());
+        same(&value, &body, size);
+    }
+}
