@@ -152,7 +152,7 @@ fn stamp(text: &str) -> Result<u64> {
     let (year, month, day) = (number(0, 4)?, number(4, 6)?, number(6, 8)?);
     let before = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334];
     let month_starts = before.get(usize::try_from(month)?.wrapping_sub(1)).context("month")?;
-    let leap = u64::from(year % 4 == 0 && month > 2);
+    let leap = u64::from(year.is_multiple_of(4) && month > 2);
     let days = (year - 1970) * 365 + (year - 1969) / 4 + month_starts + leap + day - 1;
     Ok(days * 86_400 + number(9, 11)? * 3600 + number(11, 13)? * 60 + number(13, 15)?)
 }

@@ -31,7 +31,7 @@ const MAX_FILE: usize = 64 << 10;
 #[derive(clap::Subcommand)]
 pub enum Command {
     /// Store a value, read from stdin or a prompt, sealed to the attested key service.
-    Put(PutArgs),
+    Put(Box<PutArgs>),
     /// List names, versions and bindings; never a value.
     List(ListArgs),
     /// Delete a credential with all its versions.

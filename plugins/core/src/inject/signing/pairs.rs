@@ -44,25 +44,22 @@ fn hex_digit(byte: u8) -> Option<u8> {
     char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
 }
 
+/// Stands between name and value while they are sorted: it comes before every byte of an
+/// escaped one, so that `a` comes before `a-` as it would alone.
+const BETWEEN: u8 = 0;
+
 /// `name=value`, both escaped (RFC 3986 2.3, RFC 5849 3.6), sorted by the escaped name and
 /// then the value, joined by `&` (RFC 5849 3.4.1.3.2). One of them may be a token.
 pub(super) fn sorted<'a>(pairs: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Zeroizing<Vec<u8>> {
-    let escaped = |(name, value)| (slots::percent(name), slots::percent(value));
-    let mut all: Vec<_> = pairs.map(escaped).collect();
-    all.sort_unstable_by(|(a, x), (b, y)| {
-        (a.as_slice(), x.as_slice()).cmp(&(b.as_slice(), y.as_slice()))
-    });
-    let length = all.iter().map(|(name, value)| name.len().saturating_add(value.len())).sum();
-    let length = all.len().saturating_mul(2).saturating_add(length);
-    let mut out = Zeroizing::new(Vec::with_capacity(length));
-    for (index, (name, value)) in all.iter().enumerate() {
-        if index > 0 {
-            out.push(b'&');
-        }
-        out.extend_from_slice(name);
-        out.push(b'=');
-        out.extend_from_slice(value);
-    }
+    let escaped = |(name, value)| {
+        let (name, value) = (slots::percent(name), slots::percent(value));
+        Zeroizing::new([name.as_slice(), &[BETWEEN], value.as_slice()].concat())
+    };
+    let mut all: Vec<Zeroizing<Vec<u8>>> = pairs.map(escaped).collect();
+    all.sort_unstable_by(|one, other| one.as_slice().cmp(other.as_slice()));
+    let all: Vec<&[u8]> = all.iter().map(|pair| pair.as_slice()).collect();
+    let mut out = Zeroizing::new(all.join(&b'&'));
+    out.iter_mut().filter(|byte| **byte == BETWEEN).for_each(|byte| *byte = b'=');
     out
 }
 

@@ -47,7 +47,7 @@ pub(super) type Headers = BTreeMap<String, Zeroizing<Vec<u8>>>;
 
 impl Signer for SigV4 {
     fn claims(&self, parameter: &[u8]) -> bool {
-        PARAMETERS.iter().any(|name| name.eq_ignore_ascii_case(parameter))
+        PARAMETERS.contains(&parameter.to_ascii_lowercase().as_slice())
     }
 
     fn plus_is_blank(&self) -> bool {
@@ -70,14 +70,11 @@ impl Signer for SigV4 {
         let stamp = Stamp::of(at.now);
         let digest = request.digest.map(|digest| pairs::hex(&digest));
         let digest = digest.unwrap_or_else(|| "UNSIGNED-PAYLOAD".to_owned());
-        let mut headers: Headers = request
-            .fields
-            .iter()
-            .map(|(name, value)| (name.clone(), Zeroizing::new(value.clone())))
-            .collect();
+        let mut headers = Headers::new();
         let mut add = |name: &str, value: &[u8]| {
             headers.insert(name.to_owned(), Zeroizing::new(value.to_vec()));
         };
+        request.fields.iter().for_each(|(name, value)| add(name, value));
         add("host", &request.authority);
         add(DATE, stamp.time.as_bytes());
         add(CONTENT, digest.as_bytes());
@@ -249,6 +246,6 @@ fn date(days: u64) -> (u64, u64, u64) {
 }
 
 fn length(year: u64) -> u64 {
-    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
     if leap { 366 } else { 365 }
 }

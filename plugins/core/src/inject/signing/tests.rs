@@ -287,3 +287,24 @@ fn the_calendar_is_gregorian_and_ends_with_four_digits() {
         assert_eq!(signed.fields[0].1.expose(), stamp.as_bytes());
     }
 }
+
+proptest::proptest! {
+    #[test]
+    fn what_is_read_is_written_in_one_form(text: Vec<u8>, blank: bool) {
+        let Some(read) = pairs::read(&text, blank) else { return Ok(()) };
+        let form = |pairs: &pairs::Pairs| {
+            pairs::sorted(pairs.iter().map(|(name, value)| (name.as_slice(), value.as_slice())))
+        };
+        let once = form(&read);
+        let again = pairs::read(&once, blank).unwrap();
+        let mut sorted = read.clone();
+        let mut reread = again.clone();
+        sorted.sort();
+        reread.sort();
+        proptest::prop_assert_eq!(sorted, reread);
+        let twice = form(&again);
+        proptest::prop_assert_eq!(twice.as_slice(), once.as_slice());
+        let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~%=&".contains(byte);
+        proptest::prop_assert!(once.iter().all(plain));
+    }
+}
