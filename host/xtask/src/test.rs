@@ -92,10 +92,7 @@ const GROUPS: &[Group] = &[
         ],
     },
     Group { name: "envoy", steps: &[Step::Scenarios("envoy")] },
-    Group {
-        name: "attacks",
-        steps: &[Step::Packages(&["postern-attack"]), Step::Attacks],
-    },
+    Group { name: "attacks", steps: &[Step::Packages(&["postern-attack"]), Step::Attacks] },
     Group {
         name: "examples",
         steps: &[

@@ -53,13 +53,7 @@ pub fn refused(
 }
 
 /// The file that is attacked has nothing that the rows are about.
-pub fn holds(
-    text: &str,
-    site: &Site,
-    postern: &Path,
-    name: &str,
-    count: &mut Count,
-) -> Result<()> {
+pub fn holds(text: &str, site: &Site, postern: &Path, name: &str, count: &mut Count) -> Result<()> {
     count.report(&format!("attacks/{name}"), &good(text, site, postern)?);
     Ok(())
 }

@@ -123,20 +123,16 @@ fn attack(
     if is_chosen(selection, "S18", "written") {
         written::nothing_secret(&gateway.process, &secrets, boundary.name(), count)?;
     }
-    let given = run.outcomes.iter().filter_map(|outcome| {
-        Some((outcome.case.name.clone(), outcome.comparable(&varies)?))
-    });
+    let given = run
+        .outcomes
+        .iter()
+        .filter_map(|outcome| Some((outcome.case.name.clone(), outcome.comparable(&varies)?)));
     let given = given.collect();
     Ok((run, given))
 }
 
 /// What is settled by the configuration: refused edits, and that what runs here is good.
-fn before_it_runs(
-    site: &Site,
-    selection: &Selection,
-    runs: &str,
-    count: &mut Count,
-) -> Result<()> {
+fn before_it_runs(site: &Site, selection: &Selection, runs: &str, count: &mut Count) -> Result<()> {
     let Kind::Wasmtime { postern, .. } = Kind::wasmtime(&root())? else { return Ok(()) };
     if site.boundary == Boundary::Host {
         config::refused(site, &postern, selection, count)?;

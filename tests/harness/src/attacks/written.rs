@@ -27,7 +27,8 @@ pub fn nothing_secret(
 fn seen(text: &[u8], (name, value): &(String, Vec<u8>)) -> Vec<String> {
     let hex: String = value.iter().map(|byte| format!("{byte:02x}")).collect();
     let base64 = base64::Engine::encode(&base64::prelude::BASE64_STANDARD_NO_PAD, value);
-    let forms = [("as it is", value.clone()), ("hex", hex.into_bytes()), ("base64", base64.into_bytes())];
+    let forms =
+        [("as it is", value.clone()), ("hex", hex.into_bytes()), ("base64", base64.into_bytes())];
     let shown = forms.iter().filter(|(_, form)| find(text, form).is_some());
     shown.map(|(how, _)| format!("shows {name}, {how}")).collect()
 }
