@@ -55,6 +55,7 @@ pub struct Engine {
     upstream: Upstream,
     runtime: tokio::runtime::Runtime,
     at_once: usize,
+    uses: AtomicUsize,
 }
 
 impl Engine {
@@ -68,7 +69,8 @@ impl Engine {
             .build()
             .map_err(Error::Start)?;
         let Options { target, at_once, .. } = options;
-        Ok(Self { profile: Arc::new(profile), target, upstream, runtime, at_once })
+        let (profile, uses) = (Arc::new(profile), AtomicUsize::new(0));
+        Ok(Self { profile, target, upstream, runtime, at_once, uses })
     }
 
     /// Where the upstream listens.
@@ -141,6 +143,13 @@ impl Engine {
         Run { outcomes, strays: self.upstream.strays().iter().map(stray).collect() }
     }
 
+    /// Sends a good request with the credential of this role: what the upstream got.
+    pub fn use_once(&self, role: &str) -> Result<Option<Message>, template::Error> {
+        let id = id(&format!("use {}", self.uses.fetch_add(1, Ordering::Relaxed)));
+        self.exchange(&with(role), &id)?;
+        Ok(self.upstream.requests(&id).pop())
+    }
+
     /// Sends a case and looks at what came back.
     fn see(&self, case: &Arc<Case>) -> Result<Seen, template::Error> {
         let lacking = case.needs.iter().find(|need| !self.profile.has(need));
@@ -153,10 +162,7 @@ impl Engine {
         let scope = self.scope(case, &id);
         let want = judge::expected(case, scope)?;
         for role in &case.send.after {
-            let mut before = plain();
-            before.send.credential.clone_from(role);
-            before.send.path = format!("${{path {role}}}");
-            self.exchange(&before, &self::id(&format!("{} after {role}", case.name)))?;
+            self.exchange(&with(role), &self::id(&format!("{} after {role}", case.name)))?;
         }
         let came = self.exchange(case, &id)?;
         let leak = self.leak(case, &came);
@@ -243,6 +249,14 @@ fn id(name: &str) -> String {
 fn plain() -> Case {
     let case = serde_json::json!({"row": "-", "name": "probe", "note": "a good request"});
     serde_json::from_value(case).unwrap_or_else(|_| unreachable!("a case of defaults"))
+}
+
+/// The same with the credential of this role.
+fn with(role: &str) -> Case {
+    let mut case = plain();
+    case.send.credential = role.to_owned();
+    case.send.path = format!("${{path {role}}}");
+    case
 }
 
 fn stray(request: &Message) -> String {

@@ -88,6 +88,14 @@ const ROWS: &[(&[&str], i32, &str)] = &[
     (&["init", "i", "--upstream", "slack"], 2, "expected NAME=AUTHORITY"),
     (&["init", "i", "--upstream", "a=a.test", "--upstream", "b=a.test"], 2, "--upstream b=a.test: twice"),
     (&["upstream", "--listen", "0.0.0.0:0"], 2, "expected a loopback address"),
+    (&["attack"], 2, "--target"),
+    (&["attack", "--list", "--only", "R99"], 2, "--only R99: no such row or case"),
+    (&["attack", "--list", "--only", "R15"], 0, ""),
+    (&["attack", "--print-profile"], 0, ""),
+    (&["attack", "--target", "ftp://a", "--upstream-listen", "127.0.0.1:0", "--profile", "attacked.yaml"], 2, "expected http://HOST:PORT"),
+    (&["attack", "--target", "http://127.0.0.1:1", "--upstream-listen", "127.0.0.1:0", "--profile", "missing.yaml"], 3, "missing.yaml: No such file"),
+    (&["attack", "--target", "http://127.0.0.1:1", "--upstream-listen", "127.0.0.1:0", "--profile", "bad.yaml"], 2, "bad.yaml"),
+    (&["attack", "--target", "http://127.0.0.1:1", "--upstream-listen", "192.0.2.1:1", "--profile", "attacked.yaml"], 3, "cannot listen on 192.0.2.1:1"),
     (&["completions", "bash"], 0, ""),
     (&["completions", "tcsh"], 2, "invalid value"),
     (&["man", "--dir", "man"], 0, ""),
@@ -99,6 +107,9 @@ fn folder() -> tempfile::TempDir {
         postern_files::write_atomic(folder.path().join(name), text.as_bytes()).unwrap();
     };
     write("bad.yaml", "authenticators: []\n");
+    let attacked = "note: x\nauthority: a\npath: /a\nrefusals: {}\ncaller: {header: a, value: b, key: k}\n\
+                    credentials: {main: {name: a, secret: 0123456789ab}}\n";
+    write("attacked.yaml", attacked);
     write("bad-keys.yaml", "data_dir: d\nlisten: 0.0.0.0:1\n");
     write("malformed.yaml", "admin:\n  address: {\n]\n");
     let shipped = include_str!("../../../envoy/envoy.yaml");

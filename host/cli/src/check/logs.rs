@@ -19,6 +19,12 @@ pub fn check(bootstrap: &Bootstrap<'_>, _: Allowed, report: &mut Report) {
         if let Some(text) = at.text() {
             check_format(&at, text, &secret, report);
         }
+        // A tag of traces (`custom_tags`).
+        if let Some(name) = at.get("request_header").and_then(|tag| tag.get("name"))
+            && let Some(text) = name.text().filter(|text| secret.contains(&text.to_lowercase()))
+        {
+            report.error(&name, shown(text));
+        }
         for item in at.list("additional_request_headers_to_log") {
             if let Some(name) = item.text().filter(|name| secret.contains(&name.to_lowercase())) {
                 report.error(&item, shown(name));

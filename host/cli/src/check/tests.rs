@@ -88,6 +88,7 @@ const ROWS: &[(&str, &str, &str)] = &[
     ("method: \"%REQ(:METHOD)%\"", "method: \"%REQ(Authorization)%\"", "prints the request field \"authorization\""),
     ("method: \"%REQ(:METHOD)%\"", "method: \"%REQ(X-A?AUTHORIZATION):10%\"", "prints the request field \"authorization\""),
     ("method: \"%REQ(:METHOD)%\"", "method: \"%CEL(request.headers['authorization'])%\"", "prints the request field"),
+    ("          access_log:\n", "          tracing: {custom_tags: [{tag: a, request_header: {name: Authorization}}]}\n          access_log:\n", "prints the request field \"Authorization\""),
     ("static_resources:", "bootstrap_extensions: [{typed_config: {config: {vm_config: {vm_id: postern}}}}]\nstatic_resources:", "and no other"),
     // The document.
     ("static_resources:", "static_resource:", "expected an envoy.yaml"),

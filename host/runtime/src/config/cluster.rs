@@ -115,6 +115,7 @@ impl Cluster {
         let tls = table.table("transport_socket").map(ClientTls::read);
         let options = table.table("typed_extension_protocol_options");
         let options = options.map(Options::read).unwrap_or_default();
+        let at = table.at.clone();
         table.done();
         let tls = match tls {
             Some(read) => Some(read?),
@@ -123,6 +124,11 @@ impl Cluster {
         let Options { idle_timeout, max_fields, http2, filters } = options;
         if let (Some(at), Some(tls)) = (socket, &tls) {
             check_alpn(report, &at, tls, http2.is_some());
+        }
+        if tls.is_none() && !filters.is_empty() && !hosts.iter().all(Hosts::are_here) {
+            let text = "expected TLS, or addresses of loopback: what a filter of a cluster puts \
+                        into requests leaves this machine only over TLS";
+            report.problem(&at, text);
         }
         let name = name?;
         Some(Self {
@@ -161,6 +167,16 @@ impl Hosts {
         let assignment = table.need_table("load_assignment");
         let addresses = read_assignment(assignment?, cluster, discovery?)?;
         Some(Self { discovery: discovery?, addresses, family, refresh })
+    }
+}
+
+impl Hosts {
+    /// Whether all of them are addresses of this machine. A name may lead elsewhere tomorrow.
+    fn are_here(&self) -> bool {
+        let here = |address: &Address| {
+            address.host.parse().is_ok_and(|host: std::net::IpAddr| host.is_loopback())
+        };
+        self.addresses.iter().all(here)
     }
 }
 

@@ -54,6 +54,10 @@ pub enum Value {
     BytesSent,
 }
 
+/// Fields that hold a caller's secret or an injected one; where a log of Envoy's would show them,
+/// this gateway does not start.
+const SECRET: [&str; 4] = ["authorization", "cookie", "proxy-authorization", "x-tap-key"];
+
 const PLUGIN: &str = "type.googleapis.com/envoy.extensions.access_loggers.wasm.v3.WasmAccessLog";
 const STDOUT: &str =
     "type.googleapis.com/envoy.extensions.access_loggers.stream.v3.StdoutAccessLog";
@@ -105,8 +109,15 @@ fn read_format(mut table: Table<'_, '_>) -> Option<Vec<(String, Value)>> {
 impl Value {
     fn read(at: &At<'_>, report: &Report) -> Option<Self> {
         let value = at.text().and_then(Self::parse);
-        if value.is_none() {
-            report.problem(at, "expected text without %, or one operator that is known here");
+        match &value {
+            None => {
+                report.problem(at, "expected text without %, or one operator that is known here");
+            }
+            Some(Self::RequestField(name)) if SECRET.contains(&name.as_str()) => {
+                let text = format!("expected no field that holds a secret, such as {name}");
+                report.problem(at, text);
+            }
+            Some(_) => {}
         }
         value
     }

@@ -79,6 +79,13 @@ const EDITS: &[(&str, &str, &str, &str)] = &[
         "expected host_env_keys",
     ),
     ("\"%DURATION%\"", "\"%HOSTNAME%\"", "…json_format.duration_ms", "known here"),
+    ("\"%DURATION%\"", "\"%REQ(Cookie)%\"", "…json_format.duration_ms", "holds a secret"),
+    (
+        "address: 127.0.0.1, port_value: 9000",
+        "address: 192.0.2.1, port_value: 9000",
+        "static_resources.clusters[1]",
+        "only over TLS",
+    ),
     ("sni: localhost\n", "\n", "…clusters[2].transport_socket.typed_config", "expected sni"),
     (
         "- {san_type: DNS, matcher: {exact: localhost}}",

@@ -198,6 +198,24 @@ impl World {
         Ok(())
     }
 
+    /// Stores another value of a credential that has a binding of its own.
+    pub fn change(&self, name: &str, value: &str, now: UnixMillis) -> Result<()> {
+        let credential = self.base.credentials.get(name).context("no such credential")?;
+        let binding = Binding::try_from(credential.binding.clone().context("no binding")?)?;
+        let request = store::Request {
+            credential: name.to_owned(),
+            description: String::new(),
+            expected: store::Expected::Any,
+            not_after: None,
+            fields: vec![(String::new(), Secret::new(value.as_bytes().to_vec()))],
+            bindings: vec![store::Binding::new(binding.canonical())],
+        };
+        let operator = self.operator(&credential.tenant)?;
+        let answer = operator.ask(&self.backend, &Message::Store(request), now)?;
+        ensure!(matches!(answer, Answer::Store(_)), "credential {name} was not changed");
+        Ok(())
+    }
+
     fn operator(&self, tenant: &str) -> Result<&Party> {
         self.operators.get(tenant).with_context(|| format!("no operator of {tenant}"))
     }

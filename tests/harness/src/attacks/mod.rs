@@ -1,18 +1,23 @@
 //! The cases of `tests/conformance/attacks` against the wasmtime gateway and a real Envoy, with
 //! the same modules, configuration and key service.
 //!
-//! Owns the gateways and what the two must have in common; cases and verdicts are
-//! `postern-attack`. Invariant: a case passes on Envoy only when what the caller and the
+//! Owns the gateways, what the two must have in common, and the rows that are settled by a
+//! configuration or by what is written down; cases and verdicts are `postern-attack`. Invariant: a case passes on Envoy only when what the caller and the
 //! upstream saw there is what they saw on the wasmtime gateway.
+
+mod config;
+mod written;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use postern_attack::caller::Target;
 use postern_attack::case::Case;
 use postern_attack::{Engine, Options, Profile, Run, Verdict, library};
 use postern_rig::gateway::Kind;
+use postern_rig::wait::until;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -27,6 +32,8 @@ type Given = BTreeMap<String, Value>;
 
 /// Cases at a time: there are two cores, and most of a case is waiting.
 const AT_ONCE: usize = 6;
+/// A changed value is used when the old one has left the cache.
+const CHANGED: Duration = Duration::from_secs(15);
 
 /// `profiles/site.yaml`: how the gateways of this harness are set up.
 #[derive(Deserialize)]
@@ -49,8 +56,9 @@ pub fn run(only: Option<Boundary>, selection: &Selection, strict: bool) -> Resul
             Boundary::Envoy => Kind::envoy(&root()),
             _ => Kind::wasmtime(&root())?,
         };
-        let (run, given) = attack(boundary, kind, selection)?;
-        let own = report(&run, &given, (boundary, first.as_ref()), strict);
+        let mut own = Count::default();
+        let (run, given) = attack((boundary, kind), selection, &mut own)?;
+        report(&run, &given, (boundary, first.as_ref()), (strict, &mut own));
         println!("attacks on {}: {}", boundary.name(), closing(own));
         count.passed += own.passed;
         count.failed += own.failed;
@@ -69,20 +77,31 @@ fn closing(count: Count) -> String {
 /// A row, or how a case's name starts.
 fn chosen(selection: &Selection) -> Result<Vec<Case>> {
     let cases = library::folder(&cases()).map_err(anyhow::Error::msg)?;
-    let is = |case: &Case| match &selection.only {
-        Some(only) => case.row == *only || case.name.starts_with(only) && only.contains('/'),
-        None => true,
-    };
+    let is = |case: &Case| is_named(selection, &case.row, &case.name);
     Ok(cases.into_iter().filter(is).collect())
 }
 
-fn attack(boundary: Boundary, kind: Kind, selection: &Selection) -> Result<(Run, Given)> {
+/// The same for what is no case of the runner's.
+fn is_chosen(selection: &Selection, row: &str, name: &str) -> bool {
+    is_named(selection, row, &format!("{row}/{name}"))
+}
+
+fn is_named(selection: &Selection, row: &str, name: &str) -> bool {
+    let only = selection.only.as_ref();
+    only.is_none_or(|only| row == only || name.starts_with(only.as_str()) && only.contains('/'))
+}
+
+fn attack(
+    (boundary, kind): (Boundary, Kind),
+    selection: &Selection,
+    count: &mut Count,
+) -> Result<(Run, Given)> {
     let cases = chosen(selection)?;
     let site = Site::new(boundary, kind)?;
     let named = caller()?;
     site.world.seed(&named, now())?;
     let profile = profile(&site, &named)?;
-    let varies = profile.varies.clone();
+    let (varies, secrets) = (profile.varies.clone(), secrets(&profile)?);
     let listen = ([127, 0, 0, 1], 0).into();
     let options = Options { target: Target::plain(0), listen, at_once: AT_ONCE };
     let mut engine = Engine::start(profile, options)?;
@@ -93,9 +112,16 @@ fn attack(boundary: Boundary, kind: Kind, selection: &Selection) -> Result<(Run,
     let gateway = Gateway::with(&site, &config)?;
     engine.aim(Target::plain(gateway.port()));
     engine.probe()?;
+    if cases.iter().any(|case| case.row == "S13") {
+        change(&site, &engine)?;
+    }
     let run = engine.run(cases, &|_| {});
     if selection.show {
         println!("{}", gateway.process.log());
+    }
+    before_it_runs(&site, selection, &config.render(), count)?;
+    if is_chosen(selection, "S18", "written") {
+        written::nothing_secret(&gateway.process, &secrets, boundary.name(), count)?;
     }
     let given = run
         .outcomes
@@ -103,6 +129,42 @@ fn attack(boundary: Boundary, kind: Kind, selection: &Selection) -> Result<(Run,
         .filter_map(|outcome| Some((outcome.case.name.clone(), outcome.comparable(&varies)?)));
     let given = given.collect();
     Ok((run, given))
+}
+
+/// What is settled by the configuration: refused edits, and that what runs here is good.
+fn before_it_runs(site: &Site, selection: &Selection, runs: &str, count: &mut Count) -> Result<()> {
+    let Kind::Wasmtime { postern, .. } = Kind::wasmtime(&root())? else { return Ok(()) };
+    if site.boundary == Boundary::Host {
+        config::refused(site, &postern, selection, count)?;
+    }
+    for row in ["D4", "D5", "D11", "S18"] {
+        if is_chosen(selection, row, "holds") {
+            let name = format!("{row}/holds on {}", site.boundary.name());
+            config::holds(runs, site, &postern, &name, count)?;
+        }
+    }
+    Ok(())
+}
+
+/// Has a value used, changes it, and waits until the new one is.
+fn change(site: &Site, engine: &Engine) -> Result<()> {
+    let (old, new) = ("turned/old+2Lm=8Zp~4", "turned/new-5Rt=1Xq~9");
+    let used = |value: &str| {
+        let came = engine.use_once("turned").ok()??;
+        memchr::memmem::find(&came.raw, value.as_bytes()).map(drop)
+    };
+    site.world.change("turned", old, now())?;
+    until(CHANGED, || used(old)).context("the old value is not used")?;
+    site.world.change("turned", new, now())?;
+    until(CHANGED, || used(new)).context("the new value is not used")
+}
+
+/// Everything that must not be written down.
+fn secrets(profile: &Profile) -> Result<Vec<(String, Vec<u8>)>> {
+    let values = profile.credentials.values().filter(|it| it.secret.len() >= 12);
+    let values = values.map(|it| (it.name.clone(), it.secret.clone().into_bytes()));
+    let key = ("the caller's key".to_owned(), profile.caller.key()?.into_bytes());
+    Ok(values.chain([key]).collect())
 }
 
 /// As they stand in the work tree: a program that is older than they are still runs them.
@@ -143,7 +205,9 @@ fn profile(site: &Site, named: &Named) -> Result<Profile> {
     for credential in profile.credentials.values_mut() {
         let value = names.secret(&credential.name);
         let value = value.with_context(|| format!("no credential {}", credential.name))?;
-        credential.secret = String::from_utf8(value)?;
+        if credential.former.is_none() {
+            credential.secret = String::from_utf8(value)?;
+        }
     }
     Ok(profile)
 }
@@ -153,9 +217,8 @@ fn report(
     run: &Run,
     given: &Given,
     (boundary, first): (Boundary, Option<&Given>),
-    strict: bool,
-) -> Count {
-    let mut count = Count::default();
+    (strict, count): (bool, &mut Count),
+) {
     for outcome in &run.outcomes {
         let name = format!("attacks/{} on {}", outcome.case.name, boundary.name());
         match &outcome.verdict {
@@ -173,7 +236,6 @@ fn report(
     if !run.strays.is_empty() {
         count.report("attacks/strays", &run.strays);
     }
-    count
 }
 
 fn unlike(name: &str, given: &Given, (boundary, first): (Boundary, Option<&Given>)) -> Vec<String> {
