@@ -98,8 +98,8 @@ impl Tunnel {
 
     pub(super) fn on(mut self, event: Event, run: &mut Run) -> State {
         let result = match event {
-            Event::RequestBody { chunk, .. } => self.from_caller(&chunk),
-            Event::ResponseBody { chunk, .. } => self.from_upstream(&chunk, run),
+            Event::RequestBody { chunk, .. } => self.take_of_caller(&chunk),
+            Event::ResponseBody { chunk, .. } => self.take_of_upstream(&chunk, run),
             Event::Tick => Ok(()),
             Event::Done => {
                 self.note(run);
@@ -125,7 +125,7 @@ impl Tunnel {
 
     /// The gate has read it; what leaves with a credential in play is frames here too, and
     /// holds none of this worker's values.
-    fn from_caller(&mut self, chunk: &[u8]) -> Result<(), Denial> {
+    fn take_of_caller(&mut self, chunk: &[u8]) -> Result<(), Denial> {
         let Self { caller, guarded, .. } = self;
         let read = caller.feed(chunk, &mut |piece| match piece {
             Piece::Text(text) => guarded.chunk(text).is_ok(),
@@ -142,7 +142,7 @@ impl Tunnel {
         })
     }
 
-    fn from_upstream(&mut self, chunk: &[u8], run: &mut Run) -> Result<(), Denial> {
+    fn take_of_upstream(&mut self, chunk: &[u8], run: &mut Run) -> Result<(), Denial> {
         let mut out = Vec::new();
         let Self { scrubber, message, upstream, .. } = self;
         let read = upstream.feed(chunk, &mut |piece| {

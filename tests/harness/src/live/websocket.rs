@@ -79,6 +79,9 @@ const ROWS: &[Row] = &[
     Row { name: "a placeholder of the caller", sends: &[(0x81, "say <CREDENTIAL:stream>")], cut: true, reason: Some("in_message"), ..ROW },
     Row { name: "an encoded placeholder over fragments", sends: &[(0x01, "%3cCRED"), (0x80, "ENTIAL:stream%3e")], cut: true, passes: &["%3cCRED"], reason: Some("in_message"), ..ROW },
     Row { name: "a placeholder in a close", sends: &[(0x88, "xx<CREDENTIAL:stream>")], cut: true, reason: Some("in_message"), ..ROW },
+    Row { name: "the value from the caller", sends: &[(0x81, "say ${secret stream}")], cut: true, reason: Some("secret_in_request"), ..ROW },
+    Row { name: "the value from the caller over fragments", sends: &[(0x01, "say ws+Ke"), (0x80, "y/7pQ=x9Zt~2")], cut: true, passes: &["say ws+Ke"], reason: Some("secret_in_request"), ..ROW },
+    Row { name: "the value in a pong of the caller", sends: &[(0x8a, "${secret stream}")], cut: true, reason: Some("secret_in_request"), ..ROW },
     Row { name: "binary of the caller", sends: &[(0x82, "hi")], cut: true, reason: Some("websocket_frame"), ..ROW },
     Row { name: "compressed by the caller", sends: &[(0xc1, "hi")], cut: true, reason: Some("websocket_frame"), ..ROW },
     Row { name: "extensions that nobody offered", answer: "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\nsec-websocket-extensions: permessage-deflate\r\n", says: &["${byte 81}${byte 05}Hello"], status: "502", reason: Some("websocket_extensions"), ..ROW },
@@ -86,6 +89,23 @@ const ROWS: &[Row] = &[
     Row { name: "declined, with an echo", answer: "HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\nx-echo: ${secret stream}\r\n", status: "403", hits: 1, ..ROW },
     Row { name: "a credential without leave", credential: "slack", status: "403", reason: Some("credential_websocket"), ..ROW },
     Row { name: "no credential", credential: "", status: "400", reason: Some("upgrade"), ..ROW },
+];
+
+/// Other ways out of HTTP, where WebSockets are let through: fields beside a key and a good
+/// credential, status, and whether the request gets to the upstream.
+const OTHERS: &[(&str, &str, bool)] = &[
+    ("connection: upgrade\r\nupgrade: websocket\r\n", "400", false),
+    (
+        "connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-version: 8\r\n",
+        "400",
+        false,
+    ),
+    (
+        "connection: upgrade, http2-settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABk\r\n",
+        "200",
+        true,
+    ),
+    ("connection: upgrade\r\nupgrade: foo\r\n", "403", false),
 ];
 
 /// Each row on a connection of its own.
@@ -111,6 +131,10 @@ pub fn of_text(site: &Site, seen: &mut Seen) -> Result<Vec<String>> {
         lines.extend(found.into_iter().map(|line| format!("{}: {line}", row.name)));
     }
     lines.extend(early(site, &gateway, &caller, &listener)?);
+    for (fields, status, reached) in OTHERS {
+        let found = other(site, &gateway, &caller, &listener, (fields, status, *reached))?;
+        lines.extend(found.into_iter().map(|line| format!("{fields:?}: {line}")));
+    }
     seen.keep(site, gateway)?;
     Ok(lines)
 }
@@ -216,6 +240,36 @@ fn early(
     Ok(lines)
 }
 
+/// A request that is no WebSocket: refused, or sent on as what it is without the upgrade.
+fn other(
+    site: &Site,
+    gateway: &Gateway,
+    caller: &Caller,
+    listener: &TcpListener,
+    (fields, status, reached): (&str, &str, bool),
+) -> Result<Vec<String>> {
+    let mut lines = Vec::new();
+    let answer = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n";
+    let row = Row { answer, ..ROW };
+    let upstream = reached.then(|| peer(site, caller, listener, &row)).transpose()?;
+    let mut client = connect(gateway)?;
+    let head = format!(
+        "GET /api/live HTTP/1.1\r\nhost: api.test\r\nx-tap-key: ${{key alice}}\r\n\
+         x-tap-credential: stream\r\n{fields}\r\n"
+    );
+    client.write_all(&caller.expand(site, &head)?)?;
+    let head = head_of(&mut client)?;
+    expect(&mut lines, "status", Some(status), head.split(' ').nth(1));
+    drop(client);
+    if let Some(upstream) = upstream {
+        // The connection may be kept: what counts is the head.
+        let head = upstream.join().ok().context("upstream")?.map(|(head, _)| head)?;
+        expect(&mut lines, "an upgrade leaves", false, head.to_lowercase().contains("upgrade"));
+    }
+    site.wait_for_records(1)?;
+    Ok(lines)
+}
+
 fn connect(gateway: &Gateway) -> io::Result<TcpStream> {
     let client = TcpStream::connect((Ipv4Addr::LOCALHOST, gateway.port()))?;
     client.set_read_timeout(Some(PATIENCE))?;
@@ -268,8 +322,8 @@ fn peer(
             let _ = stream.write_all(&piece);
             std::thread::sleep(PACE);
         }
-        let mut got = Vec::new();
-        let _ = stream.read_to_end(&mut got);
+        // Until the gateway closes, or keeps an idle connection.
+        let (got, _) = rest_of(&mut stream, PATIENCE)?;
         Ok((head, got))
     }))
 }

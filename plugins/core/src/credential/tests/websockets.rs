@@ -1,5 +1,7 @@
 //! WebSockets that were opened with a credential: what leaves of each side.
 
+use proptest::prelude::*;
+
 use super::world::*;
 use crate::effect::Flow;
 use crate::event::Event;
@@ -145,4 +147,55 @@ fn an_upstream_that_declines_gives_an_answer_like_any_other() {
     let effects = world.answer("400", &[("x-echo", "s3cret-Value")], false);
     assert!(effects.contains(&"set response x-echo: *".to_owned()), "{effects:?}");
     assert_eq!(world.content("s3cret-Value", true)[0], "replace response *");
+}
+
+/// A piece of what an upstream writes: frames, their parts, and rubbish.
+fn piece() -> impl Strategy<Value = Vec<u8>> {
+    let text = |first: u8| {
+        prop_oneof![Just("s3cret-Value"), Just("s3cret"), Just("-Value"), Just("x"), Just("")]
+            .prop_map(move |text: &str| {
+                [&[first, u8::try_from(text.len()).unwrap()], text.as_bytes()].concat()
+            })
+    };
+    prop_oneof![
+        4 => text(0x81),
+        4 => text(0x01),
+        4 => text(0x00),
+        4 => text(0x80),
+        2 => text(0x89),
+        1 => text(0x82),
+        1 => Just(b"s3cret-Value".to_vec()),
+        1 => prop::collection::vec(any::<u8>(), 0..4),
+    ]
+}
+
+/// What leaves for the caller when these bytes come in pieces of `cut` bytes.
+fn delivered(bytes: &[u8], cut: usize) -> String {
+    let mut world = open();
+    let mut out = String::new();
+    for chunk in bytes.chunks(cut) {
+        let effects = says(&mut world, chunk);
+        if world.flow() == Flow::Pause {
+            break;
+        }
+        let replaced = effects.iter().find_map(|line| line.strip_prefix("replace response "));
+        let text = String::from_utf8_lossy(chunk);
+        out.push_str(replaced.unwrap_or(&text));
+    }
+    out
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_of_an_upstream_give_the_value_however_they_are_cut(
+        pieces in prop::collection::vec(piece(), 0..8),
+        cut in 1usize..16,
+    ) {
+        let bytes = pieces.concat();
+        let out = delivered(&bytes, cut);
+        prop_assert!(!out.contains(VALUE), "{out}");
+        // What one cut leaves undelivered when the connection is cut, another may deliver.
+        let whole = delivered(&bytes, 1);
+        prop_assert!(whole.starts_with(&out), "{out:?} {whole:?}");
+    }
 }
