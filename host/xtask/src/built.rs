@@ -16,8 +16,9 @@ use crate::run::{Failure, line};
 use crate::workspace;
 
 /// The default members of the workspace.
-const MEMBERS: [&str; 15] = [
+const MEMBERS: [&str; 16] = [
     "postern-bench",
+    "postern-bench-scrub",
     "postern-capability",
     "postern-cli",
     "postern-core",
