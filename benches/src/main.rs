@@ -1,4 +1,4 @@
-//! `postern-bench host|soak`: measures a gateway that runs, and prints one line for each goal.
+//! `postern-bench host|scrub|soak`: measures a gateway that runs, and prints one line for each goal.
 //!
 //! Owns load, counting and the form of the lines; starts the parts with the rig and the
 //! harness, like the tests do. Invariant: a figure is a ratio of two things measured in
@@ -14,6 +14,7 @@ mod line;
 mod load;
 mod machine;
 mod memory;
+mod scrub;
 mod soak;
 mod start;
 
@@ -45,6 +46,15 @@ enum Command {
         #[arg(long, default_value_t = 5)]
         runs: usize,
     },
+    /// Scrubbing: natively, in V8, and a large answer through Envoy.
+    Scrub {
+        /// Fifths of it are the length of each turn of each side.
+        #[arg(long, default_value_t = 3.0)]
+        seconds: f64,
+        /// Turns of each side.
+        #[arg(long, default_value_t = 5)]
+        runs: usize,
+    },
     /// Many requests through one gateway: every answer right, every request recorded, no growth.
     Soak {
         /// How many.
@@ -66,12 +76,19 @@ fn main() -> ExitCode {
     let options = Options::parse();
     let outcome = match options.command {
         Command::Host { seconds, runs } => host(options.json, seconds, runs.max(1)),
+        Command::Scrub { seconds, runs } => scrub(options.json, seconds, runs.max(1)),
         Command::Soak { requests, gateway } => soak::run(requests, gateway, options.json),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("{error:#}");
         ExitCode::from(3)
     })
+}
+
+fn scrub(json: bool, seconds: f64, runs: usize) -> Result<ExitCode> {
+    eprintln!("{}", machine::description());
+    scrub::measure(seconds, runs)?.iter().for_each(|line| line.print(json));
+    Ok(ExitCode::SUCCESS)
 }
 
 fn host(json: bool, seconds: f64, runs: usize) -> Result<ExitCode> {

@@ -16,9 +16,10 @@ use crate::run::{Failure, line};
 use crate::workspace;
 
 /// The default members of the workspace.
-const MEMBERS: [&str; 16] = [
+const MEMBERS: [&str; 17] = [
     "postern-attack",
     "postern-bench",
+    "postern-bench-scrub",
     "postern-capability",
     "postern-cli",
     "postern-core",

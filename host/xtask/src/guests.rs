@@ -67,8 +67,22 @@ pub fn modules_by_debian() -> Result<PathBuf> {
     Ok(into)
 }
 
+/// Builds the module that measures scrubbing, where `postern-bench` looks for it.
+pub fn bench() -> Result<()> {
+    let toolchain = setup::guest_toolchain(None)?;
+    shown(cargo(toolchain, &["postern-bench-scrub"])?.args(["--lib"]))?;
+    let file = "wasm32-wasip1/wasm/postern_bench_scrub.wasm";
+    if toolchain == Toolchain::Debian {
+        std::fs::copy(folder(toolchain).join(file), workspace::guest_target().join(file))?;
+    }
+    Ok(())
+}
+
 fn built_by(toolchain: Toolchain, into: &Path) -> Result<Vec<Module>> {
-    shown(&mut cargo(toolchain)?)?;
+    let conformance = CONFORMANCE.map(|name| format!("postern-conformance-{name}"));
+    let modules = MODULES.map(|name| format!("postern-{name}"));
+    let packages: Vec<&str> = modules.iter().chain(&conformance).map(String::as_str).collect();
+    shown(&mut cargo(toolchain, &packages)?)?;
     std::fs::create_dir_all(into)?;
     let built = folder(toolchain).join(TARGET).join("wasm");
     let modules = MODULES.into_iter().map(|name| collect(name, &built, into));
@@ -101,7 +115,7 @@ fn read(path: &Path) -> Result<Vec<u8>> {
     std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
-fn cargo(toolchain: Toolchain) -> Result<Command> {
+fn cargo(toolchain: Toolchain, packages: &[&str]) -> Result<Command> {
     let mut command = Command::new("cargo");
     let mut flags = FEATURES.to_owned();
     if toolchain == Toolchain::Debian {
@@ -114,11 +128,8 @@ fn cargo(toolchain: Toolchain) -> Result<Command> {
     if toolchain == Toolchain::Debian {
         command.arg("-Zbuild-std=std,panic_abort");
     }
-    for name in MODULES {
-        command.args(["-p", &format!("postern-{name}")]);
-    }
-    for name in CONFORMANCE {
-        command.args(["-p", &format!("postern-conformance-{name}")]);
+    for package in packages {
+        command.args(["-p", package]);
     }
     command
         .env("CARGO_TARGET_DIR", folder(toolchain))

@@ -85,7 +85,12 @@ const GROUPS: &[Group] = &[
     Group {
         name: "host",
         steps: &[
-            Step::Packages(&["postern-runtime", "postern-fuzz", "postern-bench"]),
+            Step::Packages(&[
+                "postern-runtime",
+                "postern-fuzz",
+                "postern-bench",
+                "postern-bench-scrub",
+            ]),
             Step::Scenarios("host"),
             Step::Conformance,
             Step::Soak,

@@ -271,7 +271,9 @@ impl Views {
     }
 
     fn all_asleep(&self) -> bool {
-        self.all().into_iter().all(|node| !node.awake())
+        let Self { escapes, twice, tight, apart, quoted, events, .. } = self;
+        let one = escapes.awake() | twice.awake() | tight.awake();
+        !(one | apart.awake() | quoted.awake() | events.awake())
     }
 
     /// Gives one byte to every view; `before` and `after` are the states without views.
@@ -283,7 +285,11 @@ impl Views {
         after: State,
         hits: &mut Vec<Hit>,
     ) {
+        let changes = Kind::may_change(from.byte);
         for node in [&mut self.quoted, &mut self.events] {
+            if !changes && !node.awake() {
+                continue;
+            }
             node.take(automaton, from, before, None, &mut self.read, hits);
             node.doze(after);
         }
@@ -322,7 +328,11 @@ impl Views {
         hits: &mut Vec<Hit>,
     ) {
         let starts: Option<&VecDeque<u64>> = mapped.then(|| self.escapes.starts());
+        let changes = Kind::may_change(from.byte);
         for node in [&mut self.twice, &mut self.tight, &mut self.apart] {
+            if !changes && !node.awake() {
+                continue;
+            }
             node.take(automaton, from, before, starts, &mut self.leaf, hits);
         }
     }
