@@ -289,10 +289,10 @@ fn expanded(bytes: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
     if bytes.first().is_some_and(|byte| byte & 0x0f == 8) {
         take("zlib", &mut flate2::read::ZlibDecoder::new(bytes));
     }
-    if bytes.starts_with(b"\x28\xb5\x2f\xfd") {
-        if let Ok(mut decoder) = ruzstd::decoding::StreamingDecoder::new(bytes) {
-            take("zstd", &mut decoder);
-        }
+    if bytes.starts_with(b"\x28\xb5\x2f\xfd")
+        && let Ok(mut decoder) = ruzstd::decoding::StreamingDecoder::new(bytes)
+    {
+        take("zstd", &mut decoder);
     }
     if !bytes.is_ascii() && bytes.len() <= LARGE {
         take("deflate", &mut flate2::read::DeflateDecoder::new(bytes));

@@ -95,8 +95,11 @@ fn string(to: &mut Vec<u8>, text: &[u8]) {
     to.extend_from_slice(text);
 }
 
-/// Kind, flags, stream and payload; `None` when the connection has ended.
-fn next(from: &mut impl Read) -> io::Result<Option<(u8, u8, u32, Vec<u8>)>> {
+/// Kind, flags, stream and payload.
+type Received = (u8, u8, u32, Vec<u8>);
+
+/// The next frame; `None` when the connection has ended.
+fn next(from: &mut impl Read) -> io::Result<Option<Received>> {
     let mut head = [0; 9];
     if let Err(error) = from.read_exact(&mut head) {
         use io::ErrorKind::{ConnectionAborted, ConnectionReset, UnexpectedEof};

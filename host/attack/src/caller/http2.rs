@@ -88,11 +88,8 @@ async fn receive(mut answer: h2::client::ResponseFuture) -> Came {
     let mut came = Came::default();
     let interim = std::future::poll_fn(|cx| {
         use std::task::Poll;
-        loop {
-            match answer.poll_informational(cx) {
-                Poll::Ready(Some(Ok(one))) => came.interim.push(one.status().as_u16()),
-                Poll::Ready(_) | Poll::Pending => break,
-            }
+        while let Poll::Ready(Some(Ok(one))) = answer.poll_informational(cx) {
+            came.interim.push(one.status().as_u16());
         }
         std::pin::Pin::new(&mut answer).poll(cx)
     });
