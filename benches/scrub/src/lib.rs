@@ -14,8 +14,7 @@ use std::time::{Duration, Instant};
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use bodies::LENGTH;
-use postern_core::inject::InPlay;
-use postern_core::scrubbing::Scrubbing;
+use postern_core::inject::{InPlay, Keep};
 use postern_core::secret::Secret;
 use postern_scrub::PatternScrubbing;
 
@@ -113,6 +112,7 @@ fn in_play(secrets: &[String]) -> Vec<InPlay> {
     let one = |value: &String| InPlay {
         value: secret(value.clone()),
         rendered: secret(format!("Bearer {value}")),
+        keep: Keep::Worker,
     };
     secrets.iter().map(one).collect()
 }

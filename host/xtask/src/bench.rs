@@ -65,7 +65,8 @@ pub fn run(options: &Options) -> Result<()> {
     }
     setup::envoy()?;
     let program = program()?;
-    let wanted = |name: &&str| options.only.is_empty() || options.only.iter().any(|n| n == name);
+    let wanted =
+        |name: &&&str| options.only.is_empty() || options.only.iter().any(|only| only == **name);
     for name in NAMES.iter().filter(wanted) {
         if *name == "scrub" {
             guests::bench()?;
