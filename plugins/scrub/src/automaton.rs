@@ -320,7 +320,7 @@ mod tests {
     #[test]
     fn a_pattern_may_have_all_bytes_there_are() {
         let all: Vec<u8> = (0..=255).collect();
-        let automaton = automaton(&[all.clone()]);
+        let automaton = automaton(std::slice::from_ref(&all));
         let end = all.iter().fold(automaton.start(), |state, byte| automaton.next(state, *byte));
         assert_eq!(automaton.longest(end), 256);
     }
