@@ -9,6 +9,7 @@ mod built;
 mod demo;
 mod fuzz;
 mod guests;
+mod mutants;
 mod run;
 mod setup;
 mod test;
@@ -46,6 +47,8 @@ enum Command {
     Soak(bench::SoakOptions),
     /// Look for inputs that break an invariant, guided by coverage.
     Fuzz(fuzz::Options),
+    /// Take guards away, one at a time, and see whether a test notices.
+    Mutants(mutants::Options),
     /// Show the main job: no secret at the caller, the right one at the upstream.
     Demo(demo::Options),
 }
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
         Command::Bench(options) => bench::run(&options),
         Command::Soak(options) => bench::soak(&options),
         Command::Fuzz(options) => fuzz::run(&options),
+        Command::Mutants(options) => mutants::run(&options),
         Command::Demo(options) => demo::run(&options),
     };
     match outcome {

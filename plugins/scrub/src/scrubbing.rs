@@ -18,8 +18,8 @@ use crate::forms;
 use crate::views::Search;
 use crate::window::{Window, Withheld};
 
-/// How many automata are kept. One is needed per set of credentials in use.
-pub const CACHED: usize = 64;
+/// How many automata are kept: as many as credentials are. One is needed per set in use.
+pub const CACHED: usize = 256;
 
 /// How many bytes of automata are kept beside the newest. One for a token of 2 KiB takes
 /// a few MiB, and a proxy ends a VM that has grown too large.

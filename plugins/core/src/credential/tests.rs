@@ -1,6 +1,7 @@
 //! Streams driven by hand: a fake key service, a scrubber that knows one form, virtual time.
 
 mod answers;
+mod guard;
 mod orders;
 mod refusals;
 mod requests;

@@ -142,6 +142,15 @@ fn what_grows_out_of_proportion_is_refused() {
 }
 
 #[test]
+fn a_window_of_zstd_has_eight_mebibytes_at_most() {
+    // A frame without length and checksum, and one raw block (RFC 8878, section 3.1).
+    let frame =
+        |window: u8| [&b"\x28\xb5\x2f\xfd\x00"[..], &[window, 0x29, 0, 0], b"hello"].concat();
+    assert_eq!(decode_by(&[Zstd], &frame(13 << 3), 4096).unwrap(), b"hello");
+    assert_eq!(decode_by(&[Zstd], &frame(13 << 3 | 1), 4096), Err(Unscannable::Malformed));
+}
+
+#[test]
 fn windows_that_do_not_fit_together_are_refused_and_come_back() {
     let room = Room::default();
     let window_of_16_mib = [0x0f];

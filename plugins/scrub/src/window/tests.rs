@@ -373,6 +373,9 @@ fn one_chunk_that_grows_too_large_at_once_is_refused() {
         .flat_map(|n| format!("{n:064}").into_bytes())
         .collect();
     assert_eq!(scrubber.chunk(&gzip(&noise), false), Err(Unscannable::Expansion));
+    // The same where nothing says that it is compressed.
+    let mut scrubber = self::scrubber(&[bearer(VALUE)]);
+    assert_eq!(scrubber.chunk(&gzip(&noise), false), Err(Unscannable::Expansion));
 }
 
 #[test]

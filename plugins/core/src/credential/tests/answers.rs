@@ -210,6 +210,24 @@ fn lines_that_give_the_secret_away_together_are_joined_and_scrubbed() {
 }
 
 #[test]
+fn lines_of_which_none_gives_the_secret_away_alone_are_joined_too() {
+    let world = World::new();
+    *world.keys.answer.borrow_mut() = Some(Ok(Ok(release(&[("", "s3c, ret")]))));
+    let mut world = world.forward(&[]);
+    let effects = world.answer("200", &[("x-half", "a s3c"), ("x-half", "ret b")], true);
+    assert_eq!(effects[0], "set response x-half: a * b");
+}
+
+#[test]
+fn a_scrubbed_field_that_would_break_its_line_is_dropped() {
+    for end in ["\r", "\n", "\0"] {
+        let value = format!("s3cret-Value{end}x: y");
+        let effects = World::forwarded().answer("200", &[("x-echo", &value)], true);
+        assert_eq!(effects[0], "remove response x-echo");
+    }
+}
+
+#[test]
 fn parts_pass_where_the_configuration_lets_them() {
     let mut world = World::partial();
     let effects = world.answer("206", &[("content-range", "bytes 0-1/9")], false);
