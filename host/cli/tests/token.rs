@@ -6,6 +6,9 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
+/// Somebody's public key.
+const DASHED: &str = "-mLU3DYJV6Ej75jYvS8F5Zre6xyO33qzmpZHe4KZ0xg";
+
 const VERIFY: [&str; 8] = [
     "verify",
     "--issuer",
@@ -128,6 +131,9 @@ fn what_is_refused_ends_with_one_and_what_is_no_token_with_two() {
     let holder = read(folder, "issuer.pub");
     let narrow = ["attenuate", "--token", "narrower", "--holder", &holder, "--key"];
     assert_eq!(run(folder, &[&narrow[..], &["holder.key"]].concat()).0, 1, "not its holder");
+    // One key in 64 begins with the sign of an option.
+    let dash = ["attenuate", "--token", "narrower", "--holder", DASHED, "--key", "holder.key"];
+    assert_eq!(run(folder, &dash).0, 1, "not its holder");
     let wide = [&narrow[..], &["agent.key", "--path", "/api/**"]].concat();
     assert_eq!(run(folder, &wide).0, 2, "no path");
     assert_eq!(verify(folder, "narrower", &["--at", "1"]).0, 1, "not valid yet");

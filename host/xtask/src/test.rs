@@ -68,6 +68,7 @@ const GROUPS: &[Group] = &[
         name: "core",
         steps: &[
             Step::Packages(&["postern-core", "postern-crp", "postern-scrub", "postern-proxy-wasm"]),
+            Step::Packages(&["postern-fuzz", "postern-bench-scrub"]),
             Step::PythonClient,
             Step::SigningClient,
             Step::Scenarios("core"),
@@ -85,12 +86,7 @@ const GROUPS: &[Group] = &[
     Group {
         name: "host",
         steps: &[
-            Step::Packages(&[
-                "postern-runtime",
-                "postern-fuzz",
-                "postern-bench",
-                "postern-bench-scrub",
-            ]),
+            Step::Packages(&["postern-runtime", "postern-bench"]),
             Step::Scenarios("host"),
             Step::Conformance,
             Step::Soak,

@@ -60,7 +60,7 @@ pub struct VerifyArgs {
     /// The export.
     file: PathBuf,
     /// The signing key: base64url, or a file that holds it.
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
     key: String,
     /// A signed checkpoint that was kept apart from the export.
     #[arg(long, value_name = "FILE")]

@@ -56,7 +56,7 @@ pub struct KeyArgs {
 #[group(required = true, multiple = false)]
 struct HolderArgs {
     /// Public key of the holder (base64url), as `postern token key` prints it.
-    #[arg(long, value_name = "KEY", value_parser = files::public_key)]
+    #[arg(long, value_name = "KEY", allow_hyphen_values = true, value_parser = files::public_key)]
     holder: Option<PublicKey>,
     /// Make the holder's key and write it to this new file (mode 0600).
     #[arg(long, value_name = "FILE")]
