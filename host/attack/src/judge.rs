@@ -467,7 +467,19 @@ fn request(message: &Message) -> Value {
 }
 
 fn lines(all: &[Line]) -> BTreeMap<String, Vec<String>> {
-    const LEFT_OUT: [&str; 8] = [
+    let mut sorted: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (name, value) in all {
+        let name = text(name).to_ascii_lowercase();
+        if !is_proxy_made(&name) {
+            sorted.entry(name).or_default().push(text(value));
+        }
+    }
+    sorted
+}
+
+/// Whether every proxy writes this field (lower case) as it likes.
+pub fn is_proxy_made(name: &str) -> bool {
+    const NAMES: [&str; 8] = [
         "date",
         "server",
         "x-request-id",
@@ -477,15 +489,7 @@ fn lines(all: &[Line]) -> BTreeMap<String, Vec<String>> {
         "transfer-encoding",
         "keep-alive",
     ];
-    let mut sorted: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for (name, value) in all {
-        let name = text(name).to_ascii_lowercase();
-        let own = name.starts_with("x-envoy-") || name.starts_with("x-forwarded-");
-        if !own && !LEFT_OUT.contains(&name.as_str()) {
-            sorted.entry(name).or_default().push(text(value));
-        }
-    }
-    sorted
+    NAMES.contains(&name) || name.starts_with("x-envoy-") || name.starts_with("x-forwarded-")
 }
 
 /// The parts of an answer that can show something, each by itself and fields together.

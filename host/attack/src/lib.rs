@@ -23,6 +23,6 @@ mod template;
 mod upstream;
 
 pub use engine::{Engine, Error, Options};
-pub use judge::{Outcome, Verdict};
+pub use judge::{Outcome, Verdict, is_proxy_made};
 pub use profile::Profile;
 pub use report::{Run, Score};

@@ -4,9 +4,8 @@
 //! Invariant: a client learns the class ([`Code`]), the audit record the reason
 //! ([`Denial::reason`]); neither holds a key, a token, a secret or a caller's bytes.
 
-use std::fmt::Write;
-
 use crate::effect::{Metric, Reply};
+use crate::hex;
 use crate::key_service::KeyServiceFault;
 
 mod code;
@@ -89,10 +88,7 @@ pub struct DecisionId(pub [u8; 16]);
 impl DecisionId {
     /// 32 lower-case hex digits.
     pub fn hex(&self) -> String {
-        self.0.iter().fold(String::with_capacity(32), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+        hex::lower(&self.0)
     }
 }
 

@@ -3,6 +3,7 @@
 //! Left out are what only a proxy adds (`date`, `server`, `x-request-id`, `x-envoy-*`,
 //! `x-forwarded-*`), framing (content is compared by its bytes), times and random ids.
 
+use postern_attack::is_proxy_made;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -79,20 +80,6 @@ pub fn fields(lines: &[Line]) -> BTreeMap<String, Vec<String>> {
         }
     }
     sorted
-}
-
-fn is_proxy_made(name: &str) -> bool {
-    const NAMES: [&str; 8] = [
-        "date",
-        "server",
-        "x-request-id",
-        "host",
-        "connection",
-        "content-length",
-        "transfer-encoding",
-        "keep-alive",
-    ];
-    NAMES.contains(&name) || name.starts_with("x-envoy-") || name.starts_with("x-forwarded-")
 }
 
 impl Answer {

@@ -1,7 +1,7 @@
 //! The request's content on its way: as it was decided on, and without a secret.
 //!
-//! Invariant: content that differs from what was decided on never reaches its end: the
-//! stream is cut before the last bytes go on.
+//! Invariant: content that differs from what was decided on never reaches its end: it is
+//! refused, or the stream is cut where an answer has begun, before the last bytes go on.
 
 use sha2::{Digest, Sha256};
 

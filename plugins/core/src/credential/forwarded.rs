@@ -46,9 +46,7 @@ impl Forwarded {
             Event::EffectFailed => run.refuse(Denial::Internal(Ours::EffectFailed)),
             event => match self.upload.on(&event, run) {
                 Ok(()) => State::Forwarded(Box::new(self)),
-                // No answer has begun; what the upstream has got of the request is not all.
-                Err(denial @ Denial::CredentialNotAllowed(_)) => run.refuse(denial),
-                Err(denial) => run.cut(denial),
+                Err(denial) => run.refuse_content(denial),
             },
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! A caller that guesses a value, or has got one elsewhere, learns nothing by sending it:
 //! a request that holds a value which this worker has injected lately is refused before
-//! it leaves, as if the credential were not allowed here, and content that streams is cut.
+//! it leaves, as if the credential were not allowed here; content has its answer too, or is cut
+//! where the upstream's answer has begun.
 //! Only what this worker knows is looked for; another worker knows other values.
 //!
 //! Invariant: looks for whole values that are kept for the worker, the last of those that

@@ -144,7 +144,16 @@ impl Run {
         self.deny(&denial, Effect::Reply(reply))
     }
 
-    /// Cuts the stream: a head has left, in one direction or the other.
+    /// Refuses for what came behind the head, to which no answer has begun: what the upstream
+    /// has got of the request is not all of it. Where our own side fails, nothing is certain.
+    pub(super) fn refuse_content(&mut self, denial: Denial) -> State {
+        match denial {
+            Denial::Internal(_) => self.cut(denial),
+            denial => self.refuse(denial),
+        }
+    }
+
+    /// Cuts the stream: an answer has begun, or our own side has failed.
     pub(super) fn cut(&mut self, denial: Denial) -> State {
         self.deny(&denial, Effect::Reset)
     }

@@ -98,7 +98,7 @@ fn passing(mut upload: Box<Upload>, event: &Event, answered: bool, run: &mut Run
         Event::RequestBody { .. } | Event::RequestTrailers(_) => match upload.on(event, run) {
             Ok(()) => next(upload),
             Err(denial) if answered => run.cut(denial),
-            Err(denial) => run.refuse(denial),
+            Err(denial) => run.refuse_content(denial),
         },
         Event::Tick => {
             run.proceed();

@@ -17,6 +17,7 @@ use crate::gate::head::Head;
 use crate::gate::states::{Granted, Refused, State};
 use crate::gate::tunnel::Tunnel;
 use crate::gate::{Config, Step, forward};
+use crate::hex;
 use crate::identity::{Identity, Principal};
 use crate::permit::{self, Decision, LONGEST_LIFE};
 use crate::record::{self, Caller, Draft};
@@ -54,7 +55,7 @@ pub(super) fn draft(config: &Config, fields: &Fields, id: DecisionId, now: UnixM
     let attestation = match config.key_service.evidence {
         Evidence::Simulated { .. } => "simulated",
     };
-    let revision = config.revision.iter().map(|byte| format!("{byte:02x}")).collect();
+    let revision = hex::lower(&config.revision);
     Draft {
         decision_id: Some(id.0),
         method: method.unwrap_or_default().to_owned(),

@@ -7,7 +7,8 @@
 use std::borrow::Cow;
 
 use serde::Serialize;
-use std::fmt::Write;
+
+use crate::hex;
 
 use super::{
     AuditRecord, Caller, Decision, Draft, Entry, NoDraft, ResponseFacts, ScopeCheck, ScrubReceipt,
@@ -105,11 +106,11 @@ pub(super) fn render(record: &AuditRecord) -> Vec<u8> {
         Entry::Unlogged { count, root } => {
             line.kind = "unlogged";
             line.count = Some(count.to_string());
-            line.root = Some(hex(root));
+            line.root = Some(hex::lower(root));
         }
         Entry::ReceiptForged { root } => {
             line.kind = "receipt_forged";
-            line.root = Some(hex(root));
+            line.root = Some(hex::lower(root));
         }
         Entry::Dropped { count } => {
             line.kind = "dropped";
@@ -141,7 +142,7 @@ impl<'a> Line<'a> {
             digest: None,
             duration_us: None,
             flags: None,
-            gateway: hex(&record.gateway),
+            gateway: hex::lower(&record.gateway),
             key: None,
             kind: "request",
             method: None,
@@ -182,7 +183,7 @@ impl<'a> Line<'a> {
 
     fn draft(&mut self, draft: &'a Draft) {
         self.received = Some(draft.received.0.to_string());
-        self.decision_id = draft.decision_id.map(|id| hex(&id));
+        self.decision_id = draft.decision_id.map(|id| hex::lower(&id));
         self.method = Some(&draft.method);
         self.route = Some(&draft.route);
         self.scope_check = Some(match draft.scope_check {
@@ -192,8 +193,8 @@ impl<'a> Line<'a> {
         });
         self.decision(&draft.decision);
         self.credentials = &draft.credentials;
-        self.digest = draft.request_digest.map(|digest| hex(&digest));
-        self.binding = draft.binding_hash.map(|hash| hex(&hash));
+        self.digest = draft.request_digest.map(|digest| hex::lower(&digest));
+        self.binding = draft.binding_hash.map(|hash| hex::lower(&hash));
         self.release = draft.release.map(|release| Release {
             audit_seq: release.audit_seq.to_string(),
             cached: release.cached,
@@ -211,7 +212,7 @@ impl<'a> Line<'a> {
 
     fn caller(&mut self, caller: &'a Caller) {
         self.tenant = Some(&caller.tenant);
-        self.user = Some(hex(&caller.user_hash));
+        self.user = Some(hex::lower(&caller.user_hash));
         self.agent = Some(&caller.agent);
         self.key = Some(&caller.key_id);
         self.platform = caller.platform.as_deref();
@@ -228,12 +229,4 @@ impl<'a> Line<'a> {
             }
         });
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(64), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }

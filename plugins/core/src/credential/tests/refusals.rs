@@ -213,7 +213,7 @@ fn a_missing_field_or_an_expired_value_is_refused() {
 }
 
 #[test]
-fn content_that_differs_from_what_was_decided_on_is_cut_before_its_end() {
+fn content_that_differs_from_what_was_decided_on_is_refused_before_its_end() {
     let trailers = || Event::RequestTrailers(Fields::default());
     for last in [Event::RequestBody { chunk: b"lo!".to_vec(), end: true }, trailers()] {
         let mut world = World::new();
@@ -224,7 +224,7 @@ fn content_that_differs_from_what_was_decided_on_is_cut_before_its_end() {
         world.head_around(around, request(&[]), false);
         world.handle(Event::RequestBody { chunk: b"hel".to_vec(), end: false });
         let effects = world.handle(last);
-        refused(&world, &effects, "reset policy_denied", "request_changed");
+        refused(&world, &effects, "403 policy_denied", "request_changed");
     }
     let without_content = |world: &World| {
         let mut decision = world.decision(&["slack"]);

@@ -66,12 +66,12 @@ fn a_signed_request_leaves_with_the_fields_of_its_signature_only() {
 }
 
 #[test]
-fn content_that_changed_after_it_was_signed_is_cut() {
+fn content_that_changed_after_it_was_signed_is_refused() {
     let mut world = world(&PAIR);
     head(&mut world, "store", Some("hello"), None, &[]);
     let effects = world.handle(body("hullo"));
     assert!(reason(&effects, "request_changed"), "{effects:?}");
-    assert_eq!(effects.last().unwrap(), "reset");
+    assert_eq!(effects.last().unwrap(), "reply 403 policy_denied");
 }
 
 #[test]

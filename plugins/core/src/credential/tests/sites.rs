@@ -86,18 +86,20 @@ fn trailers_end_content_that_is_kept() {
     assert_eq!(world.flow(), Flow::Continue);
 }
 
+const TWICE: &str = "<CREDENTIAL:hook><CREDENTIAL:hook>";
+
 #[test]
-fn content_that_is_not_what_was_decided_on_is_cut_and_not_filled_in() {
-    for (decided, content, reason) in [
-        (CONTENT, r#"{"u":"<CREDENTIAL:hook>"}"#, "request_changed"),
+fn content_that_is_not_what_was_decided_on_is_refused_and_not_filled_in() {
+    for (decided, content, reason, end) in [
+        (CONTENT, r#"{"u":"<CREDENTIAL:hook>"}"#, "request_changed", "reply 403 policy_denied"),
         // A gate that lets this pass is broken.
-        ("{}", "{}", "unreachable"),
-        ("<CREDENTIAL:hook><CREDENTIAL:hook>", "<CREDENTIAL:hook><CREDENTIAL:hook>", "unreachable"),
+        ("{}", "{}", "unreachable", "reset"),
+        (TWICE, TWICE, "unreachable", "reset"),
     ] {
         let (mut world, _) = waiting(decided);
         let effects = world.handle(body(content, true));
         assert!(effects[0].contains(reason), "{effects:?}");
-        assert_eq!(effects.last().unwrap(), "reset");
+        assert_eq!(effects.last().unwrap(), end);
     }
 }
 
@@ -111,9 +113,9 @@ fn content_that_nobody_read_is_not_filled_in() {
 }
 
 #[test]
-fn more_content_than_a_gate_holds_is_cut() {
+fn more_content_than_a_gate_holds_is_refused() {
     let (mut world, _) = waiting(CONTENT);
     let effects = world.handle(body(&"x".repeat(8 * 1024 * 1024 + 1), false));
     assert!(effects[0].contains("body_too_large"), "{effects:?}");
-    assert_eq!(effects.last().unwrap(), "reset");
+    assert_eq!(effects.last().unwrap(), "reply 413 body_too_large");
 }

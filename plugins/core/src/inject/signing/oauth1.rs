@@ -19,6 +19,7 @@ use super::pairs;
 use super::{NotInjected, Signable, Signed, Signer, maybe, value};
 use crate::binding::{OAuth1, SignatureMethod};
 use crate::credential::Release;
+use crate::hex;
 use crate::secret::Secret;
 use crate::slots;
 use crate::time::Moment;
@@ -43,7 +44,7 @@ impl Signer for OAuth1 {
         at: &Moment,
     ) -> Result<Signed, NotInjected> {
         let keys = Keys::of(release)?;
-        let nonce = at.entropy.0.first_chunk::<16>().map(|nonce| pairs::hex(nonce));
+        let nonce = at.entropy.0.first_chunk::<16>().map(|nonce| hex::lower(nonce));
         let nonce = nonce.unwrap_or_default();
         let timestamp = at.now.seconds().to_string();
         let mut parameters: Parameters<'_> = vec![

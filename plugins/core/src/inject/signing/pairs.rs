@@ -62,10 +62,3 @@ pub(super) fn sorted<'a>(pairs: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Z
     out.iter_mut().filter(|byte| **byte == BETWEEN).for_each(|byte| *byte = b'=');
     out
 }
-
-/// Lower-case hex digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |nibble: u8| DIGITS.get(usize::from(nibble)).copied().map_or('0', char::from);
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
-}

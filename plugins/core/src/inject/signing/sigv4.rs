@@ -21,6 +21,7 @@ use super::pairs;
 use super::{NotInjected, Signable, Signed, Signer, maybe, value};
 use crate::binding::SigV4;
 use crate::credential::Release;
+use crate::hex;
 use crate::secret::Secret;
 use crate::slots;
 use crate::time::{Moment, UnixMillis};
@@ -68,7 +69,7 @@ impl Signer for SigV4 {
     ) -> Result<Signed, NotInjected> {
         let keys = Keys::of(release)?;
         let stamp = Stamp::of(at.now);
-        let digest = request.digest.map(|digest| pairs::hex(&digest));
+        let digest = request.digest.map(|digest| hex::lower(&digest));
         let digest = digest.unwrap_or_else(|| "UNSIGNED-PAYLOAD".to_owned());
         let mut headers = Headers::new();
         let mut add = |name: &str, value: &[u8]| {
@@ -137,9 +138,9 @@ impl SigV4 {
         let scope = format!("{}/{region}/{service}/aws4_request", stamp.date);
         let canonical = self.canonical(request, headers, &names, digest);
         let canonical = canonical.ok_or(NotInjected::BadValue)?;
-        let text = format!("{ALGORITHM}\n{}\n{scope}\n{}", stamp.time, pairs::hex(&canonical));
+        let text = format!("{ALGORITHM}\n{}\n{scope}\n{}", stamp.time, hex::lower(&canonical));
         let made = self.key(keys.secret, &stamp.date).and_then(|key| {
-            let signature = pairs::hex(mac(key.as_slice(), text.as_bytes())?.as_slice());
+            let signature = hex::lower(mac(key.as_slice(), text.as_bytes())?.as_slice());
             Some((key, signature))
         });
         let (key, signature) = made.ok_or(NotInjected::BadValue)?;
