@@ -46,6 +46,7 @@ pub enum Map {
     ResponseTrailers = 3,
     /// Headers of the call reply at hand.
     CallHeaders = 6,
+    CallTrailers = 7,
 }
 
 /// Buffers (`proxy_buffer_type_t`).
