@@ -97,8 +97,7 @@ fn call_upstream(call: &UpstreamCall, ready: &Ready, standing: &mut Standing) ->
     if standing.mute {
         return Done::NotSent(call.id);
     }
-    let line = |(name, value): &'_ (String, String)| (name.as_str(), value.as_str());
-    let fields = call.fields.iter().map(line).collect();
+    let fields = call.fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let token = (ready.dispatch)(&call.cluster, fields, None, some(call.timeout));
     sent(call.id, token, standing)
 }
