@@ -46,6 +46,7 @@ pub enum Map {
     ResponseTrailers = 3,
     /// Headers of the call reply at hand.
     CallHeaders = 6,
+    /// Trailers of the call reply at hand.
     CallTrailers = 7,
 }
 
