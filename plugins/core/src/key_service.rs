@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::api_key::{KeyId, StoredKey};
 use crate::credential::Release;
 use crate::credential::Want;
+use crate::fields::Fields;
 use crate::identity::DirectoryRecord;
 use crate::time::Moment;
 
@@ -34,13 +35,40 @@ pub struct Call {
     pub timeout: Duration,
 }
 
+/// A request to the filters and the upstream of a cluster, without content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamCall {
+    /// Unique within the VM.
+    pub id: CallId,
+    /// Name of the cluster.
+    pub cluster: String,
+    /// Names and values, pseudo-fields first.
+    pub fields: Vec<(String, String)>,
+    /// The host gives up after this.
+    pub timeout: Duration,
+}
+
 /// A reply as the host delivers it. Not authentic until opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallAnswer {
     /// HTTP status, where the host can read it.
     pub status: Option<u16>,
+    /// Fields, pseudo-fields included, where the host can read them; trailers behind them.
+    pub fields: Fields,
     /// Content, at most [`MAX_ANSWER`] bytes.
     pub body: Vec<u8>,
+}
+
+impl CallAnswer {
+    /// Content alone, where a host shows no more.
+    pub fn unseen(body: Vec<u8>) -> Self {
+        Self { status: None, fields: Fields::default(), body }
+    }
+
+    /// A status and content.
+    pub fn of(status: u16, body: Vec<u8>) -> Self {
+        Self { status: Some(status), ..Self::unseen(body) }
+    }
 }
 
 /// Most bytes of a reply a host copies out of the proxy; a longer one is

@@ -22,6 +22,7 @@
 pub mod api_key;
 pub mod authority;
 pub mod binding;
+pub mod canary;
 pub mod chain;
 pub mod config;
 pub mod credential;

@@ -22,7 +22,7 @@ use postern_crp::Role;
 use postern_crp::client::{Client, Settings};
 use postern_proxy_wasm::host::{random, variable};
 use postern_proxy_wasm_filter::{Module, Place};
-use postern_scrub::MarkerDetector;
+use postern_scrub::{MarkerDetector, PatternScrubbing};
 
 postern_proxy_wasm_filter::module!("gate", configure);
 
@@ -40,7 +40,8 @@ fn configure(document: &[u8]) -> Result<Module, ConfigError> {
     let client = client.map_err(|bad| ConfigError::one("environment", bad.to_string()))?;
     let client = Rc::new(client);
     let tick = Rc::clone(&client);
-    let pipeline = Pipeline::new(config, permit, client, Rc::new(MarkerDetector), vm);
+    let (detector, scrubbing) = (Rc::new(MarkerDetector), Rc::new(PatternScrubbing::new()));
+    let pipeline = Pipeline::new(config, permit, client, detector, scrubbing, vm);
     Ok(Module {
         streams: Box::new(move || Box::new(pipeline.stream())),
         tick: Box::new(move |now| tick.tick(now)),

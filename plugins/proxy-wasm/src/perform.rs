@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::abi::{self, Answer, Buffer, Direction, Map, Status};
 use crate::held::Held;
 use postern_core::effect::{Effect, Part, Publication, Reply};
-use postern_core::key_service::{Call, CallId};
+use postern_core::key_service::{Call, CallId, UpstreamCall};
 
 use crate::module::Ready;
 
@@ -51,6 +51,7 @@ pub enum Done {
 pub fn perform(effect: Effect, ready: &Ready, standing: &mut Standing) -> Answer<Done> {
     match effect {
         Effect::Call(asked) => return Ok(call(&asked, ready, standing)),
+        Effect::CallUpstream(asked) => return Ok(call_upstream(&asked, ready, standing)),
         Effect::SetField { part, name, value } => abi::replace_header(map(part), &name, &value)?,
         Effect::RemoveField { part, name } => abi::remove_header(map(part), &name)?,
         Effect::Inject(injection) => injection
@@ -88,14 +89,31 @@ fn call(call: &Call, ready: &Ready, standing: &mut Standing) -> Done {
         fields.push(("content-type", call.content_type));
     }
     let body = (!call.body.is_empty()).then_some(call.body.as_slice());
-    // A timeout of 0 would mean none.
-    let timeout = call.timeout.max(Duration::from_millis(1));
-    match (ready.dispatch)(&to.cluster, fields, body, timeout) {
+    let token = (ready.dispatch)(&to.cluster, fields, body, some(call.timeout));
+    sent(call.id, token, standing)
+}
+
+fn call_upstream(call: &UpstreamCall, ready: &Ready, standing: &mut Standing) -> Done {
+    if standing.mute {
+        return Done::NotSent(call.id);
+    }
+    let fields = call.fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let token = (ready.dispatch)(&call.cluster, fields, None, some(call.timeout));
+    sent(call.id, token, standing)
+}
+
+/// A timeout of 0 would mean none.
+fn some(timeout: Duration) -> Duration {
+    timeout.max(Duration::from_millis(1))
+}
+
+fn sent(id: CallId, token: Option<u32>, standing: &mut Standing) -> Done {
+    match token {
         Some(token) => {
-            standing.calls.insert(token, call.id);
+            standing.calls.insert(token, id);
             Done::Quiet
         }
-        None => Done::NotSent(call.id),
+        None => Done::NotSent(id),
     }
 }
 

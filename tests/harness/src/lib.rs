@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 pub mod attacks;
+pub mod canary;
 pub mod conformance;
 pub mod core;
 pub mod faults;

@@ -129,6 +129,9 @@ pub struct Step {
     /// What the upstream answers if it is asked.
     #[serde(default)]
     pub upstream: AnswerSpec,
+    /// What the upstream answers to a canary if it gets one; `200` without content when absent.
+    #[serde(default)]
+    pub canary: AnswerSpec,
     /// How the key service behaves during the step.
     #[serde(default)]
     pub key_service: Fault,
@@ -244,6 +247,9 @@ pub struct Want {
     /// The request as the upstream got it; null means it got none.
     #[serde(deserialize_with = "present")]
     pub upstream: Option<SeenWant>,
+    /// The canary as the upstream got it; none came when absent.
+    #[serde(default)]
+    pub canary: Option<SeenWant>,
     /// Fields of the audit record; null means absent.
     pub audit: BTreeMap<String, Value>,
 }
@@ -315,7 +321,10 @@ fn check(scenario: &Scenario) -> Result<()> {
         missing.join(", ")
     );
     ensure!(!missing.is_empty() || !why, "`why` is for a missing boundary, and none is");
-    let raw = scenario.steps.iter().any(|step| step.upstream.is_for_proxies());
+    let raw = scenario
+        .steps
+        .iter()
+        .any(|step| step.upstream.is_for_proxies() || step.canary.raw.is_some());
     let core = scenario.boundaries.contains(&Boundary::Core);
     ensure!(!(raw && core), "`raw` and `silent` are read by proxies: leave out core");
     ensure!(scenario.route.is_null() || !core, "the core has no routes: leave it out");

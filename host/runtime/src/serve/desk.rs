@@ -6,6 +6,8 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
+use std::future::Future;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -18,6 +20,7 @@ use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::{MissedTickBehavior, interval_at};
 use tracing::Level as Tracing;
 
+use super::filtered::{Begun, Passage};
 use super::grpc::Start;
 use super::process::Process;
 use super::upstream::Cluster;
@@ -63,6 +66,8 @@ pub(super) struct Desk {
     /// Connections that still run end now.
     pub cut: Notify,
     phase: watch::Receiver<Phase>,
+    /// How call-outs pass the filters of their clusters, once there are filters.
+    pub passage: RefCell<Option<Passage>>,
     /// Call-outs are taken and never sent: a file is only checked.
     silent: bool,
 }
@@ -110,6 +115,7 @@ impl Desk {
             streams_done: Notify::new(),
             cut: Notify::new(),
             phase,
+            passage: RefCell::default(),
             silent,
         }
     }
@@ -170,13 +176,22 @@ impl Desk {
         if !call::is_sendable(&call) {
             return Err(Status::InternalFailure);
         }
-        let admitted = cluster.admit().map_err(|_| Status::InternalFailure)?;
+        // Filters of the cluster may call out as well, before this returns.
         let asking = self.asking.borrow().clone();
+        let way = self.passage.borrow().as_ref().and_then(|passage| passage.through(name));
+        let answer: Pin<Box<dyn Future<Output = CallAnswer>>> = match way {
+            Some(_) if cluster.is_full() => return Err(Status::InternalFailure),
+            Some(way) => Box::pin(Begun::new(self, cluster, way, call).answer()),
+            None => {
+                let admitted = cluster.admit().map_err(|_| Status::InternalFailure)?;
+                Box::pin(call::ask(admitted, call))
+            }
+        };
         let desk = Rc::clone(self);
         self.calls.set(self.calls.get() + 1);
         spawn_local(async move {
             let _done = Ended(Rc::clone(&desk));
-            let answer = call::ask(admitted, call).await;
+            let answer = answer.await;
             match asking {
                 Some((stream, filter)) => {
                     let note = Note::Called { filter, token, answer };

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
+use super::canary;
 use super::check::{self, ContentFacts, Planned};
 use super::content::Content;
 use super::forwarded::{Forwarded, Upload};
@@ -15,6 +16,7 @@ use super::release::Release;
 use super::run::Run;
 use super::stream::State;
 use super::tunnel::Handshake;
+use crate::canary::MARK;
 use crate::config::key_service::Evidence;
 use crate::denial::{Denial, NotAllowed, Ours, PolicyReason};
 use crate::effect::{Effect, Part};
@@ -42,6 +44,9 @@ pub(super) fn head(
     let (decision, entropy) = entropy.split();
     let fresh = decision.0.first_chunk().copied().unwrap_or_default();
     run.begin(around.record.as_deref(), fresh, now);
+    if fields.has(MARK) {
+        return canary::head(fields, end, around, now, run);
+    }
     match examine(fields, end, around, now, run) {
         Err(denial) => run.refuse(denial),
         Ok(Leaving::Plain(content)) => {

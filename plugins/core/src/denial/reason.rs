@@ -84,6 +84,7 @@ reasons! {
         KeyServiceRevoked "release_revoked" "The credential was revoked.",
         KeyServiceExpired "release_expired" "The credential has expired.",
         Field "release_field" "The credential has no such field.",
+        Reflective "route_reflective" "A canary's value came back: the route gives away what it gets.",
         SecretInRequest "secret_in_request" "The request itself holds a value that this worker has.",
         TargetBytes "target_bytes" "Forward target: bytes that no URL has, `\\` or `#`.",
         TargetLength "target_length" "Forward target: longer than 8000 bytes.",
@@ -105,6 +106,7 @@ reasons! {
         PermitInvalid "permit_invalid" "The permit does not verify.",
         PermitExpired "permit_expired" "The permit's time is over.",
         ClusterUnknown "cluster_unknown" "The cluster is not in the upstreams table.",
+        CanaryMark "canary_mark" "A canary's mark that does not hold, or on another request.",
         RequestChanged "request_changed" "What leaves is not what was decided.",
     }
 }
@@ -123,6 +125,7 @@ reasons! {
         Frame "websocket_frame" "WebSocket bytes that are no frame of text.",
         Message "websocket_message" "A WebSocket message longer than 256 KiB.",
         Control "websocket_control" "A secret in a control frame of a WebSocket.",
+        Canary "canary_failed" "A canary had no answer of the upstream's that could be read.",
         Undeliverable "undeliverable" "Held bytes that can no longer be delivered.",
     }
 }

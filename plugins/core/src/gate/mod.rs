@@ -2,7 +2,7 @@
 //!
 //! A request is read in this order, and stops at the first refusal: audit receipts,
 //! method, an unambiguous head, API key (offline, then the directory), the target of the
-//! forward endpoint, scopes, placeholder positions, bindings, content, permit. From the
+//! forward endpoint, scopes, placeholder positions, bindings, content, canaries, permit. From the
 //! target on everything is about the request as it is rewritten. The states of one [`Stream`] are in `states`, one
 //! struct for each thing to wait for; each check is a function in a file of its own.
 //!
@@ -12,6 +12,7 @@
 //!
 //! [`Principal`]: crate::identity::Principal
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
@@ -19,11 +20,12 @@ use crate::effect::{Effect, Flow};
 use crate::event::Event;
 use crate::key_service::Directory;
 use crate::permit::PermitKeys;
-use crate::scrubbing::Detector;
+use crate::scrubbing::{Detector, Scrubbing};
 use crate::time::UnixMillis;
 
 mod authenticate;
 mod bind;
+mod canary;
 mod content;
 mod decide;
 mod forward;
@@ -45,19 +47,24 @@ pub struct Pipeline {
     keys: PermitKeys,
     directory: Rc<dyn Directory>,
     detector: Rc<dyn Detector>,
+    scrubbing: Rc<dyn Scrubbing>,
     vm: [u8; 16],
+    canaries: RefCell<canary::Canaries>,
 }
 
 impl Pipeline {
-    /// Puts the parts together. `vm` is this VM's random id, which permits name.
+    /// Puts the parts together. `scrubbing` is for answers to canaries; `vm` is this VM's
+    /// random id, which permits name.
     pub fn new(
         config: Config,
         keys: PermitKeys,
         directory: Rc<dyn Directory>,
         detector: Rc<dyn Detector>,
+        scrubbing: Rc<dyn Scrubbing>,
         vm: [u8; 16],
     ) -> Rc<Self> {
-        Rc::new(Self { config, keys, directory, detector, vm })
+        let canaries = RefCell::default();
+        Rc::new(Self { config, keys, directory, detector, scrubbing, vm, canaries })
     }
 
     /// A stream for one request and its response.

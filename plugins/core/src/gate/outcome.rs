@@ -29,6 +29,8 @@ const ALLOWED: Metric = Metric("postern.gate.allowed.total");
 /// What is known of one request while it is decided.
 pub(super) struct Request {
     pub(super) head: Head,
+    /// The cluster that the route chose for it as it came.
+    pub(super) cluster: Option<Vec<u8>>,
     pub(super) destination: Destination,
     /// What a request for the forward endpoint asks for, until its caller is known.
     pub(super) asked: Option<forward::Asked>,
@@ -36,6 +38,17 @@ pub(super) struct Request {
     pub(super) target: Option<Target>,
     pub(super) draft: Draft,
     pub(super) id: DecisionId,
+    /// Randomness that nobody has used yet.
+    pub(super) rest: Entropy,
+}
+
+impl Request {
+    /// Randomness that is used once.
+    pub(super) fn fresh(&mut self) -> Entropy {
+        let (fresh, rest) = Entropy(self.rest.0).split();
+        self.rest = rest;
+        fresh
+    }
 }
 
 /// A decision id and randomness for a key-service exchange, from the randomness of one

@@ -1,8 +1,8 @@
 //! The states of a gate stream, one struct for each thing to wait for.
 //!
 //! ```text
-//! ExpectHead ──> AwaitDirectory ──> AwaitContent ──> Granted or Tunnel ──> Over
-//!     └───────────────┴─────────────────┴──> Refused ──────────────────────┘
+//! ExpectHead ──> AwaitDirectory ──> AwaitContent ──> AwaitCanary ──> Granted or Tunnel ──> Over
+//!     └───────────────┴─────────────────┴───────────────┴──> Refused ──────────────────────┘
 //! ```
 //!
 //! Invariant: an event takes its state by value and gives the next one; an event that a
@@ -18,10 +18,11 @@ use crate::event::{AuditState, Event, Surroundings};
 use crate::fields::Fields;
 use crate::gate::authenticate::authenticate;
 use crate::gate::bind::Destination;
+use crate::gate::canary::{AwaitCanary, Ready};
 use crate::gate::content::Content;
 use crate::gate::decide::Decided;
 use crate::gate::head::Head;
-use crate::gate::outcome::{self, Request, allow, cut, left, overtaken, refuse};
+use crate::gate::outcome::{self, Request, cut, left, overtaken, refuse};
 use crate::gate::tunnel::Tunnel;
 use crate::gate::{Step, forward, key};
 use crate::identity::Principal;
@@ -40,6 +41,7 @@ pub(super) enum State {
     ExpectHead,
     AwaitDirectory(Box<AwaitDirectory>),
     AwaitContent(Box<AwaitContent>),
+    AwaitCanary(Box<AwaitCanary>),
     Granted(Box<Granted>),
     Tunnel(Box<Tunnel>),
     Refused(Refused),
@@ -56,6 +58,7 @@ impl State {
             Self::ExpectHead => expect_head(event, step),
             Self::AwaitDirectory(state) => state.handle(event, step),
             Self::AwaitContent(state) => state.handle(event, step),
+            Self::AwaitCanary(state) => state.handle(event, step),
             Self::Granted(state) => state.handle(event, step),
             Self::Tunnel(state) => state.handle(event, step),
             Self::Refused(state) => state.handle(&event, step),
@@ -67,7 +70,7 @@ impl State {
     }
 }
 
-fn is_response(event: &Event) -> bool {
+pub(super) fn is_response(event: &Event) -> bool {
     matches!(
         event,
         Event::ResponseHeaders { .. } | Event::ResponseBody { .. } | Event::ResponseTrailers(_)
@@ -78,12 +81,22 @@ fn expect_head(event: Event, step: &mut Step<'_>) -> State {
     match event {
         Event::RequestHeaders { fields, end, around, entropy } => {
             let (id, exchange) = outcome::split(&entropy);
+            let (exchange, rest) = exchange.split();
             let draft = outcome::draft(&step.pipeline.config, &fields, id, step.now);
             match open(fields, end, &around, step) {
                 Ok(Opened { head, asked, key }) => {
                     let config = &step.pipeline.config;
                     let destination = Destination::of(config, around.cluster.as_deref());
-                    let request = Request { head, destination, asked, target: None, draft, id };
+                    let request = Request {
+                        head,
+                        cluster: around.cluster,
+                        destination,
+                        asked,
+                        target: None,
+                        draft,
+                        id,
+                        rest,
+                    };
                     ask_directory(request, key, exchange, step)
                 }
                 Err(denial) => refuse(step, draft, id, &denial),
@@ -303,7 +316,7 @@ impl AwaitContent {
             let caller = principal.identity();
             let more = content.asked();
             return match step.pipeline.decide_content(&mut request, caller, decided, more) {
-                Ok(decided) => allow(step, request, principal, decided, content),
+                Ok(decided) => Ready { request, principal, decided, content }.go_on(step),
                 Err(denial) => refuse(step, request.draft, request.id, &denial),
             };
         }

@@ -9,10 +9,11 @@ use minicbor::encode::write::Write;
 use minicbor::{Decoder, Encoder};
 
 use super::{Caller, Decision, Draft, ReleaseSource, ScopeCheck, ScrubReceipt};
+use crate::canary::Verdict;
 use crate::time::UnixMillis;
 
-const VERSION: u8 = 2;
-const ITEMS: u64 = 18;
+const VERSION: u8 = 3;
+const ITEMS: u64 = 19;
 const CALLER_ITEMS: u64 = 6;
 const SCRUB_ITEMS: u64 = 3;
 /// Bytes of a name: tenant, agent, method, scope, credential, reason.
@@ -51,6 +52,7 @@ fn write<W: Write>(e: &mut Encoder<W>, draft: &Draft) -> Written<W> {
         Some(release) => e.array(2)?.u64(release.audit_seq)?.bool(release.cached)?,
         None => e.null()?,
     };
+    maybe_text(e, draft.canary.map(Verdict::as_str))?;
     e.u64(draft.scrub_hits)?;
     scrub(e, draft.scrub.as_ref())?;
     maybe_text(e, draft.attestation.as_deref())?;
@@ -151,6 +153,7 @@ impl Reader<'_> {
             request_digest: self.maybe(Self::bytes)?,
             binding_hash: self.maybe(Self::bytes)?,
             release: self.maybe(Self::release)?,
+            canary: self.maybe(|reader| Verdict::named(&reader.name()?))?,
             scrub_hits: self.0.u64().ok()?,
             scrub: self.maybe(Self::scrub)?,
             attestation: self.maybe(Self::name)?,

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 
 use serde::Serialize;
 
+use crate::canary::Verdict;
 use crate::hex;
 
 use super::{
@@ -22,6 +23,8 @@ struct Line<'a> {
     attestation: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     binding: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    canary: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     count: Option<String>,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
@@ -134,6 +137,7 @@ impl<'a> Line<'a> {
             agent: None,
             attestation: None,
             binding: None,
+            canary: None,
             count: None,
             credentials: &[],
             decide_ms: None,
@@ -199,6 +203,7 @@ impl<'a> Line<'a> {
             audit_seq: release.audit_seq.to_string(),
             cached: release.cached,
         });
+        self.canary = draft.canary.map(Verdict::as_str);
         self.scrub = draft.scrub.as_ref().map(Scrub::of);
         self.scrub_hits = Some(draft.scrub_hits.to_string());
         self.attestation = draft.attestation.as_deref();

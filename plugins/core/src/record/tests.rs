@@ -22,6 +22,7 @@ fn full() -> Draft {
         request_digest: Some([2; 32]),
         binding_hash: Some([3; 32]),
         release: Some(ReleaseSource { audit_seq: u64::MAX, cached: true }),
+        canary: Some(Verdict::Clean),
         scrub_hits: 2,
         scrub: Some(receipt(9_007_199_254_740_993)),
         attestation: Some("simulated".into()),
@@ -85,7 +86,7 @@ fn a_request_renders_as_canonical_json() {
     let want = concat!(
         r#"{"agent":"agent-7","attestation":"simulated","#,
         r#""binding":"0303030303030303030303030303030303030303030303030303030303030303","#,
-        r#""credentials":["slack"],"decide_ms":3,"decision":"allow","#,
+        r#""canary":"clean","credentials":["slack"],"decide_ms":3,"decision":"allow","#,
         r#""decision_id":"01010101010101010101010101010101","#,
         r#""digest":"0202020202020202020202020202020202020202020202020202020202020202","#,
         r#""duration_us":"2943","gateway":"abababababababababababababababab","#,

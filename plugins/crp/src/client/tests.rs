@@ -49,11 +49,11 @@ fn want() -> Want {
 }
 
 fn ok(body: Vec<u8>) -> CallResult {
-    Ok(CallAnswer { status: Some(200), body })
+    Ok(CallAnswer::of(200, body))
 }
 
 fn status(status: u16) -> CallResult {
-    Ok(CallAnswer { status: Some(status), body: Vec::new() })
+    Ok(CallAnswer::of(status, Vec::new()))
 }
 
 /// What the service replies to `call`.
@@ -446,7 +446,7 @@ fn equal_randomness_never_seals_two_messages_alike() {
 #[test]
 fn a_batch_is_acknowledged_without_a_visible_status() {
     let client = client(Role::Audit);
-    let unseen = |body| Ok(CallAnswer { status: None, body });
+    let unseen = |body| Ok(CallAnswer::unseen(body));
     let call = asked(client.submit(&fixture::batch(), at(0)));
     let call = asked(Collector::heard(&client, call.id, unseen(fixture::document()), at(0)));
     let reply = serve(&call, |_| Answer::Audit(audit::Answer { next: 14 }));

@@ -195,7 +195,7 @@ fn a_call_comes_back_once_and_resumes_the_paused_request() {
     assert!(stage.run.waits());
     let id = stage.run.called(7).unwrap();
     assert_eq!(stage.run.called(7), None);
-    stage.run.meanwhile(reply(id, Ok(CallAnswer { status: Some(200), body: vec![] })));
+    stage.run.meanwhile(reply(id, Ok(CallAnswer::of(200, vec![]))));
     assert_eq!(stage.heard(), ["request body", "call reply"]);
     assert_eq!(native::calls(), ["proxy_continue_stream"]);
     assert!(!stage.run.waits());

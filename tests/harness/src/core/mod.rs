@@ -102,12 +102,19 @@ impl Modules {
         let permit = || keyring::permit_keys(variable("POSTERN_PERMIT_KEY"));
         let shared = || keyring::shared_keys(variable("POSTERN_SHARED_KEY"));
         let detector = Rc::new(postern_scrub::MarkerDetector);
-        let scrubbing = Rc::new(postern_scrub::PatternScrubbing::default());
+        let scrubbing = || Rc::new(postern_scrub::PatternScrubbing::default());
         Ok(Self {
             world: Rc::clone(world),
             ledger: Ledger::new(audit, shared()?, collector, random16(), random16(), now.get()),
-            gate: gate::Pipeline::new(gate, permit()?, directory, detector, random16()),
-            credential: credential::Pipeline::new(credential, permit()?, releases, scrubbing),
+            gate: gate::Pipeline::new(
+                gate,
+                permit()?,
+                directory,
+                detector,
+                scrubbing(),
+                random16(),
+            ),
+            credential: credential::Pipeline::new(credential, permit()?, releases, scrubbing()),
             shared: Shared::default(),
             shared_keys: shared()?,
             sequence: Sequence::new(random16()),
@@ -139,7 +146,8 @@ impl Modules {
         let audit = records.last().and_then(|record| comparable(record));
         let mut upstream = outcome.upstream;
         upstream.iter_mut().for_each(|seen| settle(seen, &world.base, received));
-        Ok(Observation { answer: outcome.answer, upstream, audit, took })
+        let canaries = outcome.canaries;
+        Ok(Observation { answer: outcome.answer, upstream, canaries, audit, took })
     }
 
     /// Lets time pass until the collector has the record of a request.

@@ -79,6 +79,9 @@ fn unlike(core: &Observation, (boundary, got): (&str, &Observation)) -> Vec<Stri
     if core.upstream != got.upstream {
         lines.push(format!("core {:?}, {boundary} {:?}", core.upstream, got.upstream));
     }
+    if core.canaries != got.canaries {
+        lines.push(format!("core {:?}, {boundary} {:?}", core.canaries, got.canaries));
+    }
     let (core, got) = (without_cached(&core.audit), without_cached(&got.audit));
     if core != got {
         let text = |audit: &Option<Value>| audit.as_ref().map(ToString::to_string);

@@ -16,6 +16,7 @@ use postern_rig::server::{After, Handler, Server};
 use postern_rig::upstream::{self, Framing, Instead, Upstream};
 use postern_rig::wait::until;
 
+use crate::canary;
 use crate::faults::{self, Exchange, Fault, Outcome};
 use crate::observation::{Answer, Observation, Seen, comparable};
 use crate::root;
@@ -209,14 +210,23 @@ impl Gateway {
 
     fn step(&self, site: &Site, step: &Step, names: &dyn Names) -> Result<Observation> {
         let answer = upstream_answer(&step.upstream, names)?;
-        site.upstreams.values().for_each(|upstream| upstream.answer(answer.clone()));
+        for upstream in site.upstreams.values() {
+            let (answer, canary) = (answer.clone(), step.canary.clone());
+            upstream.script(move |request| match canary::is_one(&request.word(1)) {
+                true => canary_answer(&canary, request),
+                false => answer.clone(),
+            });
+        }
         site.world.backend.stand.set(step.key_service.clone());
         let start = Instant::now();
         let message = self.ask(&request(&step.request, names)?);
         let took = start.elapsed();
         site.world.backend.stand.set(Fault::default());
         let message = message?;
-        let forwarded = site.take_forwarded();
+        let came = site.take_forwarded();
+        let is_canary = |message: &Message| canary::is_one(&message.word(1));
+        let (canaries, forwarded): (Vec<_>, Vec<_>) = came.into_iter().partition(is_canary);
+        let canaries = canaries.iter().map(|it| Seen::of(it).settled_canary()).collect();
         ensure!(forwarded.len() <= 1, "{} requests reached an upstream", forwarded.len());
         let records = site.wait_for_records(1)?;
         ensure!(records.len() <= 1, "{} audit records for one request", records.len());
@@ -225,6 +235,7 @@ impl Gateway {
         Ok(Observation {
             answer: Answer::of(&message),
             upstream,
+            canaries,
             audit: records.first().and_then(|record| comparable(record)),
             took,
         })
@@ -277,6 +288,12 @@ pub fn request(spec: &RequestSpec, names: &dyn Names) -> Result<Request> {
         (false, false) => Content::None,
     };
     Ok(request)
+}
+
+/// What an upstream makes of a canary; a script that cannot be followed shows as 500.
+fn canary_answer(spec: &AnswerSpec, request: &Message) -> upstream::Answer {
+    let answer = canary::Echo::of(&Seen::of(request)).and_then(|it| upstream_answer(spec, &it));
+    answer.unwrap_or(upstream::Answer { status: 500, ..upstream::Answer::default() })
 }
 
 fn upstream_answer(spec: &AnswerSpec, names: &dyn Names) -> Result<upstream::Answer> {

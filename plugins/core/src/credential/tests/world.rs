@@ -276,6 +276,12 @@ impl World {
         Self { keys, config, now: NOW, stream: pipeline.stream(), pipeline }
     }
 
+    /// A worker whose `slack` has a canary.
+    pub fn canary() -> Self {
+        let with = r#""paths": ["/api/**"], "canary": {"path": "/api/me"}"#;
+        Self::with(&CONFIG.replacen(r#""paths": ["/api/**"]"#, with, 1))
+    }
+
     /// The next request on the same worker.
     pub fn next(&mut self) {
         self.stream = self.pipeline.stream();
@@ -423,6 +429,7 @@ fn describe(effect: Effect) -> String {
     };
     match effect {
         Effect::Call(call) => format!("call {}", call.id.0),
+        Effect::CallUpstream(call) => format!("call {}", call.cluster),
         Effect::SetField { part: p, name, value } => {
             format!("set {} {name}: {}", part(p), String::from_utf8_lossy(&value))
         }

@@ -10,6 +10,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
 use crate::api_key::{self, KeyId, StoredKey};
+use crate::credential::tests::StarScrubbing;
 use crate::effect::{Effect, Flow, Publication, Reply};
 use crate::event::{Event, Surroundings};
 use crate::fields::Fields;
@@ -17,6 +18,7 @@ use crate::gate::{Config, Pipeline, Stream};
 use crate::identity::{DirectoryRecord, KeyState};
 use crate::key_service::{
     Call, CallAnswer, CallFailure, CallId, CallResult, Directory, KeyEntry, KeyServiceFault, Turn,
+    UpstreamCall,
 };
 use crate::mac::MacKeys;
 use crate::permit::{CredentialUse, Permit, PermitKeys};
@@ -200,8 +202,14 @@ impl Gate {
             abandoned: Cell::new(0),
         });
         let detector = Rc::new(FakeDetector);
-        let pipeline =
-            Pipeline::new(config, permit_keys(), directory.clone(), detector, [0xee; 16]);
+        let pipeline = Pipeline::new(
+            config,
+            permit_keys(),
+            directory.clone(),
+            detector,
+            Rc::new(StarScrubbing),
+            [0xee; 16],
+        );
         Self { pipeline, directory }
     }
 
@@ -263,7 +271,7 @@ pub fn reply(ok: bool) -> Event {
 }
 
 pub fn reply_to(call: u32, ok: bool) -> Event {
-    let answer = CallAnswer { status: Some(200), body: vec![] };
+    let answer = CallAnswer::of(200, vec![]);
     let result = if ok { Ok(answer) } else { Err(CallFailure::NotSent) };
     Event::CallReply { id: CallId(call), result, entropy: Entropy([2; 32]) }
 }
@@ -273,6 +281,7 @@ pub struct Run {
     stream: Stream,
     pub now: UnixMillis,
     pub calls: usize,
+    pub canaries: Vec<UpstreamCall>,
     pub publications: Vec<Publication>,
     pub records: Vec<Draft>,
     pub replies: Vec<Reply>,
@@ -288,6 +297,7 @@ impl Run {
             stream,
             now: NOW,
             calls: 0,
+            canaries: vec![],
             publications: vec![],
             records: vec![],
             replies: vec![],
@@ -309,6 +319,7 @@ impl Run {
     fn perform(&mut self, effect: Effect) {
         match effect {
             Effect::Call(_) => self.calls += 1,
+            Effect::CallUpstream(call) => self.canaries.push(call),
             Effect::Publish(publication) => self.publications.push(publication),
             Effect::Record(bytes) => self.records.push(Draft::decode(&bytes).unwrap()),
             Effect::Reply(reply) => self.replies.push(reply),
