@@ -47,6 +47,7 @@ fn configure(document: &[u8]) -> Result<Module, ConfigError> {
     Ok(Module {
         streams: Box::new(move || Box::new(pipeline.stream())),
         tick: Box::new(move |now| client.tick(now)),
+        background: callers.background,
         key_service,
         place: Place::Listener { shared },
     })

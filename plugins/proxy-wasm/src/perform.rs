@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::abi::{self, Answer, Buffer, Direction, Map, Status};
 use crate::held::Held;
 use postern_core::effect::{Effect, Part, Publication, Reply};
-use postern_core::key_service::{Call, CallId};
+use postern_core::key_service::{Call, CallId, Destination};
 
 use crate::module::Ready;
 
@@ -81,25 +81,31 @@ fn map(part: Part) -> Map {
 }
 
 fn call(call: &Call, ready: &Ready, standing: &mut Standing) -> Done {
-    if standing.mute {
-        return Done::NotSent(call.id);
-    }
-    let to = &ready.module.key_service;
-    let mut fields =
-        vec![(":method", call.method), (":path", call.path), (":authority", &to.authority)];
-    if !call.body.is_empty() {
-        fields.push(("content-type", call.content_type));
-    }
-    let body = (!call.body.is_empty()).then_some(call.body.as_slice());
-    // A timeout of 0 would mean none.
-    let timeout = call.timeout.max(Duration::from_millis(1));
-    match (ready.dispatch)(&to.cluster, fields, body, timeout) {
+    match if standing.mute { None } else { send(call, ready) } {
         Some(token) => {
             standing.calls.insert(token, call.id);
             Done::Quiet
         }
         None => Done::NotSent(call.id),
     }
+}
+
+/// Sends a call from the context at hand: the host's token, or `None` when it was not sent.
+pub fn send(call: &Call, ready: &Ready) -> Option<u32> {
+    let own = &ready.module.key_service;
+    let (cluster, authority) = match &call.to {
+        Destination::KeyService => (&own.cluster, &own.authority),
+        Destination::Named { cluster, authority } => (cluster, authority),
+    };
+    let mut fields =
+        vec![(":method", call.method), (":path", &call.path), (":authority", authority.as_str())];
+    if !call.body.is_empty() {
+        fields.push(("content-type", call.content_type));
+    }
+    let body = (!call.body.is_empty()).then_some(call.body.as_slice());
+    // A timeout of 0 would mean none.
+    let timeout = call.timeout.max(Duration::from_millis(1));
+    (ready.dispatch)(cluster, fields, body, timeout)
 }
 
 fn replace(part: Part, content: &[u8], standing: &mut Standing) -> Answer<()> {

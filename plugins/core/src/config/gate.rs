@@ -19,14 +19,22 @@ use crate::path::RequestPath;
 use crate::upstreams::{self, Upstreams};
 
 mod authenticators;
+mod endpoint;
 mod forward;
+mod jwt;
 mod parts;
+mod resource;
+mod tokens;
 
 use authenticators::AuthenticatorWire;
 pub use authenticators::{ApiKeyField, Authentication};
+pub use endpoint::Endpoint;
 pub use forward::{Forward, ForwardWire, METHOD, TARGET};
+pub use jwt::Jwt;
 pub use parts::ScopeRule;
 use parts::ScopeRuleWire;
+pub use resource::{Resource, ResourceWire};
+pub use tokens::{Claims, KeySource};
 
 /// The whole document as written.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -49,6 +57,9 @@ pub struct Wire {
     /// tenant than the others, and the last of the list gives the identity document.
     /// Default: none.
     pub combine: Option<Vec<String>>,
+    /// What this gate protects, for clients that have to find its authorization server
+    /// (RFC 9728): a document that anybody may read, named in every challenge. Default: none.
+    pub resource: Option<ResourceWire>,
     /// Which scopes a request needs: the first rule that matches decides, and a request
     /// that no rule matches is denied. Required, at least one.
     ///
@@ -104,6 +115,8 @@ pub struct Config {
     pub authenticators: Vec<Authentication>,
     /// Kinds that may come together; the last one is who the caller is.
     pub combine: Vec<Kind>,
+    /// The metadata document.
+    pub resource: Option<Resource>,
     /// Scope rules; the first match decides.
     pub scopes: Vec<ScopeRule>,
     /// Where each credential may go.
@@ -149,6 +162,8 @@ impl TryFrom<Wire> for Config {
         let authenticators =
             authenticators::authenticators(wire.authenticators, &credential_header, &mut problems);
         let combine = authenticators::combine(wire.combine, &authenticators, &mut problems);
+        let resource =
+            wire.resource.and_then(|wire| problems.part("resource", resource::resource(wire)));
         let scopes = parts::scopes(wire.scopes, &mut problems);
         let upstreams = problems.part("upstreams", Upstreams::try_from(wire.upstreams));
         let bindings = bindings(wire.bindings, upstreams.as_ref(), &mut problems);
@@ -176,6 +191,7 @@ impl TryFrom<Wire> for Config {
                 key_service: key_service?,
                 authenticators,
                 combine,
+                resource,
                 scopes,
                 bindings,
                 upstreams: upstreams?,

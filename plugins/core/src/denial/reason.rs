@@ -68,6 +68,29 @@ reasons! {
         Tenant "tenant" "Of a tenant that this gate does not serve.",
         Combined "combined" "Credentials that came together name different callers.",
         Content "content" "The caller has signed other content.",
+        TooLong "too_long" "Longer than any token.",
+        Form "form" "Not the parts of a token.",
+        Json "json" "JSON that is malformed, too deep, too large or has a name twice.",
+        Header "header" "A header parameter that is not understood or brings a key along.",
+        Algorithm "algorithm" "An algorithm that no key is for, or none.",
+        UnknownKey "unknown_key" "No key of the issuer has this id.",
+        Signature "signature" "The signature does not hold.",
+        Type "type" "A token of another type.",
+        Claim "claim" "A claim that is needed is missing or malformed.",
+        Issuer "issuer" "Of another issuer.",
+        Audience "audience" "For another audience.",
+        NotYet "not_yet" "Not valid yet.",
+        Life "life" "Made for a longer life than is accepted.",
+        Directory "directory" "Of a directory (`tid`) that is not accepted.",
+        Bound "bound" "Bound to a key that the request does not prove to have.",
+    }
+}
+
+reasons! {
+    /// Why nothing can be said about a token.
+    KeysReason {
+        Never "keys_missing" "The issuer's keys could not be had, or not for too long.",
+        Late "keys_late" "The issuer did not answer in time.",
     }
 }
 
@@ -152,6 +175,7 @@ impl Denial {
             Self::PolicyDenied(reason) => reason.as_str(),
             Self::UpstreamUnscannable(reason) => reason.as_str(),
             Self::KeyService(fault) => key_service(*fault),
+            Self::KeysUnavailable(reason) => reason.as_str(),
             Self::AuditUnavailable(AuditReason::Behind) => "receipt_missing",
             Self::AuditUnavailable(AuditReason::Full) => "buffer_full",
             Self::Internal(reason) => reason.as_str(),

@@ -31,7 +31,8 @@ pub(super) fn recognise(
         match authenticator.sight(&presented) {
             Sight::Absent => {}
             Sight::Unlike(reason) => {
-                unlike.get_or_insert(reason);
+                let earlier = unlike.filter(|earlier| rank(*earlier) >= rank(reason));
+                unlike = earlier.or(Some(reason));
             }
             Sight::Recognised { place, attempt } => {
                 if found.iter().all(|earlier| earlier.place != place) {
@@ -44,6 +45,16 @@ pub(super) fn recognise(
         return Err(unlike.map_or(Denial::CredentialsMissing, Denial::InvalidToken));
     }
     combined(&pipeline.config.combine, found)
+}
+
+/// How much a reason says about a credential that nobody recognised: the record has the one
+/// that says most.
+fn rank(reason: TokenReason) -> u8 {
+    match reason {
+        TokenReason::Scheme | TokenReason::Syntax => 0,
+        TokenReason::Form => 1,
+        _ => 2,
+    }
 }
 
 /// Two identities need a rule (RFC 6750, 2: a client must not use more than one method).

@@ -11,7 +11,7 @@
 use std::time::Duration;
 
 use crate::authenticator::Attempt;
-use crate::config::gate::BodyMode;
+use crate::config::gate::{BodyMode, Resource};
 use crate::denial::{Ambiguity, AuditReason, DecisionId, Denial, Ours, TokenReason};
 use crate::effect::Flow;
 use crate::event::{AuditState, Event, Surroundings};
@@ -78,7 +78,8 @@ fn expect_head(event: Event, step: &mut Step<'_>) -> State {
             let (id, exchange) = outcome::split(&entropy);
             let draft = outcome::draft(&step.pipeline.config, &fields, id, step.now);
             match open(fields, end, &around, step) {
-                Ok(Opened { head, asked, attempts }) => {
+                Ok(Opened::Metadata(resource)) => outcome::describe(step, draft, resource),
+                Ok(Opened::Request { head, asked, attempts }) => {
                     let config = &step.pipeline.config;
                     let destination = Destination::of(config, around.cluster.as_deref());
                     let request = Request { head, destination, asked, target: None, draft, id };
@@ -102,27 +103,35 @@ fn expect_head(event: Event, step: &mut Step<'_>) -> State {
 }
 
 /// What is known before anybody is asked.
-struct Opened {
-    head: Head,
-    asked: Option<forward::Asked>,
-    attempts: Vec<Box<dyn Attempt>>,
+enum Opened<'a> {
+    Request {
+        head: Head,
+        asked: Option<forward::Asked>,
+        attempts: Vec<Box<dyn Attempt>>,
+    },
+    /// A question that needs no caller.
+    Metadata(&'a Resource),
 }
 
 /// Everything that is decided before anybody is asked.
-fn open(
+fn open<'a>(
     fields: Fields,
     end: bool,
     around: &Surroundings,
-    step: &Step<'_>,
-) -> Result<Opened, Denial> {
+    step: &Step<'a>,
+) -> Result<Opened<'a>, Denial> {
     check_audit(around.audit, &fields).map_err(Denial::AuditUnavailable)?;
     let head = Head::read(fields, end)?;
     if head.websocket && !step.pipeline.config.has_websockets() {
         return Err(Denial::RequestAmbiguous(Ambiguity::Upgrade));
     }
+    let metadata = step.pipeline.config.resource.as_ref();
+    if let Some(resource) = metadata.filter(|resource| head.asks_for(&resource.path)) {
+        return Ok(Opened::Metadata(resource));
+    }
     let asked = forward::asked(&step.pipeline.config, &head)?;
     let attempts = recognise(step.pipeline, &head.fields)?;
-    Ok(Opened { head, asked, attempts })
+    Ok(Opened::Request { head, asked, attempts })
 }
 
 /// A request that cannot be recorded does not happen.

@@ -1,6 +1,8 @@
 //! The proxy's part of one request: callbacks in the order of Envoy, effects performed
 //! literally, content held while a stream says so.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, bail};
 use postern_core::effect::{Effect, Flow, Part, Publication, Reply};
 use postern_core::event::{AuditState, Event, Surroundings};
@@ -14,6 +16,10 @@ use crate::template::{Names, expand};
 use crate::world::{Route, entropy};
 
 type Line = (Vec<u8>, Vec<u8>);
+
+/// How often a module is told the time, and how long a request may wait.
+const TICK: Duration = Duration::from_secs(1);
+const MOST_TICKS: usize = 30;
 
 /// What a request came to.
 pub struct Outcome {
@@ -137,6 +143,17 @@ impl Driver<'_> {
         if let Some(trailers) = trailers {
             held.trailers = Some(trailers.clone());
             flow = match self.turn(stream, Event::RequestTrailers(trailers), &mut held)? {
+                Ok(flow) => flow,
+                Err(stop) => return Ok(Err(stop)),
+            };
+        }
+        for _ in 0..MOST_TICKS {
+            if flow == Flow::Continue {
+                break;
+            }
+            self.modules.now.set(self.modules.now.get().after(TICK));
+            self.modules.tick();
+            flow = match self.turn(stream, Event::Tick, &mut held)? {
                 Ok(flow) => flow,
                 Err(stop) => return Ok(Err(stop)),
             };

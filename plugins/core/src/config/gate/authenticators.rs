@@ -5,6 +5,7 @@
 
 use serde::Deserialize;
 
+use super::jwt::{self, Jwt, JwtWire};
 use crate::binding::{is_field_name, is_reserved};
 use crate::config::{ConfigError, Problems};
 use crate::identity::Kind;
@@ -15,6 +16,8 @@ use crate::identity::Kind;
 pub struct AuthenticatorWire {
     /// API keys of the key service's directory.
     pub api_key: Option<ApiKeyWire>,
+    /// Access tokens that are JWTs of one issuer.
+    pub jwt: Option<JwtWire>,
 }
 
 /// `api_key` as written.
@@ -33,6 +36,8 @@ pub struct ApiKeyWire {
 pub enum Authentication {
     /// API keys.
     ApiKey(ApiKeyField),
+    /// Access tokens that are JWTs.
+    Jwt(Box<Jwt>),
 }
 
 /// A field that may hold an API key.
@@ -59,6 +64,7 @@ impl Authentication {
     pub fn kind(&self) -> Kind {
         match self {
             Self::ApiKey(_) => Kind::ApiKey,
+            Self::Jwt(_) => Kind::Jwt,
         }
     }
 
@@ -66,6 +72,7 @@ impl Authentication {
     pub fn field(&self) -> Option<&str> {
         match self {
             Self::ApiKey(field) => Some(&field.header),
+            Self::Jwt(jwt) => Some(&jwt.header),
         }
     }
 }
@@ -81,27 +88,43 @@ pub(super) fn authenticators(
     }
     let list = problems.list("authenticators", wire, authenticator);
     for (index, one) in list.iter().enumerate() {
-        let earlier = list.iter().take(index).any(|other| is_same(one, other));
-        if earlier || one.field() == Some(credential_header) {
-            let path = format!("authenticators[{index}].{}.header", one.kind().as_str());
-            problems.note(path, "expected a field that nothing else uses");
+        let path = |key: &str| format!("authenticators[{index}].{}.{key}", one.kind().as_str());
+        for other in list.iter().take(index) {
+            match (one, other) {
+                (Authentication::ApiKey(one), Authentication::ApiKey(other))
+                    if one.header == other.header =>
+                {
+                    problems.note(path("header"), "expected a field that nothing else uses");
+                }
+                // The issuer says whose a token is.
+                (Authentication::Jwt(one), Authentication::Jwt(other))
+                    if (&one.header, &one.issuer) == (&other.header, &other.issuer) =>
+                {
+                    problems.note(path("issuer"), "expected an issuer once for each field");
+                }
+                _ => {}
+            }
+        }
+        if one.field() == Some(credential_header) {
+            problems.note(path("header"), "expected a field that nothing else uses");
         }
     }
     list
 }
 
-/// Whether nothing could tell a credential of one from one of the other.
-fn is_same(one: &Authentication, other: &Authentication) -> bool {
-    match (one, other) {
-        (Authentication::ApiKey(one), Authentication::ApiKey(other)) => one.header == other.header,
-    }
-}
-
 fn authenticator(wire: AuthenticatorWire) -> Result<Authentication, ConfigError> {
     let mut problems = Problems::default();
-    let field = problems.required("api_key", wire.api_key);
-    let field = field.and_then(|wire| problems.part("api_key", api_key(wire)));
-    problems.finish(field.map(Authentication::ApiKey))
+    let read = match (wire.api_key, wire.jwt) {
+        (Some(wire), None) => problems.part("api_key", api_key(wire)).map(Authentication::ApiKey),
+        (None, Some(wire)) => {
+            problems.part("jwt", jwt::jwt(wire)).map(|jwt| Authentication::Jwt(Box::new(jwt)))
+        }
+        _ => {
+            problems.note("", "expected exactly one of api_key and jwt");
+            None
+        }
+    };
+    problems.finish(read)
 }
 
 fn api_key(wire: ApiKeyWire) -> Result<ApiKeyField, ConfigError> {

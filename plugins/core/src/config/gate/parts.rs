@@ -72,7 +72,7 @@ fn rule(wire: ScopeRuleWire) -> Result<ScopeRule, ConfigError> {
 
 /// RFC 6749 3.3: printable, without space, quote and backslash; so it needs no escaping in
 /// a challenge or in JSON.
-fn is_scope_token(text: &str) -> bool {
+pub(super) fn is_scope_token(text: &str) -> bool {
     let token = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
     (1..=128).contains(&text.len()) && text.bytes().all(token)
 }

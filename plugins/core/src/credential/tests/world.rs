@@ -86,8 +86,9 @@ impl Keys {
         self.calls.set(self.calls.get() + 1);
         Turn::Ask(Call {
             id: CallId(self.calls.get()),
+            to: crate::key_service::Destination::KeyService,
             method: "POST",
-            path: "/crp/v1/message",
+            path: "/crp/v1/message".into(),
             content_type: "application/crp",
             body: Vec::new(),
             timeout: Duration::from_secs(2),

@@ -51,8 +51,9 @@ pub struct FakeDirectory {
 fn call(id: u32) -> Call {
     Call {
         id: CallId(id),
+        to: crate::key_service::Destination::KeyService,
         method: "POST",
-        path: "/crp/v1/message",
+        path: "/crp/v1/message".into(),
         content_type: "application/crp",
         body: vec![],
         timeout: Duration::from_secs(2),
@@ -242,6 +243,7 @@ pub fn callers(config: &Config, directory: &Rc<FakeDirectory>) -> Vec<Rc<dyn Aut
             Authentication::ApiKey(field) => {
                 Rc::new(ApiKeys::new(field.clone(), Rc::clone(directory) as _))
             }
+            Authentication::Jwt(_) => panic!("tokens are not tested here"),
         }
     };
     config.authenticators.iter().map(one).collect()
