@@ -78,7 +78,10 @@ const GROUPS: &[Group] = &[
     },
     Group {
         name: "identity",
-        steps: &[Step::Packages(&["postern-capability", "postern-identity", "postern-jose"]), Step::CapabilityClient],
+        steps: &[
+            Step::Packages(&["postern-capability", "postern-identity", "postern-jose"]),
+            Step::CapabilityClient,
+        ],
     },
     Group { name: "keys", steps: &[Step::Packages(&["postern-files", "postern-keys"])] },
     Group {
