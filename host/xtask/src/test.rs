@@ -58,6 +58,8 @@ struct Group {
 /// The shipped envoy.yaml is for development: simulated evidence, one plain loopback cluster.
 const CHECK_EXAMPLE: &[&str] =
     &["check", "--allow-simulated", "--allow-plain-upstream", "envoy/envoy.yaml"];
+const CHECK_TOKENS: &[&str] =
+    &["check", "--module", "gate", "--allow-simulated", "examples/access-tokens.yaml"];
 /// Requests of a soak that takes some seconds.
 const SHORT_SOAK: &str = "5000";
 const DEMO: &[&str] = &["xtask", "demo", "--once"];
@@ -76,7 +78,10 @@ const GROUPS: &[Group] = &[
     },
     Group {
         name: "identity",
-        steps: &[Step::Packages(&["postern-capability", "postern-jose"]), Step::CapabilityClient],
+        steps: &[
+            Step::Packages(&["postern-capability", "postern-identity", "postern-jose"]),
+            Step::CapabilityClient,
+        ],
     },
     Group { name: "keys", steps: &[Step::Packages(&["postern-files", "postern-keys"])] },
     Group {
@@ -99,6 +104,7 @@ const GROUPS: &[Group] = &[
         steps: &[
             Step::Packages(&["postern-example-plugin-test"]),
             Step::Postern(CHECK_EXAMPLE),
+            Step::Postern(CHECK_TOKENS),
             Step::Ends(DEMO),
             Step::Ends(DEMO_ON_ENVOY),
         ],

@@ -12,7 +12,9 @@ mod code;
 mod reason;
 
 pub use code::{Code, Module};
-pub use reason::{Ambiguity, NotAllowed, Ours, Place, PolicyReason, TokenReason, Unscannable};
+pub use reason::{
+    Ambiguity, KeysReason, NotAllowed, Ours, Place, PolicyReason, TokenReason, Unscannable,
+};
 
 /// A refusal. The variants say whose fault it is: the client's first, then policy, the
 /// upstream, the key service, and us.
@@ -28,10 +30,10 @@ pub enum Denial {
     #[error("request could be read in more than one way")]
     RequestAmbiguous(Ambiguity),
     /// Client: no credentials of ours were presented.
-    #[error("no API key was presented")]
+    #[error("no credential was presented")]
     CredentialsMissing,
     /// Client: what was presented authenticates nobody.
-    #[error("the API key authenticates nobody")]
+    #[error("the credential authenticates nobody")]
     InvalidToken(TokenReason),
     /// Client: a method that never carries a credential.
     #[error("method is never forwarded")]
@@ -64,6 +66,9 @@ pub enum Denial {
     /// Key service: no usable answer.
     #[error(transparent)]
     KeyService(#[from] KeyServiceFault),
+    /// Token service: there are no keys to verify a token with, or nobody to ask about it.
+    #[error("keys of the token's issuer are not available")]
+    KeysUnavailable(KeysReason),
     /// Us: the audit logger does not acknowledge, or its buffer is full.
     #[error("audit is not available")]
     AuditUnavailable(AuditReason),
@@ -114,6 +119,7 @@ impl Denial {
             Self::UpstreamUnscannable(_) => Code::UpstreamUnscannable,
             Self::KeyService(KeyServiceFault::Evidence) => Code::AttestationUnavailable,
             Self::KeyService(_) => Code::KeyServiceUnavailable,
+            Self::KeysUnavailable(_) => Code::KeysUnavailable,
             Self::AuditUnavailable(_) => Code::AuditUnavailable,
             Self::Internal(_) => Code::Internal,
         }
@@ -122,12 +128,21 @@ impl Denial {
     /// The one mapping to the wire: status, challenge (RFC 6750 3) and problem document
     /// (RFC 9457).
     pub fn reply(&self, decision: &DecisionId) -> Reply {
+        self.reply_with(decision, None)
+    }
+
+    /// The same, where a client can read how to get a token: `metadata` is the URL for
+    /// challenges (RFC 9728, 5.1), without a quote.
+    pub fn reply_with(&self, decision: &DecisionId, metadata: Option<&str>) -> Reply {
         let code = self.code();
         let mut fields = vec![
             ("content-type".to_owned(), "application/problem+json".to_owned()),
             ("cache-control".to_owned(), "no-store".to_owned()),
         ];
-        if let Some(challenge) = self.challenge() {
+        if let Some(mut challenge) = self.challenge() {
+            if let Some(url) = metadata {
+                challenge.push_str(&format!(", resource_metadata=\"{url}\""));
+            }
             fields.push(("www-authenticate".to_owned(), challenge));
         }
         if code == Code::MethodRefused {

@@ -4,6 +4,7 @@
 //! implementation keeps shared state (evidence, caches) behind `&self`, since all
 //! streams of a VM use it, one at a time.
 
+use std::borrow::Cow;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -12,21 +13,38 @@ use crate::credential::Release;
 use crate::credential::Want;
 use crate::fields::Fields;
 use crate::identity::DirectoryRecord;
-use crate::time::Moment;
+use crate::time::{Moment, UnixMillis};
 
 /// Names one call of one VM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CallId(pub u32);
 
-/// A request to the key service. Cluster and authority are the host's to add.
+/// Where a call goes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Destination {
+    /// To the key service; cluster and authority are the host's to add.
+    #[default]
+    KeyService,
+    /// To somebody whom the configuration names.
+    Named {
+        /// Cluster.
+        cluster: String,
+        /// Authority.
+        authority: String,
+    },
+}
+
+/// A request of ours.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
-    /// Unique within the VM.
+    /// Unique among the calls of who asks.
     pub id: CallId,
+    /// Where it goes.
+    pub to: Destination,
     /// `GET` or `POST`.
     pub method: &'static str,
     /// Path, such as `/crp/v1/message`.
-    pub path: &'static str,
+    pub path: Cow<'static, str>,
     /// Content type of a `POST`.
     pub content_type: &'static str,
     /// Content.
@@ -121,6 +139,14 @@ pub enum KeyServiceFault {
     /// The host gave no randomness or too many look-ups are in flight.
     #[error("gateway cannot ask the key service now")]
     Local,
+}
+
+/// What a module does by itself, without a request: asked once a second, one call at a time.
+pub trait Background {
+    /// The call to make now, if one is due.
+    fn due(&self, now: UnixMillis) -> Option<Call>;
+    /// Takes the reply of the last call. True when requests may have waited for it.
+    fn heard(&self, call: CallId, result: CallResult, now: UnixMillis) -> bool;
 }
 
 /// Looks up API keys by id. The key itself never leaves the gateway.

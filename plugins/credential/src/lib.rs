@@ -45,6 +45,7 @@ fn configure(document: &[u8]) -> Result<Module, ConfigError> {
     Ok(Module {
         streams: Box::new(move || Box::new(pipeline.stream())),
         tick: Box::new(move |now| tick.tick(now)),
+        background: Vec::new(),
         key_service,
         place: Place::Cluster,
     })

@@ -23,11 +23,11 @@ const REFUSED: [&str; 7] = ["crit", "b64", "zip", "jku", "jwk", "x5u", "x5c"];
 
 /// A token that nobody has verified.
 #[derive(Clone, Debug)]
-pub struct Unverified<'a> {
+pub struct Unverified {
     algorithm: Algorithm,
     key_id: Option<String>,
     kind: Option<String>,
-    signed: &'a [u8],
+    signed: Vec<u8>,
     payload: Vec<u8>,
     signature: Vec<u8>,
 }
@@ -43,9 +43,9 @@ pub struct Verified {
     pub payload: Vec<u8>,
 }
 
-impl<'a> Unverified<'a> {
+impl Unverified {
     /// Takes a token apart.
-    pub fn parse(token: &'a [u8]) -> Result<Self, Refusal> {
+    pub fn parse(token: &[u8]) -> Result<Self, Refusal> {
         if token.len() > LENGTH {
             return Err(Refusal::TooLong);
         }
@@ -57,7 +57,7 @@ impl<'a> Unverified<'a> {
         }
         let decoded = |part: &[u8]| B64.decode(part).map_err(|_| Refusal::Form);
         let end = token.len().saturating_sub(signature.len()).saturating_sub(1);
-        let signed = token.get(..end).ok_or(Refusal::Form)?;
+        let signed = token.get(..end).ok_or(Refusal::Form)?.to_vec();
         let header = json::object(&decoded(header)?).ok_or(Refusal::Json)?;
         let (algorithm, key_id, kind) = read(&header)?;
         let (payload, signature) = (decoded(payload)?, decoded(signature)?);
@@ -65,12 +65,13 @@ impl<'a> Unverified<'a> {
     }
 
     /// The payload, if a key of this set has signed it.
-    pub fn verify(self, keys: &KeySet, signatures: &impl Signatures) -> Result<Verified, Refusal> {
+    pub fn verify(&self, keys: &KeySet, signatures: &impl Signatures) -> Result<Verified, Refusal> {
         let key = self.find(keys)?;
-        if !signatures.hold(key, self.signed, &self.signature) {
+        if !signatures.hold(key, &self.signed, &self.signature) {
             return Err(Refusal::Signature);
         }
-        Ok(Verified { kind: self.kind, key_id: self.key_id, payload: self.payload })
+        let (kind, key_id) = (self.kind.clone(), self.key_id.clone());
+        Ok(Verified { kind, key_id, payload: self.payload.clone() })
     }
 
     fn find<'k>(&self, keys: &'k KeySet) -> Result<&'k jwk::Key, Refusal> {

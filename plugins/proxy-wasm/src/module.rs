@@ -6,6 +6,7 @@ use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use postern_core::config::key_service::KeyService;
+use postern_core::key_service::Background;
 use postern_core::mac::MacKeys;
 use postern_core::stream::Stream;
 use postern_core::time::UnixMillis;
@@ -20,6 +21,8 @@ pub struct Module {
     pub streams: Box<dyn Fn() -> Box<dyn Stream>>,
     /// Wipes what has expired; called every second.
     pub tick: Box<dyn Fn(UnixMillis)>,
+    /// What it asks for without a request.
+    pub background: Vec<Rc<dyn Background>>,
     /// Where its calls go.
     pub key_service: KeyService,
     /// Where in the proxy it runs.

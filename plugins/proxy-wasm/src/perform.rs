@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::abi::{self, Answer, Buffer, Direction, Map, Status};
 use crate::held::Held;
 use postern_core::effect::{Effect, Part, Publication, Reply};
-use postern_core::key_service::{Call, CallId, UpstreamCall};
+use postern_core::key_service::{Call, CallId, Destination, UpstreamCall};
 
 use crate::module::Ready;
 
@@ -23,6 +23,8 @@ pub struct Standing {
     pub calls: BTreeMap<u32, CallId>,
     /// Calls are not sent now.
     pub mute: bool,
+    /// Other paused streams may find what they have waited for.
+    pub wake: bool,
     /// Whether anything can still be forwarded.
     pub end: End,
 }
@@ -65,6 +67,7 @@ pub fn perform(effect: Effect, ready: &Ready, standing: &mut Standing) -> Answer
         Effect::Reset => reset(standing)?,
         Effect::Record(draft) => abi::set_filter_state("postern.record", &draft)?,
         Effect::Count(metric) => ready.counters.count(metric),
+        Effect::Wake => standing.wake = true,
     }
     Ok(Done::Quiet)
 }
@@ -79,17 +82,7 @@ fn map(part: Part) -> Map {
 }
 
 fn call(call: &Call, ready: &Ready, standing: &mut Standing) -> Done {
-    if standing.mute {
-        return Done::NotSent(call.id);
-    }
-    let to = &ready.module.key_service;
-    let mut fields =
-        vec![(":method", call.method), (":path", call.path), (":authority", &to.authority)];
-    if !call.body.is_empty() {
-        fields.push(("content-type", call.content_type));
-    }
-    let body = (!call.body.is_empty()).then_some(call.body.as_slice());
-    let token = (ready.dispatch)(&to.cluster, fields, body, some(call.timeout));
+    let token = if standing.mute { None } else { send(call, ready) };
     sent(call.id, token, standing)
 }
 
@@ -115,6 +108,22 @@ fn sent(id: CallId, token: Option<u32>, standing: &mut Standing) -> Done {
         }
         None => Done::NotSent(id),
     }
+}
+
+/// Sends a call from the context at hand: the host's token, or `None` when it was not sent.
+pub fn send(call: &Call, ready: &Ready) -> Option<u32> {
+    let own = &ready.module.key_service;
+    let (cluster, authority) = match &call.to {
+        Destination::KeyService => (&own.cluster, &own.authority),
+        Destination::Named { cluster, authority } => (cluster, authority),
+    };
+    let mut fields =
+        vec![(":method", call.method), (":path", &call.path), (":authority", authority.as_str())];
+    if !call.body.is_empty() {
+        fields.push(("content-type", call.content_type));
+    }
+    let body = (!call.body.is_empty()).then_some(call.body.as_slice());
+    (ready.dispatch)(cluster, fields, body, some(call.timeout))
 }
 
 fn replace(part: Part, content: &[u8], standing: &mut Standing) -> Answer<()> {

@@ -73,6 +73,23 @@ pub struct Seed {
     /// API keys by the name that steps use.
     #[serde(default)]
     pub keys: BTreeMap<String, KeySeed>,
+    /// Access tokens by the name that texts use.
+    #[serde(default)]
+    pub tokens: BTreeMap<String, TokenSeed>,
+}
+
+/// One access token of the harness's issuer, signed with Ed25519 when it is used.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TokenSeed {
+    /// Name of the key that signs it; `k1` when absent.
+    pub key: Option<String>,
+    /// Overlay on the header `{alg: EdDSA, kid: KEY, typ: at+jwt}`; null removes.
+    pub header: Value,
+    /// Overlay on the claims; null removes, `"+60"` is a minute from now.
+    pub claims: Value,
+    /// The payload instead, as it stands.
+    pub payload: Option<String>,
 }
 
 /// One API key.
@@ -135,6 +152,8 @@ pub struct Step {
     /// How the key service behaves during the step.
     #[serde(default)]
     pub key_service: Fault,
+    /// Keys that the issuer publishes from this step on; `k1` at first.
+    pub issuer: Option<Vec<String>>,
     /// A key to take back before the step.
     pub revoke: Option<String>,
     /// Time that passes before the step, such as `5s`.

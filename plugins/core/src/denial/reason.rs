@@ -44,7 +44,7 @@ reasons! {
         Path "path" "Dot segments, encoded separators, backslash or control bytes in the path.",
         FieldBytes "field_bytes" "A field name or value with bytes that no field may have.",
         Upgrade "upgrade" "The request asks to leave HTTP.",
-        Keys "several_keys" "Keys in more than one field.",
+        Identities "several_identities" "Credentials in more than one place, and no rule combines them.",
         CredentialField "credential_field" "More than one credential field.",
         Signature "signature" "A parameter that a signature cannot cover, or that belongs to one.",
         TrailerField "trailer_field" "A trailer with a name that only a header may have.",
@@ -54,7 +54,7 @@ reasons! {
 }
 
 reasons! {
-    /// Why a presented key authenticates nobody. Alike to the client.
+    /// Why a presented key or token authenticates nobody. Alike to the client.
     TokenReason {
         Repeated "repeated" "More than one line of the key's field.",
         Joined "joined" "Values joined by a comma.",
@@ -65,7 +65,32 @@ reasons! {
         Mismatch "mismatch" "The id is known, the secret is wrong.",
         Expired "expired" "The key's time is over.",
         Revoked "revoked" "The key was revoked.",
-        Tenant "tenant" "The key belongs to a tenant that this gate does not serve.",
+        Tenant "tenant" "Of a tenant that this gate does not serve.",
+        Combined "combined" "Credentials that came together name different callers.",
+        Content "content" "The caller has signed other content.",
+        TooLong "too_long" "Longer than any token.",
+        Form "form" "Not the parts of a token.",
+        Json "json" "JSON that is malformed, too deep, too large or has a name twice.",
+        Header "header" "A header parameter that is not understood or brings a key along.",
+        Algorithm "algorithm" "An algorithm that no key is for, or none.",
+        UnknownKey "unknown_key" "No key of the issuer has this id.",
+        Signature "signature" "The signature does not hold.",
+        Type "type" "A token of another type.",
+        Claim "claim" "A claim that is needed is missing or malformed.",
+        Issuer "issuer" "Of another issuer.",
+        Audience "audience" "For another audience.",
+        NotYet "not_yet" "Not valid yet.",
+        Life "life" "Made for a longer life than is accepted.",
+        Directory "directory" "Of a directory (`tid`) that is not accepted.",
+        Bound "bound" "Bound to a key that the request does not prove to have.",
+    }
+}
+
+reasons! {
+    /// Why nothing can be said about a token.
+    KeysReason {
+        Never "keys_missing" "The issuer's keys could not be had, or not for too long.",
+        Late "keys_late" "The issuer did not answer in time.",
     }
 }
 
@@ -153,6 +178,7 @@ impl Denial {
             Self::PolicyDenied(reason) => reason.as_str(),
             Self::UpstreamUnscannable(reason) => reason.as_str(),
             Self::KeyService(fault) => key_service(*fault),
+            Self::KeysUnavailable(reason) => reason.as_str(),
             Self::AuditUnavailable(AuditReason::Behind) => "receipt_missing",
             Self::AuditUnavailable(AuditReason::Full) => "buffer_full",
             Self::Internal(reason) => reason.as_str(),

@@ -1,8 +1,9 @@
 //! The gate's pipeline: who calls, may they, and is every placeholder where it belongs.
 //!
 //! A request is read in this order, and stops at the first refusal: audit receipts,
-//! method, an unambiguous head, API key (offline, then the directory), the target of the
-//! forward endpoint, scopes, placeholder positions, bindings, content, canaries, permit. From the
+//! method, an unambiguous head, the caller's credential (offline, then whoever can say whose
+//! it is), the target of the forward endpoint, scopes, placeholder positions, bindings, content,
+//! canaries, permit. From the
 //! target on everything is about the request as it is rewritten. The states of one [`Stream`] are in `states`, one
 //! struct for each thing to wait for; each check is a function in a file of its own.
 //!
@@ -16,28 +17,31 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+use crate::authenticator::Authenticator;
 use crate::effect::{Effect, Flow};
 use crate::event::Event;
-use crate::key_service::Directory;
 use crate::permit::PermitKeys;
 use crate::scrubbing::{Detector, Scrubbing};
 use crate::time::UnixMillis;
 
+mod api_keys;
 mod authenticate;
+mod authenticating;
 mod bind;
 mod canary;
 mod content;
 mod decide;
 mod forward;
 mod head;
-mod key;
 mod outcome;
+mod recognise;
 mod references;
 mod states;
 mod strip;
 mod tunnel;
 
 pub use crate::config::gate::Config;
+pub use api_keys::ApiKeys;
 
 use states::State;
 
@@ -45,7 +49,7 @@ use states::State;
 pub struct Pipeline {
     config: Config,
     keys: PermitKeys,
-    directory: Rc<dyn Directory>,
+    authenticators: Vec<Rc<dyn Authenticator>>,
     detector: Rc<dyn Detector>,
     scrubbing: Rc<dyn Scrubbing>,
     vm: [u8; 16],
@@ -53,18 +57,18 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// Puts the parts together. `scrubbing` is for answers to canaries; `vm` is this VM's
-    /// random id, which permits name.
+    /// Puts the parts together: `authenticators` in the order of the configuration;
+    /// `scrubbing` is for answers to canaries; `vm` is this VM's random id, which permits name.
     pub fn new(
         config: Config,
         keys: PermitKeys,
-        directory: Rc<dyn Directory>,
+        authenticators: Vec<Rc<dyn Authenticator>>,
         detector: Rc<dyn Detector>,
         scrubbing: Rc<dyn Scrubbing>,
         vm: [u8; 16],
     ) -> Rc<Self> {
         let canaries = RefCell::default();
-        Rc::new(Self { config, keys, directory, detector, scrubbing, vm, canaries })
+        Rc::new(Self { config, keys, authenticators, detector, scrubbing, vm, canaries })
     }
 
     /// A stream for one request and its response.

@@ -5,10 +5,11 @@
 
 use sha2::{Digest, Sha256};
 
+use crate::config::gate::Resource;
 use crate::config::key_service::Evidence;
 use crate::denial::{Code, DecisionId, Denial, Module};
 use crate::digest::request_digest;
-use crate::effect::{Effect, Flow, Metric, Part, Publication};
+use crate::effect::{Effect, Flow, Metric, Part, Publication, Reply};
 use crate::fields::Fields;
 use crate::gate::bind::Destination;
 use crate::gate::content::Content;
@@ -93,7 +94,32 @@ pub(super) fn caller(identity: &Identity) -> Caller {
 /// Refuses with an answer; nothing of the request has left.
 pub(super) fn refuse(step: &mut Step<'_>, draft: Draft, id: DecisionId, denial: &Denial) -> State {
     note_denial(step, draft, denial);
-    step.emit(Effect::Reply(denial.reply(&id)));
+    let resource = step.pipeline.config.resource.as_ref();
+    let metadata = resource.map(|resource| resource.url.as_str());
+    step.emit(Effect::Reply(denial.reply_with(&id, metadata)));
+    step.flow(Flow::Pause);
+    State::Refused(Refused)
+}
+
+/// Answers a request for the metadata document, which anybody may read.
+pub(super) fn describe(step: &mut Step<'_>, mut draft: Draft, resource: &Resource) -> State {
+    step.emit(Effect::Publish(Publication {
+        permit: None,
+        form: None,
+        identity: None,
+        decision: "allow".to_owned(),
+    }));
+    draft.route.clone_from(&resource.path);
+    draft.decision = record::Decision::Allow;
+    emit_record(step, draft);
+    step.emit(Effect::Count(ALLOWED));
+    let fields = [("content-type", "application/json"), ("cache-control", "max-age=60")];
+    step.emit(Effect::Reply(Reply {
+        status: 200,
+        fields: fields.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
+        content: resource.document.clone().into_bytes(),
+        details: "resource_metadata",
+    }));
     step.flow(Flow::Pause);
     State::Refused(Refused)
 }

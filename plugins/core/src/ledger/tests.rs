@@ -27,8 +27,9 @@ impl Fake {
         *self.calls.borrow_mut() += 1;
         Turn::Ask(Call {
             id: CallId(*self.calls.borrow()),
+            to: crate::key_service::Destination::KeyService,
             method: "POST",
-            path: "/crp/v1/message",
+            path: "/crp/v1/message".into(),
             content_type: "application/crp",
             body: Vec::new(),
             timeout: Duration::from_secs(2),

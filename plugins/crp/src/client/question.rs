@@ -12,7 +12,7 @@ use std::time::Duration;
 use postern_core::api_key::KeyId;
 use postern_core::credential::Want;
 use postern_core::key_service::{
-    Batch, Call, CallFailure, CallId, CallResult, KeyServiceFault, Turn,
+    Batch, Call, CallFailure, CallId, CallResult, Destination, KeyServiceFault, Turn,
 };
 use postern_core::time::{Moment, UnixMillis};
 
@@ -279,7 +279,8 @@ impl Questions {
         let id = CallId(self.calls);
         self.calls = self.calls.wrapping_add(1);
         self.pending.insert(id, pending);
-        Turn::Ask(Call { id, method, path, content_type, body, timeout })
+        let (to, path) = (Destination::KeyService, path.into());
+        Turn::Ask(Call { id, to, method, path, content_type, body, timeout })
     }
 }
 

@@ -119,7 +119,7 @@ fn warm() -> Client {
 /// Asks until the message is out.
 fn get_evidence(client: &Client, want: &Want, after: u64) -> Call {
     let evidence = asked(client.ask(want, at(after)));
-    assert_eq!((evidence.method, evidence.path), ("GET", "/crp/v1/evidence"));
+    assert_eq!((evidence.method, evidence.path.as_ref()), ("GET", "/crp/v1/evidence"));
     asked(Releases::heard(client, evidence.id, ok(fixture::document()), at(after)))
 }
 
@@ -132,7 +132,7 @@ fn a_release_asks_for_evidence_then_for_the_value_and_is_cached_for_three_second
     let client = client(Role::Credential);
     let evidence = asked(client.ask(&want(), at(0)));
     let message = asked(hear(&client, &evidence, ok(fixture::document()), 300));
-    assert_eq!((message.method, message.path), ("POST", "/crp/v1/message"));
+    assert_eq!((message.method, message.path.as_ref()), ("POST", "/crp/v1/message"));
     assert_eq!(message.timeout, Duration::from_millis(1700));
     let first = answered(hear(&client, &message, ok(serve(&message, released)), 400)).unwrap();
     assert_eq!(first.field("").unwrap().expose(), b"xoxb-not-a-real-value");
@@ -427,8 +427,9 @@ fn nothing_is_sealed_without_randomness_or_for_another_role() {
 fn asked_again() -> Call {
     Call {
         id: CallId(9999),
+        to: postern_core::key_service::Destination::KeyService,
         method: "GET",
-        path: "/",
+        path: "/".into(),
         content_type: "",
         body: Vec::new(),
         timeout: Duration::ZERO,

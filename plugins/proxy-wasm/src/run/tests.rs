@@ -75,7 +75,8 @@ fn stage(status: u32, answers: Vec<(Vec<Effect>, Flow)>) -> Stage {
         evidence: Evidence::Simulated { key: [0; 32] },
     };
     let place = Place::Cluster;
-    let module = Module { streams: Box::new(streams), tick: Box::new(|_| ()), key_service, place };
+    let (tick, background) = (Box::new(|_| ()), Vec::new());
+    let module = Module { streams: Box::new(streams), tick, background, key_service, place };
     let sent = |_: &str, _: Vec<(&str, &str)>, _: Option<&[u8]>, _: Duration| Some(7);
     let unsent = |_: &str, _: Vec<(&str, &str)>, _: Option<&[u8]>, _: Duration| None;
     let ready = Ready::new(module, if status == OK { sent } else { unsent });
@@ -107,8 +108,9 @@ fn remove() -> Effect {
 fn call() -> Effect {
     Effect::Call(Call {
         id: CallId(1),
+        to: postern_core::key_service::Destination::KeyService,
         method: "POST",
-        path: "/x",
+        path: "/x".into(),
         content_type: "x/y",
         body: vec![1],
         timeout: Duration::from_secs(1),

@@ -1,6 +1,8 @@
 //! The proxy's part of one request: callbacks in the order of Envoy, effects performed
 //! literally, content held while a stream says so.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, bail};
 use postern_core::effect::{Effect, Flow, Part, Publication, Reply};
 use postern_core::event::{AuditState, Event, Surroundings};
@@ -16,6 +18,10 @@ use crate::template::{Names, expand};
 use crate::world::{Route, entropy};
 
 type Line = (Vec<u8>, Vec<u8>);
+
+/// How often a module is told the time, and how long a request may wait.
+const TICK: Duration = Duration::from_secs(1);
+const MOST_TICKS: usize = 30;
 
 /// What a request came to.
 pub struct Outcome {
@@ -150,6 +156,17 @@ impl Driver<'_> {
                 Err(stop) => return Ok(Err(stop)),
             };
         }
+        for _ in 0..MOST_TICKS {
+            if flow == Flow::Continue {
+                break;
+            }
+            self.modules.now.set(self.modules.now.get().after(TICK));
+            self.modules.tick();
+            flow = match self.turn(stream, Event::Tick, &mut held)? {
+                Ok(flow) => flow,
+                Err(stop) => return Ok(Err(stop)),
+            };
+        }
         if flow == Flow::Pause {
             bail!("the request would wait for ever");
         }
@@ -280,7 +297,8 @@ impl Driver<'_> {
                     self.state.form = form;
                 }
                 Effect::Record(record) => self.state.record = Some(record),
-                Effect::Count(_) => {}
+                // There is no other stream.
+                Effect::Count(_) | Effect::Wake => {}
                 other => held.perform(other),
             }
         }
@@ -292,7 +310,7 @@ impl Driver<'_> {
         while let Some(effect) = stream.poll() {
             match effect {
                 Effect::Record(record) => self.state.record = Some(record),
-                Effect::Publish(_) | Effect::Count(_) => {}
+                Effect::Publish(_) | Effect::Count(_) | Effect::Wake => {}
                 _ => bail!("an effect after the answer"),
             }
         }

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use postern_core::config;
+use postern_core::key_service::{Background, Directory};
 use postern_core::ledger::{Ledger, Logged, Output};
 use postern_core::receipt::{Sequence, SharedData};
 use postern_core::time::UnixMillis;
@@ -35,6 +36,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub struct Modules {
     world: Rc<World>,
     gate: Rc<gate::Pipeline>,
+    background: Vec<Rc<dyn Background>>,
     credential: Rc<credential::Pipeline>,
     ledger: Ledger,
     shared: Shared,
@@ -52,6 +54,7 @@ pub fn run(
 ) -> Result<(Vec<Observation>, UnixMillis)> {
     let now = Rc::new(Cell::new(start));
     world.seed(named, start)?;
+    world.backend.issuer.publish(crate::world::first_keys());
     let mut modules = Modules::new(world, named, shipped, Rc::clone(&now))?;
     let mut observations = Vec::new();
     for (index, step) in named.scenario.steps.iter().enumerate() {
@@ -96,7 +99,9 @@ impl Modules {
                     cache_entries: credential.cache_entries,
                 })?))
             };
-        let directory = client(Role::Gate, &gate.key_service)?;
+        let directory: Rc<dyn Directory> = client(Role::Gate, &gate.key_service)?;
+        let callers = postern_identity::assemble(&gate, &directory)?;
+        let authenticators = callers.authenticators;
         let releases = client(Role::Credential, &credential.key_service)?;
         let collector = client(Role::Audit, &audit.key_service)?;
         let permit = || keyring::permit_keys(variable("POSTERN_PERMIT_KEY"));
@@ -109,12 +114,13 @@ impl Modules {
             gate: gate::Pipeline::new(
                 gate,
                 permit()?,
-                directory,
+                authenticators,
                 detector,
                 scrubbing(),
                 random16(),
             ),
             credential: credential::Pipeline::new(credential, permit()?, releases, scrubbing()),
+            background: callers.background,
             shared: Shared::default(),
             shared_keys: shared()?,
             sequence: Sequence::new(random16()),
@@ -124,9 +130,13 @@ impl Modules {
 
     fn step(&mut self, named: &Named, index: usize) -> Result<Observation> {
         let world = Rc::clone(&self.world);
-        let names = world.names(named);
         let step = named.scenario.steps.get(index).context("no such step")?;
+        if let Some(keys) = &step.issuer {
+            world.backend.issuer.publish(keys.clone());
+        }
+        self.tick();
         let received = self.now.get();
+        let names = world.names_at(named, received);
         let state = self.sequence.state(&self.shared_keys, &mut self.shared, received);
         world.backend.stand.set(step.key_service.clone());
         let outcome = host::run(self, step, &names, state);
@@ -148,6 +158,16 @@ impl Modules {
         upstream.iter_mut().for_each(|seen| settle(seen, &world.base, received));
         let canaries = outcome.canaries;
         Ok(Observation { answer: outcome.answer, upstream, canaries, audit, took })
+    }
+
+    /// What the gate does by itself, once a second.
+    fn tick(&self) {
+        for background in &self.background {
+            if let Some(call) = background.due(self.now.get()) {
+                let (id, result) = exchange::perform(&self.world.backend, call, &self.now);
+                background.heard(id, result, self.now.get());
+            }
+        }
     }
 
     /// Lets time pass until the collector has the record of a request.

@@ -26,7 +26,7 @@ use crate::scenario::{
 };
 use crate::signature::settle;
 use crate::template::{Names, expand};
-use crate::world::{Backend, World};
+use crate::world::{Backend, World, first_keys};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Between two pieces of an answer, so that the proxy reads them one by one.
@@ -176,10 +176,14 @@ impl Gateway {
         site.world.take_records()?;
         site.take_forwarded();
         let names = site.world.names(named);
+        site.world.backend.issuer.publish(first_keys());
         let mut observations = Vec::new();
         for (index, (step, want)) in
             named.scenario.steps.iter().zip(&named.scenario.want).enumerate()
         {
+            if let Some(keys) = &step.issuer {
+                site.world.backend.issuer.publish(keys.clone());
+            }
             if let Some(key) = &step.revoke {
                 site.world.revoke(named, key, now())?;
             }
@@ -260,6 +264,10 @@ impl Handler for Front {
             .write(to, false),
             Outcome::HangUp => Ok(After::Close),
             Outcome::Silence => {
+                if path.starts_with("/issuer/") {
+                    let _ = until(Duration::from_secs(3), || None::<()>);
+                    return Ok(After::Close);
+                }
                 let exchange = Exchange::of(&path, &request.content);
                 let over =
                     || (self.backend.stand.kind(exchange) != faults::Kind::Slow).then_some(());

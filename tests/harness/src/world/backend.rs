@@ -5,6 +5,7 @@ use postern_keys::operator_auth::{Fields, Request};
 use postern_keys::{HttpAnswer, Service};
 use tokio::runtime::Runtime;
 
+use super::issuer::Issuer;
 use crate::faults::{Exchange, Outcome, Service as Which, Stand};
 
 /// The genuine key service, an impostor with keys of its own, and the fault of the
@@ -15,11 +16,16 @@ pub struct Backend {
     pub(super) impostor: Service,
     /// The fault of the moment.
     pub stand: Stand,
+    /// The issuer of access tokens.
+    pub issuer: Issuer,
 }
 
 impl Backend {
     /// One exchange with whoever answers now.
     pub fn exchange(&self, path: &str, body: &[u8], now: UnixMillis) -> Outcome {
+        if let Some(answer) = self.issuer.exchange(path) {
+            return answer;
+        }
         let exchange = Exchange::of(path, body);
         self.stand.decide(exchange, |which| {
             let service = match which {

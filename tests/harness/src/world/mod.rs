@@ -5,6 +5,7 @@
 //! stored by sealed messages, API keys are created and revoked by signed requests.
 
 mod backend;
+mod issuer;
 mod keys;
 mod party;
 
@@ -28,6 +29,7 @@ use serde_json::Value;
 use sqlx::sqlite::SqlitePool;
 
 pub use backend::Backend;
+pub use issuer::first as first_keys;
 pub use keys::{entropy, short};
 pub use party::Party;
 
@@ -284,7 +286,12 @@ impl World {
 
     /// Names as a scenario's templates use them.
     pub fn names<'a>(&'a self, named: &'a Named) -> Known<'a> {
-        Known { base: &self.base, named }
+        self.names_at(named, crate::run::now())
+    }
+
+    /// The same, as of another moment.
+    pub fn names_at<'a>(&'a self, named: &'a Named, now: UnixMillis) -> Known<'a> {
+        Known { base: &self.base, named, now }
     }
 }
 
@@ -299,7 +306,10 @@ fn open(folder: &Path, now: UnixMillis) -> Result<(Backend, SqlitePool)> {
     let database = Config::local(&folder.join("keys")).database;
     let pool = runtime.block_on(postern_keys::store::open(&database));
     let stand = Stand::default();
-    Ok((Backend { runtime, genuine, impostor, stand }, pool.map_err(anyhow::Error::msg)?))
+    Ok((
+        Backend { runtime, genuine, impostor, stand, issuer: issuer::Issuer::default() },
+        pool.map_err(anyhow::Error::msg)?,
+    ))
 }
 
 fn shared_key(name: &str) -> (String, String) {
@@ -311,11 +321,17 @@ fn shared_key(name: &str) -> (String, String) {
 pub struct Known<'a> {
     base: &'a Base,
     named: &'a Named,
+    now: UnixMillis,
 }
 
 impl Names for Known<'_> {
     fn key(&self, name: &str) -> Option<Vec<u8>> {
         keys::text(&self.named.name, name, self.named.scenario.seed.keys.get(name)?)
+    }
+
+    fn token(&self, name: &str) -> Option<Vec<u8>> {
+        let seed = self.named.scenario.seed.tokens.get(name)?;
+        Some(issuer::token(seed, self.now).into_bytes())
     }
 
     fn secret(&self, name: &str) -> Option<Vec<u8>> {

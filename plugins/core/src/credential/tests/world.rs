@@ -86,8 +86,9 @@ impl Keys {
         self.calls.set(self.calls.get() + 1);
         Turn::Ask(Call {
             id: CallId(self.calls.get()),
+            to: crate::key_service::Destination::KeyService,
             method: "POST",
-            path: "/crp/v1/message",
+            path: "/crp/v1/message".into(),
             content_type: "application/crp",
             body: Vec::new(),
             timeout: Duration::from_secs(2),
@@ -445,6 +446,7 @@ fn describe(effect: Effect) -> String {
         Effect::Publish(publication) => format!("publish {}", publication.decision),
         Effect::Reply(reply) => format!("reply {} {}", reply.status, reply.details),
         Effect::Reset => "reset".into(),
+        Effect::Wake => "wake".into(),
         Effect::Record(bytes) => {
             let draft = Draft::decode(&bytes).unwrap();
             let release = draft.release.map(|release| (release.audit_seq, release.cached));

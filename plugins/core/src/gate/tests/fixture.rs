@@ -11,10 +11,12 @@ use serde_json::{Value, json};
 
 use crate::api_key::{self, KeyId, StoredKey};
 use crate::credential::tests::StarScrubbing;
+use crate::authenticator::Authenticator;
+use crate::config::gate::Authentication;
 use crate::effect::{Effect, Flow, Publication, Reply};
 use crate::event::{Event, Surroundings};
 use crate::fields::Fields;
-use crate::gate::{Config, Pipeline, Stream};
+use crate::gate::{ApiKeys, Config, Pipeline, Stream};
 use crate::identity::{DirectoryRecord, KeyState};
 use crate::key_service::{
     Call, CallAnswer, CallFailure, CallId, CallResult, Directory, KeyEntry, KeyServiceFault, Turn,
@@ -51,8 +53,9 @@ pub struct FakeDirectory {
 fn call(id: u32) -> Call {
     Call {
         id: CallId(id),
+        to: crate::key_service::Destination::KeyService,
         method: "POST",
-        path: "/crp/v1/message",
+        path: "/crp/v1/message".into(),
         content_type: "application/crp",
         body: vec![],
         timeout: Duration::from_secs(2),
@@ -88,7 +91,7 @@ impl Directory for FakeDirectory {
 }
 
 /// Finds the opening of a placeholder in any case, percent-encoded, or base64 aligned.
-struct FakeDetector;
+pub struct FakeDetector;
 
 struct FakeScan(Vec<u8>);
 
@@ -202,14 +205,10 @@ impl Gate {
             abandoned: Cell::new(0),
         });
         let detector = Rc::new(FakeDetector);
-        let pipeline = Pipeline::new(
-            config,
-            permit_keys(),
-            directory.clone(),
-            detector,
-            Rc::new(StarScrubbing),
-            [0xee; 16],
-        );
+        let callers = callers(&config, &directory);
+        let scrubbing = Rc::new(StarScrubbing);
+        let pipeline =
+            Pipeline::new(config, permit_keys(), callers, detector, scrubbing, [0xee; 16]);
         Self { pipeline, directory }
     }
 
@@ -239,6 +238,23 @@ impl Gate {
         }
         run.outcome()
     }
+}
+
+/// Authenticators that ask this directory.
+pub fn callers(config: &Config, directory: &Rc<FakeDirectory>) -> Vec<Rc<dyn Authenticator>> {
+    let one = |one: &Authentication| -> Rc<dyn Authenticator> {
+        match one {
+            Authentication::ApiKey(field) => {
+                Rc::new(ApiKeys::new(field.clone(), Rc::clone(directory) as _))
+            }
+            Authentication::Jwt(_) => panic!("tokens are not tested here"),
+        }
+    };
+    config.authenticators.iter().map(one).collect()
+}
+
+pub fn detector() -> Rc<dyn Detector> {
+    Rc::new(FakeDetector)
 }
 
 pub fn permit_keys() -> PermitKeys {
@@ -289,6 +305,7 @@ pub struct Run {
     pub set: Vec<String>,
     pub counted: Vec<&'static str>,
     pub resets: usize,
+    pub wakes: usize,
 }
 
 impl Run {
@@ -305,6 +322,7 @@ impl Run {
             set: vec![],
             counted: vec![],
             resets: 0,
+            wakes: 0,
         }
     }
 
@@ -326,6 +344,7 @@ impl Run {
             Effect::RemoveField { name, .. } => self.removed.push(name),
             Effect::Count(metric) => self.counted.push(metric.0),
             Effect::Reset => self.resets += 1,
+            Effect::Wake => self.wakes += 1,
             Effect::SetField { name, value, .. } => {
                 self.set.push(format!("{name}: {}", String::from_utf8(value).unwrap()));
             }
