@@ -6,8 +6,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
-use std::future::Future;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -20,7 +18,7 @@ use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::{MissedTickBehavior, interval_at};
 use tracing::Level as Tracing;
 
-use super::filtered::{Begun, Passage};
+use super::filtered::{self, Passage};
 use super::grpc::Start;
 use super::process::Process;
 use super::upstream::Cluster;
@@ -179,9 +177,12 @@ impl Desk {
         // Filters of the cluster may call out as well, before this returns.
         let asking = self.asking.borrow().clone();
         let way = self.passage.borrow().as_ref().and_then(|passage| passage.through(name));
-        let answer: Pin<Box<dyn Future<Output = CallAnswer>>> = match way {
+        let answer: filtered::Answer = match way {
             Some(_) if cluster.is_full() => return Err(Status::InternalFailure),
-            Some(way) => Box::pin(Begun::new(self, cluster, way, call).answer()),
+            Some(way) => {
+                let begun = filtered::begin(self, cluster, way, call);
+                begun.ok_or(Status::InternalFailure)?
+            }
             None => {
                 let admitted = cluster.admit().map_err(|_| Status::InternalFailure)?;
                 Box::pin(call::ask(admitted, call))

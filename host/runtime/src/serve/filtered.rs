@@ -15,7 +15,7 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use tokio::time::timeout;
@@ -33,6 +33,9 @@ use crate::proxy::failure::{Failure, Flags};
 use crate::proxy::fields::Scheme;
 use crate::proxy::filters::{Seat, Site};
 use crate::view::{CallAnswer, CallOut, Pairs};
+
+/// An answer that comes.
+pub(super) type Answer = Pin<Box<dyn Future<Output = CallAnswer>>>;
 
 /// What `request.protocol` says.
 const PROTOCOL: &str = "HTTP/1.1";
@@ -121,35 +124,21 @@ fn http() -> Http {
     Http::bare(timers, limits)
 }
 
-/// A call-out that has begun, as far as it gets inside the hostcall.
-pub(super) struct Begun {
-    answer: Pin<Box<dyn Future<Output = CallAnswer>>>,
-    at_once: Option<CallAnswer>,
-}
-
-impl Begun {
-    /// Starts a call-out through the filters of its cluster.
-    pub fn new(desk: &Rc<Desk>, cluster: &Rc<Cluster>, way: Way, call: CallOut) -> Self {
-        let free = way.is_free();
-        let (desk, cluster) = (Rc::clone(desk), Rc::clone(cluster));
-        let mut answer: Pin<Box<dyn Future<Output = CallAnswer>>> =
-            Box::pin(async move { ask(&desk, &cluster, &way, call).await });
-        // Whoever awaits it registers a waker of its own.
-        let mut first = Context::from_waker(Waker::noop());
-        let at_once = match free.then(|| answer.as_mut().poll(&mut first)) {
-            Some(Poll::Ready(answer)) => Some(answer),
-            Some(Poll::Pending) | None => None,
-        };
-        Self { answer, at_once }
-    }
-
-    /// What comes back.
-    pub async fn answer(self) -> CallAnswer {
-        match self.at_once {
-            Some(answer) => answer,
-            None => self.answer.await,
-        }
-    }
+/// Starts a call-out through the filters of its cluster, as far as it gets inside the
+/// hostcall. `None` if it ends there already: then it has not been sent, as Envoy says too.
+pub(super) fn begin(
+    desk: &Rc<Desk>,
+    cluster: &Rc<Cluster>,
+    way: Way,
+    call: CallOut,
+) -> Option<Answer> {
+    let free = way.is_free();
+    let (desk, cluster) = (Rc::clone(desk), Rc::clone(cluster));
+    let mut answer: Answer = Box::pin(async move { ask(&desk, &cluster, &way, call).await });
+    // Whoever awaits it registers a waker of its own.
+    let mut first = Context::from_waker(Waker::noop());
+    let over = free && answer.as_mut().poll(&mut first).is_ready();
+    (!over).then_some(answer)
 }
 
 async fn ask(desk: &Rc<Desk>, cluster: &Cluster, way: &Way, call: CallOut) -> CallAnswer {

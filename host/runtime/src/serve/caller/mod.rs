@@ -21,6 +21,8 @@ pub(super) use module::Asked;
 pub(super) enum FromCaller {
     /// Content, trailers or the end.
     Piece(Piece),
+    /// All of the content.
+    Whole(Vec<u8>),
     /// It does not speak HTTP any more.
     Broken(Malformed),
     /// It has gone.

@@ -5,15 +5,13 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use super::FromCaller;
-use crate::http1::{Piece, Unsendable};
+use crate::http1::Unsendable;
 use crate::serve::call::LARGEST;
 use crate::view::{CallAnswer, Pairs};
 
 /// Its request's content, and the answer as it comes.
 pub(in crate::serve) struct Asked {
     content: Option<Vec<u8>>,
-    /// The end of the content is still to be told.
-    ends: bool,
     answer: Rc<RefCell<CallAnswer>>,
     answered: bool,
 }
@@ -22,21 +20,13 @@ impl Asked {
     /// A request with this content; its answer goes to `answer`.
     pub fn new(content: Vec<u8>, answer: Rc<RefCell<CallAnswer>>) -> Self {
         let content = Some(content).filter(|content| !content.is_empty());
-        Self { ends: content.is_some(), content, answer, answered: false }
+        Self { content, answer, answered: false }
     }
 
     /// What happens next; it never goes away.
     pub fn poll(&mut self, reading: bool) -> Poll<FromCaller> {
-        if !reading {
-            return Poll::Pending;
-        }
-        if let Some(content) = self.content.take() {
-            return Poll::Ready(FromCaller::Piece(Piece::Data(content.into())));
-        }
-        if std::mem::take(&mut self.ends) {
-            return Poll::Ready(FromCaller::Piece(Piece::End));
-        }
-        Poll::Pending
+        let content = if reading { self.content.take() } else { None };
+        content.map_or(Poll::Pending, |content| Poll::Ready(FromCaller::Whole(content)))
     }
 
     /// The answer's fields, as the filters have left them.
@@ -64,7 +54,7 @@ impl Asked {
 
     /// Whether the request has been told whole.
     pub fn has_all(&self) -> bool {
-        self.content.is_none() && !self.ends
+        self.content.is_none()
     }
 
     /// Whether the answer is whole.
