@@ -158,7 +158,7 @@ impl Caller {
             note: check.to_owned(),
             config: Default::default(),
             route: serde_json::Value::Null,
-            seed: Seed { keys },
+            seed: Seed { keys, ..Seed::default() },
             boundaries: Vec::new(),
             why: None,
             fresh: false,

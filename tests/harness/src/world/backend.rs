@@ -5,6 +5,7 @@ use postern_keys::operator_auth::{Fields, Request};
 use postern_keys::{HttpAnswer, Service};
 use tokio::runtime::Runtime;
 
+use super::staged::Stage;
 use crate::faults::{Exchange, Outcome, Service as Which, Stand};
 
 /// The genuine key service, an impostor with keys of its own, and the fault of the
@@ -13,6 +14,8 @@ pub struct Backend {
     pub(super) runtime: Runtime,
     pub(super) genuine: Service,
     pub(super) impostor: Service,
+    /// What the genuine service's evidence shows.
+    pub(super) stage: Stage,
     /// The fault of the moment.
     pub stand: Stand,
 }
@@ -21,6 +24,8 @@ impl Backend {
     /// One exchange with whoever answers now.
     pub fn exchange(&self, path: &str, body: &[u8], now: UnixMillis) -> Outcome {
         let exchange = Exchange::of(path, body);
+        let flaw = self.stand.flaw();
+        self.stage.set(|shows| shows.flaw = flaw);
         self.stand.decide(exchange, |which| {
             let service = match which {
                 Which::Genuine => &self.genuine,
