@@ -28,8 +28,9 @@ use clap::{CommandFactory, Parser, Subcommand};
 use serde_json::json;
 
 use commands::{
-    apikey, attack, audit, check as check_command, completions, credential, demo as demo_command,
-    enrol, gateway as gateway_command, init as init_command, keys, man, replay, token, upstream,
+    apikey, attack, attest, audit, check as check_command, completions, credential,
+    demo as demo_command, enrol, gateway as gateway_command, init as init_command, keys, man,
+    release, replay, token, upstream,
 };
 use failure::{Failure, Kind, Outcome};
 use output::Output;
@@ -77,6 +78,12 @@ enum Command {
     /// Capability tokens: made, narrowed and verified offline.
     #[command(subcommand)]
     Token(token::Command),
+    /// Evidence of a key service.
+    #[command(subcommand)]
+    Attest(attest::Command),
+    /// Release sets: which images may hold keys.
+    #[command(subcommand)]
+    Release(release::Command),
     /// The audit chain.
     #[command(subcommand)]
     Audit(audit::Command),
@@ -135,6 +142,8 @@ fn run(command: Command, out: Output) -> Outcome {
         Command::Credential(command) => credential::run(command, out),
         Command::Apikey(command) => apikey::run(command, out),
         Command::Token(command) => token::run(command, out),
+        Command::Attest(command) => attest::run(&command, out),
+        Command::Release(command) => release::run(&command, out),
         Command::Audit(command) => audit::run(command, out),
         Command::Check(args) => check_command::run(&args, out),
         Command::Attack(args) => attack::run(&args, out),

@@ -87,6 +87,23 @@ const CREATE: &[&str] =
     &["apikey", "create", "--user", "ada", "--organisation", "acme", "--agent", "bot"];
 
 #[test]
+fn the_evidence_of_a_running_service_is_appraised_with_a_fresh_challenge() {
+    let day = Day::begin();
+    let gateway = std::fs::read_to_string(day.path("gateway/gateway.json")).unwrap();
+    let gateway: Value = serde_json::from_str(&gateway).unwrap();
+    let key = gateway["danger_allow_simulated"]["key"].as_str().unwrap();
+    let url = gateway["url"].as_str().unwrap();
+    let verify = |key: &str| {
+        let args = ["attest", "verify", "--url", url, "--ca", "gateway/keys-ca.pem"];
+        day.run(&[&args[..], &["--sim-key", key]].concat(), "")
+    };
+    let (code, stdout, stderr) = verify(key);
+    assert_eq!(code, 0, "{stdout}{stderr}");
+    assert!(stdout.contains("challenge") && stdout.contains("SIMULATED"), "{stdout}");
+    assert_eq!(verify(&B64.encode([9; 32])).0, 1);
+}
+
+#[test]
 fn credentials_go_in_and_never_come_out() {
     let day = Day::begin();
     assert_eq!(day.good(PUT, "xoxb-value\n"), "stored slack, version 1, sealed\n");

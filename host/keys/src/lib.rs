@@ -15,6 +15,7 @@ pub mod config;
 mod crp;
 pub mod envelope;
 mod epoch;
+pub mod evidence;
 pub mod fault;
 mod files;
 pub mod http;

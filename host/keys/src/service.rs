@@ -19,9 +19,9 @@ use crate::audit::integrity::{self, Check};
 use crate::config::{Config, Database, Limits};
 use crate::envelope::{KekProvider, LocalKek, RowKeys, Scope};
 use crate::epoch::Epochs;
+use crate::evidence::{self, Attester};
 use crate::fault::Fault;
 use crate::store::{self, deks, identities, millis, nonces};
-use crate::{files, random};
 
 /// Largest checkpoint note that is read.
 const MAX_NOTE: usize = 64 * 1024;
@@ -91,15 +91,28 @@ impl Service {
     pub async fn open(config: &Config, now: UnixMillis) -> Result<Self, Fault> {
         let dir = &config.data_dir;
         postern_files::create_private_dir(dir).map_err(|e| Fault::file(dir, &e))?;
+        Self::open_with(config, evidence::attester(config)?, now).await
+    }
+
+    /// Opens the service with evidence from `attester`, whatever the configuration says.
+    ///
+    /// # Errors
+    /// As [`Service::open`].
+    pub async fn open_with(
+        config: &Config,
+        attester: Arc<dyn Attester>,
+        now: UnixMillis,
+    ) -> Result<Self, Fault> {
+        let dir = &config.data_dir;
+        postern_files::create_private_dir(dir).map_err(|e| Fault::file(dir, &e))?;
         let kek: Box<dyn KekProvider> = Box::new(LocalKek::release(&config.kek_file())?);
-        let sim = files::key_or_new(&config.sim_key_file(), random::key)?;
         let pool = store::open(&config.database).await?;
         let (dek, seed) = own_keys(&pool, kek.as_ref(), now).await?;
         let inner = Inner {
             kek,
-            audit: AuditLog::new(&seed, "simulated")?,
+            audit: AuditLog::new(&seed, attester.label())?,
             rows: RowKeys::new(&dek)?,
-            epochs: Epochs::new(dek, &sim)?,
+            epochs: Epochs::new(dek, attester),
             limits: config.limits,
             checkpoints: (config.database != Database::Memory).then(|| dir.join("checkpoints")),
             checkpointing: Mutex::new(()),
@@ -110,10 +123,16 @@ impl Service {
         Ok(service)
     }
 
-    /// Public key of the development key behind evidence of kind `sim`: what modules put
-    /// into `danger_allow_simulated`.
-    pub fn sim_key(&self) -> [u8; 32] {
-        self.inner.epochs.sim_key()
+    /// Public key of the development key behind evidence of kind `sim`, if that is the kind:
+    /// what modules put into `danger_allow_simulated`.
+    pub fn sim_key(&self) -> Option<[u8; 32]> {
+        self.inner.epochs.attester().sim_key()
+    }
+
+    /// The kind of evidence that is served, and how events and pages name it.
+    pub fn attestation(&self) -> (&'static str, &'static str) {
+        let attester = self.inner.epochs.attester();
+        (attester.kind(), attester.label())
     }
 
     /// The key that signs audit events and checkpoints.

@@ -40,6 +40,8 @@ enum Step {
     /// Capability tokens, made and verified by an independent client in Python, from the vectors
     /// and live with the command; one test a case.
     CapabilityClient,
+    /// Evidence of hardware, judged a second time in Python.
+    AttestationClient,
     /// The checks of the tidy command, each counted.
     Tidy,
     /// The modules built by Debian's toolchain have the same imports and exports; one test.
@@ -79,8 +81,14 @@ const GROUPS: &[Group] = &[
     Group {
         name: "identity",
         steps: &[
-            Step::Packages(&["postern-capability", "postern-identity", "postern-jose"]),
+            Step::Packages(&[
+                "postern-attest",
+                "postern-capability",
+                "postern-identity",
+                "postern-jose",
+            ]),
             Step::CapabilityClient,
+            Step::AttestationClient,
         ],
     },
     Group { name: "keys", steps: &[Step::Packages(&["postern-files", "postern-keys"])] },
@@ -231,6 +239,11 @@ impl Step {
             Self::SigningClient => {
                 let mut command = Command::new(setup::python()?);
                 let words = ["tests/clients/python/signing.py", "tests/vectors/signing"];
+                counted(command.args(words).current_dir(workspace::root()))
+            }
+            Self::AttestationClient => {
+                let mut command = Command::new(setup::python()?);
+                let words = ["tests/clients/python/attestation.py", "plugins/attest/vectors"];
                 counted(command.args(words).current_dir(workspace::root()))
             }
             Self::CapabilityClient => {

@@ -37,7 +37,7 @@ fn configure(document: &[u8]) -> Result<Module, ConfigError> {
     let read = (|| Some((config?, permit?, shared?, seed?, vm?)))();
     let (config, permit, shared, seed, vm) = problems.finish(read)?;
     let key_service = config.key_service.clone();
-    let client = Client::new(Settings::of(&key_service, &config.tenant, Role::Gate, seed));
+    let client = Client::new(Settings::of(&key_service, &config.tenant, Role::Gate, seed)?);
     let client = client.map_err(|bad| ConfigError::one("environment", bad.to_string()))?;
     let client = Rc::new(client);
     let directory: Rc<dyn Directory> = Rc::clone(&client) as _;

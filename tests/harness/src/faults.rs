@@ -8,6 +8,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::Deserialize;
 
+use crate::world::Flaw;
+
 /// How the key service behaves during a step.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -16,6 +18,8 @@ pub struct Fault {
     pub is: Kind,
     /// Which exchanges it happens to; all but audit batches when empty.
     pub to: Vec<Exchange>,
+    /// What is wrong with the genuine service's evidence, where `seed.evidence` names kinds.
+    pub flaw: Option<Flaw>,
 }
 
 /// What happens to an exchange.
@@ -109,6 +113,11 @@ impl Stand {
     /// Sets how the following exchanges go.
     pub fn set(&self, fault: Fault) {
         self.lock().fault = fault;
+    }
+
+    /// The flaw of the evidence now.
+    pub fn flaw(&self) -> Option<Flaw> {
+        self.lock().fault.flaw
     }
 
     /// The exchanges since the last call, in order.

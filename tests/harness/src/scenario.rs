@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
+use postern_rig::gateway::merge;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use crate::faults::Fault;
+use crate::world::{EvidenceKind, pins};
 
 /// One file.
 #[derive(Clone, Debug, Deserialize)]
@@ -76,6 +78,10 @@ pub struct Seed {
     /// Access tokens by the name that texts use.
     #[serde(default)]
     pub tokens: BTreeMap<String, TokenSeed>,
+    /// Kinds of evidence that the key service shows and every module requires; simulated when
+    /// empty.
+    #[serde(default)]
+    pub evidence: Vec<EvidenceKind>,
 }
 
 /// One access token of the harness's issuer, signed with Ed25519 when it is used.
@@ -319,9 +325,24 @@ pub fn load(folder: &Path) -> Result<Vec<Named>> {
 fn read(folder: &Path, file: &Path) -> Result<Named> {
     let name = file.strip_prefix(folder)?.with_extension("").display().to_string();
     let text = std::fs::read_to_string(file).with_context(|| name.clone())?;
-    let scenario: Scenario = serde_saphyr::from_str(&text).with_context(|| name.clone())?;
+    let mut scenario: Scenario = serde_saphyr::from_str(&text).with_context(|| name.clone())?;
+    pin(&mut scenario);
     check(&scenario).with_context(|| name.clone())?;
     Ok(Named { name, scenario })
+}
+
+/// Modules pin the evidence that is shown, unless the scenario says otherwise.
+fn pin(scenario: &mut Scenario) {
+    if scenario.seed.evidence.is_empty() {
+        return;
+    }
+    for module in ["gate", "credential", "audit"] {
+        let mut config = pins(&scenario.seed.evidence);
+        if let Some(own) = scenario.config.get(module) {
+            merge(&mut config, own);
+        }
+        scenario.config.insert(module.to_owned(), config);
+    }
 }
 
 /// What the types do not say about a file.

@@ -2,6 +2,7 @@
 
 pub mod apikey;
 pub mod attack;
+pub mod attest;
 pub mod audit;
 pub mod check;
 pub mod completions;
@@ -12,6 +13,7 @@ pub mod gateway;
 pub mod init;
 pub mod keys;
 pub mod man;
+pub mod release;
 pub mod replay;
 pub mod token;
 pub mod upstream;

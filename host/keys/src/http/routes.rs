@@ -62,10 +62,31 @@ pub(super) fn router(service: Service, limits: Limits) -> Router {
         .with_state(shell)
 }
 
-/// The content, a place, the answer: all of it within the time of one request, but for an
-/// answer that reads the whole chain, which has a time of its own.
+/// Every answer says what the evidence is worth.
 async fn serve(
     State(shell): State<Shell>,
+    activity: Extension<Activity>,
+    request: Request,
+) -> Response {
+    let attestation = shouted(&shell.service);
+    let mut response = served(shell, activity, request).await;
+    let headers = response.headers_mut();
+    headers.insert("x-crp-attestation", HeaderValue::from_static(attestation));
+    response
+}
+
+/// The label of the evidence, in capitals where it proves nothing.
+fn shouted(service: &Service) -> &'static str {
+    match service.attestation() {
+        ("sim", _) => "SIMULATED",
+        (_, label) => label,
+    }
+}
+
+/// The content, a place, the answer: all of it within the time of one request, but for an
+/// answer that reads the whole chain, which has a time of its own.
+async fn served(
+    shell: Shell,
     Extension(activity): Extension<Activity>,
     request: Request,
 ) -> Response {
@@ -130,7 +151,7 @@ async fn answer(service: &Service, read: &Read) -> Answered {
 async fn health(service: &Service, alive_is_enough: bool) -> HttpAnswer {
     let ready = service.ready(now()).await;
     let mut answer = HttpAnswer::json(&serde_json::json!({
-        "ready": ready, "evidence": "sim", "attestation": "SIMULATED",
+        "ready": ready, "evidence": service.attestation().0, "attestation": shouted(service),
         "version": env!("CARGO_PKG_VERSION"),
     }));
     if !ready && !alive_is_enough {
@@ -210,6 +231,5 @@ fn finish(status: u16, content_type: &'static str, body: impl Into<Body>) -> Res
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     }
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert("x-crp-attestation", HeaderValue::from_static("SIMULATED"));
     response
 }

@@ -17,7 +17,6 @@ use super::run::Run;
 use super::stream::State;
 use super::tunnel::Handshake;
 use crate::canary::MARK;
-use crate::config::key_service::Evidence;
 use crate::denial::{Denial, NotAllowed, Ours, PolicyReason};
 use crate::effect::{Effect, Part};
 use crate::event::{Event, Surroundings};
@@ -241,9 +240,7 @@ impl Request {
 fn note(release: &Release, cached: bool, waited: Duration, run: &mut Run) {
     run.part.release = Some(ReleaseSource { audit_seq: release.audit_seq, cached });
     run.part.release_ms = u32::try_from(waited.as_millis()).ok();
-    run.part.attestation = Some(match run.pipeline.config.key_service.evidence {
-        Evidence::Simulated { .. } => "simulated".to_owned(),
-    });
+    run.part.attestation = Some(run.pipeline.config.key_service.evidence.label().to_owned());
 }
 
 fn refusal(why: NotInjected) -> Denial {

@@ -6,7 +6,6 @@
 use sha2::{Digest, Sha256};
 
 use crate::config::gate::Resource;
-use crate::config::key_service::Evidence;
 use crate::denial::{Code, DecisionId, Denial, Module};
 use crate::digest::request_digest;
 use crate::effect::{Effect, Flow, Metric, Part, Publication, Reply};
@@ -66,14 +65,11 @@ pub(super) fn split(entropy: &Entropy) -> (DecisionId, Entropy) {
 /// The draft of a request whose head was just seen.
 pub(super) fn draft(config: &Config, fields: &Fields, id: DecisionId, now: UnixMillis) -> Draft {
     let method = fields.only(":method").and_then(|method| str::from_utf8(method).ok());
-    let attestation = match config.key_service.evidence {
-        Evidence::Simulated { .. } => "simulated",
-    };
     let revision = hex::lower(&config.revision);
     Draft {
         decision_id: Some(id.0),
         method: method.unwrap_or_default().to_owned(),
-        attestation: Some(attestation.to_owned()),
+        attestation: Some(config.key_service.evidence.label().to_owned()),
         policy_revision: Some(revision),
         ..Draft::new(now)
     }

@@ -16,6 +16,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use postern_core::api_key::KeyId;
+use postern_core::config::ConfigError;
 use postern_core::config::key_service::KeyService;
 use postern_core::credential::{Release, Want};
 use postern_core::key_service::{
@@ -51,8 +52,8 @@ pub struct Settings {
     pub role: Role,
     /// Seed of the identity's Ed25519 key, 32 bytes.
     pub seed: Secret,
-    /// Development key whose `sim` evidence is accepted; with `None` no evidence is.
-    pub simulated: Option<[u8; 32]>,
+    /// Whose evidence is accepted.
+    pub trust: Trust,
     /// Longest life of a cached credential; [`MAX_TTL`] at most.
     pub cache_ttl: Duration,
     /// Most cached credentials.
@@ -61,16 +62,24 @@ pub struct Settings {
 
 impl Settings {
     /// For a module that is configured so; it caches no credentials.
-    pub fn of(key_service: &KeyService, tenant: &str, role: Role, seed: Secret) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// What [`Trust::of`] finds in the configuration.
+    pub fn of(
+        key_service: &KeyService,
+        tenant: &str,
+        role: Role,
+        seed: Secret,
+    ) -> Result<Self, ConfigError> {
+        Ok(Self {
             gateway_id: key_service.gateway_id,
             tenant: tenant.to_owned(),
             role,
             seed,
-            simulated: key_service.evidence.simulated(),
+            trust: Trust::of(&key_service.evidence)?,
             cache_ttl: Duration::ZERO,
             cache_entries: 0,
-        }
+        })
     }
 }
 
@@ -103,7 +112,7 @@ impl Client {
             role: settings.role,
             gateway_id: settings.gateway_id,
             tenant: settings.tenant,
-            trust: Trust { simulated: settings.simulated },
+            trust: settings.trust,
         };
         let state = State {
             questions: Questions::default(),

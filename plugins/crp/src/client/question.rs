@@ -17,7 +17,7 @@ use postern_core::key_service::{
 use postern_core::time::{Moment, UnixMillis};
 
 use crate::envelope::CONTENT_TYPE;
-use crate::evidence::{self, Evidence, Trust};
+use crate::evidence::{self, Evidence, Seen, Trust};
 use crate::exchange::{self, Asker, Awaiting};
 use crate::identity::{Identity, Role};
 use crate::message::{Answer, Message, audit, directory, release};
@@ -92,7 +92,7 @@ pub(super) type Answered = (Question, Answer);
 #[derive(Default)]
 pub(super) struct Questions {
     evidence: Option<Evidence>,
-    newest_epoch: u64,
+    seen: Seen,
     /// Grows with each evidence, so that a reply to an old one is known.
     generation: u64,
     refreshed: Option<UnixMillis>,
@@ -154,9 +154,10 @@ impl Questions {
         let Content::Body(body) = content(result) else {
             return self.retry(origin, pending, KeyServiceFault::Unreachable, at);
         };
-        match evidence::appraise(&body, &origin.trust, self.newest_epoch, at.now) {
+        match evidence::appraise(&body, &origin.trust, self.seen, at.now) {
             Ok(evidence) => {
-                self.newest_epoch = self.newest_epoch.max(evidence.epoch());
+                self.seen.epoch = self.seen.epoch.max(evidence.epoch());
+                self.seen.releases = self.seen.releases.max(evidence.releases());
                 self.generation = self.generation.wrapping_add(1);
                 self.evidence = Some(evidence);
                 self.advance(origin, pending.question, pending.started, pending.retried, at)

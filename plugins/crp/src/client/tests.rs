@@ -21,7 +21,7 @@ fn client(role: Role) -> Client {
         tenant: fixture::TENANT.into(),
         role,
         seed: Secret::new(fixture::IDENTITY_SEED.to_vec()),
-        simulated: fixture::trust().simulated,
+        trust: fixture::trust(),
         cache_ttl: Duration::from_secs(60),
         cache_entries: 256,
     };
@@ -469,7 +469,7 @@ fn a_seed_of_the_wrong_length_makes_no_client() {
         tenant: String::new(),
         role: Role::Gate,
         seed: Secret::new(vec![1; 31]),
-        simulated: None,
+        trust: fixture::trust(),
         cache_ttl: Duration::ZERO,
         cache_entries: 0,
     };

@@ -21,6 +21,7 @@ use postern_core::time::UnixMillis;
 use postern_core::{credential, gate, keyring, record};
 use postern_crp::Role;
 use postern_crp::client::{Client, Settings};
+use postern_crp::evidence::Trust;
 use serde_json::Value;
 
 use crate::faults::Fault;
@@ -94,7 +95,7 @@ impl Modules {
                     tenant: gate.tenant.clone(),
                     role,
                     seed: keyring::identity_seed(variable(&name))?,
-                    simulated: service.evidence.simulated(),
+                    trust: Trust::of(&service.evidence)?,
                     cache_ttl: credential.cache_ttl,
                     cache_entries: credential.cache_entries,
                 })?))

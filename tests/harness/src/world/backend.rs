@@ -6,6 +6,7 @@ use postern_keys::{HttpAnswer, Service};
 use tokio::runtime::Runtime;
 
 use super::issuer::Issuer;
+use super::staged::Stage;
 use crate::faults::{Exchange, Outcome, Service as Which, Stand};
 
 /// The genuine key service, an impostor with keys of its own, and the fault of the
@@ -14,6 +15,8 @@ pub struct Backend {
     pub(super) runtime: Runtime,
     pub(super) genuine: Service,
     pub(super) impostor: Service,
+    /// What the genuine service's evidence shows.
+    pub(super) stage: Stage,
     /// The fault of the moment.
     pub stand: Stand,
     /// The issuer of access tokens.
@@ -27,6 +30,8 @@ impl Backend {
             return answer;
         }
         let exchange = Exchange::of(path, body);
+        let flaw = self.stand.flaw();
+        self.stage.set(|shows| shows.flaw = flaw);
         self.stand.decide(exchange, |which| {
             let service = match which {
                 Which::Genuine => &self.genuine,

@@ -8,6 +8,7 @@ mod backend;
 mod issuer;
 mod keys;
 mod party;
+mod staged;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -32,6 +33,7 @@ pub use backend::Backend;
 pub use issuer::first as first_keys;
 pub use keys::{entropy, short};
 pub use party::Party;
+pub use staged::{Flaw, Kind as EvidenceKind, pins};
 
 use crate::faults::{Outcome, Stand};
 use crate::scenario::{KeySeed, KeyState, Named};
@@ -144,9 +146,10 @@ impl World {
                 environment.push((name, URL_SAFE_NO_PAD.encode(seed)));
             }
         }
+        let simulated = backend.genuine.sim_key().context("simulated evidence")?;
         let overlay = serde_json::json!({
             "key_service": {"gateway_id": party::hex(&gateway)},
-            "danger_allow_simulated": {"key": URL_SAFE_NO_PAD.encode(backend.genuine.sim_key())},
+            "danger_allow_simulated": {"key": URL_SAFE_NO_PAD.encode(simulated)},
         });
         let (backend, notes) = (Arc::new(backend), Mutex::default());
         let world = Self { backend, base, environment, overlay, folder, operators, pool, notes };
@@ -224,6 +227,8 @@ impl World {
 
     /// Creates the keys of a scenario, in the states it wants them in.
     pub fn seed(&self, named: &Named, now: UnixMillis) -> Result<()> {
+        let kinds = named.scenario.seed.evidence.clone();
+        self.backend.stage.set(|shows| shows.kinds = kinds);
         for (name, seed) in &named.scenario.seed.keys {
             let key = || format!("{}: key {name}", named.name);
             self.notes().keys.extend(keys::text(&named.name, name, seed));
@@ -298,16 +303,19 @@ impl World {
 fn open(folder: &Path, now: UnixMillis) -> Result<(Backend, SqlitePool)> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    let open = |name: &str| {
-        let config = Config::local(&folder.join(name));
-        runtime.block_on(Service::open(&config, now)).map_err(anyhow::Error::msg)
-    };
-    let (genuine, impostor) = (open("keys")?, open("impostor")?);
+    let stage = staged::Stage::default();
+    let staged = Arc::new(staged::Staged::new(stage.clone()));
+    let genuine = Config::local(&folder.join("keys"));
+    let genuine = runtime.block_on(Service::open_with(&genuine, staged, now));
+    let impostor = runtime.block_on(Service::open(&Config::local(&folder.join("impostor")), now));
+    let (genuine, impostor) =
+        (genuine.map_err(anyhow::Error::msg)?, impostor.map_err(anyhow::Error::msg)?);
     let database = Config::local(&folder.join("keys")).database;
     let pool = runtime.block_on(postern_keys::store::open(&database));
     let stand = Stand::default();
+    let issuer = issuer::Issuer::default();
     Ok((
-        Backend { runtime, genuine, impostor, stand, issuer: issuer::Issuer::default() },
+        Backend { runtime, genuine, impostor, stage, stand, issuer },
         pool.map_err(anyhow::Error::msg)?,
     ))
 }
