@@ -29,7 +29,8 @@ use serde_json::json;
 
 use commands::{
     apikey, attack, audit, check as check_command, completions, credential, demo as demo_command,
-    enrol, gateway as gateway_command, init as init_command, keys, man, replay, token, upstream,
+    enrol, gateway as gateway_command, init as init_command, keys, man, replay, revocation, token,
+    upstream,
 };
 use failure::{Failure, Kind, Outcome};
 use output::Output;
@@ -74,6 +75,12 @@ enum Command {
     /// API keys for agents, scripts and people.
     #[command(subcommand)]
     Apikey(apikey::Command),
+    /// Agents: refused everywhere, or let in again.
+    #[command(subcommand)]
+    Agent(revocation::Agent),
+    /// What every gateway refuses: users, tokens, keys that sign tokens.
+    #[command(subcommand)]
+    Revocation(revocation::Command),
     /// Capability tokens: made, narrowed and verified offline.
     #[command(subcommand)]
     Token(token::Command),
@@ -134,6 +141,8 @@ fn run(command: Command, out: Output) -> Outcome {
         Command::Enrol(args) => enrol::run(&args, out),
         Command::Credential(command) => credential::run(command, out),
         Command::Apikey(command) => apikey::run(command, out),
+        Command::Agent(command) => revocation::agent(command, out),
+        Command::Revocation(command) => revocation::run(command, out),
         Command::Token(command) => token::run(command, out),
         Command::Audit(command) => audit::run(command, out),
         Command::Check(args) => check_command::run(&args, out),

@@ -16,6 +16,7 @@ mod crp;
 pub mod envelope;
 mod epoch;
 pub mod fault;
+mod feed;
 mod files;
 pub mod http;
 pub mod join;

@@ -113,6 +113,7 @@ impl Denial {
             Self::ApprovalRequired => Code::ApprovalRequired,
             Self::UpstreamUnscannable(_) => Code::UpstreamUnscannable,
             Self::KeyService(KeyServiceFault::Evidence) => Code::AttestationUnavailable,
+            Self::KeyService(KeyServiceFault::RevocationStale) => Code::RevocationStale,
             Self::KeyService(_) => Code::KeyServiceUnavailable,
             Self::AuditUnavailable(_) => Code::AuditUnavailable,
             Self::Internal(_) => Code::Internal,

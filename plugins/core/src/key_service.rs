@@ -4,6 +4,7 @@
 //! implementation keeps shared state (evidence, caches) behind `&self`, since all
 //! streams of a VM use it, one at a time.
 
+use std::borrow::Cow;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -24,8 +25,8 @@ pub struct Call {
     pub id: CallId,
     /// `GET` or `POST`.
     pub method: &'static str,
-    /// Path, such as `/crp/v1/message`.
-    pub path: &'static str,
+    /// Path with query, such as `/crp/v1/message`.
+    pub path: Cow<'static, str>,
     /// Content type of a `POST`.
     pub content_type: &'static str,
     /// Content.
@@ -90,6 +91,9 @@ pub enum KeyServiceFault {
     /// The service answered, sealed, that it cannot serve (KEK away, audit away).
     #[error("key service cannot serve this now")]
     NotReady,
+    /// What is known of revocations is too old.
+    #[error("revocations are not known well enough")]
+    RevocationStale,
     /// The host gave no randomness or too many look-ups are in flight.
     #[error("gateway cannot ask the key service now")]
     Local,

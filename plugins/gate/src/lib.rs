@@ -39,11 +39,13 @@ fn configure(document: &[u8]) -> Result<Module, ConfigError> {
     let client = Client::new(Settings::of(&key_service, &config.tenant, Role::Gate, seed));
     let client = client.map_err(|bad| ConfigError::one("environment", bad.to_string()))?;
     let client = Rc::new(client);
-    let tick = Rc::clone(&client);
-    let pipeline = Pipeline::new(config, permit, client, Rc::new(MarkerDetector), vm);
+    let feed = Rc::clone(&client);
+    let (directory, revocations) = (Rc::clone(&client), client);
+    let detector = Rc::new(MarkerDetector);
+    let pipeline = Pipeline::new(config, permit, directory, revocations, detector, vm);
     Ok(Module {
         streams: Box::new(move || Box::new(pipeline.stream())),
-        tick: Box::new(move |now| tick.tick(now)),
+        feed,
         key_service,
         place: Place::Listener { shared },
     })

@@ -77,20 +77,25 @@ fn map(part: Part) -> Map {
     }
 }
 
-fn call(call: &Call, ready: &Ready, standing: &mut Standing) -> Done {
-    if standing.mute {
-        return Done::NotSent(call.id);
-    }
+/// Sends a call to the key service: the host's token, or `None` when it was not sent.
+pub fn send(call: &Call, ready: &Ready) -> Option<u32> {
     let to = &ready.module.key_service;
     let mut fields =
-        vec![(":method", call.method), (":path", call.path), (":authority", &to.authority)];
+        vec![(":method", call.method), (":path", &*call.path), (":authority", &to.authority)];
     if !call.body.is_empty() {
         fields.push(("content-type", call.content_type));
     }
     let body = (!call.body.is_empty()).then_some(call.body.as_slice());
     // A timeout of 0 would mean none.
     let timeout = call.timeout.max(Duration::from_millis(1));
-    match (ready.dispatch)(&to.cluster, fields, body, timeout) {
+    (ready.dispatch)(&to.cluster, fields, body, timeout)
+}
+
+fn call(call: &Call, ready: &Ready, standing: &mut Standing) -> Done {
+    if standing.mute {
+        return Done::NotSent(call.id);
+    }
+    match send(call, ready) {
         Some(token) => {
             standing.calls.insert(token, call.id);
             Done::Quiet

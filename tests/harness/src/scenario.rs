@@ -8,7 +8,7 @@ use clap::ValueEnum;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use crate::faults::Fault;
+use crate::faults::{Fault, Kind};
 
 /// One file.
 #[derive(Clone, Debug, Deserialize)]
@@ -132,7 +132,9 @@ pub struct Step {
     /// How the key service behaves during the step.
     #[serde(default)]
     pub key_service: Fault,
-    /// A key to take back before the step.
+    /// How revocation heads go from this step on, until the scenario ends.
+    pub feed: Option<Kind>,
+    /// A key to take back before the step, or `KIND:ID` of anything else.
     pub revoke: Option<String>,
     /// Time that passes before the step, such as `5s`.
     pub advance: Option<String>,

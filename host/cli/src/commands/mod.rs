@@ -13,5 +13,6 @@ pub mod init;
 pub mod keys;
 pub mod man;
 pub mod replay;
+pub mod revocation;
 pub mod token;
 pub mod upstream;

@@ -1,11 +1,14 @@
 //! `key_service` and `danger_allow_simulated`: where the key service is and which
 //! evidence of it is accepted. The same in all three modules.
 
+use std::time::Duration;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 
-use super::Problems;
+use super::{Problems, units};
+use crate::revocation::Limits;
 
 /// `key_service` as written.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -19,6 +22,21 @@ pub struct Wire {
     pub gateway_id: Option<String>,
     /// Kind of evidence to expect. Default and only kind so far: `sim`.
     pub evidence: Option<EvidenceKind>,
+    /// How old the knowledge of revocations may become. Not for the audit module, which
+    /// refuses nobody.
+    #[serde(default)]
+    pub revocation: RevocationWire,
+}
+
+/// How old the knowledge of revocations may become before requests are refused with 503
+/// `revocation_stale`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RevocationWire {
+    /// For everything but `GET`, `HEAD` and `OPTIONS`. Default and most `30s`, least `6s`.
+    pub writes: Option<String>,
+    /// For everything. Default and most `300s`, not below `writes`.
+    pub all: Option<String>,
 }
 
 /// `key_service.evidence` as written.
@@ -49,6 +67,8 @@ pub struct KeyService {
     pub gateway_id: [u8; 16],
     /// What the service has to prove.
     pub evidence: Evidence,
+    /// Ages of a revocation head from which requests are refused.
+    pub revocation: Limits,
 }
 
 /// Evidence that is accepted.
@@ -86,12 +106,28 @@ pub fn read(
     let evidence = match wire.evidence.unwrap_or_default() {
         EvidenceKind::Sim => key.map(|key| Evidence::Simulated { key }),
     };
+    let revocation = limits(&wire.revocation, problems);
     Some(KeyService {
         cluster: cluster?,
         authority: authority?,
         gateway_id: gateway_id?,
         evidence: evidence?,
+        revocation: revocation?,
     })
+}
+
+fn limits(wire: &RevocationWire, problems: &mut Problems) -> Option<Limits> {
+    let Limits { writes, all } = Limits::LONGEST;
+    let span = |written: &Option<String>, least: Duration, most: Duration, expected| match written {
+        None => Ok(most),
+        Some(text) => {
+            units::duration(text).ok().filter(|span| (least..=most).contains(span)).ok_or(expected)
+        }
+    };
+    let read = span(&wire.writes, Limits::SHORTEST, writes, "expected 6s to 30s");
+    let writes = problems.scalar("key_service.revocation.writes", read)?;
+    let read = span(&wire.all, writes, all, "expected a span from writes to 300s");
+    Some(Limits { writes, all: problems.scalar("key_service.revocation.all", read)? })
 }
 
 fn simulated_key(allow: Option<AllowSimulated>, problems: &mut Problems) -> Option<[u8; 32]> {
@@ -135,6 +171,7 @@ mod tests {
             authority: Some("keys.internal".into()),
             gateway_id: Some("000102030405060708090a0b0c0d0e0f".into()),
             evidence: None,
+            revocation: RevocationWire::default(),
         }
     }
 
@@ -159,6 +196,7 @@ mod tests {
                 authority: "keys.internal".into(),
                 gateway_id: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15],
                 evidence: Evidence::Simulated { key: [7; 32] },
+                revocation: Limits::LONGEST,
             })
         );
     }
@@ -166,6 +204,29 @@ mod tests {
     #[test]
     fn without_the_simulated_key_no_evidence_is_left_to_accept() {
         assert_eq!(problems(good(), None), ["danger_allow_simulated"]);
+    }
+
+    #[test]
+    fn the_ages_of_revocations_can_only_be_made_shorter() {
+        let read = |writes: &str, all: &str| {
+            let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+            let mut problems = Problems::default();
+            let wire = RevocationWire { writes: text(writes), all: text(all) };
+            let read = limits(&wire, &mut problems);
+            problems.finish(read).map_err(|e| e.problems[0].path.clone())
+        };
+        let seconds = |writes, all| Limits {
+            writes: Duration::from_secs(writes),
+            all: Duration::from_secs(all),
+        };
+        assert_eq!(read("", ""), Ok(seconds(30, 300)));
+        assert_eq!(read("6s", "6s"), Ok(seconds(6, 6)));
+        for bad in ["31s", "5s", "5", "x"] {
+            assert_eq!(read(bad, ""), Err("key_service.revocation.writes".into()), "{bad}");
+        }
+        for bad in ["301s", "29s", "1h"] {
+            assert_eq!(read("", bad), Err("key_service.revocation.all".into()), "{bad}");
+        }
     }
 
     #[test]

@@ -72,5 +72,6 @@ codes! {
     UpstreamUnscannable 502 "upstream_unscannable" "Answer cannot be inspected",
     KeyServiceUnavailable 503 "key_service_unavailable" "Key service unavailable",
     AttestationUnavailable 503 "attestation_unavailable" "Attestation unavailable",
+    RevocationStale 503 "revocation_stale" "Revocations not known",
     AuditUnavailable 503 "audit_unavailable" "Audit unavailable",
 }

@@ -1,8 +1,8 @@
 //! The gate's pipeline: who calls, may they, and is every placeholder where it belongs.
 //!
 //! A request is read in this order, and stops at the first refusal: audit receipts,
-//! method, an unambiguous head, API key (offline, then the directory), the target of the
-//! forward endpoint, scopes, placeholder positions, bindings, content, permit. From the
+//! method, an unambiguous head, API key (offline, then the directory), revocation, the
+//! target of the forward endpoint, scopes, placeholder positions, bindings, content, permit. From the
 //! target on everything is about the request as it is rewritten. The states of one [`Stream`] are in `states`, one
 //! struct for each thing to wait for; each check is a function in a file of its own.
 //!
@@ -19,6 +19,7 @@ use crate::effect::{Effect, Flow};
 use crate::event::Event;
 use crate::key_service::Directory;
 use crate::permit::PermitKeys;
+use crate::revocation::Revocations;
 use crate::scrubbing::Detector;
 use crate::time::UnixMillis;
 
@@ -31,6 +32,7 @@ mod head;
 mod key;
 mod outcome;
 mod references;
+mod revocation;
 mod states;
 mod strip;
 mod tunnel;
@@ -44,6 +46,7 @@ pub struct Pipeline {
     config: Config,
     keys: PermitKeys,
     directory: Rc<dyn Directory>,
+    revocations: Rc<dyn Revocations>,
     detector: Rc<dyn Detector>,
     vm: [u8; 16],
 }
@@ -54,10 +57,11 @@ impl Pipeline {
         config: Config,
         keys: PermitKeys,
         directory: Rc<dyn Directory>,
+        revocations: Rc<dyn Revocations>,
         detector: Rc<dyn Detector>,
         vm: [u8; 16],
     ) -> Rc<Self> {
-        Rc::new(Self { config, keys, directory, detector, vm })
+        Rc::new(Self { config, keys, directory, revocations, detector, vm })
     }
 
     /// A stream for one request and its response.

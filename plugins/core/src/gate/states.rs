@@ -23,7 +23,7 @@ use crate::gate::decide::Decided;
 use crate::gate::head::Head;
 use crate::gate::outcome::{self, Request, allow, cut, left, overtaken, refuse};
 use crate::gate::tunnel::Tunnel;
-use crate::gate::{Step, forward, key};
+use crate::gate::{Step, forward, key, revocation};
 use crate::identity::Principal;
 use crate::key_service::{CallId, CallResult, KeyEntry, KeyServiceFault, Turn};
 use crate::record::Draft;
@@ -182,9 +182,10 @@ impl Waiting {
             Err(denial) => return self.refuse(&denial, step),
         };
         self.request.draft.caller = Some(outcome::caller(principal.identity()));
-        let forwarded = step.pipeline.forward(&mut self.request);
-        let decided =
-            forwarded.and_then(|()| step.pipeline.decide(&mut self.request, principal.identity()));
+        let caller = principal.identity();
+        let in_force = revocation::check(step.pipeline, caller, &self.request.head, step.now);
+        let forwarded = in_force.and_then(|()| step.pipeline.forward(&mut self.request));
+        let decided = forwarded.and_then(|()| step.pipeline.decide(&mut self.request, caller));
         match decided {
             Ok(decided) => {
                 let Self { request, content, .. } = self;
@@ -301,6 +302,11 @@ impl AwaitContent {
         if self.content.ended() || step.pipeline.config.body != BodyMode::Hold {
             let Self { mut request, principal, decided, content, .. } = self;
             let caller = principal.identity();
+            // Content may take long to come.
+            let checked = revocation::check(step.pipeline, caller, &request.head, step.now);
+            if let Err(denial) = checked {
+                return refuse(step, request.draft, request.id, &denial);
+            }
             let more = content.asked();
             return match step.pipeline.decide_content(&mut request, caller, decided, more) {
                 Ok(decided) => allow(step, request, principal, decided, content),

@@ -72,7 +72,7 @@ fn fields(map: Map) -> Option<Fields> {
 
 /// The reply at hand. The host turns its own failures into replies as well (503 or 504
 /// with a text); telling them apart is the client's: only what opens counts.
-fn answer(size: usize) -> CallResult {
+pub(crate) fn answer(size: usize) -> CallResult {
     if size > MAX_ANSWER {
         return Err(CallFailure::TooLarge);
     }

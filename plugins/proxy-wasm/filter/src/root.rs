@@ -9,11 +9,12 @@ use postern_core::config::ConfigError;
 use postern_proxy_wasm::abi::{self, Direction};
 use postern_proxy_wasm::host;
 use postern_proxy_wasm::module::{Module, Place, Ready};
+use postern_proxy_wasm::watch::Watch;
 use proxy_wasm::hostcalls::dispatch_http_call;
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::{Action, ContextType};
 
-use crate::callbacks::Filter;
+use crate::callbacks::{Filter, answer};
 
 /// Arguments of the proxy's function `declare_property`: name, then read-only and bytes
 /// for the permit, so that no later filter replaces it; type String for the identity, so
@@ -32,12 +33,13 @@ pub struct Root {
     name: &'static str,
     configure: Configure,
     ready: Option<Rc<Ready>>,
+    watch: Watch,
 }
 
 impl Root {
     /// A root that has no configuration yet.
     pub fn new(id: u32, name: &'static str, configure: Configure) -> Self {
-        Self { id, name, configure, ready: None }
+        Self { id, name, configure, ready: None, watch: Watch::default() }
     }
 
     fn configured(&self, size: usize) -> Result<Ready, ConfigError> {
@@ -71,7 +73,14 @@ fn declare() -> Result<(), ConfigError> {
     Ok(())
 }
 
-impl Context for Root {}
+impl Context for Root {
+    /// Replies to what was asked in a tick.
+    fn on_http_call_response(&mut self, token: u32, _: usize, size: usize, _: usize) {
+        if let Some(ready) = &self.ready {
+            self.watch.heard(ready, token, answer(size));
+        }
+    }
+}
 
 impl RootContext for Root {
     fn on_configure(&mut self, size: usize) -> bool {
@@ -84,7 +93,7 @@ impl RootContext for Root {
 
     fn on_tick(&mut self) {
         let Some(ready) = &self.ready else { return };
-        (ready.module.tick)(host::now());
+        self.watch.tick(ready);
         for (context, run) in ready.paused() {
             // Hostcalls act on the effective context, which is the root here.
             if abi::set_effective_context(context).is_ok()

@@ -16,6 +16,7 @@ use anyhow::{Context, Result};
 use postern_core::config;
 use postern_core::ledger::{Ledger, Logged, Output};
 use postern_core::receipt::{Sequence, SharedData};
+use postern_core::revocation::Feed as _;
 use postern_core::time::UnixMillis;
 use postern_core::{credential, gate, keyring, record};
 use postern_crp::Role;
@@ -31,6 +32,9 @@ use crate::world::World;
 /// Longer than the ledger waits between two attempts after a single fault.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// How often modules are told the time.
+const TICK: Duration = Duration::from_secs(1);
+
 /// The modules of one scenario.
 pub struct Modules {
     world: Rc<World>,
@@ -40,6 +44,7 @@ pub struct Modules {
     shared: Shared,
     shared_keys: postern_core::mac::MacKeys,
     sequence: Sequence,
+    feeds: Vec<Rc<Client>>,
     now: Rc<Cell<UnixMillis>>,
 }
 
@@ -59,8 +64,11 @@ pub fn run(
         if let Some(key) = &step.revoke {
             world.revoke(named, key, now.get())?;
         }
+        if let Some(feed) = step.feed {
+            world.backend.stand.set_feed(feed);
+        }
         if let Some(span) = &step.advance {
-            now.set(now.get().after(duration(span)?));
+            modules.pass(duration(span)?);
         }
         observations.push(modules.step(named, index).with_context(step_name)?);
     }
@@ -92,6 +100,8 @@ impl Modules {
                     role,
                     seed: keyring::identity_seed(variable(&name))?,
                     simulated: service.evidence.simulated(),
+                    service: [0; 32],
+                    revocation: service.revocation,
                     cache_ttl: credential.cache_ttl,
                     cache_entries: credential.cache_entries,
                 })?))
@@ -103,16 +113,41 @@ impl Modules {
         let shared = || keyring::shared_keys(variable("POSTERN_SHARED_KEY"));
         let detector = Rc::new(postern_scrub::MarkerDetector);
         let scrubbing = Rc::new(postern_scrub::PatternScrubbing::default());
-        Ok(Self {
+        let feeds = vec![Rc::clone(&directory), Rc::clone(&releases)];
+        let list = Rc::clone(&directory);
+        let mut modules = Self {
             world: Rc::clone(world),
             ledger: Ledger::new(audit, shared()?, collector, random16(), random16(), now.get()),
-            gate: gate::Pipeline::new(gate, permit()?, directory, detector, random16()),
+            gate: gate::Pipeline::new(gate, permit()?, directory, list, detector, random16()),
             credential: credential::Pipeline::new(credential, permit()?, releases, scrubbing),
             shared: Shared::default(),
             shared_keys: shared()?,
             sequence: Sequence::new(random16()),
+            feeds,
             now,
-        })
+        };
+        modules.tick();
+        Ok(modules)
+    }
+
+    /// Lets time pass, a tick of the modules each second.
+    fn pass(&mut self, span: Duration) {
+        let end = self.now.get().after(span);
+        while self.now.get() < end {
+            self.now.set(end.min(self.now.get().after(TICK)));
+            self.tick();
+        }
+    }
+
+    /// What the root contexts of both filters do in a tick.
+    fn tick(&mut self) {
+        for feed in &self.feeds {
+            let mut next = feed.tick(&mut self.shared, exchange::moment(self.now.get()));
+            while let Some(call) = next {
+                let (id, result) = exchange::perform(&self.world.backend, call, &self.now);
+                next = feed.heard(id, result, &mut self.shared, exchange::moment(self.now.get()));
+            }
+        }
     }
 
     fn step(&mut self, named: &Named, index: usize) -> Result<Observation> {

@@ -105,6 +105,7 @@ impl Site {
     /// Everybody answers as usual, and nobody has been asked anything yet.
     pub fn calm(&self) {
         self.world.backend.stand.set(Fault::default());
+        self.world.backend.stand.set_feed(faults::Kind::Well);
         self.upstreams.values().for_each(|upstream| upstream.answer(upstream::Answer::default()));
         self.take_forwarded();
     }
@@ -179,6 +180,9 @@ impl Gateway {
         for (index, (step, want)) in
             named.scenario.steps.iter().zip(&named.scenario.want).enumerate()
         {
+            if let Some(feed) = step.feed {
+                site.world.backend.stand.set_feed(feed);
+            }
             if let Some(key) = &step.revoke {
                 site.world.revoke(named, key, now())?;
             }

@@ -87,7 +87,7 @@ impl Keys {
         Turn::Ask(Call {
             id: CallId(self.calls.get()),
             method: "POST",
-            path: "/crp/v1/message",
+            path: "/crp/v1/message".into(),
             content_type: "application/crp",
             body: Vec::new(),
             timeout: Duration::from_secs(2),

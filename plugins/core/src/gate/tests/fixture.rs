@@ -21,6 +21,7 @@ use crate::key_service::{
 use crate::mac::MacKeys;
 use crate::permit::{CredentialUse, Permit, PermitKeys};
 use crate::record::Draft;
+use crate::revocation::{Freshness, Kind, Revocations};
 use crate::scrubbing::{Detector, Scan};
 use crate::secret::Secret;
 use crate::stream::Stream as _;
@@ -50,7 +51,7 @@ fn call(id: u32) -> Call {
     Call {
         id: CallId(id),
         method: "POST",
-        path: "/crp/v1/message",
+        path: "/crp/v1/message".into(),
         content_type: "application/crp",
         body: vec![],
         timeout: Duration::from_secs(2),
@@ -181,6 +182,35 @@ pub fn document() -> Value {
 pub struct Gate {
     pub pipeline: Rc<Pipeline>,
     pub directory: Rc<FakeDirectory>,
+    pub revocations: Rc<FakeRevocations>,
+}
+
+/// A list of the tests' own.
+pub struct FakeRevocations {
+    pub freshness: Cell<Freshness>,
+    pub revoked: RefCell<Vec<(Kind, String)>>,
+    pub shut: Cell<bool>,
+}
+
+impl FakeRevocations {
+    pub fn none() -> Rc<Self> {
+        let (freshness, revoked) = (Cell::new(Freshness::Live), RefCell::default());
+        Rc::new(Self { freshness, revoked, shut: Cell::new(false) })
+    }
+}
+
+impl Revocations for FakeRevocations {
+    fn freshness(&self, _: UnixMillis) -> Freshness {
+        self.freshness.get()
+    }
+
+    fn is_revoked(&self, kind: Kind, id: &[u8]) -> bool {
+        self.revoked.borrow().iter().any(|(k, name)| *k == kind && name.as_bytes() == id)
+    }
+
+    fn shuts_gateway(&self) -> bool {
+        self.shut.get()
+    }
 }
 
 impl Gate {
@@ -199,10 +229,11 @@ impl Gate {
             finds: Cell::new(0),
             abandoned: Cell::new(0),
         });
-        let detector = Rc::new(FakeDetector);
+        let (detector, revocations) = (Rc::new(FakeDetector), FakeRevocations::none());
+        let list = revocations.clone();
         let pipeline =
-            Pipeline::new(config, permit_keys(), directory.clone(), detector, [0xee; 16]);
-        Self { pipeline, directory }
+            Pipeline::new(config, permit_keys(), directory.clone(), list, detector, [0xee; 16]);
+        Self { pipeline, directory, revocations }
     }
 
     /// Changes the record of the good key.
