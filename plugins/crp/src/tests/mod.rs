@@ -2,5 +2,6 @@
 //! they are played with.
 
 pub(crate) mod fixture;
+mod heads;
 mod refusals;
 mod vectors;
