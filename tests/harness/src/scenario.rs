@@ -39,6 +39,16 @@ pub struct Scenario {
     pub want: Vec<Want>,
 }
 
+impl Scenario {
+    /// How the key service behaves while the modules start: they fetch evidence and heads
+    /// by themselves, and modules that are to know nothing must not get them before the
+    /// first step.
+    pub fn at_start(&self) -> Fault {
+        let first = self.steps.first().filter(|_| self.fresh);
+        first.map(|step| step.key_service.clone()).unwrap_or_default()
+    }
+}
+
 /// Where a scenario can run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]

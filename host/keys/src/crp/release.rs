@@ -42,7 +42,10 @@ pub(super) async fn release(
     now: UnixMillis,
 ) -> Result<Answer, Fault> {
     let found = credentials::find(&mut *db, asker.tenant, &request.credential).await?;
+    let there = found.is_some();
     let revoked = revoked(service, db, asker, request, now).await?;
+    // One that was deleted is told to gateways as revoked, and here it is not there.
+    let revoked = revoked.filter(|Refusal(_, reason)| there || *reason != CREDENTIAL);
     let checked = revoked.map_or_else(|| check(request, asker, found, least, now), Err);
     let opened = match checked {
         Ok(credential) => {
@@ -75,6 +78,9 @@ pub(super) async fn release(
     })
 }
 
+/// Why a credential that an operator has revoked is not released.
+const CREDENTIAL: &str = "credential_revoked";
+
 async fn revoked(
     service: &Inner,
     db: &mut SqliteConnection,
@@ -91,7 +97,7 @@ async fn revoked(
     Ok(found.map(|kind| {
         let reason = match kind {
             Kind::Agent => "agent_revoked",
-            Kind::Credential => "credential_revoked",
+            Kind::Credential => CREDENTIAL,
             _ => "tenant_revoked",
         };
         Refusal(Status::Revoked, reason)

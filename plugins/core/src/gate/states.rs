@@ -181,9 +181,12 @@ impl Waiting {
             Ok(principal) => principal,
             Err(denial) => return self.refuse(&denial, step),
         };
-        self.request.draft.caller = Some(outcome::caller(principal.identity()));
         let caller = principal.identity();
         let in_force = revocation::check(step.pipeline, caller, &self.request.head, step.now);
+        // Whoever is revoked leaves the same record whether the directory says so or the list.
+        if !matches!(in_force, Err(Denial::InvalidToken(_))) {
+            self.request.draft.caller = Some(outcome::caller(caller));
+        }
         let forwarded = in_force.and_then(|()| step.pipeline.forward(&mut self.request));
         let decided = forwarded.and_then(|()| step.pipeline.decide(&mut self.request, caller));
         match decided {

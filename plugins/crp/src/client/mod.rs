@@ -342,11 +342,15 @@ impl State {
         if want.approval.is_some() {
             return None;
         }
-        let oldest = self.oldest(now);
-        let watched = self.feed.freshness(now) <= Freshness::Late;
-        match self.releases.get(&cache_key(want), now, oldest)? {
+        let (key, oldest) = (cache_key(want), self.oldest(now));
+        if let Kept::Refused(why) = self.releases.get(&key, now, Duration::MAX)? {
+            return Some(Err(*why));
+        }
+        if self.feed.freshness(now) > Freshness::Late {
+            return None;
+        }
+        match self.releases.get(&key, now, oldest)? {
             Kept::Refused(why) => Some(Err(*why)),
-            Kept::Released { .. } if !watched => None,
             Kept::Released { release, uses_left } => {
                 *uses_left = uses_left.checked_sub(1)?;
                 Some(Ok(Rc::clone(release)))

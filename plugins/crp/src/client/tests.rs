@@ -337,8 +337,8 @@ fn an_old_epoch_that_is_replayed_is_refused() {
 
 #[test]
 fn a_clock_that_jumps_back_wipes_evidence_and_cache() {
-    let client = warm();
-    let message = asked(client.ask(&want(), at(200_000)));
+    let client = client(Role::Credential);
+    let message = get_evidence(&client, &want(), 200_000);
     let reply = service_reply_at(&message, NOW.0 + 200_000);
     answered(hear(&client, &message, ok(reply), 200_000)).unwrap();
     let Turn::Answer(_) = client.ask(&want(), at(80_000)) else { panic!("still cached") };

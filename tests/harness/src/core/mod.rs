@@ -57,6 +57,7 @@ pub fn run(
 ) -> Result<(Vec<Observation>, UnixMillis)> {
     let now = Rc::new(Cell::new(start));
     world.seed(named, start)?;
+    world.backend.stand.set(named.scenario.at_start());
     let mut modules = Modules::new(world, named, shipped, Rc::clone(&now))?;
     let mut observations = Vec::new();
     for (index, step) in named.scenario.steps.iter().enumerate() {

@@ -140,6 +140,8 @@ pub struct Gateway {
 impl Gateway {
     /// Starts a gateway for scenarios configured like this one.
     pub fn start(site: &Site, scenario: Option<&Scenario>) -> Result<Self> {
+        let at_start = scenario.map(Scenario::at_start).unwrap_or_default();
+        site.world.backend.stand.set(at_start);
         Self::with(site, &site.config(scenario)?)
     }
 
