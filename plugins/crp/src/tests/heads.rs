@@ -71,10 +71,13 @@ fn cases() -> Vec<(&'static str, Vec<u8>)> {
         ("another key", signed(&whole, &[&theirs])),
         ("no key", signed(&whole, &[])),
         ("a changed epoch", changed(good.clone(), |body| body[32] ^= 1)),
-        ("a changed signature", changed(good.clone(), |body| {
-            let at = note - 10;
-            body[at] = if body[at] == b'A' { b'B' } else { b'A' };
-        })),
+        (
+            "a changed signature",
+            changed(good.clone(), |body| {
+                let at = note - 10;
+                body[at] = if body[at] == b'A' { b'B' } else { b'A' };
+            }),
+        ),
         ("another origin", noted(&text.replace("postern-keys", "postern-kez"))),
         ("a leading zero", noted(&text.replace("epoch 7", "epoch 07"))),
         ("a further line", noted(&format!("{text}more\n"))),
@@ -113,9 +116,9 @@ fn heads_make_their_published_bytes() {
         let entry = hex(&Entry::of(*kind, "acme", id.as_bytes()).0);
         json!({"kind": kind.code(), "tenant": "acme", "id": id, "entry": entry})
     });
-    let heads = cases().into_iter().map(|(name, body)| {
-        json!({"name": name, "body": hex(&body), "outcome": outcome(&body)})
-    });
+    let heads = cases()
+        .into_iter()
+        .map(|(name, body)| json!({"name": name, "body": hex(&body), "outcome": outcome(&body)}));
     check(
         "revocations",
         &json!({
