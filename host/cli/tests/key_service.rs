@@ -217,6 +217,41 @@ fn keys_are_shown_once_rotate_with_overlap_and_are_revoked() {
 }
 
 #[test]
+fn agents_users_and_tokens_are_revoked_listed_and_let_in_again() {
+    let day = Day::begin();
+    day.good(&["agent", "revoke", "bot"], "");
+    day.good(&["revocation", "add", "token", "0f9c", "--until", "2h"], "");
+    day.good(&["revocation", "add", "tenant"], "");
+    let listed = |day: &Day| {
+        let list = day.json(&["revocation", "list"]);
+        let name = |one: &Value| format!("{} {}", one["kind"], one["id"]).replace('"', "");
+        list["revocations"].as_array().unwrap().iter().map(name).collect::<Vec<_>>()
+    };
+    assert_eq!(listed(&day), ["agent bot", "tenant ", "token 0f9c"]);
+    day.good(&["agent", "restore", "bot"], "");
+    day.good(&["revocation", "remove", "tenant"], "");
+    assert_eq!(listed(&day), ["token 0f9c"]);
+    let (code, _, _) = day.run(&["agent", "restore", "bot"], "");
+    assert_eq!(code, 1, "an agent that is not revoked");
+    let (code, _, stderr) = day.run(&["revocation", "add", "user", "ada", "--until", "2h"], "");
+    assert!(code == 1 && stderr.contains("end by themselves"), "{stderr}");
+    let (code, _, _) = day.run(&["revocation", "add", "api-key", "AbCd0123"], "");
+    assert_eq!(code, 2, "a key has its own command");
+}
+
+#[test]
+fn roles_and_trust_are_those_there_are() {
+    let day = Day::begin();
+    for (name, value) in [("--role", "OWNER"), ("--role", "agent"), ("--trust", "full")] {
+        let (code, _, _) = day.run(&[CREATE, &[name, value]].concat(), "");
+        assert_eq!(code, 2, "{name} {value}");
+    }
+    day.good(&[CREATE, &["--role", "AGENT", "--role", "AUDITOR"]].concat(), "");
+    let key = &day.json(&["apikey", "list"])["keys"][0];
+    assert_eq!(key["roles"], serde_json::json!(["AGENT", "AUDITOR"]));
+}
+
+#[test]
 fn an_eleventh_active_key_is_refused() {
     let day = Day::begin();
     for _ in 0..10 {

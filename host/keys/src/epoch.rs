@@ -33,7 +33,7 @@ const OVERLAP_S: u64 = 600;
 /// The keys of one epoch.
 pub struct Epoch {
     number: u64,
-    signing_key: [u8; 32],
+    signing: SigningKey,
     key: EpochKey,
 }
 
@@ -41,9 +41,9 @@ impl Epoch {
     fn new(number: u64, seed: &Secret) -> Result<Self, Fault> {
         let keys = KeyPair::derive(&*derive(seed, b"crp/1 S_kex")?);
         let signing = SigningKey::from_bytes(&*derive(seed, b"crp/1 S_sig")?);
-        let signing_key = signing.verifying_key().to_bytes();
-        let runtime = runtime(number, *keys.public(), signing_key, None).to_bytes();
-        Ok(Self { number, signing_key, key: EpochKey::new(keys, runtime) })
+        let public = signing.verifying_key().to_bytes();
+        let runtime = runtime(number, *keys.public(), public, None).to_bytes();
+        Ok(Self { number, signing, key: EpochKey::new(keys, runtime) })
     }
 
     fn in_force(&self, now: UnixMillis) -> bool {
@@ -78,6 +78,11 @@ pub type InForce = Arc<Vec<Epoch>>;
 /// The keys to open a message with at `now`.
 pub fn keys(epochs: &InForce, now: UnixMillis) -> Vec<&EpochKey> {
     epochs.iter().filter(|epoch| epoch.in_force(now)).map(|epoch| &epoch.key).collect()
+}
+
+/// The keys that sign revocation heads at `now`: gateways hold evidence of any of them.
+pub fn signing_keys(epochs: &InForce, now: UnixMillis) -> Vec<&SigningKey> {
+    epochs.iter().filter(|epoch| epoch.in_force(now)).map(|epoch| &epoch.signing).collect()
 }
 
 /// Keeps the keys of the epochs in force.

@@ -17,6 +17,7 @@ pub mod envelope;
 mod epoch;
 pub mod evidence;
 pub mod fault;
+mod feed;
 mod files;
 pub mod http;
 pub mod join;

@@ -21,7 +21,8 @@ use crate::envelope::{KekProvider, LocalKek, RowKeys, Scope};
 use crate::epoch::Epochs;
 use crate::evidence::{self, Attester};
 use crate::fault::Fault;
-use crate::store::{self, deks, identities, millis, nonces};
+use crate::feed::Feed;
+use crate::store::{self, deks, identities, millis, nonces, revocations};
 
 /// Largest checkpoint note that is read.
 const MAX_NOTE: usize = 64 * 1024;
@@ -75,6 +76,7 @@ pub(crate) struct Inner {
     pub(crate) audit: AuditLog,
     pub(crate) rows: RowKeys,
     pub(crate) epochs: Epochs,
+    pub(crate) feed: Feed,
     pub(crate) limits: Limits,
     /// Where notes are kept beside the database; `None` where it ends with the process.
     checkpoints: Option<PathBuf>,
@@ -113,6 +115,7 @@ impl Service {
             audit: AuditLog::new(&seed, attester.label())?,
             rows: RowKeys::new(&dek)?,
             epochs: Epochs::new(dek, attester),
+            feed: Feed::default(),
             limits: config.limits,
             checkpoints: (config.database != Database::Memory).then(|| dir.join("checkpoints")),
             checkpointing: Mutex::new(()),
@@ -163,6 +166,7 @@ impl Service {
         let mut db = store::write(&self.inner.pool).await?;
         nonces::prune(&mut db, now).await?;
         identities::prune_tokens(&mut db, now).await?;
+        revocations::keep_time(&mut db, &self.inner.rows, now).await?;
         db.commit().await?;
         self.inner.epochs.in_force(&self.inner.pool, now).await?;
         self.inner.epochs.erase_deleted(&self.inner.pool).await

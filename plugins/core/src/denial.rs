@@ -118,6 +118,7 @@ impl Denial {
             Self::ApprovalRequired => Code::ApprovalRequired,
             Self::UpstreamUnscannable(_) => Code::UpstreamUnscannable,
             Self::KeyService(KeyServiceFault::Evidence) => Code::AttestationUnavailable,
+            Self::KeyService(KeyServiceFault::RevocationStale) => Code::RevocationStale,
             Self::KeyService(_) => Code::KeyServiceUnavailable,
             Self::KeysUnavailable(_) => Code::KeysUnavailable,
             Self::AuditUnavailable(_) => Code::AuditUnavailable,

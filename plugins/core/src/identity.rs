@@ -7,6 +7,11 @@ use serde::Serialize;
 
 use crate::time::UnixMillis;
 
+/// Roles that a user can hold in an organisation.
+pub const ROLES: [&str; 5] = ["AGENT", "DEVELOPER", "ADMIN", "AUDITOR", "PLATFORM"];
+/// Trust levels of an agent, least first.
+pub const TRUST_LEVELS: [&str; 4] = ["observer", "suggester", "collaborator", "autonomous"];
+
 /// What the directory holds about a key's owner. Data, not proof.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DirectoryRecord {
@@ -20,9 +25,9 @@ pub struct DirectoryRecord {
     pub agent: String,
     /// Scopes granted.
     pub scopes: Vec<String>,
-    /// Roles in `organisation`.
+    /// Roles in `organisation`, of [`ROLES`].
     pub roles: Vec<String>,
-    /// Trust level: `observer`, `suggester`, `collaborator` or `autonomous`.
+    /// Trust level, of [`TRUST_LEVELS`].
     pub trust: String,
     /// Clearance level of the information barrier, if any.
     pub clearance: Option<String>,

@@ -43,7 +43,7 @@ pub struct Call {
     pub to: Destination,
     /// `GET` or `POST`.
     pub method: &'static str,
-    /// Path, such as `/crp/v1/message`.
+    /// Path with query, such as `/crp/v1/message`.
     pub path: Cow<'static, str>,
     /// Content type of a `POST`.
     pub content_type: &'static str,
@@ -136,6 +136,9 @@ pub enum KeyServiceFault {
     /// The service answered, sealed, that it cannot serve (KEK away, audit away).
     #[error("key service cannot serve this now")]
     NotReady,
+    /// What is known of revocations is too old.
+    #[error("revocations are not known well enough")]
+    RevocationStale,
     /// The host gave no randomness or too many look-ups are in flight.
     #[error("gateway cannot ask the key service now")]
     Local,

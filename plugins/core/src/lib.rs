@@ -48,6 +48,7 @@ pub mod placeholder;
 pub mod receipt;
 pub mod record;
 pub mod redacted;
+pub mod revocation;
 pub mod scopes;
 pub mod scrubbing;
 pub mod secret;

@@ -40,11 +40,11 @@ fn configure(document: &[u8]) -> Result<Module, ConfigError> {
     let client = Client::new(Settings { cache_ttl, cache_entries, ..settings });
     let client = client.map_err(|bad| ConfigError::one("environment", bad.to_string()))?;
     let client = Rc::new(client);
-    let tick = Rc::clone(&client);
+    let feed = Rc::clone(&client);
     let pipeline = Pipeline::new(config, permit, client, Rc::new(PatternScrubbing::new()));
     Ok(Module {
         streams: Box::new(move || Box::new(pipeline.stream())),
-        tick: Box::new(move |now| tick.tick(now)),
+        feed,
         background: Vec::new(),
         key_service,
         place: Place::Cluster,

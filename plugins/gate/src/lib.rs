@@ -40,14 +40,16 @@ fn configure(document: &[u8]) -> Result<Module, ConfigError> {
     let client = Client::new(Settings::of(&key_service, &config.tenant, Role::Gate, seed)?);
     let client = client.map_err(|bad| ConfigError::one("environment", bad.to_string()))?;
     let client = Rc::new(client);
+    let feed = Rc::clone(&client);
     let directory: Rc<dyn Directory> = Rc::clone(&client) as _;
     let callers = postern_identity::assemble(&config, &directory)?;
     let (detector, scrubbing) = (Rc::new(MarkerDetector), Rc::new(PatternScrubbing::new()));
+    let known = callers.authenticators;
     let pipeline =
-        Pipeline::new(config, permit, callers.authenticators, detector, scrubbing, vm);
+        Pipeline::new(config, permit, known, client, detector, scrubbing, vm);
     Ok(Module {
         streams: Box::new(move || Box::new(pipeline.stream())),
-        tick: Box::new(move |now| client.tick(now)),
+        feed,
         background: callers.background,
         key_service,
         place: Place::Listener { shared },

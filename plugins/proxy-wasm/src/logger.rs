@@ -103,7 +103,7 @@ impl Logger {
     fn call(&mut self, call: &Call) {
         let fields = [
             (":method", call.method),
-            (":path", call.path.as_ref()),
+            (":path", &*call.path),
             (":authority", self.key_service.authority.as_str()),
             ("content-type", call.content_type),
         ];

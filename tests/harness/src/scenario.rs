@@ -9,7 +9,7 @@ use postern_rig::gateway::merge;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use crate::faults::Fault;
+use crate::faults::{Fault, Kind};
 use crate::world::{EvidenceKind, pins};
 
 /// One file.
@@ -39,6 +39,16 @@ pub struct Scenario {
     pub steps: Vec<Step>,
     /// What each step must give.
     pub want: Vec<Want>,
+}
+
+impl Scenario {
+    /// How the key service behaves while the modules start: they fetch evidence and heads
+    /// by themselves, and modules that are to know nothing must not get them before the
+    /// first step.
+    pub fn at_start(&self) -> Fault {
+        let first = self.steps.first().filter(|_| self.fresh);
+        first.map(|step| step.key_service.clone()).unwrap_or_default()
+    }
 }
 
 /// Where a scenario can run.
@@ -160,7 +170,9 @@ pub struct Step {
     pub key_service: Fault,
     /// Keys that the issuer publishes from this step on; `k1` at first.
     pub issuer: Option<Vec<String>>,
-    /// A key to take back before the step.
+    /// How revocation heads go from this step on, until the scenario ends.
+    pub feed: Option<Kind>,
+    /// A key to take back before the step, or `KIND:ID` of anything else.
     pub revoke: Option<String>,
     /// Time that passes before the step, such as `5s`.
     pub advance: Option<String>,

@@ -15,5 +15,6 @@ pub mod keys;
 pub mod man;
 pub mod release;
 pub mod replay;
+pub mod revocation;
 pub mod token;
 pub mod upstream;

@@ -57,6 +57,7 @@ pub(super) fn router(service: Service, limits: Limits) -> Router {
         .route("/ready", get(serve))
         .route("/crp/v1/evidence", get(serve).post(serve))
         .route("/crp/v1/message", post(serve))
+        .route("/crp/v1/revocations", get(serve))
         .route("/audit/signing-key", get(serve))
         .fallback(serve)
         .with_state(shell)
@@ -139,6 +140,7 @@ async fn answer(service: &Service, read: &Read) -> Answered {
         "/ready" => health(service, false).await,
         "/crp/v1/evidence" => evidence(service, read).await,
         "/crp/v1/message" => message(service, read).await,
+        "/crp/v1/revocations" => revocations(service, read).await,
         "/audit/signing-key" => HttpAnswer::json(&serde_json::json!({
             "alg": "Ed25519", "key": B64.encode(service.audit_key().as_bytes()),
         })),
@@ -185,6 +187,17 @@ async fn message(service: &Service, read: &Read) -> HttpAnswer {
         return HttpAnswer::empty(400);
     }
     service.message(&read.body, now()).await
+}
+
+async fn revocations(service: &Service, read: &Read) -> HttpAnswer {
+    let since = match read.uri.query().map(|query| query.strip_prefix("since=")) {
+        None => None,
+        Some(since) => match since.and_then(|since| since.parse().ok()) {
+            Some(since) => Some(since),
+            None => return HttpAnswer::empty(400),
+        },
+    };
+    service.revocations(since, now()).await
 }
 
 async fn operator(service: &Service, read: &Read) -> Answered {

@@ -1,13 +1,16 @@
 //! `key_service` and `danger_allow_simulated`: where the key service is and which
 //! evidence of it is accepted. The same in all three modules.
 
+use std::time::Duration;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 
-use super::Problems;
 pub use super::evidence::Evidence;
 use super::evidence::{self, Kind};
+use super::{Problems, units};
+use crate::revocation::Limits;
 
 /// `key_service` as written.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -21,6 +24,21 @@ pub struct Wire {
     pub gateway_id: Option<String>,
     /// What the service has to prove: `sim` (the default), or a table.
     pub evidence: Option<evidence::Wire>,
+    /// How old the knowledge of revocations may become. Not for the audit module, which
+    /// refuses nobody.
+    #[serde(default)]
+    pub revocation: RevocationWire,
+}
+
+/// How old the knowledge of revocations may become before requests are refused with 503
+/// `revocation_stale`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RevocationWire {
+    /// For everything but `GET`, `HEAD` and `OPTIONS`. Default and most `30s`, least `6s`.
+    pub writes: Option<String>,
+    /// For everything. Default and most `300s`, not below `writes`.
+    pub all: Option<String>,
 }
 
 /// `danger_allow_simulated` as written.
@@ -42,6 +60,8 @@ pub struct KeyService {
     pub gateway_id: [u8; 16],
     /// What the service has to prove.
     pub evidence: Evidence,
+    /// Ages of a revocation head from which requests are refused.
+    pub revocation: Limits,
 }
 
 /// Reads both keys of a module's document; notes problems under their names.
@@ -60,11 +80,13 @@ pub fn read(
     let gateway_id = problems.required("key_service.gateway_id", wire.gateway_id);
     let gateway_id =
         gateway_id.and_then(|text| problems.scalar("key_service.gateway_id", hex16(&text)));
+    let revocation = limits(&wire.revocation, problems);
     Some(KeyService {
         cluster: cluster?,
         authority: authority?,
         gateway_id: gateway_id?,
         evidence: evidence?,
+        revocation: revocation?,
     })
 }
 
@@ -89,6 +111,20 @@ fn accepted(
     }
     let hardware = evidence::hardware(table?, problems);
     hardware.map(|hardware| Evidence::Hardware(Box::new(hardware)))
+}
+
+fn limits(wire: &RevocationWire, problems: &mut Problems) -> Option<Limits> {
+    let Limits { writes, all } = Limits::LONGEST;
+    let span = |written: &Option<String>, least: Duration, most: Duration, expected| match written {
+        None => Ok(most),
+        Some(text) => {
+            units::duration(text).ok().filter(|span| (least..=most).contains(span)).ok_or(expected)
+        }
+    };
+    let read = span(&wire.writes, Limits::SHORTEST, writes, "expected 6s to 30s");
+    let writes = problems.scalar("key_service.revocation.writes", read)?;
+    let read = span(&wire.all, writes, all, "expected a span from writes to 300s");
+    Some(Limits { writes, all: problems.scalar("key_service.revocation.all", read)? })
 }
 
 fn simulated_key(allow: Option<AllowSimulated>, problems: &mut Problems) -> Option<[u8; 32]> {
@@ -132,6 +168,7 @@ mod tests {
             authority: Some("keys.internal".into()),
             gateway_id: Some("000102030405060708090a0b0c0d0e0f".into()),
             evidence: None,
+            revocation: RevocationWire::default(),
         }
     }
 
@@ -156,6 +193,7 @@ mod tests {
                 authority: "keys.internal".into(),
                 gateway_id: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15],
                 evidence: Evidence::Simulated { key: [7; 32] },
+                revocation: Limits::LONGEST,
             })
         );
     }
@@ -229,6 +267,29 @@ mod tests {
         let evidence = format!(r#"{{"require": ["maa"], {MAA}, {RELEASES}}}"#);
         let wire = Wire { evidence: serde_json::from_str(&evidence).ok(), ..good() };
         assert_eq!(problems(wire, Some(allow())), ["danger_allow_simulated"]);
+    }
+
+    #[test]
+    fn the_ages_of_revocations_can_only_be_made_shorter() {
+        let read = |writes: &str, all: &str| {
+            let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+            let mut problems = Problems::default();
+            let wire = RevocationWire { writes: text(writes), all: text(all) };
+            let read = limits(&wire, &mut problems);
+            problems.finish(read).map_err(|e| e.problems[0].path.clone())
+        };
+        let seconds = |writes, all| Limits {
+            writes: Duration::from_secs(writes),
+            all: Duration::from_secs(all),
+        };
+        assert_eq!(read("", ""), Ok(seconds(30, 300)));
+        assert_eq!(read("6s", "6s"), Ok(seconds(6, 6)));
+        for bad in ["31s", "5s", "5", "x"] {
+            assert_eq!(read(bad, ""), Err("key_service.revocation.writes".into()), "{bad}");
+        }
+        for bad in ["301s", "29s", "1h"] {
+            assert_eq!(read("", bad), Err("key_service.revocation.all".into()), "{bad}");
+        }
     }
 
     #[test]

@@ -73,5 +73,6 @@ codes! {
     KeyServiceUnavailable 503 "key_service_unavailable" "Key service unavailable",
     AttestationUnavailable 503 "attestation_unavailable" "Attestation unavailable",
     KeysUnavailable 503 "keys_unavailable" "Keys of the token's issuer unavailable",
+    RevocationStale 503 "revocation_stale" "Revocations not known",
     AuditUnavailable 503 "audit_unavailable" "Audit unavailable",
 }

@@ -126,6 +126,7 @@ reasons! {
 reasons! {
     /// Which policy refuses.
     PolicyReason {
+        GatewayRevoked "gateway_revoked" "The gateway or its tenant was revoked.",
         NoScopeRule "no_scope_rule" "No scope rule covers the method and path.",
         PermitMissing "permit_missing" "No permit reached the credential module.",
         PermitInvalid "permit_invalid" "The permit does not verify.",
@@ -212,6 +213,7 @@ fn key_service(fault: KeyServiceFault) -> &'static str {
         KeyServiceFault::NotAuthentic => "not_authentic",
         KeyServiceFault::Evidence => "evidence",
         KeyServiceFault::NotReady => "not_ready",
+        KeyServiceFault::RevocationStale => "revocation_stale",
         KeyServiceFault::Local => "local",
     }
 }

@@ -9,7 +9,7 @@ use crate::authenticator::{Attempt, Established, Progress, Verdict};
 use crate::denial::{Denial, Ours};
 use crate::effect::{Effect, Flow};
 use crate::event::Event;
-use crate::gate::Step;
+use crate::gate::{Step, revocation};
 use crate::gate::authenticate::admit;
 use crate::gate::content::Content;
 use crate::gate::outcome::{self, Request, left, overtaken, refuse};
@@ -172,8 +172,12 @@ impl Authenticating {
             Err(denial) => return refuse(step, request.draft, request.id, &denial),
         };
         let caller = admitted.principal.identity();
-        request.draft.caller = Some(outcome::caller(caller));
-        let forwarded = step.pipeline.forward(&mut request);
+        let in_force = revocation::check(step.pipeline, caller, &request.head, step.now);
+        // Whoever is revoked leaves the same record whether the directory says so or the list.
+        if !matches!(in_force, Err(Denial::InvalidToken(_))) {
+            request.draft.caller = Some(outcome::caller(caller));
+        }
+        let forwarded = in_force.and_then(|()| step.pipeline.forward(&mut request));
         match forwarded.and_then(|()| step.pipeline.decide(&mut request, caller)) {
             Ok(decided) => {
                 AwaitContent::new(request, admitted, decided, content, step.now).go_on(step)

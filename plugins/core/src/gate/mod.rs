@@ -2,8 +2,8 @@
 //!
 //! A request is read in this order, and stops at the first refusal: audit receipts,
 //! method, an unambiguous head, the caller's credential (offline, then whoever can say whose
-//! it is), the target of the forward endpoint, scopes, placeholder positions, bindings, content,
-//! canaries, permit. From the
+//! it is), revocation, the target of the forward endpoint, scopes, placeholder positions,
+//! bindings, content, canaries, permit. From the
 //! target on everything is about the request as it is rewritten. The states of one [`Stream`] are in `states`, one
 //! struct for each thing to wait for; each check is a function in a file of its own.
 //!
@@ -21,6 +21,7 @@ use crate::authenticator::Authenticator;
 use crate::effect::{Effect, Flow};
 use crate::event::Event;
 use crate::permit::PermitKeys;
+use crate::revocation::Revocations;
 use crate::scrubbing::{Detector, Scrubbing};
 use crate::time::UnixMillis;
 
@@ -36,6 +37,7 @@ mod head;
 mod outcome;
 mod recognise;
 mod references;
+mod revocation;
 mod states;
 mod strip;
 mod tunnel;
@@ -50,6 +52,7 @@ pub struct Pipeline {
     config: Config,
     keys: PermitKeys,
     authenticators: Vec<Rc<dyn Authenticator>>,
+    revocations: Rc<dyn Revocations>,
     detector: Rc<dyn Detector>,
     scrubbing: Rc<dyn Scrubbing>,
     vm: [u8; 16],
@@ -63,12 +66,22 @@ impl Pipeline {
         config: Config,
         keys: PermitKeys,
         authenticators: Vec<Rc<dyn Authenticator>>,
+        revocations: Rc<dyn Revocations>,
         detector: Rc<dyn Detector>,
         scrubbing: Rc<dyn Scrubbing>,
         vm: [u8; 16],
     ) -> Rc<Self> {
         let canaries = RefCell::default();
-        Rc::new(Self { config, keys, authenticators, detector, scrubbing, vm, canaries })
+        Rc::new(Self {
+            config,
+            keys,
+            authenticators,
+            revocations,
+            detector,
+            scrubbing,
+            vm,
+            canaries,
+        })
     }
 
     /// A stream for one request and its response.

@@ -26,7 +26,7 @@ use crate::gate::head::Head;
 use crate::gate::outcome::{self, Request, cut, left, overtaken, refuse};
 use crate::gate::recognise::recognise;
 use crate::gate::tunnel::Tunnel;
-use crate::gate::{Step, forward};
+use crate::gate::{Step, forward, revocation};
 use crate::record::Draft;
 use crate::time::UnixMillis;
 
@@ -214,6 +214,11 @@ impl AwaitContent {
             let Self { mut request, admitted, decided, content, .. } = self;
             let principal = admitted.principal;
             let caller = principal.identity();
+            // Content may take long to come.
+            let checked = revocation::check(step.pipeline, caller, &request.head, step.now);
+            if let Err(denial) = checked {
+                return refuse(step, request.draft, request.id, &denial);
+            }
             let more = content.asked();
             return match step.pipeline.decide_content(&mut request, caller, decided, more) {
                 Ok(decided) => Ready { request, principal, decided, content }.go_on(step),

@@ -83,6 +83,7 @@ fn config(buffer: usize, when_full: WhenFull) -> Config {
             authority: "keys.internal".into(),
             gateway_id: [1; 16],
             evidence: Evidence::Simulated { key: [0; 32] },
+            revocation: crate::revocation::Limits::LONGEST,
         },
         records: 3,
         every: Duration::from_secs(1),

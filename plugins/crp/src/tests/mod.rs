@@ -3,5 +3,6 @@
 
 mod attestation;
 pub(crate) mod fixture;
+mod heads;
 mod refusals;
 mod vectors;

@@ -12,6 +12,7 @@ use postern_proxy_wasm::abi::{self, Direction};
 use postern_proxy_wasm::host;
 use postern_proxy_wasm::module::{Module, Place, Ready};
 use postern_proxy_wasm::perform;
+use postern_proxy_wasm::watch::Watch;
 use proxy_wasm::hostcalls::dispatch_http_call;
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::{Action, ContextType};
@@ -37,12 +38,14 @@ pub struct Root {
     ready: Option<Rc<Ready>>,
     /// Calls of the background, by the host's token: who asked, and as what.
     calls: BTreeMap<u32, (usize, CallId)>,
+    watch: Watch,
 }
 
 impl Root {
     /// A root that has no configuration yet.
     pub fn new(id: u32, name: &'static str, configure: Configure) -> Self {
-        Self { id, name, configure, ready: None, calls: BTreeMap::new() }
+        let (calls, watch) = (BTreeMap::new(), Watch::default());
+        Self { id, name, configure, ready: None, calls, watch }
     }
 
     fn configured(&self, size: usize) -> Result<Ready, ConfigError> {
@@ -92,9 +95,12 @@ fn ask(ready: &Ready, calls: &mut BTreeMap<u32, (usize, CallId)>) {
 }
 
 impl Context for Root {
+    /// Replies to what was asked in a tick.
     fn on_http_call_response(&mut self, token: u32, _: usize, size: usize, trailers: usize) {
-        let Some((index, id)) = self.calls.remove(&token) else { return };
         let Some(ready) = &self.ready else { return };
+        let Some((index, id)) = self.calls.remove(&token) else {
+            return self.watch.heard(ready, token, answer(size, trailers));
+        };
         let Some(background) = ready.module.background.get(index) else { return };
         if background.heard(id, answer(size, trailers), host::now()) {
             tick_others(ready, self.id);
@@ -113,7 +119,7 @@ impl RootContext for Root {
 
     fn on_tick(&mut self) {
         let Some(ready) = &self.ready else { return };
-        (ready.module.tick)(host::now());
+        self.watch.tick(ready);
         ask(ready, &mut self.calls);
         tick_others(ready, self.id);
     }

@@ -8,7 +8,9 @@ use postern_core::config::key_service::{Evidence, KeyService};
 use postern_core::effect::{Metric, Part, Reply};
 use postern_core::fields::Fields;
 use postern_core::key_service::{Call, CallAnswer};
-use postern_core::time::UnixMillis;
+use postern_core::receipt::SharedData;
+use postern_core::revocation::{Feed, Limits};
+use postern_core::time::{Moment, UnixMillis};
 
 use super::*;
 use crate::abi::native;
@@ -59,6 +61,22 @@ struct Stage {
     heard: Rc<RefCell<Vec<&'static str>>>,
 }
 
+struct NoFeed;
+
+impl Feed for NoFeed {
+    fn tick(&self, _: &mut dyn SharedData, _: Moment) -> Option<Call> {
+        None
+    }
+
+    fn heard(&self, _: CallId, _: CallResult, _: &mut dyn SharedData, _: Moment) -> Option<Call> {
+        None
+    }
+
+    fn counts(&self) -> Vec<Metric> {
+        Vec::new()
+    }
+}
+
 fn stage(status: u32, answers: Vec<(Vec<Effect>, Flow)>) -> Stage {
     native::answer(status);
     native::calls();
@@ -73,10 +91,11 @@ fn stage(status: u32, answers: Vec<(Vec<Effect>, Flow)>) -> Stage {
         authority: "keys.internal".into(),
         gateway_id: [0; 16],
         evidence: Evidence::Simulated { key: [0; 32] },
+        revocation: Limits::LONGEST,
     };
     let place = Place::Cluster;
-    let (tick, background) = (Box::new(|_| ()), Vec::new());
-    let module = Module { streams: Box::new(streams), tick, background, key_service, place };
+    let (feed, background) = (Rc::new(NoFeed), Vec::new());
+    let module = Module { streams: Box::new(streams), feed, background, key_service, place };
     let sent = |_: &str, _: Vec<(&str, &str)>, _: Option<&[u8]>, _: Duration| Some(7);
     let unsent = |_: &str, _: Vec<(&str, &str)>, _: Option<&[u8]>, _: Duration| None;
     let ready = Ready::new(module, if status == OK { sent } else { unsent });

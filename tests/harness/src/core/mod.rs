@@ -17,6 +17,7 @@ use postern_core::config;
 use postern_core::key_service::{Background, Directory};
 use postern_core::ledger::{Ledger, Logged, Output};
 use postern_core::receipt::{Sequence, SharedData};
+use postern_core::revocation::Feed as _;
 use postern_core::time::UnixMillis;
 use postern_core::{credential, gate, keyring, record};
 use postern_crp::Role;
@@ -33,6 +34,9 @@ use crate::world::World;
 /// Longer than the ledger waits between two attempts after a single fault.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// How often modules are told the time.
+const TICK: Duration = Duration::from_secs(1);
+
 /// The modules of one scenario.
 pub struct Modules {
     world: Rc<World>,
@@ -43,6 +47,7 @@ pub struct Modules {
     shared: Shared,
     shared_keys: postern_core::mac::MacKeys,
     sequence: Sequence,
+    feeds: Vec<Rc<Client>>,
     now: Rc<Cell<UnixMillis>>,
 }
 
@@ -56,6 +61,7 @@ pub fn run(
     let now = Rc::new(Cell::new(start));
     world.seed(named, start)?;
     world.backend.issuer.publish(crate::world::first_keys());
+    world.backend.stand.set(named.scenario.at_start());
     let mut modules = Modules::new(world, named, shipped, Rc::clone(&now))?;
     let mut observations = Vec::new();
     for (index, step) in named.scenario.steps.iter().enumerate() {
@@ -63,8 +69,11 @@ pub fn run(
         if let Some(key) = &step.revoke {
             world.revoke(named, key, now.get())?;
         }
+        if let Some(feed) = step.feed {
+            world.backend.stand.set_feed(feed);
+        }
         if let Some(span) = &step.advance {
-            now.set(now.get().after(duration(span)?));
+            modules.pass(duration(span)?);
         }
         observations.push(modules.step(named, index).with_context(step_name)?);
     }
@@ -96,11 +105,14 @@ impl Modules {
                     role,
                     seed: keyring::identity_seed(variable(&name))?,
                     trust: Trust::of(&service.evidence)?,
+                    service: [0; 32],
+                    revocation: service.revocation,
                     cache_ttl: credential.cache_ttl,
                     cache_entries: credential.cache_entries,
                 })?))
             };
-        let directory: Rc<dyn Directory> = client(Role::Gate, &gate.key_service)?;
+        let keys = client(Role::Gate, &gate.key_service)?;
+        let directory: Rc<dyn Directory> = Rc::clone(&keys) as _;
         let callers = postern_identity::assemble(&gate, &directory)?;
         let authenticators = callers.authenticators;
         let releases = client(Role::Credential, &credential.key_service)?;
@@ -109,13 +121,15 @@ impl Modules {
         let shared = || keyring::shared_keys(variable("POSTERN_SHARED_KEY"));
         let detector = Rc::new(postern_scrub::MarkerDetector);
         let scrubbing = || Rc::new(postern_scrub::PatternScrubbing::default());
-        Ok(Self {
+        let feeds = vec![Rc::clone(&keys), Rc::clone(&releases)];
+        let mut modules = Self {
             world: Rc::clone(world),
             ledger: Ledger::new(audit, shared()?, collector, random16(), random16(), now.get()),
             gate: gate::Pipeline::new(
                 gate,
                 permit()?,
                 authenticators,
+                keys,
                 detector,
                 scrubbing(),
                 random16(),
@@ -125,8 +139,37 @@ impl Modules {
             shared: Shared::default(),
             shared_keys: shared()?,
             sequence: Sequence::new(random16()),
+            feeds,
             now,
-        })
+        };
+        modules.tick();
+        Ok(modules)
+    }
+
+    /// Lets time pass, a tick of the modules each second.
+    fn pass(&mut self, span: Duration) {
+        let end = self.now.get().after(span);
+        while self.now.get() < end {
+            self.now.set(end.min(self.now.get().after(TICK)));
+            self.tick();
+        }
+    }
+
+    /// What the root contexts of both filters do in a tick.
+    fn tick(&mut self) {
+        for feed in &self.feeds {
+            let mut next = feed.tick(&mut self.shared, exchange::moment(self.now.get()));
+            while let Some(call) = next {
+                let (id, result) = exchange::perform(&self.world.backend, call, &self.now);
+                next = feed.heard(id, result, &mut self.shared, exchange::moment(self.now.get()));
+            }
+        }
+        for background in &self.background {
+            if let Some(call) = background.due(self.now.get()) {
+                let (id, result) = exchange::perform(&self.world.backend, call, &self.now);
+                background.heard(id, result, self.now.get());
+            }
+        }
     }
 
     fn step(&mut self, named: &Named, index: usize) -> Result<Observation> {
@@ -159,16 +202,6 @@ impl Modules {
         upstream.iter_mut().for_each(|seen| settle(seen, &world.base, received));
         let canaries = outcome.canaries;
         Ok(Observation { answer: outcome.answer, upstream, canaries, audit, took })
-    }
-
-    /// What the gate does by itself, once a second.
-    fn tick(&self) {
-        for background in &self.background {
-            if let Some(call) = background.due(self.now.get()) {
-                let (id, result) = exchange::perform(&self.world.backend, call, &self.now);
-                background.heard(id, result, self.now.get());
-            }
-        }
     }
 
     /// Lets time pass until the collector has the record of a request.

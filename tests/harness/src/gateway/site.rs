@@ -106,6 +106,7 @@ impl Site {
     /// Everybody answers as usual, and nobody has been asked anything yet.
     pub fn calm(&self) {
         self.world.backend.stand.set(Fault::default());
+        self.world.backend.stand.set_feed(faults::Kind::Well);
         self.upstreams.values().for_each(|upstream| upstream.answer(upstream::Answer::default()));
         self.take_forwarded();
     }
@@ -140,6 +141,8 @@ pub struct Gateway {
 impl Gateway {
     /// Starts a gateway for scenarios configured like this one.
     pub fn start(site: &Site, scenario: Option<&Scenario>) -> Result<Self> {
+        let at_start = scenario.map(Scenario::at_start).unwrap_or_default();
+        site.world.backend.stand.set(at_start);
         Self::with(site, &site.config(scenario)?)
     }
 
@@ -183,6 +186,9 @@ impl Gateway {
         {
             if let Some(keys) = &step.issuer {
                 site.world.backend.issuer.publish(keys.clone());
+            }
+            if let Some(feed) = step.feed {
+                site.world.backend.stand.set_feed(feed);
             }
             if let Some(key) = &step.revoke {
                 site.world.revoke(named, key, now())?;

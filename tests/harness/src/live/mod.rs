@@ -14,6 +14,7 @@ mod http2;
 mod module;
 mod process;
 mod reload;
+mod revocation;
 mod routes;
 mod secrets;
 mod slow;
@@ -98,6 +99,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("live/only_the_listener_without_audit_refuses", audit::one_listener_without),
     ("live/a_gap_is_refused_once_and_recorded", audit::gap),
     ("live/a_full_audit_buffer_refuses_and_recovers_at_once", audit::full),
+    ("live/a_revoked_key_ends_everywhere_in_five_seconds", revocation::within_five_seconds),
     ("live/no_secret_in_anything_written", secrets::nowhere),
 ];
 

@@ -40,6 +40,7 @@ impl Backend {
             let answer = self.runtime.block_on(async {
                 match exchange {
                     Exchange::Evidence => service.evidence(None, now).await,
+                    Exchange::Revocations => service.revocations(since(path), now).await,
                     _ => service.message(body, now).await,
                 }
             });
@@ -56,4 +57,8 @@ impl Backend {
     ) -> HttpAnswer {
         self.runtime.block_on(self.genuine.operator_request(request, Some(fields), now))
     }
+}
+
+fn since(path: &str) -> Option<u64> {
+    path.split_once("?since=").and_then(|(_, since)| since.parse().ok())
 }

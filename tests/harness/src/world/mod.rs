@@ -35,7 +35,7 @@ pub use keys::{entropy, short};
 pub use party::Party;
 pub use staged::{Flaw, Kind as EvidenceKind, pins};
 
-use crate::faults::{Outcome, Stand};
+use crate::faults::{Kind, Outcome, Stand};
 use crate::scenario::{KeySeed, KeyState, Named};
 use crate::template::Names;
 
@@ -229,6 +229,7 @@ impl World {
     pub fn seed(&self, named: &Named, now: UnixMillis) -> Result<()> {
         let kinds = named.scenario.seed.evidence.clone();
         self.backend.stage.set(|shows| shows.kinds = kinds);
+        self.backend.stand.set_feed(Kind::Well);
         for (name, seed) in &named.scenario.seed.keys {
             let key = || format!("{}: key {name}", named.name);
             self.notes().keys.extend(keys::text(&named.name, name, seed));
@@ -254,8 +255,13 @@ impl World {
         Ok(())
     }
 
-    /// Takes a key back.
+    /// Takes a key back, or `KIND:ID` of the gateway's tenant.
     pub fn revoke(&self, named: &Named, name: &str, now: UnixMillis) -> Result<()> {
+        if let Some((kind, id)) = name.split_once(':') {
+            let body = serde_json::json!({"kind": kind, "id": id}).to_string();
+            let operator = self.operator(TENANTS[0])?;
+            return operator.operate(&self.backend, "/api/v1/revocations", body.as_bytes(), now);
+        }
         let seed = named.scenario.seed.keys.get(name).context("no such key")?;
         let path = format!("/api/v1/keys/{}/revoke", keys::id(&named.name, name).as_str());
         self.operator(&seed.tenant)?.operate(&self.backend, &path, b"", now)

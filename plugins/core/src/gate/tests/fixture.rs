@@ -25,6 +25,7 @@ use crate::key_service::{
 use crate::mac::MacKeys;
 use crate::permit::{CredentialUse, Permit, PermitKeys};
 use crate::record::Draft;
+use crate::revocation::{Freshness, Kind, Revocations};
 use crate::scrubbing::{Detector, Scan};
 use crate::secret::Secret;
 use crate::stream::Stream as _;
@@ -186,6 +187,35 @@ pub fn document() -> Value {
 pub struct Gate {
     pub pipeline: Rc<Pipeline>,
     pub directory: Rc<FakeDirectory>,
+    pub revocations: Rc<FakeRevocations>,
+}
+
+/// A list of the tests' own.
+pub struct FakeRevocations {
+    pub freshness: Cell<Freshness>,
+    pub revoked: RefCell<Vec<(Kind, String)>>,
+    pub shut: Cell<bool>,
+}
+
+impl FakeRevocations {
+    pub fn none() -> Rc<Self> {
+        let (freshness, revoked) = (Cell::new(Freshness::Live), RefCell::default());
+        Rc::new(Self { freshness, revoked, shut: Cell::new(false) })
+    }
+}
+
+impl Revocations for FakeRevocations {
+    fn freshness(&self, _: UnixMillis) -> Freshness {
+        self.freshness.get()
+    }
+
+    fn is_revoked(&self, kind: Kind, id: &[u8]) -> bool {
+        self.revoked.borrow().iter().any(|(k, name)| *k == kind && name.as_bytes() == id)
+    }
+
+    fn shuts_gateway(&self) -> bool {
+        self.shut.get()
+    }
 }
 
 impl Gate {
@@ -204,12 +234,12 @@ impl Gate {
             finds: Cell::new(0),
             abandoned: Cell::new(0),
         });
-        let detector = Rc::new(FakeDetector);
-        let callers = callers(&config, &directory);
+        let (detector, revocations) = (Rc::new(FakeDetector), FakeRevocations::none());
+        let (callers, list) = (callers(&config, &directory), revocations.clone());
         let scrubbing = Rc::new(StarScrubbing);
         let pipeline =
-            Pipeline::new(config, permit_keys(), callers, detector, scrubbing, [0xee; 16]);
-        Self { pipeline, directory }
+            Pipeline::new(config, permit_keys(), callers, list, detector, scrubbing, [0xee; 16]);
+        Self { pipeline, directory, revocations }
     }
 
     /// Changes the record of the good key.

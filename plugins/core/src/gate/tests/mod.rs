@@ -8,6 +8,7 @@ mod forward;
 mod identity;
 mod order;
 mod refusals;
+mod revocation;
 mod signatures;
 mod sites;
 mod websockets;
