@@ -1,6 +1,12 @@
 //! Real evidence, from the folder that `POSTERN_VECTORS` names; where there is none, these
 //! tests say so and show nothing. What it must show is in that folder's README.
 
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "real vectors are files outside of the project"
+)]
+
 use std::io::Read;
 use std::path::PathBuf;
 
