@@ -33,7 +33,7 @@ fn pins(folder: &Path) {
             "uvm": [{"issuer": made::uvm_fingerprint(), "feed": "ContainerPlat-AMD-UVM"}],
         },
     });
-    std::fs::write(folder.join("pins.json"), pins.to_string()).unwrap();
+    postern_files::write_atomic(folder.join("pins.json"), pins.to_string().as_bytes()).unwrap();
 }
 
 fn evidence(folder: &Path, debug: bool) {
@@ -49,7 +49,8 @@ fn evidence(folder: &Path, debug: bool) {
         },
         "release_set": part(made::release_set(4, NOW + 3600, &[made::HOST_DATA]).into_bytes()),
     });
-    std::fs::write(folder.join("evidence.json"), document.to_string()).unwrap();
+    postern_files::write_atomic(folder.join("evidence.json"), document.to_string().as_bytes())
+        .unwrap();
 }
 
 fn verify(folder: &Path, more: &[&str]) -> (i32, String, String) {
@@ -124,7 +125,7 @@ fn a_release_set_is_signed_and_shown() {
     let (code, note, stderr) = postern(folder.path(), &args);
     assert_eq!(code, 0, "{stderr}");
     let vkey = stderr.trim().strip_prefix("verified by ").unwrap().to_owned();
-    std::fs::write(folder.path().join("set.note"), &note).unwrap();
+    postern_files::write_atomic(folder.path().join("set.note"), note.as_bytes()).unwrap();
     let show = |origin: &str, file: &str| {
         postern(folder.path(), &["release", "show", file, "--key", &vkey, "--origin", origin])
     };
@@ -132,7 +133,11 @@ fn a_release_set_is_signed_and_shown() {
     assert_eq!(code, 0, "{stderr}");
     assert!(stdout.contains("seq 8") && stdout.contains(&"ca".repeat(32)), "{stdout}");
     assert_eq!(show("keys.example/other", "set.note").0, 1);
-    std::fs::write(folder.path().join("bent.note"), note.replace("seq 8", "seq 9")).unwrap();
+    postern_files::write_atomic(
+        folder.path().join("bent.note"),
+        note.replace("seq 8", "seq 9").as_bytes(),
+    )
+    .unwrap();
     assert_eq!(show("keys.example/prod", "bent.note").0, 1);
     let twice = [&args[..], &["--image", &image]].concat();
     assert_eq!(postern(folder.path(), &twice).0, 2);

@@ -39,7 +39,8 @@ fn host(folder: &Path, tcbm: &str) {
         "vcekCert": pem(&Vcek::default().der()), "tcbm": tcbm, "certificateChain": chain,
         "cacheControl": "86400",
     });
-    let write = |name: &str, bytes: &[u8]| std::fs::write(folder.join(name), bytes).unwrap();
+    let write =
+        |name: &str, bytes: &[u8]| postern_files::write_atomic(folder.join(name), bytes).unwrap();
     write("host-amd-cert-base64", B64.encode(certificates.to_string()).as_bytes());
     write("reference-info-base64", B64.encode(Uvm::default().cose()).as_bytes());
     let set = made::release_set(4, NOW.seconds() + 3600, &[made::HOST_DATA]);
