@@ -160,7 +160,8 @@ impl Epochs {
             None => epoch.key.runtime().to_vec(),
             Some(nonce) => {
                 let challenge = Some(Sha256::digest(nonce).into());
-                runtime(epoch.number, *epoch.key.public(), epoch.signing_key, challenge).to_bytes()
+                let public = epoch.signing.verifying_key().to_bytes();
+                runtime(epoch.number, *epoch.key.public(), public, challenge).to_bytes()
             }
         };
         let attester = Arc::clone(&self.attester);

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use postern_core::effect::Metric;
-use postern_core::key_service::{Call, CallId};
+use postern_core::key_service::{Call, CallId, Destination};
 use postern_core::receipt::{ABSENT, SharedData};
 use postern_core::revocation::{Freshness, Limits};
 use postern_core::time::{Moment, UnixMillis};
@@ -205,7 +205,15 @@ impl Feed {
             Stage::Evidence => Cow::Borrowed("/crp/v1/evidence"),
             Stage::Head => self.path(),
         };
-        Call { id, method: "GET", path, content_type: "", body: Vec::new(), timeout: TIMEOUT }
+        Call {
+            id,
+            to: Destination::KeyService,
+            method: "GET",
+            path,
+            content_type: "",
+            body: Vec::new(),
+            timeout: TIMEOUT,
+        }
     }
 
     fn path(&self) -> Cow<'static, str> {

@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use postern_core::api_key::KeyId;
 use postern_core::config::ConfigError;
-use postern_core::config::key_service::KeyService;
+use postern_core::config::key_service::{Evidence, KeyService};
 use postern_core::credential::{Release, Want};
 use postern_core::key_service::{
     Acknowledged, Batch, CallId, CallResult, Collector, Directory, KeyEntry, KeyServiceFault,
@@ -103,12 +103,24 @@ impl Settings {
 
 /// SHA-256 over all that decides whose heads are good.
 fn service(key_service: &KeyService) -> [u8; 32] {
+    let place = [key_service.cluster.as_bytes(), key_service.authority.as_bytes()];
     let mut hash = Sha256::new().chain_update(b"crp/1 feed\0");
-    for text in [&key_service.cluster, &key_service.authority] {
-        let length = u64::try_from(text.len()).unwrap_or(u64::MAX);
-        hash = hash.chain_update(length.to_be_bytes()).chain_update(text.as_bytes());
+    for part in place.into_iter().chain(anchors(&key_service.evidence)) {
+        let length = u64::try_from(part.len()).unwrap_or(u64::MAX);
+        hash = hash.chain_update(length.to_be_bytes()).chain_update(part);
     }
-    hash.chain_update(key_service.evidence.simulated().unwrap_or_default()).finalize().into()
+    hash.finalize().into()
+}
+
+/// Whose word is behind the evidence that is accepted.
+fn anchors(evidence: &Evidence) -> Vec<&[u8]> {
+    match evidence {
+        Evidence::Simulated { key } => vec![key.as_slice()],
+        Evidence::Hardware(hardware) => {
+            let keys = hardware.releases.keys.iter().map(String::as_bytes);
+            std::iter::once(&b"hardware"[..]).chain(keys).collect()
+        }
+    }
 }
 
 /// Asks the key service, for all streams of a VM.

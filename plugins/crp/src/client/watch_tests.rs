@@ -45,7 +45,7 @@ fn vm_with(revocation: Limits) -> Client {
         tenant: fixture::TENANT.into(),
         role: Role::Gate,
         seed: Secret::new(fixture::IDENTITY_SEED.to_vec()),
-        simulated: fixture::trust().simulated,
+        trust: fixture::trust(),
         service: [1; 32],
         cache_ttl: Duration::from_secs(60),
         cache_entries: 256,
@@ -84,7 +84,7 @@ fn at_of(who: u8, after: u64) -> Moment {
 }
 
 fn ok(body: Vec<u8>) -> CallResult {
-    Ok(CallAnswer { status: Some(200), body })
+    Ok(CallAnswer::of(200, body))
 }
 
 /// A tick whose calls are answered so; what was asked for.

@@ -17,7 +17,7 @@ use postern_core::config;
 use postern_core::key_service::{Background, Directory};
 use postern_core::ledger::{Ledger, Logged, Output};
 use postern_core::receipt::{Sequence, SharedData};
-use postern_core::revocation::Feed as _;
+use postern_core::revocation::Feed;
 use postern_core::time::UnixMillis;
 use postern_core::{credential, gate, keyring, record};
 use postern_crp::Role;
@@ -47,7 +47,7 @@ pub struct Modules {
     shared: Shared,
     shared_keys: postern_core::mac::MacKeys,
     sequence: Sequence,
-    feeds: Vec<Rc<Client>>,
+    feeds: Vec<Rc<dyn Feed>>,
     now: Rc<Cell<UnixMillis>>,
 }
 
@@ -121,7 +121,7 @@ impl Modules {
         let shared = || keyring::shared_keys(variable("POSTERN_SHARED_KEY"));
         let detector = Rc::new(postern_scrub::MarkerDetector);
         let scrubbing = || Rc::new(postern_scrub::PatternScrubbing::default());
-        let feeds = vec![Rc::clone(&keys), Rc::clone(&releases)];
+        let feeds: Vec<Rc<dyn Feed>> = vec![Rc::clone(&keys) as _, Rc::clone(&releases) as _];
         let mut modules = Self {
             world: Rc::clone(world),
             ledger: Ledger::new(audit, shared()?, collector, random16(), random16(), now.get()),

@@ -10,6 +10,7 @@ use super::fixture::*;
 use crate::authenticator::{
     Attempt, Authenticator, Established, Presented, Progress, Sight, Verdict,
 };
+use crate::credential::tests::StarScrubbing;
 use crate::denial::{Denial, TokenReason};
 use crate::effect::Flow;
 use crate::event::Event;
@@ -141,7 +142,9 @@ impl World {
         let mut config = Config::parse(document.as_bytes()).unwrap();
         config.combine = combine.to_vec();
         let authenticators = rows.iter().map(fake).collect();
-        Pipeline::new(config, permit_keys(), authenticators, detector(), [0xee; 16])
+        let (list, scrubbing) = (FakeRevocations::none(), Rc::new(StarScrubbing));
+        let keys = permit_keys();
+        Pipeline::new(config, keys, authenticators, list, detector(), scrubbing, [0xee; 16])
     }
 
     fn run(&self, rows: &[Row], combine: &[Kind], head: &[(&str, &str)]) -> Run {
