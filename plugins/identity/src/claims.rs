@@ -12,8 +12,10 @@ use serde_json::{Map, Value};
 const TEXT: usize = 256;
 /// Most texts of a list.
 const LIST: usize = 64;
-/// Trust levels, the least first.
-const TRUST: [&str; 4] = ["observer", "suggester", "collaborator", "autonomous"];
+/// Trust levels.
+const TRUST: [&str; 4] = [LEAST, "suggester", "collaborator", "autonomous"];
+/// What a token gives that says nothing of trust.
+const LEAST: &str = "observer";
 
 /// What is known of a token beside its claims.
 pub struct Token<'a> {
@@ -36,7 +38,7 @@ pub fn identity(
 ) -> Result<Identity, TokenReason> {
     let read = Reader(claims);
     let subject = read.text(&["sub".to_owned()])?.ok_or(TokenReason::Claim)?;
-    let trust = read.text(&names.trust)?.unwrap_or_else(|| TRUST[0].to_owned());
+    let trust = read.text(&names.trust)?.unwrap_or_else(|| LEAST.to_owned());
     if !TRUST.contains(&trust.as_str()) {
         return Err(TokenReason::Claim);
     }

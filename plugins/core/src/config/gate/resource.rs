@@ -4,7 +4,7 @@
 //! in a challenge.
 
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use super::parts::is_scope_token;
 use crate::config::{ConfigError, Problems};
@@ -54,15 +54,15 @@ pub(super) fn resource(wire: ResourceWire) -> Result<Resource, ConfigError> {
         is_scope_token(&scope).then_some(scope).ok_or_else(expected)
     });
     let read = place.zip(identifier).map(|((url, path), identifier)| {
-        let mut document = json!({
-            "resource": identifier,
-            "authorization_servers": servers,
-            "bearer_methods_supported": ["header"],
-        });
+        let mut document = Map::from_iter([
+            ("resource".to_owned(), json!(identifier)),
+            ("authorization_servers".to_owned(), json!(servers)),
+            ("bearer_methods_supported".to_owned(), json!(["header"])),
+        ]);
         if !scopes.is_empty() {
-            document["scopes_supported"] = json!(scopes);
+            document.insert("scopes_supported".to_owned(), json!(scopes));
         }
-        Resource { url, path, document: document.to_string() }
+        Resource { url, path, document: Value::Object(document).to_string() }
     });
     problems.finish(read)
 }
