@@ -76,7 +76,7 @@ const GROUPS: &[Group] = &[
     },
     Group {
         name: "identity",
-        steps: &[Step::Packages(&["postern-capability", "postern-jose"]), Step::CapabilityClient],
+        steps: &[Step::Packages(&["postern-capability", "postern-jose", "postern-bench-identity"]), Step::CapabilityClient],
     },
     Group { name: "keys", steps: &[Step::Packages(&["postern-files", "postern-keys"])] },
     Group {

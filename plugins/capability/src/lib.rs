@@ -2,7 +2,8 @@
 //!
 //! Owns the format and its verification: [`token`] and [`block`] read the bytes, [`claims`]
 //! what a block says, [`right`] what is left of it, [`chain`] whether it holds, [`proof`]
-//! whether a request comes from the holder, [`cache`] what was verified before. Time is an
+//! whether a request comes from the holder, [`cache`] what was verified before, [`tables`] how
+//! keys that are met again are verified faster. Time is an
 //! argument, keys are the caller's, and nothing here draws randomness.
 //!
 //! Invariant: a [`chain::Chain`] exists only of a token whose every signature was verified
@@ -24,6 +25,7 @@ pub mod cache;
 mod cbor;
 pub mod chain;
 pub mod claims;
+mod comb;
 pub mod form;
 pub mod key;
 #[cfg(any(test, feature = "mint"))]
@@ -36,8 +38,10 @@ pub mod request_path;
 pub mod right;
 #[cfg(test)]
 mod tests;
+pub mod tables;
 pub mod token;
 
 pub use chain::{Chain, Context, IssuerKey, verify};
 pub use key::{PublicKey, Signatures, Strict};
 pub use refusal::Refusal;
+pub use tables::Tables;
