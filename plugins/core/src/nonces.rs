@@ -40,6 +40,12 @@ pub enum Met {
     Unwritten,
 }
 
+/// Where nonces are remembered, behind `&self`: all streams of a VM use it, one at a time.
+pub trait Nonces {
+    /// Uses a nonce, as [`Table::meet`] does.
+    fn meet(&self, hash: &[u8; 32], now: UnixMillis) -> Met;
+}
+
 /// The table as one worker sees it.
 pub struct Table {
     keys: MacKeys,

@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 pub mod attacks;
+pub mod capability;
 pub mod conformance;
 pub mod core;
 pub mod faults;

@@ -8,6 +8,7 @@ use clap::ValueEnum;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
+use crate::capability;
 use crate::faults::Fault;
 
 /// One file.
@@ -161,6 +162,8 @@ pub struct RequestSpec {
     pub chunks: Option<Vec<String>>,
     /// Trailer section; makes the content chunked.
     pub trailers: FieldList,
+    /// A capability token to send, with a proof.
+    pub capability: Option<capability::Spec>,
 }
 
 impl Default for RequestSpec {
@@ -174,6 +177,7 @@ impl Default for RequestSpec {
             body: None,
             chunks: None,
             trailers: Vec::new(),
+            capability: None,
         }
     }
 }

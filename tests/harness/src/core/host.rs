@@ -8,6 +8,7 @@ use postern_core::fields::{Field, Fields};
 use postern_core::stream::Stream;
 
 use super::{Modules, exchange};
+use crate::capability;
 use crate::observation::{Answer, Seen, fields, text};
 use crate::scenario::{AnswerSpec, FieldList, RequestSpec, Step};
 use crate::template::{Names, expand};
@@ -57,7 +58,7 @@ pub fn run(
     names: &dyn Names,
     audit: AuditState,
 ) -> Result<Outcome> {
-    let (head, content, trailers) = request(&step.request, names)?;
+    let (head, content, trailers) = request(&capability::signed(&step.request, modules.now.get())?, names)?;
     let routes = modules.world.base.routes.clone();
     // Chosen when the caller's head has come, and again when the gate has written to it.
     let route = |head: &Fields| {

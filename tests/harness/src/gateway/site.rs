@@ -212,7 +212,7 @@ impl Gateway {
         site.upstreams.values().for_each(|upstream| upstream.answer(answer.clone()));
         site.world.backend.stand.set(step.key_service.clone());
         let start = Instant::now();
-        let message = self.ask(&request(&step.request, names)?);
+        let message = self.ask(&request(&capability::signed(&step.request, now())?, names)?);
         let took = start.elapsed();
         site.world.backend.stand.set(Fault::default());
         let message = message?;
