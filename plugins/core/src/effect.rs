@@ -45,6 +45,9 @@ pub enum Effect {
     Record(Vec<u8>),
     /// Count one occurrence.
     Count(Metric),
+    /// Tell the other paused streams of this root that time has passed (`Event::Tick`):
+    /// some may have waited for what this one has asked.
+    Wake,
 }
 
 /// Which header section or content an effect means.

@@ -1,7 +1,7 @@
 //! Who is calling: the identity document and the proof that it was established.
 //!
-//! Invariant: a [`Principal`] is made only by the authenticators of this
-//! crate; it has no public constructor, no `Default` and no `Deserialize`.
+//! Invariant: a [`Principal`] is made only by the gate, of what an authenticator has
+//! established; it has no public constructor, no `Default` and no `Deserialize`.
 
 use serde::Serialize;
 
@@ -49,6 +49,30 @@ pub enum KeyState {
 pub enum Kind {
     /// An API key.
     ApiKey,
+    /// An access token that is a JWT.
+    Jwt,
+    /// An access token that its issuer was asked about (RFC 7662).
+    Introspected,
+    /// A client certificate: a SPIFFE X.509-SVID.
+    Mtls,
+    /// A SPIFFE JWT-SVID.
+    JwtSvid,
+    /// A capability token.
+    Capability,
+}
+
+impl Kind {
+    /// The word in the identity document.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ApiKey => "api_key",
+            Self::Jwt => "jwt",
+            Self::Introspected => "introspected",
+            Self::Mtls => "mtls",
+            Self::JwtSvid => "jwt_svid",
+            Self::Capability => "capability",
+        }
+    }
 }
 
 /// The identity document: filter state `postern.identity`, Rego
@@ -92,7 +116,7 @@ pub struct Principal {
 }
 
 impl Principal {
-    /// Only authenticators of this crate call this, after their check has passed.
+    /// Only the gate calls this, with what authenticators have established.
     pub(crate) fn authenticated(identity: Identity) -> Self {
         Self { identity }
     }

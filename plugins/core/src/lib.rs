@@ -20,6 +20,7 @@
 )]
 
 pub mod api_key;
+pub mod authenticator;
 pub mod authority;
 pub mod binding;
 pub mod chain;

@@ -17,6 +17,7 @@ use std::rc::Rc;
 use postern_core::config::gate::Config;
 use postern_core::config::{ConfigError, Problems};
 use postern_core::gate::Pipeline;
+use postern_core::key_service::Directory;
 use postern_core::keyring;
 use postern_crp::Role;
 use postern_crp::client::{Client, Settings};
@@ -39,11 +40,13 @@ fn configure(document: &[u8]) -> Result<Module, ConfigError> {
     let client = Client::new(Settings::of(&key_service, &config.tenant, Role::Gate, seed));
     let client = client.map_err(|bad| ConfigError::one("environment", bad.to_string()))?;
     let client = Rc::new(client);
-    let tick = Rc::clone(&client);
-    let pipeline = Pipeline::new(config, permit, client, Rc::new(MarkerDetector), vm);
+    let directory: Rc<dyn Directory> = Rc::clone(&client) as _;
+    let callers = postern_identity::assemble(&config, &directory)?;
+    let detector = Rc::new(MarkerDetector);
+    let pipeline = Pipeline::new(config, permit, callers.authenticators, detector, vm);
     Ok(Module {
         streams: Box::new(move || Box::new(pipeline.stream())),
-        tick: Box::new(move |now| tick.tick(now)),
+        tick: Box::new(move |now| client.tick(now)),
         key_service,
         place: Place::Listener { shared },
     })

@@ -23,6 +23,8 @@ pub struct Standing {
     pub calls: BTreeMap<u32, CallId>,
     /// Calls are not sent now.
     pub mute: bool,
+    /// Other paused streams may find what they have waited for.
+    pub wake: bool,
     /// Whether anything can still be forwarded.
     pub end: End,
 }
@@ -64,6 +66,7 @@ pub fn perform(effect: Effect, ready: &Ready, standing: &mut Standing) -> Answer
         Effect::Reset => reset(standing)?,
         Effect::Record(draft) => abi::set_filter_state("postern.record", &draft)?,
         Effect::Count(metric) => ready.counters.count(metric),
+        Effect::Wake => standing.wake = true,
     }
     Ok(Done::Quiet)
 }

@@ -44,7 +44,7 @@ reasons! {
         Path "path" "Dot segments, encoded separators, backslash or control bytes in the path.",
         FieldBytes "field_bytes" "A field name or value with bytes that no field may have.",
         Upgrade "upgrade" "The request asks to leave HTTP.",
-        Keys "several_keys" "Keys in more than one field.",
+        Identities "several_identities" "Credentials in more than one place, and no rule combines them.",
         CredentialField "credential_field" "More than one credential field.",
         Signature "signature" "A parameter that a signature cannot cover, or that belongs to one.",
         TrailerField "trailer_field" "A trailer with a name that only a header may have.",
@@ -54,7 +54,7 @@ reasons! {
 }
 
 reasons! {
-    /// Why a presented key authenticates nobody. Alike to the client.
+    /// Why a presented key or token authenticates nobody. Alike to the client.
     TokenReason {
         Repeated "repeated" "More than one line of the key's field.",
         Joined "joined" "Values joined by a comma.",
@@ -65,7 +65,9 @@ reasons! {
         Mismatch "mismatch" "The id is known, the secret is wrong.",
         Expired "expired" "The key's time is over.",
         Revoked "revoked" "The key was revoked.",
-        Tenant "tenant" "The key belongs to a tenant that this gate does not serve.",
+        Tenant "tenant" "Of a tenant that this gate does not serve.",
+        Combined "combined" "Credentials that came together name different callers.",
+        Content "content" "The caller has signed other content.",
     }
 }
 

@@ -1,7 +1,7 @@
 //! The gate's pipeline: who calls, may they, and is every placeholder where it belongs.
 //!
 //! A request is read in this order, and stops at the first refusal: audit receipts,
-//! method, an unambiguous head, API key (offline, then the directory), the target of the
+//! method, an unambiguous head, the caller's credential (offline, then whoever can say whose it is), the target of the
 //! forward endpoint, scopes, placeholder positions, bindings, content, permit. From the
 //! target on everything is about the request as it is rewritten. The states of one [`Stream`] are in `states`, one
 //! struct for each thing to wait for; each check is a function in a file of its own.
@@ -15,27 +15,30 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+use crate::authenticator::Authenticator;
 use crate::effect::{Effect, Flow};
 use crate::event::Event;
-use crate::key_service::Directory;
 use crate::permit::PermitKeys;
 use crate::scrubbing::Detector;
 use crate::time::UnixMillis;
 
+mod api_keys;
 mod authenticate;
+mod authenticating;
 mod bind;
 mod content;
 mod decide;
 mod forward;
 mod head;
-mod key;
 mod outcome;
+mod recognise;
 mod references;
 mod states;
 mod strip;
 mod tunnel;
 
 pub use crate::config::gate::Config;
+pub use api_keys::ApiKeys;
 
 use states::State;
 
@@ -43,21 +46,22 @@ use states::State;
 pub struct Pipeline {
     config: Config,
     keys: PermitKeys,
-    directory: Rc<dyn Directory>,
+    authenticators: Vec<Rc<dyn Authenticator>>,
     detector: Rc<dyn Detector>,
     vm: [u8; 16],
 }
 
 impl Pipeline {
-    /// Puts the parts together. `vm` is this VM's random id, which permits name.
+    /// Puts the parts together: `authenticators` in the order of the configuration; `vm` is
+    /// this VM's random id, which permits name.
     pub fn new(
         config: Config,
         keys: PermitKeys,
-        directory: Rc<dyn Directory>,
+        authenticators: Vec<Rc<dyn Authenticator>>,
         detector: Rc<dyn Detector>,
         vm: [u8; 16],
     ) -> Rc<Self> {
-        Rc::new(Self { config, keys, directory, detector, vm })
+        Rc::new(Self { config, keys, authenticators, detector, vm })
     }
 
     /// A stream for one request and its response.

@@ -1,6 +1,6 @@
 //! Which fields of the caller never go on.
 //!
-//! Invariant: no API key leaves the gateway, on any path; no field that gives orders to
+//! Invariant: no token of a caller leaves the gateway, on any path; no field that gives orders to
 //! the proxy, or that the proxy's modules or another gateway behind believe, comes from a
 //! caller.
 
@@ -44,9 +44,9 @@ pub(super) fn fields(config: &Config, head: &Head, bound: &Bound) -> Vec<String>
     let removed = |name: &str| {
         let cleared = bound.cleared.iter().any(|site| site == name);
         let placeholder = bound.uses.iter().any(|used| used.site == name);
-        let key = config.keys.iter().any(|field| field.header == name);
+        let token = config.credential_fields().any(|field| field == name);
         cleared
-            || (key && !placeholder)
+            || (token && !placeholder)
             || name == config.credential_header
             || (name.starts_with("x-envoy-") && !PROXYS_OWN.contains(&name))
             || name.starts_with("postern-")

@@ -14,6 +14,8 @@ use postern_proxy_wasm::{host, pairs};
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 
+use crate::root::tick_others;
+
 /// The stream context of a filter module. The run is shared with the root context, which
 /// tells paused ones the time.
 pub(crate) struct Filter {
@@ -94,6 +96,9 @@ impl Context for Filter {
             }
             Flow::Pause
         });
+        if self.run.try_borrow_mut().is_ok_and(|mut run| run.wakes()) {
+            tick_others(&self.ready, self.id);
+        }
     }
 
     /// The only end that a filter in a cluster's chain hears of.

@@ -85,15 +85,7 @@ impl RootContext for Root {
     fn on_tick(&mut self) {
         let Some(ready) = &self.ready else { return };
         (ready.module.tick)(host::now());
-        for (context, run) in ready.paused() {
-            // Hostcalls act on the effective context, which is the root here.
-            if abi::set_effective_context(context).is_ok()
-                && let Ok(mut run) = run.try_borrow_mut()
-            {
-                run.tick();
-            }
-        }
-        let _ = abi::set_effective_context(self.id);
+        tick_others(ready, self.id);
     }
 
     fn get_type(&self) -> Option<ContextType> {
@@ -106,6 +98,20 @@ impl RootContext for Root {
             None => Box::new(Refusal),
         })
     }
+}
+
+/// Tells time to every paused stream but the context at hand, on which hostcalls act before
+/// and after.
+pub(crate) fn tick_others(ready: &Ready, at_hand: u32) {
+    for (context, run) in ready.paused() {
+        if context != at_hand
+            && abi::set_effective_context(context).is_ok()
+            && let Ok(mut run) = run.try_borrow_mut()
+        {
+            run.tick();
+        }
+    }
+    let _ = abi::set_effective_context(at_hand);
 }
 
 /// The stream of a root without configuration: a missing capability can leave a module

@@ -223,7 +223,8 @@ impl Driver<'_> {
                     self.state.form = form;
                 }
                 Effect::Record(record) => self.state.record = Some(record),
-                Effect::Count(_) => {}
+                // There is no other stream.
+                Effect::Count(_) | Effect::Wake => {}
                 other => held.perform(other),
             }
         }
@@ -235,7 +236,7 @@ impl Driver<'_> {
         while let Some(effect) = stream.poll() {
             match effect {
                 Effect::Record(record) => self.state.record = Some(record),
-                Effect::Publish(_) | Effect::Count(_) => {}
+                Effect::Publish(_) | Effect::Count(_) | Effect::Wake => {}
                 _ => bail!("an effect after the answer"),
             }
         }

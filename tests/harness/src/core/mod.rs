@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use postern_core::config;
+use postern_core::key_service::Directory;
 use postern_core::ledger::{Ledger, Logged, Output};
 use postern_core::receipt::{Sequence, SharedData};
 use postern_core::time::UnixMillis;
@@ -96,7 +97,8 @@ impl Modules {
                     cache_entries: credential.cache_entries,
                 })?))
             };
-        let directory = client(Role::Gate, &gate.key_service)?;
+        let directory: Rc<dyn Directory> = client(Role::Gate, &gate.key_service)?;
+        let callers = postern_identity::assemble(&gate, &directory)?.authenticators;
         let releases = client(Role::Credential, &credential.key_service)?;
         let collector = client(Role::Audit, &audit.key_service)?;
         let permit = || keyring::permit_keys(variable("POSTERN_PERMIT_KEY"));
@@ -106,7 +108,7 @@ impl Modules {
         Ok(Self {
             world: Rc::clone(world),
             ledger: Ledger::new(audit, shared()?, collector, random16(), random16(), now.get()),
-            gate: gate::Pipeline::new(gate, permit()?, directory, detector, random16()),
+            gate: gate::Pipeline::new(gate, permit()?, callers, detector, random16()),
             credential: credential::Pipeline::new(credential, permit()?, releases, scrubbing),
             shared: Shared::default(),
             shared_keys: shared()?,

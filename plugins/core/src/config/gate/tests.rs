@@ -54,13 +54,16 @@ fn defaults_are_the_safe_ones() {
     assert_eq!((config.body, config.body_limit), (BodyMode::Hold, 262_144));
     assert_eq!(config.credential_header, "x-tap-credential");
     assert_eq!(
-        config.keys,
+        config.authenticators,
         [
-            ApiKeyField { header: "authorization".into(), prefixes: vec!["pk_".into()] },
-            ApiKeyField {
+            Authentication::ApiKey(ApiKeyField {
+                header: "authorization".into(),
+                prefixes: vec!["pk_".into()]
+            }),
+            Authentication::ApiKey(ApiKeyField {
                 header: "x-tap-key".into(),
                 prefixes: vec!["tp_".into(), "tailor_sk_".into()],
-            },
+            }),
         ]
     );
     assert_eq!(config.revision, <[u8; 32]>::from(Sha256::digest(good().to_string())));

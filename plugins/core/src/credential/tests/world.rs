@@ -438,6 +438,7 @@ fn describe(effect: Effect) -> String {
         Effect::Publish(publication) => format!("publish {}", publication.decision),
         Effect::Reply(reply) => format!("reply {} {}", reply.status, reply.details),
         Effect::Reset => "reset".into(),
+        Effect::Wake => "wake".into(),
         Effect::Record(bytes) => {
             let draft = Draft::decode(&bytes).unwrap();
             let release = draft.release.map(|release| (release.audit_seq, release.cached));

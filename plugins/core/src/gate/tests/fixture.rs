@@ -10,10 +10,12 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
 use crate::api_key::{self, KeyId, StoredKey};
+use crate::authenticator::Authenticator;
+use crate::config::gate::Authentication;
 use crate::effect::{Effect, Flow, Publication, Reply};
 use crate::event::{Event, Surroundings};
 use crate::fields::Fields;
-use crate::gate::{Config, Pipeline, Stream};
+use crate::gate::{ApiKeys, Config, Pipeline, Stream};
 use crate::identity::{DirectoryRecord, KeyState};
 use crate::key_service::{
     Call, CallAnswer, CallFailure, CallId, CallResult, Directory, KeyEntry, KeyServiceFault, Turn,
@@ -86,7 +88,7 @@ impl Directory for FakeDirectory {
 }
 
 /// Finds the opening of a placeholder in any case, percent-encoded, or base64 aligned.
-struct FakeDetector;
+pub struct FakeDetector;
 
 struct FakeScan(Vec<u8>);
 
@@ -200,8 +202,8 @@ impl Gate {
             abandoned: Cell::new(0),
         });
         let detector = Rc::new(FakeDetector);
-        let pipeline =
-            Pipeline::new(config, permit_keys(), directory.clone(), detector, [0xee; 16]);
+        let callers = callers(&config, &directory);
+        let pipeline = Pipeline::new(config, permit_keys(), callers, detector, [0xee; 16]);
         Self { pipeline, directory }
     }
 
@@ -231,6 +233,22 @@ impl Gate {
         }
         run.outcome()
     }
+}
+
+/// Authenticators that ask this directory.
+pub fn callers(config: &Config, directory: &Rc<FakeDirectory>) -> Vec<Rc<dyn Authenticator>> {
+    let one = |one: &Authentication| -> Rc<dyn Authenticator> {
+        match one {
+            Authentication::ApiKey(field) => {
+                Rc::new(ApiKeys::new(field.clone(), Rc::clone(directory) as _))
+            }
+        }
+    };
+    config.authenticators.iter().map(one).collect()
+}
+
+pub fn detector() -> Rc<dyn Detector> {
+    Rc::new(FakeDetector)
 }
 
 pub fn permit_keys() -> PermitKeys {
@@ -280,6 +298,7 @@ pub struct Run {
     pub set: Vec<String>,
     pub counted: Vec<&'static str>,
     pub resets: usize,
+    pub wakes: usize,
 }
 
 impl Run {
@@ -295,6 +314,7 @@ impl Run {
             set: vec![],
             counted: vec![],
             resets: 0,
+            wakes: 0,
         }
     }
 
@@ -315,6 +335,7 @@ impl Run {
             Effect::RemoveField { name, .. } => self.removed.push(name),
             Effect::Count(metric) => self.counted.push(metric.0),
             Effect::Reset => self.resets += 1,
+            Effect::Wake => self.wakes += 1,
             Effect::SetField { name, value, .. } => {
                 self.set.push(format!("{name}: {}", String::from_utf8(value).unwrap()));
             }

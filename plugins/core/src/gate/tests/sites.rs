@@ -261,7 +261,8 @@ fn many_lines_of_one_field_cost_what_they_are_long() {
     let Gate { pipeline, directory } = Gate::new();
     let config = pipeline.config.clone();
     let detector = Rc::new(Counting(Rc::clone(&count)));
-    let pipeline = Pipeline::new(config, permit_keys(), directory.clone(), detector, [0xee; 16]);
+    let callers = callers(&config, &directory);
+    let pipeline = Pipeline::new(config, permit_keys(), callers, detector, [0xee; 16]);
     let mut head = fields(&[]);
     head.0.extend(lines().0);
     let outcome = Gate { pipeline, directory }.send(head, &[b"x"], Some(lines()));
