@@ -62,12 +62,7 @@ impl Table {
     }
 
     /// Uses a nonce. `hash` is uniform and names it and whose it is.
-    pub fn meet(
-        &mut self,
-        hash: &[u8; 32],
-        shared: &mut dyn SharedData,
-        now: UnixMillis,
-    ) -> Met {
+    pub fn meet(&mut self, hash: &[u8; 32], shared: &mut dyn SharedData, now: UnixMillis) -> Met {
         let [high, low, rest @ ..] = hash;
         let place = u16::from_be_bytes([*high, *low]) % SLOTS;
         let Some(tag) = rest.first_chunk::<TAG>() else { return Met::Forged };
@@ -101,6 +96,11 @@ impl Table {
             return Met::Before;
         }
         if !slot.add(tag) {
+            if slot.writes > *known {
+                // The clock was wrong: without this the slot would stay full until then. If
+                // another worker is faster, it has done the same.
+                let _ = shared.replace(&name, &slot.seal(&self.keys, &name), version);
+            }
             return Met::Full;
         }
         if !shared.replace(&name, &slot.seal(&self.keys, &name), version) {

@@ -29,6 +29,7 @@ impl Slot {
         if self.generation > generation.saturating_add(1) {
             self.present.append(&mut self.former);
             self.generation = generation;
+            self.writes = self.writes.saturating_add(1);
         }
         let passed = generation.saturating_sub(self.generation);
         if passed == 0 {

@@ -119,9 +119,8 @@ fn a_clock_that_steps_back_forgets_nothing() {
     assert_eq!(table.meet(&hash(1), &mut host, UnixMillis(START + 1)), Met::Before);
     let year = 365 * 86_400_000;
     let mut host = Host::default();
-    let mut meet = |nonce: u32, at: u64| {
-        table.meet(&in_slot_zero(nonce), &mut host, UnixMillis(at))
-    };
+    let mut meet =
+        |nonce: u32, at: u64| table.meet(&in_slot_zero(nonce), &mut host, UnixMillis(at));
     (0..128).for_each(|nonce| assert_eq!(meet(nonce, START + year), Met::New));
     assert_eq!(meet(128, START + year), Met::Full);
     assert_eq!(meet(128, START), Met::Full);
@@ -143,9 +142,8 @@ fn of_two_workers_at_once_one_is_refused() {
 #[test]
 fn a_full_slot_refuses_until_its_generation_has_passed() {
     let (mut host, mut table) = (Host::default(), worker());
-    let mut meet = |nonce: u32, at: u64| {
-        table.meet(&in_slot_zero(nonce), &mut host, UnixMillis(START + at))
-    };
+    let mut meet =
+        |nonce: u32, at: u64| table.meet(&in_slot_zero(nonce), &mut host, UnixMillis(START + at));
     for nonce in 0..128 {
         assert_eq!(meet(nonce, 0), Met::New);
     }
