@@ -113,7 +113,8 @@ impl Fixture {
             has_content: false,
         };
         let window = Window::at(NOW);
-        _ = black_box(proof::verify(&request, chain.holder(), window, signatures)).expect("a proof");
+        _ = black_box(proof::verify(&request, chain.holder(), window, signatures))
+            .expect("a proof");
     }
 
     /// The first request with a token from an issuer: the chain, and with `proof` that too.

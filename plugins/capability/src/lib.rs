@@ -36,9 +36,9 @@ pub mod reading;
 pub mod refusal;
 pub mod request_path;
 pub mod right;
+pub mod tables;
 #[cfg(test)]
 mod tests;
-pub mod tables;
 pub mod token;
 
 pub use chain::{Chain, Context, IssuerKey, verify};

@@ -22,7 +22,11 @@ impl Twins {
     fn verdict(&self, message: &[u8], signature: &[u8; 64]) -> bool {
         let plain = Strict.hold(&self.key, message, signature);
         for (tables, kind) in self.tables.iter().zip(["issuer", "holder", "unknown"]) {
-            assert_eq!(tables.hold(&self.key, message, signature), plain, "{kind} {signature:02x?}");
+            assert_eq!(
+                tables.hold(&self.key, message, signature),
+                plain,
+                "{kind} {signature:02x?}"
+            );
         }
         plain
     }
