@@ -76,7 +76,15 @@ const GROUPS: &[Group] = &[
     },
     Group {
         name: "identity",
-        steps: &[Step::Packages(&["postern-capability", "postern-jose", "postern-bench-identity"]), Step::CapabilityClient],
+        steps: &[
+            Step::Packages(&[
+                "postern-capability",
+                "postern-identity",
+                "postern-jose",
+                "postern-bench-identity",
+            ]),
+            Step::CapabilityClient,
+        ],
     },
     Group { name: "keys", steps: &[Step::Packages(&["postern-files", "postern-keys"])] },
     Group {
@@ -196,6 +204,10 @@ impl Step {
         match self {
             Self::Packages(names) => packages(names),
             Self::Scenarios(boundary) => {
+                if *boundary != "core" {
+                    // One of the live checks is a client in Python.
+                    setup::python()?;
+                }
                 let mut harness = Command::new(built::host()?.program("postern-harness")?);
                 counted(harness.args(["--boundary", boundary]).current_dir(workspace::root()))
             }

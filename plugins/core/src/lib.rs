@@ -40,6 +40,7 @@ pub mod inject;
 pub mod key_service;
 pub mod keyring;
 pub mod ledger;
+pub mod limits;
 pub mod mac;
 pub mod nonces;
 pub mod path;

@@ -20,10 +20,15 @@
 use std::rc::Rc;
 
 use postern_core::authenticator::Authenticator;
-use postern_core::config::ConfigError;
 use postern_core::config::gate::{Authentication, Config};
+use postern_core::config::{ConfigError, Problems};
 use postern_core::gate::ApiKeys;
 use postern_core::key_service::Directory;
+use postern_core::nonces::Nonces;
+
+mod capability;
+
+use capability::Capabilities;
 
 /// The authenticators of a gate.
 pub struct Callers {
@@ -32,14 +37,25 @@ pub struct Callers {
 }
 
 /// Puts together what the configuration lists; API keys are looked up in `directory`.
-pub fn assemble(config: &Config, directory: &Rc<dyn Directory>) -> Result<Callers, ConfigError> {
-    let mut authenticators: Vec<Rc<dyn Authenticator>> = Vec::new();
-    for one in &config.authenticators {
-        authenticators.push(match one {
+/// Nonces of signed requests are remembered in `nonces`.
+pub fn assemble(
+    config: &Config,
+    directory: &Rc<dyn Directory>,
+    nonces: &Rc<dyn Nonces>,
+) -> Result<Callers, ConfigError> {
+    let mut problems = Problems::default();
+    let one = |(index, one): (usize, &Authentication)| -> Option<Rc<dyn Authenticator>> {
+        Some(match one {
             Authentication::ApiKey(field) => {
                 Rc::new(ApiKeys::new(field.clone(), Rc::clone(directory)))
             }
-        });
-    }
-    Ok(Callers { authenticators })
+            Authentication::Capability(tokens) => {
+                let made = Capabilities::new(tokens, &config.tenant, Rc::clone(nonces));
+                let path = format!("authenticators[{index}].capability");
+                Rc::new(problems.part(&path, made)?)
+            }
+        })
+    };
+    let authenticators: Vec<_> = config.authenticators.iter().enumerate().filter_map(one).collect();
+    problems.finish(Some(Callers { authenticators }))
 }

@@ -95,6 +95,11 @@ pub fn key(place: u8) -> SigningKey {
     SigningKey::from_bytes(&[0x11_u8.wrapping_add(place); 32])
 }
 
+/// The public half of a key, as configurations write it.
+pub fn public(place: u8) -> String {
+    URL_SAFE_NO_PAD.encode(key(place).verifying_key().as_bytes())
+}
+
 /// The request with the token's fields, signed now. Without a description it stays as it is.
 pub fn signed(request: &RequestSpec, now: UnixMillis) -> Result<RequestSpec> {
     let Some(spec) = &request.capability else { return Ok(request.clone()) };
@@ -162,9 +167,14 @@ fn with_last_of(token: &str, other: &str) -> Result<String> {
     blocks.extend(self::blocks(other.as_bytes())?.pop());
     let mut chain = vec![0x80 | u8::try_from(blocks.len())?];
     for block in blocks {
-        // A byte string of two bytes' length: blocks are never shorter.
-        chain.push(0x59);
-        chain.extend(u16::try_from(block.len())?.to_be_bytes());
+        // A byte string; blocks are never so short that the head has its length.
+        match u8::try_from(block.len()) {
+            Ok(length) => chain.extend([0x58, length]),
+            Err(_) => {
+                chain.push(0x59);
+                chain.extend(u16::try_from(block.len())?.to_be_bytes());
+            }
+        }
         chain.extend(block);
     }
     Ok(format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(chain)))

@@ -7,6 +7,7 @@
 //! field has two meanings.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
@@ -19,11 +20,13 @@ use crate::path::RequestPath;
 use crate::upstreams::{self, Upstreams};
 
 mod authenticators;
+mod capability;
 mod forward;
 mod parts;
 
 use authenticators::AuthenticatorWire;
 pub use authenticators::{ApiKeyField, Authentication};
+pub use capability::{Capability, FIELD as CAPABILITY_FIELD, Issuer};
 pub use forward::{Forward, ForwardWire, METHOD, TARGET};
 pub use parts::ScopeRule;
 use parts::ScopeRuleWire;
@@ -164,6 +167,11 @@ impl TryFrom<Wire> for Config {
         if body != BodyMode::Hold && bindings.iter().any(|one| one.site().place().in_content()) {
             problems.note("body", "expected hold, since a binding has its site in the content");
         }
+        let signed = |one: &Authentication| matches!(one, Authentication::Capability(_));
+        if body != BodyMode::Hold && authenticators.iter().any(signed) {
+            problems
+                .note("body", "expected hold, since holders of capability tokens sign the content");
+        }
         let covers = |one: &Binding| one.site().signing().is_some_and(Signing::needs_content);
         if body != BodyMode::Hold && bindings.iter().any(covers) {
             let expected =
@@ -227,6 +235,19 @@ impl Config {
             let field = one.field()?;
             earlier.filter_map(Authentication::field).all(|other| other != field).then_some(field)
         })
+    }
+
+    /// The authenticator of capability tokens.
+    pub fn capability(&self) -> Option<&Capability> {
+        self.authenticators.iter().find_map(|one| match one {
+            Authentication::Capability(capability) => Some(capability),
+            Authentication::ApiKey(_) => None,
+        })
+    }
+
+    /// How long nonces of signed requests are remembered.
+    pub fn nonce_memory(&self) -> Duration {
+        self.capability().map(Capability::memory).unwrap_or_default()
     }
 
     /// What holds the values of all bindings.

@@ -68,6 +68,19 @@ reasons! {
         Tenant "tenant" "Of a tenant that this gate does not serve.",
         Combined "combined" "Credentials that came together name different callers.",
         Content "content" "The caller has signed other content.",
+        Claims "claims" "A claim is unknown, missing, out of place or not of its form.",
+        Issuer "issuer" "No issuer of this tenant has the key.",
+        Signature "signature" "A signature of the token does not hold.",
+        Chain "chain" "Blocks that do not follow each other, are too many or have nothing in common.",
+        NotYet "not_yet" "The token's time has not begun.",
+        Life "life" "The token lives longer than this gateway takes.",
+        Audience "audience" "For another audience.",
+        ProofMissing "proof_missing" "A token without a proof of possession.",
+        Proof "proof" "The fields of the proof are not as the specification asks.",
+        ProofTime "proof_time" "The proof is too old, or lies in the future.",
+        ProofDigest "proof_digest" "Content without one sha-256 digest.",
+        ProofSignature "proof_signature" "The holder has not signed this request.",
+        Replayed "replayed" "The nonce was used before.",
     }
 }
 

@@ -172,7 +172,8 @@ impl Authenticating {
             Err(denial) => return refuse(step, request.draft, request.id, &denial),
         };
         let caller = admitted.principal.identity();
-        request.draft.caller = Some(outcome::caller(caller));
+        request.draft.caller = Some(outcome::caller(caller, &admitted.attempts));
+        request.limits.clone_from(&admitted.limits);
         let forwarded = step.pipeline.forward(&mut request);
         match forwarded.and_then(|()| step.pipeline.decide(&mut request, caller)) {
             Ok(decided) => {

@@ -81,7 +81,8 @@ fn expect_head(event: Event, step: &mut Step<'_>) -> State {
                 Ok(Opened { head, asked, attempts }) => {
                     let config = &step.pipeline.config;
                     let destination = Destination::of(config, around.cluster.as_deref());
-                    let request = Request { head, destination, asked, target: None, draft, id };
+                    let (target, limits) = (None, Vec::new());
+                    let request = Request { head, destination, asked, target, limits, draft, id };
                     authenticating::start(request, attempts, exchange, step)
                 }
                 Err(denial) => refuse(step, draft, id, &denial),

@@ -58,7 +58,8 @@ pub fn run(
     names: &dyn Names,
     audit: AuditState,
 ) -> Result<Outcome> {
-    let (head, content, trailers) = request(&capability::signed(&step.request, modules.now.get())?, names)?;
+    let (head, content, trailers) =
+        request(&capability::signed(&step.request, modules.now.get())?, names)?;
     let routes = modules.world.base.routes.clone();
     // Chosen when the caller's head has come, and again when the gate has written to it.
     let route = |head: &Fields| {

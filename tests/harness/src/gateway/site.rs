@@ -16,6 +16,7 @@ use postern_rig::server::{After, Handler, Server};
 use postern_rig::upstream::{self, Framing, Instead, Upstream};
 use postern_rig::wait::until;
 
+use crate::capability;
 use crate::faults::{self, Exchange, Fault, Outcome};
 use crate::observation::{Answer, Observation, Seen, comparable};
 use crate::root;

@@ -9,12 +9,16 @@ use crate::binding::{is_field_name, is_reserved};
 use crate::config::{ConfigError, Problems};
 use crate::identity::Kind;
 
+use super::capability::{Capability, CapabilityWire, FIELD, capability};
+
 /// One authenticator as written: exactly one kind.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AuthenticatorWire {
     /// API keys of the key service's directory.
     pub api_key: Option<ApiKeyWire>,
+    /// Capability tokens with proof of possession; needs `body: hold`.
+    pub capability: Option<CapabilityWire>,
 }
 
 /// `api_key` as written.
@@ -33,6 +37,8 @@ pub struct ApiKeyWire {
 pub enum Authentication {
     /// API keys.
     ApiKey(ApiKeyField),
+    /// Capability tokens.
+    Capability(Capability),
 }
 
 /// A field that may hold an API key.
@@ -59,6 +65,7 @@ impl Authentication {
     pub fn kind(&self) -> Kind {
         match self {
             Self::ApiKey(_) => Kind::ApiKey,
+            Self::Capability(_) => Kind::Capability,
         }
     }
 
@@ -66,6 +73,7 @@ impl Authentication {
     pub fn field(&self) -> Option<&str> {
         match self {
             Self::ApiKey(field) => Some(&field.header),
+            Self::Capability(_) => Some(FIELD),
         }
     }
 }
@@ -94,14 +102,24 @@ pub(super) fn authenticators(
 fn is_same(one: &Authentication, other: &Authentication) -> bool {
     match (one, other) {
         (Authentication::ApiKey(one), Authentication::ApiKey(other)) => one.header == other.header,
+        (Authentication::Capability(_), Authentication::Capability(_)) => true,
+        _ => false,
     }
 }
 
 fn authenticator(wire: AuthenticatorWire) -> Result<Authentication, ConfigError> {
     let mut problems = Problems::default();
-    let field = problems.required("api_key", wire.api_key);
-    let field = field.and_then(|wire| problems.part("api_key", api_key(wire)));
-    problems.finish(field.map(Authentication::ApiKey))
+    let read = match (wire.api_key, wire.capability) {
+        (Some(wire), None) => problems.part("api_key", api_key(wire)).map(Authentication::ApiKey),
+        (None, Some(wire)) => {
+            problems.part("capability", capability(wire)).map(Authentication::Capability)
+        }
+        _ => {
+            problems.note("", "expected one kind");
+            None
+        }
+    };
+    problems.finish(read)
 }
 
 fn api_key(wire: ApiKeyWire) -> Result<ApiKeyField, ConfigError> {

@@ -106,7 +106,6 @@ fn every_problem_is_reported_at_once_with_its_path() {
         [
             "authenticators[0].api_key.prefixes[0]",
             "authenticators[0].api_key.prefixes[1]",
-            "authenticators[1].api_key",
             "authenticators[1].jwt",
             "bindings[0].site.style",
             "body",

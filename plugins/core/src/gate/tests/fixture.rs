@@ -242,6 +242,7 @@ pub fn callers(config: &Config, directory: &Rc<FakeDirectory>) -> Vec<Rc<dyn Aut
             Authentication::ApiKey(field) => {
                 Rc::new(ApiKeys::new(field.clone(), Rc::clone(directory) as _))
             }
+            other => panic!("{:?} is not the core's", other.kind()),
         }
     };
     config.authenticators.iter().map(one).collect()
