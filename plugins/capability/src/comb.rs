@@ -89,12 +89,15 @@ impl<const WIDTH: usize, const ROUNDS: usize> Comb<WIDTH, ROUNDS> {
 fn digits<const WIDTH: usize>(number: &Scalar) -> [i16; DIGITS] {
     let mut bytes = [0; 36];
     bytes.iter_mut().zip(number.as_bytes()).for_each(|(to, from)| *to = *from);
-    let (mut digits, mut carry, whole) = ([0; DIGITS], 0_i16, 1_i16 << WIDTH);
+    let bits = u32::try_from(WIDTH).unwrap_or(0);
+    let (whole, mask) = (1_i16.wrapping_shl(bits), 1_u16.wrapping_shl(bits).wrapping_sub(1));
+    let (mut digits, mut carry) = ([0; DIGITS], 0_i16);
     for (at, digit) in digits.iter_mut().take(253_usize.div_ceil(WIDTH)).enumerate() {
         let bit = at.saturating_mul(WIDTH);
         let pair = bytes.get(bit / 8..).and_then(|rest| rest.first_chunk::<2>());
-        let window = pair.map_or(0, |pair| u16::from_le_bytes(*pair)) >> (bit % 8);
-        let window = i16::try_from(window & ((1 << WIDTH) - 1)).unwrap_or(0);
+        let pair = pair.map_or(0, |pair| u16::from_le_bytes(*pair));
+        let window = pair.wrapping_shr(u32::try_from(bit % 8).unwrap_or(0)) & mask;
+        let window = i16::try_from(window).unwrap_or(0);
         *digit = window.saturating_add(carry);
         carry = i16::from(*digit > whole / 2);
         *digit = digit.saturating_sub(carry.saturating_mul(whole));

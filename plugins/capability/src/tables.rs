@@ -9,7 +9,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::ops::Add;
+use std::ops::{Add, Neg};
 
 use curve25519_dalek::constants::ED25519_BASEPOINT_POINT;
 use curve25519_dalek::{EdwardsPoint, Scalar};
@@ -41,7 +41,7 @@ impl Tables {
         for key in issuers {
             let new = known.iter().all(|(encoded, _)| encoded != key.as_bytes());
             if new && known.len() < ISSUERS {
-                known.push((*key.as_bytes(), Full::new(&-key.point())));
+                known.push((*key.as_bytes(), Full::new(&key.point().neg())));
             }
         }
         let base = Full::new(&ED25519_BASEPOINT_POINT);
@@ -143,7 +143,7 @@ impl Pool {
         let holder = self.0.entry(*key.as_bytes()).or_insert(fresh);
         holder.held = holder.held.saturating_add(1);
         if holder.held >= OFTEN && holder.comb.is_none() {
-            holder.comb = Some(Small::new(&-key.point()));
+            holder.comb = Some(Small::new(&key.point().neg()));
         }
     }
 

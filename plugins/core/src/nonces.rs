@@ -20,6 +20,10 @@ use crate::time::UnixMillis;
 use slot::Slot;
 pub use slot::{MOST, TAG};
 
+/// How long the gates of a process remember a nonce, whatever their own windows are: what one
+/// has taken must not be good at another. The longest window that can be configured, 60 seconds
+/// back and 10 ahead, and the last second, which counts whole.
+pub const MEMORY: Duration = Duration::from_secs(71);
 /// Slots there are.
 pub const SLOTS: u16 = 1024;
 /// How often a slot is read again when another worker was faster.
@@ -55,7 +59,8 @@ pub struct Table {
 }
 
 impl Table {
-    /// A table in which a nonce is remembered for at least `memory`.
+    /// A table in which a nonce is remembered for at least `memory`, the same for all who
+    /// share it.
     pub fn new(keys: MacKeys, memory: Duration) -> Self {
         let generation = u64::try_from(memory.as_millis()).unwrap_or(u64::MAX).max(1);
         Self { keys, generation, writes: vec![0; usize::from(SLOTS)] }

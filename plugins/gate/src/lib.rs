@@ -19,7 +19,7 @@ use postern_core::config::{ConfigError, Problems};
 use postern_core::gate::Pipeline;
 use postern_core::key_service::Directory;
 use postern_core::keyring;
-use postern_core::nonces::{Nonces, Table};
+use postern_core::nonces::{MEMORY, Nonces, Table};
 use postern_crp::Role;
 use postern_crp::client::{Client, Settings};
 use postern_proxy_wasm::host::{SharedNonces, random, variable};
@@ -43,7 +43,7 @@ fn configure(document: &[u8]) -> Result<Module, ConfigError> {
     let client = client.map_err(|bad| ConfigError::one("environment", bad.to_string()))?;
     let client = Rc::new(client);
     let directory: Rc<dyn Directory> = Rc::clone(&client) as _;
-    let nonces = Table::new(nonces, config.nonce_memory());
+    let nonces = Table::new(nonces, MEMORY);
     let nonces: Rc<dyn Nonces> = Rc::new(SharedNonces::new(nonces));
     let callers = postern_identity::assemble(&config, &directory, &nonces)?;
     let detector = Rc::new(MarkerDetector);

@@ -7,7 +7,6 @@
 //! field has two meanings.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
@@ -243,11 +242,6 @@ impl Config {
             Authentication::Capability(capability) => Some(capability),
             Authentication::ApiKey(_) => None,
         })
-    }
-
-    /// How long nonces of signed requests are remembered.
-    pub fn nonce_memory(&self) -> Duration {
-        self.capability().map(Capability::memory).unwrap_or_default()
     }
 
     /// What holds the values of all bindings.

@@ -16,7 +16,7 @@ use anyhow::{Context, Result};
 use postern_core::config;
 use postern_core::key_service::Directory;
 use postern_core::ledger::{Ledger, Logged, Output};
-use postern_core::nonces::{Met, Nonces, Table};
+use postern_core::nonces::{MEMORY, Met, Nonces, Table};
 use postern_core::receipt::{Sequence, SharedData};
 use postern_core::time::UnixMillis;
 use postern_core::{credential, gate, keyring, record};
@@ -101,7 +101,7 @@ impl Modules {
         let directory: Rc<dyn Directory> = client(Role::Gate, &gate.key_service)?;
         let shared = || keyring::shared_keys(variable("POSTERN_SHARED_KEY"));
         let nonces: Rc<dyn Nonces> = Rc::new(Nonced {
-            table: RefCell::new(Table::new(shared()?, gate.nonce_memory())),
+            table: RefCell::new(Table::new(shared()?, MEMORY)),
             shared: RefCell::default(),
         });
         let callers = postern_identity::assemble(&gate, &directory, &nonces)?.authenticators;

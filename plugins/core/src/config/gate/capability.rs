@@ -51,9 +51,9 @@ pub struct IssuerWire {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProofWire {
-    /// How old it may be. Default `30s`, `1s` to `5m`.
+    /// How old it may be. Default `30s`, `1s` to `60s`.
     pub past: Option<String>,
-    /// How far the caller's clock may be ahead. Default `5s`, limit `60s`.
+    /// How far the caller's clock may be ahead. Default `5s`, limit `10s`.
     pub future: Option<String>,
 }
 
@@ -85,14 +85,6 @@ pub struct Issuer {
     pub key: [u8; 32],
 }
 
-impl Capability {
-    /// How long a nonce has to be remembered: created in the future at first sight, and used
-    /// once more at the end of the window, whose last second counts whole.
-    pub fn memory(&self) -> Duration {
-        self.past.saturating_add(self.future).saturating_add(Duration::from_secs(1))
-    }
-}
-
 /// Reads it.
 pub(super) fn capability(wire: CapabilityWire) -> Result<Capability, ConfigError> {
     let mut problems = Problems::default();
@@ -104,8 +96,8 @@ pub(super) fn capability(wire: CapabilityWire) -> Result<Capability, ConfigError
         problems.scalar(path, seconds(text, least, most)).unwrap_or_default()
     };
     let max_life = span("max_life", wire.max_life, "15m", (1, 86_400));
-    let past = span("proof.past", wire.proof.past, "30s", (1, 300));
-    let future = span("proof.future", wire.proof.future, "5s", (0, 60));
+    let past = span("proof.past", wire.proof.past, "30s", (1, 60));
+    let future = span("proof.future", wire.proof.future, "5s", (0, 10));
     let cache = wire.cache.unwrap_or(1024);
     if cache > MOST_TOKENS {
         problems.note("cache", "expected 0 to 16384");
@@ -179,8 +171,16 @@ mod tests {
     fn defaults_are_those_of_the_specification() {
         let read = read(good()).unwrap();
         assert_eq!((read.max_life, read.cache), (Duration::from_secs(900), 1024));
-        assert_eq!(read.memory(), Duration::from_secs(36));
+        assert_eq!((read.past.as_secs(), read.future.as_secs()), (30, 5));
         assert_eq!(read.issuers, [Issuer { kid: "k1".into(), issuer: "i".into(), key: [7; 32] }]);
+    }
+
+    #[test]
+    fn a_nonce_is_remembered_for_longer_than_any_window() {
+        let mut document = good();
+        document["proof"] = json!({"past": "60s", "future": "10s"});
+        let read = read(document).unwrap();
+        assert!(crate::nonces::MEMORY >= read.past + read.future + Duration::from_secs(1));
     }
 
     #[test]
@@ -189,7 +189,7 @@ mod tests {
         let bad = json!({"audience": "a b", "issuers": [
             {"kid": "k*", "key": key}, {"kid": "k1", "issuer": "i", "key": URL_SAFE_NO_PAD.encode([7; 32])},
             {"kid": "k1", "issuer": "i", "key": URL_SAFE_NO_PAD.encode([8; 32])}],
-            "max_life": "25h", "proof": {"past": "301s", "future": "1500ms"}, "cache": 20000});
+            "max_life": "25h", "proof": {"past": "61s", "future": "1500ms"}, "cache": 20000});
         let text = "expected visible characters without \" \\ * and comma";
         let span = "expected whole seconds within the limits";
         assert_eq!(
