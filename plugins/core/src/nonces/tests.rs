@@ -10,9 +10,11 @@ use crate::secret::Secret;
 const MEMORY: Duration = Duration::from_secs(36);
 const START: u64 = 36_000 * 50_000;
 
+type Data = BTreeMap<String, (Vec<u8>, u32)>;
+
 /// Shared data of a host, seen by several workers.
 #[derive(Clone, Default)]
-struct Host(Rc<RefCell<BTreeMap<String, (Vec<u8>, u32)>>>);
+struct Host(Rc<RefCell<Data>>);
 
 impl SharedData for Host {
     fn read(&mut self, key: &str) -> Option<(Vec<u8>, u32)> {
