@@ -86,6 +86,7 @@ const GROUPS: &[Group] = &[
                 "postern-capability",
                 "postern-identity",
                 "postern-jose",
+                "postern-bench-identity",
             ]),
             Step::CapabilityClient,
             Step::AttestationClient,
@@ -210,6 +211,10 @@ impl Step {
         match self {
             Self::Packages(names) => packages(names),
             Self::Scenarios(boundary) => {
+                if *boundary != "core" {
+                    // One of the live checks is a client in Python.
+                    setup::python()?;
+                }
                 let mut harness = Command::new(built::host()?.program("postern-harness")?);
                 counted(harness.args(["--boundary", boundary]).current_dir(workspace::root()))
             }

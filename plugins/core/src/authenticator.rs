@@ -11,10 +11,13 @@
 //! that may are listed in `tidy.toml`), and is still no principal: the gate compares the
 //! tenant first.
 
+use std::rc::Rc;
+
 use crate::denial::{Denial, TokenReason};
 use crate::fields::Fields;
 use crate::identity::{Identity, Kind};
 use crate::key_service::{Call, CallId, CallResult};
+use crate::limits::Limits;
 use crate::time::{Moment, UnixMillis};
 
 /// One way of saying who is calling, as configured. State that requests share (keys,
@@ -103,12 +106,14 @@ pub type Verdict = Result<Established, Denial>;
 pub struct Established {
     identity: Identity,
     content: Option<[u8; 32]>,
+    limits: Option<Rc<dyn Limits>>,
+    attempts: Vec<String>,
 }
 
 impl Established {
     /// Only where the credential was verified.
     pub fn verified(identity: Identity) -> Self {
-        Self { identity, content: None }
+        Self { identity, content: None, limits: None, attempts: Vec::new() }
     }
 
     /// The caller has signed this SHA-256 of the content: with any other the request is
@@ -116,6 +121,22 @@ impl Established {
     #[must_use]
     pub fn of_content(self, digest: [u8; 32]) -> Self {
         Self { content: Some(digest), ..self }
+    }
+
+    /// What the credential allows at most; and what it asked for beyond that, for the record.
+    #[must_use]
+    pub fn within(self, limits: Rc<dyn Limits>, attempts: Vec<String>) -> Self {
+        Self { limits: Some(limits), attempts, ..self }
+    }
+
+    /// What the credential allows at most.
+    pub fn limits(&self) -> Option<&Rc<dyn Limits>> {
+        self.limits.as_ref()
+    }
+
+    /// What the credential asked for beyond what it allows.
+    pub fn attempts(&self) -> &[String] {
+        &self.attempts
     }
 
     /// The identity document.

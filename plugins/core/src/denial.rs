@@ -60,6 +60,10 @@ pub enum Denial {
     /// Policy: a person has to approve this first.
     #[error("an approval is needed")]
     ApprovalRequired,
+    /// Policy: more signed requests than can be remembered, so that this one cannot be told
+    /// from a replay.
+    #[error("too many signed requests")]
+    RateLimited,
     /// Upstream: its answer cannot be scrubbed.
     #[error("the answer cannot be inspected")]
     UpstreamUnscannable(Unscannable),
@@ -116,6 +120,7 @@ impl Denial {
             Self::CredentialNotAllowed(_) => Code::CredentialNotAllowed,
             Self::PolicyDenied(_) => Code::PolicyDenied,
             Self::ApprovalRequired => Code::ApprovalRequired,
+            Self::RateLimited => Code::RateLimited,
             Self::UpstreamUnscannable(_) => Code::UpstreamUnscannable,
             Self::KeyService(KeyServiceFault::Evidence) => Code::AttestationUnavailable,
             Self::KeyService(KeyServiceFault::RevocationStale) => Code::RevocationStale,

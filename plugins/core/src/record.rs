@@ -75,6 +75,11 @@ pub struct Caller {
     pub platform: Option<String>,
     /// Scopes granted.
     pub scopes: Vec<String>,
+    /// How the caller was authenticated: the `kind` of the identity document.
+    pub kind: Cow<'static, str>,
+    /// Claims by which blocks of a capability token asked for more than was left, such as
+    /// `1:scopes`: without effect, but somebody tried.
+    pub widened: Vec<String>,
 }
 
 /// Outcome of the scope check.

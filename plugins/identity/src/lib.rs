@@ -18,6 +18,7 @@
 )]
 
 pub mod cache;
+mod capability;
 pub mod claims;
 pub mod jwt;
 pub mod keys;
@@ -25,10 +26,13 @@ pub mod keys;
 use std::rc::Rc;
 
 use postern_core::authenticator::Authenticator;
-use postern_core::config::ConfigError;
-use postern_core::config::gate::{Authentication, Config};
+use postern_core::config::gate::{Authentication, Config, Jwt};
+use postern_core::config::{ConfigError, Problems};
 use postern_core::gate::ApiKeys;
 use postern_core::key_service::{Background, Directory};
+use postern_core::nonces::Nonces;
+
+use capability::Capabilities;
 
 /// The authenticators of a gate.
 pub struct Callers {
@@ -39,24 +43,38 @@ pub struct Callers {
 }
 
 /// Puts together what the configuration lists; API keys are looked up in `directory`.
-pub fn assemble(config: &Config, directory: &Rc<dyn Directory>) -> Result<Callers, ConfigError> {
-    let mut authenticators: Vec<Rc<dyn Authenticator>> = Vec::new();
+/// Nonces of signed requests are remembered in `nonces`.
+pub fn assemble(
+    config: &Config,
+    directory: &Rc<dyn Directory>,
+    nonces: &Rc<dyn Nonces>,
+) -> Result<Callers, ConfigError> {
+    let mut problems = Problems::default();
     let mut background: Vec<Rc<dyn Background>> = Vec::new();
-    for (index, one) in config.authenticators.iter().enumerate() {
-        authenticators.push(match one {
+    let mut one = |(index, one): (usize, &Authentication)| -> Option<Rc<dyn Authenticator>> {
+        let path = format!("authenticators[{index}].{}", one.kind().as_str());
+        Some(match one {
             Authentication::ApiKey(field) => {
                 Rc::new(ApiKeys::new(field.clone(), Rc::clone(directory)))
             }
             Authentication::Jwt(jwt) => {
-                let unusable = || {
-                    let path = format!("authenticators[{index}].jwt.jwks.inline");
-                    ConfigError::one(path, "expected a key set with a key that can be used")
-                };
-                let keys = Rc::new(keys::Keys::new(&jwt.keys).ok_or_else(unusable)?);
+                let keys = Rc::new(problems.part(&path, usable(jwt))?);
                 background.push(Rc::clone(&keys) as _);
                 Rc::new(jwt::JwtAuthenticator(jwt::Jwts::new(jwt, &config.tenant, keys)))
             }
-        });
-    }
-    Ok(Callers { authenticators, background })
+            Authentication::Capability(tokens) => {
+                let made = Capabilities::new(tokens, &config.tenant, Rc::clone(nonces));
+                Rc::new(problems.part(&path, made)?)
+            }
+        })
+    };
+    let list = config.authenticators.iter().enumerate();
+    let authenticators: Vec<_> = list.filter_map(&mut one).collect();
+    problems.finish(Some(Callers { authenticators, background }))
+}
+
+/// The keys of an issuer; inline ones must be of some use.
+fn usable(jwt: &Jwt) -> Result<keys::Keys, ConfigError> {
+    let expected = "expected a key set with a key that can be used";
+    keys::Keys::new(&jwt.keys).ok_or_else(|| ConfigError::one("jwks.inline", expected))
 }

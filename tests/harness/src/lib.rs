@@ -10,6 +10,7 @@
 
 pub mod attacks;
 pub mod canary;
+pub mod capability;
 pub mod conformance;
 pub mod core;
 pub mod faults;

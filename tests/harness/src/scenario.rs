@@ -9,6 +9,7 @@ use postern_rig::gateway::merge;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
+use crate::capability;
 use crate::faults::{Fault, Kind};
 use crate::world::{EvidenceKind, pins};
 
@@ -201,6 +202,8 @@ pub struct RequestSpec {
     pub chunks: Option<Vec<String>>,
     /// Trailer section; makes the content chunked.
     pub trailers: FieldList,
+    /// A capability token to send, with a proof.
+    pub capability: Option<capability::Spec>,
 }
 
 impl Default for RequestSpec {
@@ -214,6 +217,7 @@ impl Default for RequestSpec {
             body: None,
             chunks: None,
             trailers: Vec::new(),
+            capability: None,
         }
     }
 }

@@ -20,6 +20,7 @@ use crate::upstreams::{self, Upstreams};
 
 mod authenticators;
 mod endpoint;
+mod capability;
 mod forward;
 mod jwt;
 mod parts;
@@ -29,6 +30,7 @@ mod tokens;
 use authenticators::AuthenticatorWire;
 pub use authenticators::{ApiKeyField, Authentication};
 pub use endpoint::Endpoint;
+pub use capability::{Capability, FIELD as CAPABILITY_FIELD, Issuer};
 pub use forward::{Forward, ForwardWire, METHOD, TARGET};
 pub use jwt::Jwt;
 pub use parts::ScopeRule;
@@ -179,6 +181,11 @@ impl TryFrom<Wire> for Config {
         if body != BodyMode::Hold && bindings.iter().any(|one| one.site().place().in_content()) {
             problems.note("body", "expected hold, since a binding has its site in the content");
         }
+        let signed = |one: &Authentication| matches!(one, Authentication::Capability(_));
+        if body != BodyMode::Hold && authenticators.iter().any(signed) {
+            problems
+                .note("body", "expected hold, since holders of capability tokens sign the content");
+        }
         let covers = |one: &Binding| one.site().signing().is_some_and(Signing::needs_content);
         if body != BodyMode::Hold && bindings.iter().any(covers) {
             let expected =
@@ -242,6 +249,14 @@ impl Config {
             let earlier = self.authenticators.iter().take(index);
             let field = one.field()?;
             earlier.filter_map(Authentication::field).all(|other| other != field).then_some(field)
+        })
+    }
+
+    /// The authenticator of capability tokens.
+    pub fn capability(&self) -> Option<&Capability> {
+        self.authenticators.iter().find_map(|one| match one {
+            Authentication::Capability(capability) => Some(capability),
+            Authentication::ApiKey(_) => None,
         })
     }
 

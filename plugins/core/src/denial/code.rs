@@ -68,6 +68,7 @@ codes! {
     BodyTooLarge 413 "body_too_large" "Content too large",
     EncodingUnsupported 415 "encoding_unsupported" "Content coding not supported",
     ApprovalRequired 428 "approval_required" "Approval required",
+    RateLimited 429 "rate_limited" "Too many requests",
     Internal 500 "internal" "Gateway failed",
     UpstreamUnscannable 502 "upstream_unscannable" "Answer cannot be inspected",
     KeyServiceUnavailable 503 "key_service_unavailable" "Key service unavailable",

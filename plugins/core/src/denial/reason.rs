@@ -83,6 +83,14 @@ reasons! {
         Life "life" "Made for a longer life than is accepted.",
         Directory "directory" "Of a directory (`tid`) that is not accepted.",
         Bound "bound" "Bound to a key that the request does not prove to have.",
+        Claims "claims" "A claim is unknown, missing, out of place or not of its form.",
+        Chain "chain" "Blocks that do not follow each other, are too many or have nothing in common.",
+        ProofMissing "proof_missing" "A token without a proof of possession.",
+        Proof "proof" "The fields of the proof are not as the specification asks.",
+        ProofTime "proof_time" "The proof is too old, or lies in the future.",
+        ProofDigest "proof_digest" "Content without one sha-256 digest.",
+        ProofSignature "proof_signature" "The holder has not signed this request.",
+        Replayed "replayed" "The nonce was used before.",
     }
 }
 
@@ -97,6 +105,7 @@ reasons! {
 reasons! {
     /// Why a credential may not be used here. Alike to the client.
     NotAllowed {
+        Token "credential_token" "Not among the credentials of the caller's token.",
         Unknown "credential_unknown" "No binding of the caller's tenant has this name.",
         Site "credential_site" "Bound, but not at this site.",
         Method "credential_method" "Bound, but not for this method.",
@@ -127,6 +136,10 @@ reasons! {
     /// Which policy refuses.
     PolicyReason {
         GatewayRevoked "gateway_revoked" "The gateway or its tenant was revoked.",
+        TokenMethod "token_method" "The caller's token is not for this method.",
+        TokenHost "token_host" "The caller's token is not for where the request goes.",
+        TokenPath "token_path" "The caller's token is not for this path.",
+        TokenLimit "token_limit" "The caller's token has a limit that the gate cannot compare.",
         NoScopeRule "no_scope_rule" "No scope rule covers the method and path.",
         PermitMissing "permit_missing" "No permit reached the credential module.",
         PermitInvalid "permit_invalid" "The permit does not verify.",
@@ -164,6 +177,8 @@ reasons! {
         ContentNotDelivered "content_not_delivered" "The host does not deliver content to inspect.",
         EndedByHost "ended_by_host" "The host answered before a decision.",
         Value "credential_value" "The released value cannot stand in a field.",
+        NoncesForged "nonces_forged" "Shared nonces that we did not write, or that were put back.",
+        NoncesUnwritten "nonces_unwritten" "A nonce could not be written to shared data.",
         Unreachable "unreachable" "A bug.",
     }
 }
@@ -189,7 +204,8 @@ impl Denial {
             | Self::BodyTooLarge
             | Self::EncodingUnsupported
             | Self::InsufficientScope { .. }
-            | Self::ApprovalRequired => self.code().as_str(),
+            | Self::ApprovalRequired
+            | Self::RateLimited => self.code().as_str(),
         }
     }
 }

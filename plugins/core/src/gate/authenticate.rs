@@ -3,15 +3,22 @@
 //! Invariant: the only place where a [`Principal`] is made; it is of the tenant that this
 //! gate serves, and where several credentials came together, all of them say so.
 
+use std::rc::Rc;
+
 use crate::authenticator::Established;
 use crate::denial::{Denial, Ours, TokenReason};
 use crate::identity::Principal;
+use crate::limits::Limits;
 
 /// A caller, and what he has signed besides.
 pub(super) struct Admitted {
     pub(super) principal: Principal,
     /// The digest that the content must have.
     pub(super) content: Option<[u8; 32]>,
+    /// What each of his credentials allows at most.
+    pub(super) limits: Vec<Rc<dyn Limits>>,
+    /// What they asked for beyond that.
+    pub(super) attempts: Vec<String>,
 }
 
 /// Admits the caller whom these name; the last one gives the identity document.
@@ -31,8 +38,10 @@ pub(super) fn admit(established: Vec<Established>, tenant: &str) -> Result<Admit
     if named.any(|other| *other != agent) {
         return invalid(TokenReason::Combined);
     }
+    let limits = established.iter().filter_map(|one| one.limits().cloned()).collect();
+    let attempts = established.iter().flat_map(|one| one.attempts().to_vec()).collect();
     let last = established.into_iter().next_back().ok_or(Denial::Internal(Ours::Unreachable))?;
     let mut identity = last.into_identity();
     identity.agent = agent;
-    Ok(Admitted { principal: Principal::authenticated(identity), content })
+    Ok(Admitted { principal: Principal::authenticated(identity), content, limits, attempts })
 }

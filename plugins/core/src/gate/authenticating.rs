@@ -175,8 +175,9 @@ impl Authenticating {
         let in_force = revocation::check(step.pipeline, caller, &request.head, step.now);
         // Whoever is revoked leaves the same record whether the directory says so or the list.
         if !matches!(in_force, Err(Denial::InvalidToken(_))) {
-            request.draft.caller = Some(outcome::caller(caller));
+            request.draft.caller = Some(outcome::caller(caller, &admitted.attempts));
         }
+        request.limits.clone_from(&admitted.limits);
         let forwarded = in_force.and_then(|()| step.pipeline.forward(&mut request));
         match forwarded.and_then(|()| step.pipeline.decide(&mut request, caller)) {
             Ok(decided) => {

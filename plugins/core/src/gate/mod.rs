@@ -2,8 +2,8 @@
 //!
 //! A request is read in this order, and stops at the first refusal: audit receipts,
 //! method, an unambiguous head, the caller's credential (offline, then whoever can say whose
-//! it is), revocation, the target of the forward endpoint, scopes, placeholder positions,
-//! bindings, content, canaries, permit. From the
+//! it is), revocation, the target of the forward endpoint, scopes, limits of the caller's token,
+//! placeholder positions, bindings, content, canaries, permit. From the
 //! target on everything is about the request as it is rewritten. The states of one [`Stream`] are in `states`, one
 //! struct for each thing to wait for; each check is a function in a file of its own.
 //!
@@ -34,6 +34,7 @@ mod content;
 mod decide;
 mod forward;
 mod head;
+mod limits;
 mod outcome;
 mod recognise;
 mod references;

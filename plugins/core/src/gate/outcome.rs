@@ -3,6 +3,8 @@
 //! Invariant: every end writes an audit record and the decision; only [`allow`] publishes a
 //! permit, and it takes the principal by value.
 
+use std::rc::Rc;
+
 use sha2::{Digest, Sha256};
 
 use crate::config::gate::Resource;
@@ -19,6 +21,7 @@ use crate::gate::tunnel::Tunnel;
 use crate::gate::{Config, Step, forward};
 use crate::hex;
 use crate::identity::{Identity, Principal};
+use crate::limits::Limits;
 use crate::permit::{self, Decision, LONGEST_LIFE};
 use crate::record::{self, Caller, Draft};
 use crate::target::Target;
@@ -36,6 +39,8 @@ pub(super) struct Request {
     pub(super) asked: Option<forward::Asked>,
     /// What it was rewritten to.
     pub(super) target: Option<Target>,
+    /// What the caller's credentials allow at most, once he is known.
+    pub(super) limits: Vec<Rc<dyn Limits>>,
     pub(super) draft: Draft,
     pub(super) id: DecisionId,
     /// Randomness that nobody has used yet.
@@ -76,7 +81,7 @@ pub(super) fn draft(config: &Config, fields: &Fields, id: DecisionId, now: UnixM
 }
 
 /// What the audit learns of a caller.
-pub(super) fn caller(identity: &Identity) -> Caller {
+pub(super) fn caller(identity: &Identity, widened: &[String]) -> Caller {
     Caller {
         tenant: identity.tenant.clone(),
         user_hash: record::user_hash(&identity.tenant, &identity.user),
@@ -84,6 +89,8 @@ pub(super) fn caller(identity: &Identity) -> Caller {
         key_id: identity.token_id.clone(),
         platform: identity.platform.clone(),
         scopes: identity.scopes.clone(),
+        kind: identity.kind.as_str().into(),
+        widened: widened.to_vec(),
     }
 }
 

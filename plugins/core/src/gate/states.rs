@@ -92,6 +92,7 @@ fn expect_head(event: Event, step: &mut Step<'_>) -> State {
                         destination,
                         asked,
                         target: None,
+                        limits: Vec::new(),
                         draft,
                         id,
                         rest,

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::config::gate::{Config, METHOD, TARGET};
+use crate::config::gate::{CAPABILITY_FIELD, Config, METHOD, TARGET};
 use crate::gate::bind::Bound;
 use crate::gate::head::Head;
 
@@ -41,6 +41,7 @@ const HOP_BY_HOP: [&str; 3] = ["connection", "keep-alive", "proxy-connection"];
 /// Names of the fields to remove, sorted.
 pub(super) fn fields(config: &Config, head: &Head, bound: &Bound) -> Vec<String> {
     let credentialed = !bound.uses.is_empty();
+    let proven = config.capability().is_some() && head.fields.has(CAPABILITY_FIELD);
     let removed = |name: &str| {
         let cleared = bound.cleared.iter().any(|site| site == name);
         let placeholder = bound.uses.iter().any(|used| used.site == name);
@@ -48,6 +49,8 @@ pub(super) fn fields(config: &Config, head: &Head, bound: &Bound) -> Vec<String>
         cleared
             || (token && !placeholder)
             || name == config.credential_header
+            // The proof is the gateway's to read, and covers a field that does not go on.
+            || (proven && (name == "signature" || name == "signature-input"))
             || (name.starts_with("x-envoy-") && !PROXYS_OWN.contains(&name))
             || name.starts_with("postern-")
             || name.starts_with("x-postern-")

@@ -14,7 +14,7 @@ use crate::time::UnixMillis;
 
 const VERSION: u8 = 3;
 const ITEMS: u64 = 19;
-const CALLER_ITEMS: u64 = 6;
+const CALLER_ITEMS: u64 = 8;
 const SCRUB_ITEMS: u64 = 3;
 /// Bytes of a name: tenant, agent, method, scope, credential, reason.
 const NAME: usize = 128;
@@ -72,7 +72,9 @@ fn caller<W: Write>(e: &mut Encoder<W>, caller: Option<&Caller>) -> Written<W> {
     text(e, &caller.agent, NAME)?;
     text(e, &caller.key_id, NAME)?;
     maybe_text(e, caller.platform.as_deref())?;
-    list(e, &caller.scopes)
+    list(e, &caller.scopes)?;
+    text(e, &caller.kind, NAME)?;
+    list(e, &caller.widened)
 }
 
 fn scrub<W: Write>(e: &mut Encoder<W>, receipt: Option<&ScrubReceipt>) -> Written<W> {
@@ -172,6 +174,8 @@ impl Reader<'_> {
             key_id: self.name()?,
             platform: self.maybe(Self::name)?,
             scopes: self.list()?,
+            kind: self.name()?.into(),
+            widened: self.list()?,
         })
     }
 

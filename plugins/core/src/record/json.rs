@@ -43,6 +43,8 @@ struct Line<'a> {
     flags: Option<String>,
     gateway: String,
     #[serde(skip_serializing_if = "Option::is_none")]
+    identity: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<&'a str>,
     kind: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -80,6 +82,8 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     user: Option<String>,
     v: u8,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    widened: &'a [String],
 }
 
 #[derive(Serialize)]
@@ -147,6 +151,7 @@ impl<'a> Line<'a> {
             duration_us: None,
             flags: None,
             gateway: hex::lower(&record.gateway),
+            identity: None,
             key: None,
             kind: "request",
             method: None,
@@ -168,6 +173,7 @@ impl<'a> Line<'a> {
             time: record.time.0.to_string(),
             user: None,
             v: 1,
+            widened: &[],
         }
     }
 
@@ -222,6 +228,8 @@ impl<'a> Line<'a> {
         self.key = Some(&caller.key_id);
         self.platform = caller.platform.as_deref();
         self.scopes = Some(&caller.scopes);
+        self.identity = Some(&caller.kind);
+        self.widened = &caller.widened;
     }
 
     fn decision(&mut self, decision: &'a Decision) {

@@ -15,6 +15,8 @@ fn full() -> Draft {
             key_id: "AbCd0123".into(),
             platform: Some("cursor".into()),
             scopes: vec!["documents:read".into()],
+            kind: "capability".into(),
+            widened: vec!["1:scopes".into()],
         }),
         scope_check: ScopeCheck::Passed,
         decision: Decision::Allow,
@@ -90,6 +92,7 @@ fn a_request_renders_as_canonical_json() {
         r#""decision_id":"01010101010101010101010101010101","#,
         r#""digest":"0202020202020202020202020202020202020202020202020202020202020202","#,
         r#""duration_us":"2943","gateway":"abababababababababababababababab","#,
+        r#""identity":"capability","#,
         r#""key":"AbCd0123","kind":"request","method":"POST","platform":"cursor","#,
         r#""received":"1700000000000","#,
         r#""release":{"audit_seq":"18446744073709551615","cached":true},"#,
@@ -100,7 +103,7 @@ fn a_request_renders_as_canonical_json() {
         r#""tenant":"acme","time":"1700000000123","user":""#
     );
     let got = rendered(Entry::Request { draft: Ok(Box::new(full())), facts });
-    assert_eq!(got, format!("{want}{}\",\"v\":1}}", user_hex()));
+    assert_eq!(got, format!("{want}{}\",\"v\":1,\"widened\":[\"1:scopes\"]}}", user_hex()));
 }
 
 fn user_hex() -> String {

@@ -12,6 +12,7 @@ use postern_core::stream::Stream;
 
 use super::{Modules, exchange};
 use crate::canary::Echo;
+use crate::capability;
 use crate::observation::{Answer, Seen, fields, text};
 use crate::scenario::{AnswerSpec, FieldList, RequestSpec, Step};
 use crate::template::{Names, expand};
@@ -67,7 +68,8 @@ pub fn run(
     names: &dyn Names,
     audit: AuditState,
 ) -> Result<Outcome> {
-    let (head, content, trailers) = request(&step.request, names)?;
+    let (head, content, trailers) =
+        request(&capability::signed(&step.request, modules.now.get())?, names)?;
     let routes = modules.world.base.routes.clone();
     // Chosen when the caller's head has come, and again when the gate has written to it.
     let route = |head: &Fields| {

@@ -7,7 +7,7 @@
 mod exchange;
 mod host;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
@@ -16,6 +16,7 @@ use anyhow::{Context, Result};
 use postern_core::config;
 use postern_core::key_service::{Background, Directory};
 use postern_core::ledger::{Ledger, Logged, Output};
+use postern_core::nonces::{MEMORY, Met, Nonces, Table};
 use postern_core::receipt::{Sequence, SharedData};
 use postern_core::revocation::Feed;
 use postern_core::time::UnixMillis;
@@ -113,12 +114,16 @@ impl Modules {
             };
         let keys = client(Role::Gate, &gate.key_service)?;
         let directory: Rc<dyn Directory> = Rc::clone(&keys) as _;
-        let callers = postern_identity::assemble(&gate, &directory)?;
+        let shared = || keyring::shared_keys(variable("POSTERN_SHARED_KEY"));
+        let nonces: Rc<dyn Nonces> = Rc::new(Nonced {
+            table: RefCell::new(Table::new(shared()?, MEMORY)),
+            shared: RefCell::default(),
+        });
+        let callers = postern_identity::assemble(&gate, &directory, &nonces)?;
         let authenticators = callers.authenticators;
         let releases = client(Role::Credential, &credential.key_service)?;
         let collector = client(Role::Audit, &audit.key_service)?;
         let permit = || keyring::permit_keys(variable("POSTERN_PERMIT_KEY"));
-        let shared = || keyring::shared_keys(variable("POSTERN_SHARED_KEY"));
         let detector = Rc::new(postern_scrub::MarkerDetector);
         let scrubbing = || Rc::new(postern_scrub::PatternScrubbing::default());
         let feeds: Vec<Rc<dyn Feed>> = vec![Rc::clone(&keys) as _, Rc::clone(&releases) as _];
@@ -226,6 +231,18 @@ impl Modules {
                 self.ledger.heard(id, result, exchange::moment(self.now.get()));
             }
         }
+    }
+}
+
+/// Nonces in shared data of their own.
+struct Nonced {
+    table: RefCell<Table>,
+    shared: RefCell<Shared>,
+}
+
+impl Nonces for Nonced {
+    fn meet(&self, hash: &[u8; 32], now: UnixMillis) -> Met {
+        self.table.borrow_mut().meet(hash, &mut *self.shared.borrow_mut(), now)
     }
 }
 

@@ -12,7 +12,7 @@ use anyhow::{Result, ensure};
 use postern_rig::gateway::Kind;
 use serde_json::Value;
 
-pub use site::{Gateway, Site, plugins};
+pub use site::{Gateway, Site, plugins, request};
 
 use crate::live;
 use crate::observation::Observation;

@@ -17,6 +17,7 @@ use postern_rig::upstream::{self, Framing, Instead, Upstream};
 use postern_rig::wait::until;
 
 use crate::canary;
+use crate::capability;
 use crate::faults::{self, Exchange, Fault, Outcome};
 use crate::observation::{Answer, Observation, Seen, comparable};
 use crate::root;
@@ -229,7 +230,7 @@ impl Gateway {
         }
         site.world.backend.stand.set(step.key_service.clone());
         let start = Instant::now();
-        let message = self.ask(&request(&step.request, names)?);
+        let message = self.ask(&request(&capability::signed(&step.request, now())?, names)?);
         let took = start.elapsed();
         site.world.backend.stand.set(Fault::default());
         let message = message?;

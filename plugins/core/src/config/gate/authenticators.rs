@@ -10,6 +10,8 @@ use crate::binding::{is_field_name, is_reserved};
 use crate::config::{ConfigError, Problems};
 use crate::identity::Kind;
 
+use super::capability::{Capability, CapabilityWire, FIELD, capability};
+
 /// One authenticator as written: exactly one kind.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -18,6 +20,8 @@ pub struct AuthenticatorWire {
     pub api_key: Option<ApiKeyWire>,
     /// Access tokens that are JWTs of one issuer.
     pub jwt: Option<JwtWire>,
+    /// Capability tokens with proof of possession; needs `body: hold`.
+    pub capability: Option<CapabilityWire>,
 }
 
 /// `api_key` as written.
@@ -38,6 +42,8 @@ pub enum Authentication {
     ApiKey(ApiKeyField),
     /// Access tokens that are JWTs.
     Jwt(Box<Jwt>),
+    /// Capability tokens.
+    Capability(Capability),
 }
 
 /// A field that may hold an API key.
@@ -65,6 +71,7 @@ impl Authentication {
         match self {
             Self::ApiKey(_) => Kind::ApiKey,
             Self::Jwt(_) => Kind::Jwt,
+            Self::Capability(_) => Kind::Capability,
         }
     }
 
@@ -73,6 +80,7 @@ impl Authentication {
         match self {
             Self::ApiKey(field) => Some(&field.header),
             Self::Jwt(jwt) => Some(&jwt.header),
+            Self::Capability(_) => Some(FIELD),
         }
     }
 }
@@ -114,13 +122,18 @@ pub(super) fn authenticators(
 
 fn authenticator(wire: AuthenticatorWire) -> Result<Authentication, ConfigError> {
     let mut problems = Problems::default();
-    let read = match (wire.api_key, wire.jwt) {
-        (Some(wire), None) => problems.part("api_key", api_key(wire)).map(Authentication::ApiKey),
-        (None, Some(wire)) => {
+    let read = match (wire.api_key, wire.jwt, wire.capability) {
+        (Some(wire), None, None) => {
+            problems.part("api_key", api_key(wire)).map(Authentication::ApiKey)
+        }
+        (None, Some(wire), None) => {
             problems.part("jwt", jwt::jwt(wire)).map(|jwt| Authentication::Jwt(Box::new(jwt)))
         }
+        (None, None, Some(wire)) => {
+            problems.part("capability", capability(wire)).map(Authentication::Capability)
+        }
         _ => {
-            problems.note("", "expected exactly one of api_key and jwt");
+            problems.note("", "expected exactly one of api_key, jwt and capability");
             None
         }
     };

@@ -11,13 +11,14 @@ use crate::authenticator::{
     Attempt, Authenticator, Established, Presented, Progress, Sight, Verdict,
 };
 use crate::credential::tests::StarScrubbing;
-use crate::denial::{Denial, TokenReason};
+use crate::denial::{Denial, PolicyReason, TokenReason};
 use crate::effect::Flow;
 use crate::event::Event;
 use crate::fields::Fields;
 use crate::gate::{Config, Pipeline};
 use crate::identity::{Identity, Kind};
 use crate::key_service::{CallId, CallResult};
+use crate::limits::Limits;
 use crate::record::Decision;
 use crate::time::{Moment, UnixMillis};
 
@@ -28,6 +29,22 @@ enum Course {
     Refuses(TokenReason),
     Waits(&'static str),
     Signed([u8; 32]),
+    /// Only for this method, and only with this credential.
+    Within(&'static str, &'static str),
+}
+
+#[derive(Debug)]
+struct Only(&'static str, &'static str);
+
+impl Limits for Only {
+    fn admits(&self, method: &str, _: Option<&str>, path: &str) -> Result<(), PolicyReason> {
+        assert!(path.starts_with('/') && !path.contains('?'), "{path}");
+        (method == self.0).then_some(()).ok_or(PolicyReason::TokenMethod)
+    }
+
+    fn admits_credential(&self, name: &str) -> bool {
+        name == self.1
+    }
 }
 
 /// Recognises anything in its field.
@@ -95,6 +112,11 @@ impl Attempt for FakeAttempt {
             }
             Course::Refuses(reason) => Progress::Done(Err(Denial::InvalidToken(reason))),
             Course::Waits(_) => Progress::Wait,
+            Course::Within(method, credential) => {
+                let limits = Rc::new(Only(method, credential));
+                let established = self.established("bot", "acme");
+                Progress::Done(Ok(established.within(limits, vec!["1:scopes".to_owned()])))
+            }
             Course::Signed(digest) => {
                 Progress::Done(Ok(self.established("bot", "acme").of_content(digest)))
             }
@@ -226,6 +248,29 @@ fn combined_identities_that_differ_are_nobody() {
     ] {
         let outcome = World::default().send(&rows(one, other), &[MTLS, JWT], BOTH);
         assert_eq!(outcome, refused(401, "invalid_token", reason));
+    }
+}
+
+#[test]
+fn the_limits_of_every_credential_hold() {
+    let slack = [("x-a", "1"), ("x-b", "2"), ("x-tap-credential", "slack")];
+    let send = |one, other| {
+        let rows = [(MTLS, "x-a", one), (JWT, "x-b", other)];
+        World::default().run(&rows, &[MTLS, JWT], &slack)
+    };
+    let (open, knows) = (Course::Within("POST", "slack"), Course::Knows("bot"));
+    let run = send(open, knows);
+    assert!(matches!(run.outcome(), Outcome::Allowed { .. }));
+    let caller = run.records.last().and_then(|record| record.caller.clone()).unwrap();
+    assert_eq!((&caller.kind[..], &caller.widened[..]), ("jwt", &["1:scopes".to_owned()][..]));
+    for closed in [Course::Within("GET", "slack"), Course::Within("POST", "maps")] {
+        let denied = match closed {
+            Course::Within("GET", _) => refused(403, "policy_denied", "token_method"),
+            _ => refused(403, "credential_not_allowed", "credential_token"),
+        };
+        for (one, other) in [(closed, knows), (knows, closed), (open, closed), (closed, open)] {
+            assert_eq!(send(one, other).outcome(), denied);
+        }
     }
 }
 
