@@ -13,10 +13,14 @@ use crate::authority::Authority;
 use crate::config::{ConfigError, Problems};
 use crate::path::{PathPattern, RequestPath};
 use crate::placeholder::Name;
+use mints::CanonicalMint;
 
+mod mints;
 mod signing;
 mod site;
 
+pub(crate) use mints::with_minted;
+pub use mints::{Mint, MintWire, minted_name};
 pub use signing::{OAuth1, Payload, SigV4, SignatureMethod, Signing};
 pub use site::{Place, Site, SiteWire, Style};
 pub(crate) use site::{is_field_name, is_reserved};
@@ -26,7 +30,12 @@ pub(crate) use site::{is_field_name, is_reserved};
 #[serde(deny_unknown_fields)]
 pub struct Wire {
     /// Credential's name. Required.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
     pub credential: Option<String>,
+    /// Instead of a name: how the names of minted credentials begin. Only between gateway
+    /// and key service; in a configuration `mints` says it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub minted: Option<String>,
     /// Tenant it belongs to. Required.
     pub tenant: Option<String>,
     /// The one upstream it may go to: host or host:port, port 443 if absent. Required.
@@ -46,6 +55,10 @@ pub struct Wire {
     /// so that a request with it never leaves HTTP.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub websocket: Option<WebSocket>,
+    /// For a token endpoint: the values of its answer that become credentials, and where
+    /// those may be used. Default: none.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub mints: Vec<MintWire>,
 }
 
 /// What a WebSocket may carry.
@@ -67,13 +80,23 @@ pub struct Binding {
     site: Site,
     max_occurrences: u8,
     websocket: Option<WebSocket>,
+    family: bool,
+    mints: Vec<Mint>,
     hash: [u8; 32],
 }
 
 impl Binding {
-    /// Credential's name.
+    /// Credential's name; of a family how the names of its credentials begin.
     pub fn credential(&self) -> &Name {
         &self.credential
+    }
+
+    /// Whether it is a binding of this credential.
+    pub fn is_of(&self, credential: &Name) -> bool {
+        if self.family {
+            return mints::is_minted(&self.credential, credential);
+        }
+        self.credential == *credential
     }
 
     /// Tenant of the credential.
@@ -123,16 +146,18 @@ impl Binding {
     }
 
     /// The binding in RFC 8785 form: lower-case header, authority without port 443,
-    /// methods and paths sorted and once each, `template` and `websocket` only where there
-    /// is one.
+    /// methods and paths sorted and once each, `template`, `websocket`, `minted` and `mints`
+    /// only where there is one.
     pub fn canonical(&self) -> Vec<u8> {
         // Members stand in the order of RFC 8785 3.2.3 and values are strings and small
         // integers, which serde_json writes as section 3.2.2 wants them.
         let form = Canonical {
             authority: self.authority.to_string(),
-            credential: self.credential.as_str(),
+            credential: (!self.family).then_some(self.credential.as_str()),
             max_occurrences: self.max_occurrences,
             methods: &self.methods,
+            minted: self.family.then_some(self.credential.as_str()),
+            mints: self.mints.iter().map(CanonicalMint::of).collect(),
             paths: self.paths.iter().map(PathPattern::as_str).collect(),
             site: CanonicalSite::of(&self.site),
             tenant: &self.tenant,
@@ -140,14 +165,24 @@ impl Binding {
         };
         serde_json::to_vec(&form).unwrap_or_default()
     }
+
+    fn hashed(mut self) -> Self {
+        self.hash = Sha256::digest(self.canonical()).into();
+        self
+    }
 }
 
 #[derive(Serialize)]
 struct Canonical<'a> {
     authority: String,
-    credential: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    credential: Option<&'a str>,
     max_occurrences: u8,
     methods: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    minted: Option<&'a str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    mints: Vec<CanonicalMint<'a>>,
     paths: Vec<&'a str>,
     site: CanonicalSite<'a>,
     tenant: &'a str,
@@ -220,7 +255,12 @@ impl TryFrom<Wire> for Binding {
 
     fn try_from(wire: Wire) -> Result<Self, ConfigError> {
         let mut problems = Problems::default();
-        let credential = problems.required("credential", wire.credential).and_then(|text| {
+        let family = wire.minted.is_some() && wire.credential.is_none();
+        if wire.minted.is_some() && wire.credential.is_some() {
+            problems.note("minted", "expected none beside credential");
+        }
+        let named = wire.credential.or(wire.minted);
+        let credential = problems.required("credential", named).and_then(|text| {
             let expected = "expected [a-z0-9][a-z0-9_-]{0,62}";
             problems.scalar("credential", Name::new(&text).ok_or(expected))
         });
@@ -234,6 +274,10 @@ impl TryFrom<Wire> for Binding {
         let site = problems.required("site", wire.site);
         let site = site.and_then(|wire| problems.part("site", Site::try_from(wire)));
         let max_occurrences = occurrences(wire.max_occurrences, &mut problems);
+        let mints = mints::read(wire.mints, &mut problems);
+        if wire.websocket.is_some() && !mints.is_empty() {
+            problems.note("mints", "expected none beside websocket");
+        }
         let read = (|| {
             let (credential, tenant, authority, site) = (credential?, tenant?, authority?, site?);
             let (hash, websocket) = ([0; 32], wire.websocket);
@@ -246,20 +290,20 @@ impl TryFrom<Wire> for Binding {
                 site,
                 max_occurrences,
                 websocket,
+                family,
+                mints,
                 hash,
             })
         })();
-        problems.finish(read.map(|mut binding| {
-            binding.hash = Sha256::digest(binding.canonical()).into();
-            binding
-        }))
+        problems.finish(read.map(Self::hashed))
     }
 }
 
 impl From<&Binding> for Wire {
     fn from(binding: &Binding) -> Self {
         Self {
-            credential: Some(binding.credential.as_str().to_owned()),
+            credential: (!binding.family).then(|| binding.credential.as_str().to_owned()),
+            minted: binding.family.then(|| binding.credential.as_str().to_owned()),
             tenant: Some(binding.tenant.clone()),
             authority: Some(binding.authority.to_string()),
             methods: binding.methods.clone(),
@@ -267,6 +311,7 @@ impl From<&Binding> for Wire {
             site: Some(SiteWire::from(&binding.site)),
             max_occurrences: Some(binding.max_occurrences),
             websocket: binding.websocket,
+            mints: binding.mints.iter().map(MintWire::from).collect(),
         }
     }
 }
