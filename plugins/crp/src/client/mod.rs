@@ -1,5 +1,5 @@
 //! The key service as the modules ask it: implements the core's [`Directory`],
-//! [`Releases`] and [`Collector`].
+//! [`Releases`], [`Vault`] and [`Collector`].
 //!
 //! Owns evidence, caches and calls in flight, shared by all streams of a VM. Knows no
 //! socket and no clock: a question turns into a [`Call`](postern_core::key_service::Call)
@@ -20,7 +20,7 @@ use postern_core::config::key_service::KeyService;
 use postern_core::credential::{Release, Want};
 use postern_core::key_service::{
     Acknowledged, Batch, CallId, CallResult, Collector, Directory, KeyEntry, KeyServiceFault,
-    ReleaseDenied, Released, Releases, Turn,
+    Minted, ReleaseDenied, Released, Releases, Stored, Turn, Vault,
 };
 use postern_core::secret::Secret;
 use postern_core::time::{Moment, UnixMillis};
@@ -30,7 +30,7 @@ use self::cache::{Bucket, Cache};
 use self::question::{Answered, Origin, Question, Questions};
 use crate::evidence::Trust;
 use crate::identity::{BadSeed, Identity, Role};
-use crate::message::{Answer, Status, audit, directory, release};
+use crate::message::{Answer, Message, Status, audit, directory, release};
 
 /// Longest life of a cached value or record: there is no revocation feed yet, and a
 /// revoked key must be refused within five seconds.
@@ -370,6 +370,32 @@ impl Releases for Client {
     fn abandon(&self, call: CallId) {
         self.forget(call);
     }
+}
+
+impl Vault for Client {
+    fn store(&self, minted: Minted, at: Moment) -> Turn<Stored> {
+        self.with(at.now, |state| {
+            let message = Message::Store(minted.into());
+            let question = Question::Store(Box::new(message));
+            stored(state.questions.start(&self.origin, question, &at))
+        })
+    }
+
+    fn heard(&self, call: CallId, result: CallResult, at: Moment) -> Turn<Stored> {
+        self.with(at.now, |state| stored(state.questions.heard(&self.origin, call, result, &at)))
+    }
+
+    fn abandon(&self, call: CallId) {
+        self.forget(call);
+    }
+}
+
+fn stored(turn: Turn<Answered>) -> Turn<Stored> {
+    conclude(turn, |_, answer| match answer {
+        Answer::Store(_) => Ok(Stored),
+        Answer::Denied(_) => Err(KeyServiceFault::NotReady),
+        _ => Err(KeyServiceFault::NotAuthentic),
+    })
 }
 
 impl Collector for Client {

@@ -32,6 +32,8 @@ pub use keys::{entropy, short};
 pub use party::Party;
 
 use crate::faults::{Outcome, Stand};
+use crate::minted;
+use crate::observation::Observation;
 use crate::scenario::{KeySeed, KeyState, Named};
 use crate::template::Names;
 
@@ -111,6 +113,8 @@ struct Notes {
     event: i64,
     /// Every API key that was presented or could be.
     keys: Vec<Vec<u8>>,
+    /// Minted credentials of the scenario at hand.
+    minted: minted::Seen,
 }
 
 impl World {
@@ -190,6 +194,7 @@ impl World {
                     .map(|(name, value)| (name.to_owned(), Secret::new(value.into())))
                     .collect(),
                 bindings: bindings.collect(),
+                minted: None,
             };
             let operator = self.operator(&credential.tenant)?;
             let answer = operator.ask(&self.backend, &Message::Store(request), now)?;
@@ -209,6 +214,7 @@ impl World {
             not_after: None,
             fields: vec![(String::new(), Secret::new(value.as_bytes().to_vec()))],
             bindings: vec![store::Binding::new(binding.canonical())],
+            minted: None,
         };
         let operator = self.operator(&credential.tenant)?;
         let answer = operator.ask(&self.backend, &Message::Store(request), now)?;
@@ -222,6 +228,7 @@ impl World {
 
     /// Creates the keys of a scenario, in the states it wants them in.
     pub fn seed(&self, named: &Named, now: UnixMillis) -> Result<()> {
+        self.notes().minted = minted::Seen::default();
         for (name, seed) in &named.scenario.seed.keys {
             let key = || format!("{}: key {name}", named.name);
             self.notes().keys.extend(keys::text(&named.name, name, seed));
@@ -273,6 +280,12 @@ impl World {
         Ok(records)
     }
 
+    /// Writes numbers for the random names of an observation.
+    pub fn number(&self, mut seen: Observation) -> Observation {
+        self.notes().minted.settle(&mut seen);
+        seen
+    }
+
     /// Every API key of the scenarios so far.
     pub fn keys(&self) -> Vec<Vec<u8>> {
         self.notes().keys.clone()
@@ -284,7 +297,7 @@ impl World {
 
     /// Names as a scenario's templates use them.
     pub fn names<'a>(&'a self, named: &'a Named) -> Known<'a> {
-        Known { base: &self.base, named }
+        Known { base: &self.base, named, notes: &self.notes }
     }
 }
 
@@ -311,6 +324,7 @@ fn shared_key(name: &str) -> (String, String) {
 pub struct Known<'a> {
     base: &'a Base,
     named: &'a Named,
+    notes: &'a Mutex<Notes>,
 }
 
 impl Names for Known<'_> {
@@ -322,5 +336,10 @@ impl Names for Known<'_> {
         let (name, field) = name.split_once('.').unwrap_or((name, ""));
         let mut values = self.base.credentials.get(name)?.values();
         values.find(|(have, _)| *have == field).map(|(_, value)| value.into())
+    }
+
+    fn minted(&self, number: &str) -> Option<Vec<u8>> {
+        let notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        notes.minted.part(number).map(|part| part.as_bytes().to_vec())
     }
 }
