@@ -43,6 +43,8 @@ pub struct Draft {
     pub binding_hash: Option<[u8; 32]>,
     /// Where the value came from.
     pub release: Option<ReleaseSource>,
+    /// Names of the credentials that were minted from the answer.
+    pub minted: Vec<String>,
     /// Forms of a secret replaced in the answer.
     pub scrub_hits: u64,
     /// What was looked through for them; `None` when nothing was.
@@ -132,6 +134,8 @@ pub struct CredentialPart {
     pub binding_hash: Option<[u8; 32]>,
     /// Where the value came from.
     pub release: Option<ReleaseSource>,
+    /// Names minted from the answer.
+    pub minted: Vec<String>,
     /// Forms replaced so far.
     pub scrub_hits: u64,
     /// What was looked through so far.
@@ -159,6 +163,7 @@ impl Draft {
             request_digest: None,
             binding_hash: None,
             release: None,
+            minted: Vec::new(),
             scrub_hits: 0,
             scrub: None,
             attestation: None,
@@ -176,6 +181,9 @@ impl Draft {
         }
         self.binding_hash = part.binding_hash.or(self.binding_hash);
         self.release = part.release.or(self.release);
+        if !part.minted.is_empty() {
+            self.minted = part.minted;
+        }
         self.release_ms = part.release_ms.or(self.release_ms);
         self.attestation = part.attestation.or(self.attestation);
         self.scrub_hits = self.scrub_hits.max(part.scrub_hits);

@@ -2,6 +2,7 @@
 
 mod answers;
 mod guard;
+mod minting;
 mod orders;
 mod refusals;
 mod requests;

@@ -11,8 +11,8 @@ use minicbor::{Decoder, Encoder};
 use super::{Caller, Decision, Draft, ReleaseSource, ScopeCheck, ScrubReceipt};
 use crate::time::UnixMillis;
 
-const VERSION: u8 = 2;
-const ITEMS: u64 = 18;
+const VERSION: u8 = 3;
+const ITEMS: u64 = 19;
 const CALLER_ITEMS: u64 = 6;
 const SCRUB_ITEMS: u64 = 3;
 /// Bytes of a name: tenant, agent, method, scope, credential, reason.
@@ -51,6 +51,7 @@ fn write<W: Write>(e: &mut Encoder<W>, draft: &Draft) -> Written<W> {
         Some(release) => e.array(2)?.u64(release.audit_seq)?.bool(release.cached)?,
         None => e.null()?,
     };
+    list(e, &draft.minted)?;
     e.u64(draft.scrub_hits)?;
     scrub(e, draft.scrub.as_ref())?;
     maybe_text(e, draft.attestation.as_deref())?;
@@ -151,6 +152,7 @@ impl Reader<'_> {
             request_digest: self.maybe(Self::bytes)?,
             binding_hash: self.maybe(Self::bytes)?,
             release: self.maybe(Self::release)?,
+            minted: self.list()?,
             scrub_hits: self.0.u64().ok()?,
             scrub: self.maybe(Self::scrub)?,
             attestation: self.maybe(Self::name)?,
