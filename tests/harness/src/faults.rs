@@ -55,6 +55,8 @@ pub enum Exchange {
     Release,
     /// Message type 5.
     Audit,
+    /// Message type 4.
+    Store,
     /// Anything else.
     Other,
 }
@@ -66,6 +68,7 @@ impl Exchange {
             (Some("/crp/v1/evidence"), _) => Self::Evidence,
             (_, Some(1)) => Self::Release,
             (_, Some(3)) => Self::Directory,
+            (_, Some(4)) => Self::Store,
             (_, Some(5)) => Self::Audit,
             _ => Self::Other,
         }

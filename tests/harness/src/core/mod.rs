@@ -107,7 +107,10 @@ impl Modules {
             world: Rc::clone(world),
             ledger: Ledger::new(audit, shared()?, collector, random16(), random16(), now.get()),
             gate: gate::Pipeline::new(gate, permit()?, directory, detector, random16()),
-            credential: credential::Pipeline::new(credential, permit()?, releases, scrubbing),
+            credential: {
+                let vault = Rc::clone(&releases);
+                credential::Pipeline::new(credential, permit()?, releases, vault, scrubbing)
+            },
             shared: Shared::default(),
             shared_keys: shared()?,
             sequence: Sequence::new(random16()),
@@ -139,7 +142,7 @@ impl Modules {
         let audit = records.last().and_then(|record| comparable(record));
         let mut upstream = outcome.upstream;
         upstream.iter_mut().for_each(|seen| settle(seen, &world.base, received));
-        Ok(Observation { answer: outcome.answer, upstream, audit, took })
+        Ok(world.number(Observation { answer: outcome.answer, upstream, audit, took }))
     }
 
     /// Lets time pass until the collector has the record of a request.
