@@ -32,8 +32,8 @@ use crate::time::{Entropy, Moment, UnixMillis};
 
 /// Most content of a token endpoint's answer, as it comes and as it is decoded.
 const LARGEST: usize = 64 * 1024;
-/// An answer that has not come to its end by then is refused.
-const LONGEST_ANSWER: Duration = Duration::from_secs(10);
+/// An answer that has not come to its end so long after its head is refused.
+const LONGEST_ANSWER: Duration = Duration::from_secs(5);
 /// The key service's client gives up after 2 s; this is for one that does not.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
@@ -140,10 +140,7 @@ impl Holding {
             }
             Event::ResponseTrailers(_) => run.refuse(unscannable(Unscannable::MintTrailers)),
             Event::Tick if now.since(self.since) < LONGEST_ANSWER => self.wait(run),
-            // A host that does not deliver content while it holds the head never will.
-            Event::Tick if self.content.is_empty() => {
-                run.refuse(Denial::Internal(Ours::ContentNotDelivered))
-            }
+            // Or the host does not deliver content while it holds the head.
             Event::Tick => run.refuse(unscannable(Unscannable::MintSlow)),
             Event::EffectFailed => run.refuse(Denial::Internal(Ours::EffectFailed)),
             Event::Done => State::Over,

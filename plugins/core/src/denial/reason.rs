@@ -126,7 +126,7 @@ reasons! {
         Undeliverable "undeliverable" "Held bytes that can no longer be delivered.",
         MintEarly "mint_early" "A token endpoint's answer before the end of the request.",
         MintLarge "mint_large" "A token endpoint's answer of more than 64 KiB.",
-        MintSlow "mint_slow" "A token endpoint's answer that does not end.",
+        MintSlow "mint_slow" "A token endpoint's answer that does not end, or that the host does not deliver.",
         MintTrailers "mint_trailers" "A token endpoint's answer with trailers.",
         MintField "mint_field" "A header field that names a value which is minted.",
         MintForm "mint_form" "A token endpoint's answer that is no strict JSON.",
