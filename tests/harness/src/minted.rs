@@ -61,7 +61,8 @@ impl Seen {
             out.push('-');
             rest = after;
             let length = after.bytes().take_while(|byte| is_random(*byte)).count();
-            let ends = !after.bytes().nth(length).is_some_and(|byte| byte.is_ascii_alphanumeric());
+            let next = after.as_bytes().get(length);
+            let ends = !next.is_some_and(u8::is_ascii_alphanumeric);
             if length == RANDOM && ends {
                 let (part, after) = after.split_at(length);
                 out.push_str(&format!("#{}", self.number(part)));

@@ -51,7 +51,7 @@ pub(super) enum Question {
 
 /// What a question is as a message.
 enum Said<'a> {
-    Made(Message),
+    Made(Box<Message>),
     Kept(&'a Message),
 }
 
@@ -66,12 +66,12 @@ impl Said<'_> {
 
 impl Question {
     fn said(&self) -> Said<'_> {
-        Said::Made(match self {
+        Said::Made(Box::new(match self {
             Self::Key(id) => Message::Directory(directory::Request { ids: vec![*id] }),
             Self::Release(want) => Message::Release(release_request(want)),
             Self::Batch(batch) => Message::Audit(audit::Request { batch: (**batch).clone() }),
             Self::Store(message) => return Said::Kept(message),
-        })
+        }))
     }
 }
 
