@@ -90,7 +90,7 @@ fn in_lines(fields: &Fields, name: &str, scrubber: &mut dyn Scrubber) -> bool {
     lines.iter().any(|line| scrubber.field(line).is_some()) || is_split(&lines, scrubber)
 }
 
-fn scannable(fields: &Fields, partial: bool) -> Result<(), Denial> {
+pub(super) fn scannable(fields: &Fields, partial: bool) -> Result<(), Denial> {
     let status = fields.only(":status").and_then(|value| str::from_utf8(value).ok());
     let status: Option<u16> = status.and_then(|text| text.parse().ok());
     let why = match status {
@@ -118,7 +118,7 @@ const MOST_CODINGS: usize = 2;
 
 /// The content's codings but `identity`, on all lines, in the order in which they were
 /// applied (RFC 9110 8.4).
-fn codings(fields: &Fields) -> Result<Vec<Coding>, Denial> {
+pub(super) fn codings(fields: &Fields) -> Result<Vec<Coding>, Denial> {
     let names = fields.all("content-encoding").flat_map(|value| value.split(|byte| *byte == b','));
     let names = names.map(<[u8]>::trim_ascii);
     let coded = names.filter(|name| !name.is_empty() && !name.eq_ignore_ascii_case(b"identity"));

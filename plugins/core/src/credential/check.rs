@@ -15,7 +15,7 @@ use crate::fields::Fields;
 use crate::inject::{Placement, Put, Signable};
 use crate::path::RequestPath;
 use crate::permit::{CredentialUse, Permit};
-use crate::placeholder::{self, Frame, Reference};
+use crate::placeholder::{self, Frame, Name, Reference};
 use crate::slots::{self, Slot};
 use crate::websocket;
 
@@ -24,6 +24,8 @@ use crate::websocket;
 pub(super) struct Planned {
     pub(super) want: Want,
     pub(super) placement: Placement,
+    /// The binding, where the answer mints.
+    pub(super) mints: Option<Binding>,
 }
 
 /// What is known of the request's content before it comes.
@@ -72,7 +74,9 @@ pub(super) fn plan(
             None => put(&leaving, permit, binding, used).ok_or(denied(NotAllowed::Site))?,
         };
         let placement = Placement { used: used.clone(), put };
-        Ok(Planned { want: leaving.want(permit, used, &upstream.authority), placement })
+        let want = leaving.want(permit, used, &upstream.authority);
+        let mints = (!binding.mints().is_empty()).then(|| binding.clone());
+        Ok(Planned { want, placement, mints })
     });
     let planned: Vec<Planned> = planned.collect::<Result<_, Denial>>()?;
     one_use_a_site(permit)?;
@@ -82,9 +86,10 @@ pub(super) fn plan(
 
 /// The binding this was decided under, if it is configured here too.
 fn find<'c>(config: &'c Config, used: &CredentialUse) -> Option<&'c Binding> {
+    let credential = Name::new(&used.credential)?;
     config.bindings.iter().find(|binding| {
         binding.hash() == used.binding_hash
-            && binding.credential().as_str() == used.credential
+            && binding.is_of(&credential)
             && binding.tenant() == config.tenant
     })
 }
