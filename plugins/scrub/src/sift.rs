@@ -22,6 +22,7 @@ mod lanes;
 use zeroize::Zeroizing;
 
 use crate::detect::escape::{Reading, leading_zero, read};
+use crate::forms::Pattern;
 use lanes::BLOCK;
 
 /// Shortest pattern that allows passing over.
@@ -75,9 +76,9 @@ enum Unit {
 
 impl Sift {
     /// For these patterns, unless one is too short.
-    pub(crate) fn new(patterns: &[&[u8]]) -> Option<Self> {
-        let kept = |pattern: &&[u8]| pattern.iter().filter(|byte| lanes::keeps(**byte)).count();
-        let least = patterns.iter().map(kept).min()?;
+    pub(crate) fn new(patterns: &[&Pattern]) -> Option<Self> {
+        let beginning = |pattern: &Pattern| pattern.get(..pattern.least()).map_or(0, kept);
+        let least = patterns.iter().map(|it| beginning(it)).min()?;
         if least < LEAST {
             return None;
         }
@@ -94,9 +95,9 @@ impl Sift {
         let mut some = Table::new(all_grams.len() >> 2);
         // Long patterns mostly have what was taken of a shorter one.
         let mut by_length = patterns.to_vec();
-        by_length.sort_by_key(|pattern| pattern.len());
+        by_length.sort_by_key(|pattern| pattern.least());
         for pattern in by_length {
-            let grams = grams(pattern);
+            let grams = grams(pattern.get(..pattern.least())?);
             let known = |row: &&[u32]| row.iter().filter(|gram| some.has(**gram)).count();
             let row = grams.windows(stride).max_by_key(known)?;
             row.iter().for_each(|gram| some.add(*gram));
@@ -278,6 +279,11 @@ impl Table {
         let (place, bit) = self.place(gram);
         self.bits.get(place).is_none_or(|bits| bits & bit != 0)
     }
+}
+
+/// How many bytes no view leaves out.
+fn kept(bytes: &[u8]) -> usize {
+    bytes.iter().filter(|byte| lanes::keeps(**byte)).count()
 }
 
 /// All fours in `pattern`, in order.
