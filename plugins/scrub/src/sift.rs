@@ -196,8 +196,10 @@ impl Sift {
     fn may_belong(&self, bytes: &[u8], at: usize) -> bool {
         let rest = bytes.get(at..).unwrap_or_default();
         let unit = unit_of(rest);
-        if matches!(unit(rest), Unit::Plain) {
-            return false;
+        match unit(rest) {
+            Unit::Plain => return false,
+            Unit::Point(1..=0x7f, length) if self.stands_alone(bytes, at, length) => return false,
+            _ => {}
         }
         let before = bytes.get(..at).unwrap_or_default().iter().rev().copied();
         let before = self.run_back(before.filter(|byte| lanes::keeps(*byte)));
@@ -205,6 +207,19 @@ impl Sift {
             return true;
         };
         before.saturating_add(behind) >= self.least
+    }
+
+    /// Whether neither the four bytes before an escape of so many bytes nor those behind it are
+    /// of patterns: of one that includes it, at most three on each side would be there, and
+    /// it, which are too few.
+    fn stands_alone(&self, bytes: &[u8], at: usize, length: usize) -> bool {
+        let before = bytes.get(..at).unwrap_or_default().iter().rev();
+        let behind = bytes.get(at.saturating_add(length)..).unwrap_or_default().iter();
+        let before = four(before).map(|[a, b, c, d]| [d, c, b, a]);
+        let unknown = |four: Option<[u8; GRAM]>| {
+            four.is_some_and(|four| !self.has(u32::from_le_bytes(four)))
+        };
+        unknown(before) && unknown(four(behind))
     }
 
     /// How many of the bytes that are read here, from the first on, may be of one pattern;
@@ -290,6 +305,26 @@ fn kept(bytes: &[u8]) -> usize {
 fn grams(pattern: &[u8]) -> Zeroizing<Vec<u32>> {
     let mut gram = Gram::default();
     Zeroizing::new(pattern.iter().filter_map(|byte| gram.push(*byte)).collect())
+}
+
+/// The first four bytes that are not left out, if none before begins a unit of some kind.
+fn four<'a>(bytes: impl Iterator<Item = &'a u8>) -> Option<[u8; GRAM]> {
+    let mut four = [0; GRAM];
+    let mut slots = four.iter_mut();
+    for &byte in bytes {
+        if leads(byte) || byte == b'=' || byte == 0 {
+            return None;
+        }
+        if lanes::keeps(byte) {
+            *slots.next()? = byte;
+            if slots.len() == 0 {
+                return Some(four);
+            }
+        } else if lanes::ends_line(byte) {
+            return None;
+        }
+    }
+    None
 }
 
 /// Four bytes that follow each other in squeezed text.
@@ -541,28 +576,57 @@ fn again(byte: u8, rest: &[u8]) -> Unit {
 }
 
 fn once(bytes: &[u8]) -> Unit {
-    if !bytes.first().is_some_and(|byte| leads(*byte)) {
-        return Unit::Plain;
+    if let Some(unit) = frequent(bytes) {
+        return unit;
     }
-    // What is most frequent first: what JSON has to escape, and references by name.
-    if let [b'\\', byte @ (b'"' | b'/' | b'\\'), ..] = *bytes {
-        return Unit::Point(u32::from(byte), 2);
+    if bytes.iter().take(LONGEST).any(|byte| *byte == 0) {
+        return once_apart(bytes);
     }
-    if let [b'\\', b'n' | b'r' | b't', ..] = *bytes {
-        return Unit::Point(u32::from(b'\n'), 2);
+    settled(bytes.get(..LONGEST).unwrap_or(bytes))
+}
+
+/// What is most frequent: what JSON and HTML have to escape, and what begins nothing.
+fn frequent(bytes: &[u8]) -> Option<Unit> {
+    Some(match *bytes {
+        [b'\\', byte @ (b'"' | b'/' | b'\\'), ..] => Unit::Point(u32::from(byte), 2),
+        [b'\\', b'n' | b'r' | b't', ..] => Unit::Point(u32::from(b'\n'), 2),
+        [b'&', b'a', b'm', b'p', b';', ..] => Unit::Point(u32::from(b'&'), 5),
+        [b'&', b'q', b'u', b'o', b't', b';', ..] => Unit::Point(u32::from(b'"'), 6),
+        [b'&', b'l', b't', b';', ..] => Unit::Point(u32::from(b'<'), 4),
+        [b'&', b'g', b't', b';', ..] => Unit::Point(u32::from(b'>'), 4),
+        [b'&', b'%' | b'\\' | b'&' | 0, ..] | [b'%', b'%' | b'\\' | b'&' | 0, ..] => return None,
+        [b'&', byte, ..] if byte != b'#' && !byte.is_ascii_alphabetic() => Unit::Plain,
+        [b'%', byte, ..] if !byte.is_ascii_hexdigit() && byte | 0x20 != b'u' => Unit::Plain,
+        [b'%' | b'\\' | b'&', ..] => return None,
+        _ => Unit::Plain,
+    })
+}
+
+/// The same of bytes among which there are NULs, which are read over.
+fn once_apart(bytes: &[u8]) -> Unit {
+    let (mut text, mut places, mut count) = ([0; LONGEST], [0_usize; LONGEST], 0_usize);
+    let kept = bytes.iter().enumerate().take(LONGEST_APART).filter(|(_, byte)| **byte != 0);
+    for ((place, byte), (slot, at)) in kept.zip(text.iter_mut().zip(&mut places)) {
+        (*slot, *at) = (*byte, place);
+        count = count.saturating_add(1);
     }
-    if let Some(end) = bytes.iter().take(LONGEST).position(|byte| *byte == b';')
-        && let [b'&', b'a'..=b'z', ..] = bytes
-        && let Reading::Byte(byte, used) = read(bytes.get(..=end).unwrap_or_default())
-        && used == end.saturating_add(1)
-    {
-        return Unit::Point(u32::from(byte), used);
+    let length = |used: usize| {
+        let last = used.checked_sub(1).and_then(|last| places.get(last)).copied();
+        last.unwrap_or(LONGEST_APART).saturating_add(1)
+    };
+    match settled(text.get(..count).unwrap_or_default()) {
+        Unit::Point(point, used) => Unit::Point(point, length(used)),
+        Unit::Nothing(used) => Unit::Nothing(length(used)),
+        unit => unit,
     }
+}
+
+/// What the first of `bytes` begins, of which [`LONGEST`] are enough.
+fn settled(bytes: &[u8]) -> Unit {
     for length in 1..=LONGEST {
         let Some(held) = bytes.get(..length) else { return Unit::Unsure };
-        let last = held.last().copied().unwrap_or(0);
         // Another that begins inside may spell the rest of this one, in a second reading.
-        let broken = length > 1 && (last == 0 || leads(last));
+        let broken = length > 1 && held.last().is_some_and(|last| leads(*last));
         match read(held) {
             _ if broken || leading_zero(held) => return Unit::Unsure,
             Reading::Open => {}

@@ -75,6 +75,8 @@ const STEP: usize = 8;
 const PATIENCE: usize = 32;
 /// … and at most so many.
 const MOST_PATIENCE: usize = 64 * 1024;
+/// A doubt is rare behind so many bytes that were passed over.
+const RARE: usize = 4 * PATIENCE;
 
 /// Looks for the patterns in all views of one content.
 pub(crate) struct Search {
@@ -168,11 +170,10 @@ impl Search {
     }
 
     /// Where doubts are frequent, each costs more than views do; so views read on for
-    /// longer, and for less long once they were rare again.
+    /// longer. What is passed over costs next to nothing, so a doubt now and then is no reason.
     fn grow_patient(&mut self, passed: usize) {
-        let rare = passed > self.patience.saturating_mul(4);
         let longer = self.patience.saturating_mul(2).min(MOST_PATIENCE);
-        self.patience = if rare { PATIENCE } else { longer };
+        self.patience = if passed > RARE { PATIENCE } else { longer };
     }
 
     /// Reads the bytes between these two in all views.
