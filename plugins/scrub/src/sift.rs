@@ -216,9 +216,8 @@ impl Sift {
         let before = bytes.get(..at).unwrap_or_default().iter().rev();
         let behind = bytes.get(at.saturating_add(length)..).unwrap_or_default().iter();
         let before = four(before).map(|[a, b, c, d]| [d, c, b, a]);
-        let unknown = |four: Option<[u8; GRAM]>| {
-            four.is_some_and(|four| !self.has(u32::from_le_bytes(four)))
-        };
+        let unknown =
+            |four: Option<[u8; GRAM]>| four.is_some_and(|four| !self.has(u32::from_le_bytes(four)));
         unknown(before) && unknown(four(behind))
     }
 

@@ -20,6 +20,7 @@
 //! bounded, and so is what each view keeps.
 
 mod node;
+mod several;
 mod unescape;
 
 use std::borrow::Cow;
@@ -27,8 +28,8 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use crate::automaton::{Automaton, State};
-use crate::coding::{Begin, Growth, Look};
 use node::Node;
+pub(crate) use several::{Searches, Sets};
 use unescape::{Held, Kind};
 use zeroize::{Zeroize as _, Zeroizing};
 
@@ -237,32 +238,6 @@ impl Search {
         let views = self.views.all().into_iter().filter_map(|node| node.open_from(&self.automaton));
         let views = views.map(|from| self.at.saturating_sub(from));
         views.fold(raw, u64::max)
-    }
-}
-
-impl Begin for Rc<Automaton> {
-    type Look = Search;
-
-    const GROWTH: Growth = Growth::ANSWER;
-
-    fn begin(&self) -> Search {
-        Search::new(Self::clone(self))
-    }
-}
-
-impl Look for Search {
-    fn look(&mut self, bytes: &[u8]) -> bool {
-        self.read(bytes);
-        !self.hits.is_empty()
-    }
-
-    fn end(&mut self) -> bool {
-        self.finish();
-        !self.hits.is_empty()
-    }
-
-    fn open(&self) -> u64 {
-        Self::open(self)
     }
 }
 

@@ -8,6 +8,7 @@ use postern_core::secret::Secret;
 use proptest::prelude::*;
 
 use super::*;
+use crate::automaton::Automaton;
 use crate::forms;
 use crate::scrubbing::PatternScrubbing;
 
@@ -249,7 +250,7 @@ fn work_is_linear_in_hostile_content() {
     let value = "ab".repeat(500) + "c";
     let text = "ab".repeat(300_000);
     let mut window = Window::new(
-        std::rc::Rc::new(Automaton::new(&forms::patterns(&[in_play(&value, &value)])).unwrap()),
+        [Rc::new(Automaton::new(&forms::patterns(&[in_play(&value, &value)])).unwrap())].into(),
         Room::default(),
     );
     let mut written = 0;
