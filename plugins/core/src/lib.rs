@@ -40,6 +40,7 @@ pub mod key_service;
 pub mod keyring;
 pub mod ledger;
 pub mod mac;
+pub mod order;
 pub mod path;
 pub mod permit;
 pub mod placeholder;

@@ -3,7 +3,6 @@
 //! Invariant: an answer that cannot be read as plain content from its first byte to its
 //! last is refused, never passed on unread.
 
-use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use super::run::Run;
@@ -11,6 +10,7 @@ use crate::denial::{Denial, Ours, Unscannable};
 use crate::effect::Part;
 use crate::fields::Fields;
 use crate::inject::InPlay;
+use crate::order;
 use crate::scrubbing::{Coding, Scrubber};
 use crate::slots::percent_decoded;
 
@@ -128,7 +128,7 @@ pub(super) fn scrub_fields(
     scrubber: &mut dyn Scrubber,
     run: &mut Run,
 ) -> Result<(), Denial> {
-    let names: BTreeSet<&[u8]> = fields.0.iter().map(|field| field.name.as_slice()).collect();
+    let names = order::distinct(fields.0.iter().map(|field| field.name.as_slice()));
     for name in names {
         // A name is ASCII (RFC 9110 5.1); another one could not even be removed.
         let unnamed = |_| Denial::UpstreamUnscannable(Unscannable::Undeliverable);
