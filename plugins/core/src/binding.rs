@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use crate::authority::Authority;
 use crate::config::{ConfigError, Problems};
+use crate::order;
 use crate::path::{PathPattern, RequestPath};
 use crate::placeholder::Name;
 use mints::CanonicalMint;
@@ -347,15 +348,13 @@ fn methods(written: Vec<String>, problems: &mut Problems) -> Vec<String> {
     if written.is_empty() {
         problems.note("methods", "expected at least one");
     }
-    let mut methods = problems.list("methods", written, |method| {
+    let methods = problems.list("methods", written, |method| {
         if is_method(&method) {
             return Ok(method);
         }
         Err(ConfigError::one("", "expected an upper-case method, not TRACE, TRACK or CONNECT"))
     });
-    methods.sort_unstable();
-    methods.dedup();
-    methods
+    order::distinct(methods)
 }
 
 /// Methods that configuration may name: never those that echo the request or leave HTTP.

@@ -3,7 +3,6 @@
 //! Invariant: an answer that cannot be read as plain content from its first byte to its
 //! last is refused, never passed on unread.
 
-use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use super::run::Run;
@@ -11,6 +10,7 @@ use crate::denial::{Denial, Ours, Unscannable};
 use crate::effect::Part;
 use crate::fields::Fields;
 use crate::inject::InPlay;
+use crate::order;
 use crate::scrubbing::{Coding, Scrubber};
 use crate::slots::percent_decoded;
 
@@ -66,7 +66,7 @@ pub(crate) fn shows(
     scrubber: &mut dyn Scrubber,
 ) -> Result<bool, Denial> {
     scannable(fields, false)?;
-    let names: BTreeSet<&[u8]> = fields.0.iter().map(|field| field.name.as_slice()).collect();
+    let names = order::distinct(fields.0.iter().map(|field| field.name.as_slice()));
     let told = names.into_iter().any(|name| {
         in_name(name, in_play, scrubber)
             || str::from_utf8(name).is_ok_and(|name| in_lines(fields, name, scrubber))
@@ -161,7 +161,7 @@ pub(super) fn scrub_fields(
     scrubber: &mut dyn Scrubber,
     run: &mut Run,
 ) -> Result<(), Denial> {
-    let names: BTreeSet<&[u8]> = fields.0.iter().map(|field| field.name.as_slice()).collect();
+    let names = order::distinct(fields.0.iter().map(|field| field.name.as_slice()));
     for name in names {
         // A name is ASCII (RFC 9110 5.1); another one could not even be removed.
         let unnamed = |_| Denial::UpstreamUnscannable(Unscannable::Undeliverable);

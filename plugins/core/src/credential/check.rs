@@ -13,6 +13,7 @@ use crate::config::credential::Config;
 use crate::denial::{Ambiguity, Denial, NotAllowed, PolicyReason};
 use crate::fields::Fields;
 use crate::inject::{Placement, Put, Signable};
+use crate::order;
 use crate::path::RequestPath;
 use crate::permit::{CredentialUse, Permit};
 use crate::placeholder::{self, Frame, Name, Reference};
@@ -183,11 +184,12 @@ fn frame(fields: &Fields, binding: &Binding, used: &CredentialUse) -> Option<Fra
 
 /// Two values in one field would be one injection over the other.
 fn one_use_a_site(permit: &Permit) -> Result<(), Denial> {
-    let mut sites: Vec<&str> = permit.uses().iter().map(|used| used.site.as_str()).collect();
-    sites.sort_unstable();
-    let uses = sites.len();
-    sites.dedup();
-    if sites.len() == uses { Ok(()) } else { Err(Denial::CredentialNotAllowed(NotAllowed::Site)) }
+    let sites = order::distinct(permit.uses().iter().map(|used| used.site.as_str()));
+    if sites.len() == permit.uses().len() {
+        Ok(())
+    } else {
+        Err(Denial::CredentialNotAllowed(NotAllowed::Site))
+    }
 }
 
 /// A signature covers the target, the content and `x-amz-*`: a value that is put in there

@@ -2,6 +2,7 @@
 //! a gateway that took it from a token endpoint's answer.
 
 use postern_core::key_service::{Minted, Origin};
+use postern_core::order;
 use postern_core::secret::Secret;
 use postern_core::time::UnixMillis;
 use sha2::{Digest, Sha256};
@@ -94,9 +95,7 @@ impl Request {
         writer.u64(self.not_after.map_or(0, |end| end.0));
         encode_fields(writer, &self.fields)?;
         writer.count8(self.bindings.len(), MAX_BINDINGS)?;
-        let mut sorted: Vec<&Binding> = self.bindings.iter().collect();
-        sorted.sort();
-        sorted.into_iter().try_for_each(|binding| {
+        order::ascending(&self.bindings).into_iter().try_for_each(|binding| {
             writer.put(&binding.hash);
             writer.lp16(&binding.json)
         })?;
