@@ -11,8 +11,8 @@
 use postern_core::authority::Authority;
 use postern_core::binding::Binding;
 use postern_core::path::RequestPath;
-use postern_core::revocation::Kind;
 use postern_core::placeholder::Name;
+use postern_core::revocation::Kind;
 use postern_core::time::UnixMillis;
 use postern_crp::message::Status;
 use postern_crp::message::release::{Answer, Request};

@@ -19,8 +19,8 @@ use crate::path::RequestPath;
 use crate::upstreams::{self, Upstreams};
 
 mod authenticators;
-mod endpoint;
 mod capability;
+mod endpoint;
 mod forward;
 mod jwt;
 mod parts;
@@ -29,8 +29,8 @@ mod tokens;
 
 use authenticators::AuthenticatorWire;
 pub use authenticators::{ApiKeyField, Authentication};
-pub use endpoint::Endpoint;
 pub use capability::{Capability, FIELD as CAPABILITY_FIELD, Issuer};
+pub use endpoint::Endpoint;
 pub use forward::{Forward, ForwardWire, METHOD, TARGET};
 pub use jwt::Jwt;
 pub use parts::ScopeRule;

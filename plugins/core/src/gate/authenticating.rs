@@ -9,11 +9,11 @@ use crate::authenticator::{Attempt, Established, Progress, Verdict};
 use crate::denial::{Denial, Ours};
 use crate::effect::{Effect, Flow};
 use crate::event::Event;
-use crate::gate::{Step, revocation};
 use crate::gate::authenticate::admit;
 use crate::gate::content::Content;
 use crate::gate::outcome::{self, Request, left, overtaken, refuse};
 use crate::gate::states::{AwaitContent, State, is_response};
+use crate::gate::{Step, revocation};
 use crate::key_service::{CallId, CallResult};
 use crate::time::{Entropy, Moment, UnixMillis};
 

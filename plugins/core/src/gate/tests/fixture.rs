@@ -10,9 +10,9 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
 use crate::api_key::{self, KeyId, StoredKey};
-use crate::credential::tests::StarScrubbing;
 use crate::authenticator::Authenticator;
 use crate::config::gate::Authentication;
+use crate::credential::tests::StarScrubbing;
 use crate::effect::{Effect, Flow, Publication, Reply};
 use crate::event::{Event, Surroundings};
 use crate::fields::Fields;

@@ -1,7 +1,7 @@
 //! The gate in virtual time, with a directory and a detector of the tests' own.
 
-mod canary;
 mod authenticators;
+mod canary;
 mod fixture;
 mod flow;
 mod forward;
