@@ -43,6 +43,7 @@ pub mod mac;
 pub mod path;
 pub mod permit;
 pub mod placeholder;
+pub mod policy;
 pub mod receipt;
 pub mod record;
 pub mod redacted;

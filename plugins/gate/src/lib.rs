@@ -35,12 +35,14 @@ fn configure(document: &[u8]) -> Result<Module, ConfigError> {
     let vm = problems.required("randomness", random());
     let read = (|| Some((config?, permit?, shared?, seed?, vm?)))();
     let (config, permit, shared, seed, vm) = problems.finish(read)?;
+    let policy = postern_rego::of_gate(&config)?;
     let key_service = config.key_service.clone();
     let client = Client::new(Settings::of(&key_service, &config.tenant, Role::Gate, seed));
     let client = client.map_err(|bad| ConfigError::one("environment", bad.to_string()))?;
     let client = Rc::new(client);
     let tick = Rc::clone(&client);
-    let pipeline = Pipeline::new(config, permit, client, Rc::new(MarkerDetector), vm);
+    let detector = Rc::new(MarkerDetector);
+    let pipeline = Pipeline::with_policy(config, permit, client, detector, vm, policy);
     Ok(Module {
         streams: Box::new(move || Box::new(pipeline.stream())),
         tick: Box::new(move |now| tick.tick(now)),

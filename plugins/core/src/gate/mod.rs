@@ -2,7 +2,7 @@
 //!
 //! A request is read in this order, and stops at the first refusal: audit receipts,
 //! method, an unambiguous head, API key (offline, then the directory), the target of the
-//! forward endpoint, scopes, placeholder positions, bindings, content, permit. From the
+//! forward endpoint, scopes, placeholder positions, bindings, content, policy, permit. From the
 //! target on everything is about the request as it is rewritten. The states of one [`Stream`] are in `states`, one
 //! struct for each thing to wait for; each check is a function in a file of its own.
 //!
@@ -19,6 +19,7 @@ use crate::effect::{Effect, Flow};
 use crate::event::Event;
 use crate::key_service::Directory;
 use crate::permit::PermitKeys;
+use crate::policy::Policy;
 use crate::scrubbing::Detector;
 use crate::time::UnixMillis;
 
@@ -30,6 +31,7 @@ mod forward;
 mod head;
 mod key;
 mod outcome;
+mod policy;
 mod references;
 mod states;
 mod strip;
@@ -45,11 +47,14 @@ pub struct Pipeline {
     keys: PermitKeys,
     directory: Rc<dyn Directory>,
     detector: Rc<dyn Detector>,
+    policy: Option<Rc<dyn Policy>>,
     vm: [u8; 16],
 }
 
 impl Pipeline {
-    /// Puts the parts together. `vm` is this VM's random id, which permits name.
+    /// Puts the parts together. `vm` is this VM's random id, which permits name. A policy
+    /// that is configured has to be given by [`Pipeline::with_policy`]: without it every
+    /// request is refused.
     pub fn new(
         config: Config,
         keys: PermitKeys,
@@ -57,7 +62,19 @@ impl Pipeline {
         detector: Rc<dyn Detector>,
         vm: [u8; 16],
     ) -> Rc<Self> {
-        Rc::new(Self { config, keys, directory, detector, vm })
+        Self::with_policy(config, keys, directory, detector, vm, None)
+    }
+
+    /// Like [`Pipeline::new`], with the policy that the configuration names, loaded.
+    pub fn with_policy(
+        config: Config,
+        keys: PermitKeys,
+        directory: Rc<dyn Directory>,
+        detector: Rc<dyn Detector>,
+        vm: [u8; 16],
+        policy: Option<Rc<dyn Policy>>,
+    ) -> Rc<Self> {
+        Rc::new(Self { config, keys, directory, detector, policy, vm })
     }
 
     /// A stream for one request and its response.

@@ -147,7 +147,8 @@ fn ask_directory(
     step: &mut Step<'_>,
 ) -> State {
     let pipeline = step.pipeline;
-    let content = Content::new(&pipeline.config, &*pipeline.detector, &request.head);
+    let content = Content::new(&pipeline.config, &*pipeline.detector, &request.head)
+        .kept_whole(pipeline.policy_reads_content());
     let turn = pipeline.directory.find(&key.id(), Moment { now: step.now, entropy });
     let waiting = Waiting { request, key, content, asked: step.now };
     waiting.turn(turn, step)
@@ -302,8 +303,16 @@ impl AwaitContent {
             let Self { mut request, principal, decided, content, .. } = self;
             let caller = principal.identity();
             let more = content.asked();
-            return match step.pipeline.decide_content(&mut request, caller, decided, more) {
-                Ok(decided) => allow(step, request, principal, decided, content),
+            let (pipeline, now) = (step.pipeline, step.now);
+            let granted = pipeline.decide_content(&mut request, caller, decided, more);
+            let granted = granted.and_then(|decided| {
+                let asked = pipeline.ask_policy(&mut request, caller, &decided, &content, now);
+                asked.map(|changes| (decided, changes))
+            });
+            return match granted {
+                Ok((decided, changes)) => {
+                    allow(step, request, principal, decided, content, changes)
+                }
                 Err(denial) => refuse(step, request.draft, request.id, &denial),
             };
         }

@@ -86,7 +86,7 @@ impl Directory for FakeDirectory {
 }
 
 /// Finds the opening of a placeholder in any case, percent-encoded, or base64 aligned.
-struct FakeDetector;
+pub struct FakeDetector;
 
 struct FakeScan(Vec<u8>);
 

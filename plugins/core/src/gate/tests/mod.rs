@@ -5,6 +5,7 @@ mod flow;
 mod forward;
 mod identity;
 mod order;
+mod policy;
 mod refusals;
 mod signatures;
 mod sites;
