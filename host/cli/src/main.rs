@@ -29,7 +29,8 @@ use serde_json::json;
 
 use commands::{
     apikey, attack, audit, check as check_command, completions, credential, demo as demo_command,
-    enrol, gateway as gateway_command, init as init_command, keys, man, replay, token, upstream,
+    enrol, gateway as gateway_command, init as init_command, keys, man, policy, replay, token,
+    upstream,
 };
 use failure::{Failure, Kind, Outcome};
 use output::Output;
@@ -82,6 +83,9 @@ enum Command {
     Audit(audit::Command),
     /// Look for mistakes in an envoy.yaml or a module's configuration.
     Check(check_command::Args),
+    /// Policies in Rego: check, test and evaluate them.
+    #[command(subcommand)]
+    Policy(policy::Command),
     /// Attack a gateway, as its caller and its upstream at once.
     Attack(attack::Args),
     /// See it work: key service, gateway, upstream and real requests, on this machine.
@@ -137,6 +141,7 @@ fn run(command: Command, out: Output) -> Outcome {
         Command::Token(command) => token::run(command, out),
         Command::Audit(command) => audit::run(command, out),
         Command::Check(args) => check_command::run(&args, out),
+        Command::Policy(command) => policy::run(command, out),
         Command::Attack(args) => attack::run(&args, out),
         Command::Demo(args) => demo_command::run(&args, out),
         Command::Completions(args) => completions::run(&args, Cli::command()),

@@ -95,7 +95,10 @@ impl Module {
     /// The module's own parser.
     fn parse(self, json: &[u8]) -> Result<(), ConfigError> {
         match self {
-            Self::Gate => config::gate::Config::parse(json).map(drop),
+            Self::Gate => {
+                let config = config::gate::Config::parse(json)?;
+                postern_rego::of_gate(&config).map(drop)
+            }
             Self::Credential => config::credential::Config::parse(json).map(drop),
             Self::Audit => config::audit::Config::parse(json).map(drop),
         }

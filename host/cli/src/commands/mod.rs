@@ -12,6 +12,7 @@ pub mod gateway;
 pub mod init;
 pub mod keys;
 pub mod man;
+pub mod policy;
 pub mod replay;
 pub mod token;
 pub mod upstream;
