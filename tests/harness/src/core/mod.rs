@@ -99,6 +99,7 @@ impl Modules {
         let directory = client(Role::Gate, &gate.key_service)?;
         let releases = client(Role::Credential, &credential.key_service)?;
         let collector = client(Role::Audit, &audit.key_service)?;
+        let policy = postern_rego::of_gate(&gate)?;
         let permit = || keyring::permit_keys(variable("POSTERN_PERMIT_KEY"));
         let shared = || keyring::shared_keys(variable("POSTERN_SHARED_KEY"));
         let detector = Rc::new(postern_scrub::MarkerDetector);
@@ -106,7 +107,14 @@ impl Modules {
         Ok(Self {
             world: Rc::clone(world),
             ledger: Ledger::new(audit, shared()?, collector, random16(), random16(), now.get()),
-            gate: gate::Pipeline::new(gate, permit()?, directory, detector, random16()),
+            gate: gate::Pipeline::with_policy(
+                gate,
+                permit()?,
+                directory,
+                detector,
+                random16(),
+                policy,
+            ),
             credential: credential::Pipeline::new(credential, permit()?, releases, scrubbing),
             shared: Shared::default(),
             shared_keys: shared()?,
