@@ -16,7 +16,7 @@ use crate::run::{Failure, line};
 use crate::workspace;
 
 /// The default members of the workspace.
-const MEMBERS: [&str; 17] = [
+const MEMBERS: [&str; 18] = [
     "postern-attack",
     "postern-bench",
     "postern-bench-scrub",
@@ -30,6 +30,7 @@ const MEMBERS: [&str; 17] = [
     "postern-harness",
     "postern-jose",
     "postern-keys",
+    "postern-rego",
     "postern-rig",
     "postern-runtime",
     "postern-scrub",

@@ -15,6 +15,7 @@ pub mod faults;
 pub mod gateway;
 pub mod live;
 pub mod observation;
+pub mod policy;
 pub mod run;
 pub mod scenario;
 pub mod signature;
