@@ -1,4 +1,4 @@
-//! `postern-bench host|scrub|soak`: measures a gateway that runs, and prints one line for each goal.
+//! `postern-bench host|identity|scrub|soak`: measures a gateway that runs, and prints one line for each goal.
 //!
 //! Owns load, counting and the form of the lines; starts the parts with the rig and the
 //! harness, like the tests do. Invariant: a figure is a ratio of two things measured in
@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 mod chain;
+mod identity;
 mod lifecycle;
 mod line;
 mod load;
@@ -55,6 +56,15 @@ enum Command {
         #[arg(long, default_value_t = 5)]
         runs: usize,
     },
+    /// Capability tokens beside one plain verification, natively and in V8.
+    Identity {
+        /// Fifths of it are the length of each turn.
+        #[arg(long, default_value_t = 3.0)]
+        seconds: f64,
+        /// Turns of each side.
+        #[arg(long, default_value_t = 5)]
+        runs: usize,
+    },
     /// Many requests through one gateway: every answer right, every request recorded, no growth.
     Soak {
         /// How many.
@@ -77,6 +87,7 @@ fn main() -> ExitCode {
     let outcome = match options.command {
         Command::Host { seconds, runs } => host(options.json, seconds, runs.max(1)),
         Command::Scrub { seconds, runs } => scrub(options.json, seconds, runs.max(1)),
+        Command::Identity { seconds, runs } => identity(options.json, seconds, runs.max(1)),
         Command::Soak { requests, gateway } => soak::run(requests, gateway, options.json),
     };
     outcome.unwrap_or_else(|error| {
@@ -88,6 +99,12 @@ fn main() -> ExitCode {
 fn scrub(json: bool, seconds: f64, runs: usize) -> Result<ExitCode> {
     eprintln!("{}", machine::description());
     scrub::measure(seconds, runs)?.iter().for_each(|line| line.print(json));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn identity(json: bool, seconds: f64, runs: usize) -> Result<ExitCode> {
+    eprintln!("{}", machine::description());
+    identity::measure(seconds, runs)?.iter().for_each(|line| line.print(json));
     Ok(ExitCode::SUCCESS)
 }
 

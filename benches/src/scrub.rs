@@ -26,7 +26,8 @@ const LARGE: usize = 50_000_000;
 const MODULE: &str = "target/wasm/wasm32-wasip1/wasm/postern_bench_scrub.wasm";
 
 /// Where a measurement is made.
-trait Place {
+pub(crate) trait Place {
+    /// The figures of the measurement that a path names.
     fn measure(&self, path: &str) -> Result<Turn>;
 }
 
@@ -38,16 +39,18 @@ impl Place for Here {
     }
 }
 
-struct InEnvoy {
+/// In a module of its own, in Envoy.
+pub(crate) struct InEnvoy {
     gateway: Gateway,
     _site: Site,
 }
 
 impl InEnvoy {
-    fn start() -> Result<Self> {
+    /// Starts Envoy with the module in this file.
+    pub(crate) fn start(module: &str) -> Result<Self> {
         let site = Site::new(Boundary::Envoy, Kind::envoy(&root()))?;
         let mut config = site.config(None)?;
-        let code = json!({"local": {"filename": root().join(MODULE).display().to_string()}});
+        let code = json!({"local": {"filename": root().join(module).display().to_string()}});
         let filter = json!({"name": "bench", "typed_config": {
             "@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm",
             "config": {"name": "bench", "vm_config": {
@@ -88,7 +91,7 @@ fn plain(config: &mut Config, filter: Option<Value>) -> Result<()> {
 
 /// All lines.
 pub fn measure(seconds: f64, runs: usize) -> Result<Vec<Line>> {
-    let envoy = InEnvoy::start()?;
+    let envoy = InEnvoy::start(MODULE)?;
     let mut lines = Vec::new();
     for (suffix, place) in [("", &envoy as &dyn Place), (".native", &Here)] {
         let goal = |goal| (Op::AtLeast, goal);
@@ -110,11 +113,13 @@ pub fn measure(seconds: f64, runs: usize) -> Result<Vec<Line>> {
     Ok(lines)
 }
 
-fn turns(place: &dyn Place, path: &str, runs: usize) -> Result<Vec<Turn>> {
+/// So many measurements.
+pub(crate) fn turns(place: &dyn Place, path: &str, runs: usize) -> Result<Vec<Turn>> {
     (0..runs).map(|_| place.measure(path)).collect()
 }
 
-fn line(id: &str, turns: &[Turn], goal: (Op, f64), unit: &'static str) -> Line {
+/// A line from measurements.
+pub(crate) fn line(id: &str, turns: &[Turn], goal: (Op, f64), unit: &'static str) -> Line {
     let (ours, other): (Vec<f64>, Vec<f64>) =
         turns.iter().map(|turn| (turn.ours, turn.other)).unzip();
     Line::new(id, &Pair { ours: &ours, other: &other }, goal, unit)

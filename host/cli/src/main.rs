@@ -28,9 +28,9 @@ use clap::{CommandFactory, Parser, Subcommand};
 use serde_json::json;
 
 use commands::{
-    apikey, attack, audit, check as check_command, completions, credential, demo as demo_command,
-    enrol, gateway as gateway_command, init as init_command, keys, man, policy, replay, token,
-    upstream,
+    apikey, attack, attest, audit, check as check_command, completions, credential,
+    demo as demo_command, enrol, gateway as gateway_command, init as init_command, keys, man,
+    policy, release, replay, revocation, token, upstream,
 };
 use failure::{Failure, Kind, Outcome};
 use output::Output;
@@ -75,9 +75,21 @@ enum Command {
     /// API keys for agents, scripts and people.
     #[command(subcommand)]
     Apikey(apikey::Command),
+    /// Agents: refused everywhere, or let in again.
+    #[command(subcommand)]
+    Agent(revocation::Agent),
+    /// What every gateway refuses: users, tokens, keys that sign tokens.
+    #[command(subcommand)]
+    Revocation(revocation::Command),
     /// Capability tokens: made, narrowed and verified offline.
     #[command(subcommand)]
     Token(token::Command),
+    /// Evidence of a key service.
+    #[command(subcommand)]
+    Attest(attest::Command),
+    /// Release sets: which images may hold keys.
+    #[command(subcommand)]
+    Release(release::Command),
     /// The audit chain.
     #[command(subcommand)]
     Audit(audit::Command),
@@ -138,7 +150,11 @@ fn run(command: Command, out: Output) -> Outcome {
         Command::Enrol(args) => enrol::run(&args, out),
         Command::Credential(command) => credential::run(command, out),
         Command::Apikey(command) => apikey::run(command, out),
+        Command::Agent(command) => revocation::agent(command, out),
+        Command::Revocation(command) => revocation::run(command, out),
         Command::Token(command) => token::run(command, out),
+        Command::Attest(command) => attest::run(&command, out),
+        Command::Release(command) => release::run(&command, out),
         Command::Audit(command) => audit::run(command, out),
         Command::Check(args) => check_command::run(&args, out),
         Command::Policy(command) => policy::run(command, out),

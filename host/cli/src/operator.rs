@@ -43,6 +43,9 @@ struct Wire {
     seed: Zeroizing<String>,
     #[serde(default)]
     danger_allow_simulated: Option<String>,
+    /// As `key_service.evidence` of a module.
+    #[serde(default)]
+    evidence: Option<serde_json::Value>,
 }
 
 /// Who asks the key service.
@@ -86,7 +89,7 @@ impl Operator {
             return None;
         }
         let id = from_hex(&wire.id)?;
-        let endpoint = Endpoint { url: wire.url, ca: wire.ca, simulated };
+        let endpoint = Endpoint { url: wire.url, ca: wire.ca, simulated, evidence: wire.evidence };
         Some(Self { endpoint, id, tenant: wire.tenant, seed })
     }
 
@@ -100,6 +103,7 @@ impl Operator {
             tenant: self.tenant.clone(),
             seed: Zeroizing::new(B64.encode(self.seed.expose())),
             danger_allow_simulated: self.endpoint.simulated.map(|key| B64.encode(key)),
+            evidence: self.endpoint.evidence.clone(),
         };
         let json = Zeroizing::new(serde_json::to_vec_pretty(&wire).or_bug("operator.json")?);
         postern_files::write_private(path, &json).or_environment("cannot write")
@@ -138,6 +142,7 @@ mod tests {
             url: "https://127.0.0.1:1".into(),
             ca: "pem".into(),
             simulated: Some([9; 32]),
+            evidence: None,
         };
         let seed = Secret::new(vec![7; 32]);
         Operator { endpoint, id: [0xab; 16], tenant: "acme".into(), seed }

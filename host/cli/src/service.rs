@@ -8,8 +8,9 @@ use std::time::Duration;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as B64;
 use ed25519_dalek::SigningKey;
+use postern_core::config::evidence;
 use postern_crp::Identity;
-use postern_crp::evidence::{Evidence, Trust, appraise};
+use postern_crp::evidence::{Evidence, Seen, Trust, appraise};
 use postern_crp::exchange::{Asker, ask};
 use postern_crp::message::{Answer, Message};
 use postern_crp::{envelope, message};
@@ -43,6 +44,23 @@ pub struct Endpoint {
     pub ca: String,
     /// Key of simulated evidence, if that kind is accepted.
     pub simulated: Option<[u8; 32]>,
+    /// What hardware has to show instead: as `key_service.evidence` of a module.
+    pub evidence: Option<Value>,
+}
+
+impl Endpoint {
+    /// Whose evidence is accepted.
+    pub fn trust(&self) -> Outcome<Trust> {
+        match (self.simulated, &self.evidence) {
+            (Some(key), None) => Ok(Trust::Simulated(key)),
+            (None, Some(table)) => {
+                let accepted = evidence::parse(table.to_string().as_bytes());
+                let accepted = accepted.or_environment("evidence")?;
+                Trust::of(&accepted).or_environment("evidence")
+            }
+            _ => Err(Failure::environment("expected either danger_allow_simulated or evidence")),
+        }
+    }
 }
 
 /// A client of one key service.
@@ -77,6 +95,16 @@ impl<'a> Service<'a> {
         Ok(Self { endpoint, agent: config.into() })
     }
 
+    /// The document that the service shows for our own challenge, unread.
+    pub fn challenged(&self, nonce: &[u8; 32]) -> Outcome<Vec<u8>> {
+        let question = json!({"nonce": B64.encode(nonce)}).to_string().into_bytes();
+        let request = Request::post(self.url(EVIDENCE))
+            .header("content-type", "application/json")
+            .body(question)
+            .or_bug("evidence")?;
+        self.good(request, MAX_ANSWER)
+    }
+
     /// A public resource.
     pub fn get(&self, path: &str) -> Outcome<Vec<u8>> {
         let request = Request::get(self.url(path)).body(Vec::new()).or_bug(path)?;
@@ -87,12 +115,7 @@ impl<'a> Service<'a> {
     /// moment is shown by evidence for our own challenge, which speaks for the same keys.
     pub fn evidence(&self) -> Outcome<Evidence> {
         let nonce: [u8; 32] = random::bytes()?;
-        let question = json!({"nonce": B64.encode(nonce)}).to_string().into_bytes();
-        let request = Request::post(self.url(EVIDENCE))
-            .header("content-type", "application/json")
-            .body(question)
-            .or_bug("evidence")?;
-        let fresh = self.appraised(&self.good(request, MAX_ANSWER)?)?;
+        let fresh = self.appraised(&self.challenged(&nonce)?)?;
         fresh.answers(&nonce).or_found(REFUSED)?;
         let evidence = self.appraised(&self.get(EVIDENCE)?)?;
         if evidence.same_keys(&fresh) {
@@ -103,8 +126,8 @@ impl<'a> Service<'a> {
     }
 
     fn appraised(&self, document: &[u8]) -> Outcome<Evidence> {
-        let trust = Trust { simulated: self.endpoint.simulated };
-        appraise(document, &trust, 0, span::now()).or_found(REFUSED)
+        let trust = self.endpoint.trust()?;
+        appraise(document, &trust, Seen::default(), span::now()).or_found(REFUSED)
     }
 
     /// One sealed exchange to the key of `evidence`.

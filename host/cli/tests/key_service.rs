@@ -87,6 +87,23 @@ const CREATE: &[&str] =
     &["apikey", "create", "--user", "ada", "--organisation", "acme", "--agent", "bot"];
 
 #[test]
+fn the_evidence_of_a_running_service_is_appraised_with_a_fresh_challenge() {
+    let day = Day::begin();
+    let gateway = std::fs::read_to_string(day.path("gateway/gateway.json")).unwrap();
+    let gateway: Value = serde_json::from_str(&gateway).unwrap();
+    let key = gateway["danger_allow_simulated"]["key"].as_str().unwrap();
+    let url = gateway["url"].as_str().unwrap();
+    let verify = |key: &str| {
+        let args = ["attest", "verify", "--url", url, "--ca", "gateway/keys-ca.pem"];
+        day.run(&[&args[..], &["--sim-key", key]].concat(), "")
+    };
+    let (code, stdout, stderr) = verify(key);
+    assert_eq!(code, 0, "{stdout}{stderr}");
+    assert!(stdout.contains("challenge") && stdout.contains("SIMULATED"), "{stdout}");
+    assert_eq!(verify(&B64.encode([9; 32])).0, 1);
+}
+
+#[test]
 fn credentials_go_in_and_never_come_out() {
     let day = Day::begin();
     assert_eq!(day.good(PUT, "xoxb-value\n"), "stored slack, version 1, sealed\n");
@@ -197,6 +214,41 @@ fn keys_are_shown_once_rotate_with_overlap_and_are_revoked() {
     assert_eq!(day.json(&["apikey", "list"])["keys"][0]["state"], "revoked");
     let (code, _, _) = day.run(&["apikey", "revoke", id], "");
     assert_eq!(code, 1, "a key that is revoked already");
+}
+
+#[test]
+fn agents_users_and_tokens_are_revoked_listed_and_let_in_again() {
+    let day = Day::begin();
+    day.good(&["agent", "revoke", "bot"], "");
+    day.good(&["revocation", "add", "token", "0f9c", "--until", "2h"], "");
+    day.good(&["revocation", "add", "tenant"], "");
+    let listed = |day: &Day| {
+        let list = day.json(&["revocation", "list"]);
+        let name = |one: &Value| format!("{} {}", one["kind"], one["id"]).replace('"', "");
+        list["revocations"].as_array().unwrap().iter().map(name).collect::<Vec<_>>()
+    };
+    assert_eq!(listed(&day), ["agent bot", "tenant ", "token 0f9c"]);
+    day.good(&["agent", "restore", "bot"], "");
+    day.good(&["revocation", "remove", "tenant"], "");
+    assert_eq!(listed(&day), ["token 0f9c"]);
+    let (code, _, _) = day.run(&["agent", "restore", "bot"], "");
+    assert_eq!(code, 1, "an agent that is not revoked");
+    let (code, _, stderr) = day.run(&["revocation", "add", "user", "ada", "--until", "2h"], "");
+    assert!(code == 1 && stderr.contains("end by themselves"), "{stderr}");
+    let (code, _, _) = day.run(&["revocation", "add", "api-key", "AbCd0123"], "");
+    assert_eq!(code, 2, "a key has its own command");
+}
+
+#[test]
+fn roles_and_trust_are_those_there_are() {
+    let day = Day::begin();
+    for (name, value) in [("--role", "OWNER"), ("--role", "agent"), ("--trust", "full")] {
+        let (code, _, _) = day.run(&[CREATE, &[name, value]].concat(), "");
+        assert_eq!(code, 2, "{name} {value}");
+    }
+    day.good(&[CREATE, &["--role", "AGENT", "--role", "AUDITOR"]].concat(), "");
+    let key = &day.json(&["apikey", "list"])["keys"][0];
+    assert_eq!(key["roles"], serde_json::json!(["AGENT", "AUDITOR"]));
 }
 
 #[test]

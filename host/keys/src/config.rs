@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, MapAccess, Visitor};
 
 /// Most bytes of a `keys.yaml`.
 const MAX_FILE: usize = 64 * 1024;
@@ -43,10 +45,10 @@ struct Wire {
     /// Certificate and key in PEM. Default: an authority and a certificate for `localhost`
     /// and 127.0.0.1, made on first start in `data_dir`.
     tls: Option<WireTls>,
-    /// `sim`: signed by a development key, proves nothing about hardware. The only kind
-    /// for now, and so the default; said loudly each minute.
+    /// `sim` (the default): signed by a development key, proves nothing about hardware; said
+    /// loudly each minute. Or a table: evidence of the SEV-SNP guest that this runs in.
     #[serde(default)]
-    evidence: Evidence,
+    evidence: WireEvidence,
     /// Limits.
     #[serde(default)]
     limits: WireLimits,
@@ -97,13 +99,78 @@ fn default_listen() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 8843))
 }
 
-/// How the service proves what it runs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Evidence {
-    /// A development key.
+/// `evidence` as written.
+#[derive(Debug, Default)]
+enum WireEvidence {
     #[default]
     Sim,
+    Hardware(WireHardware),
+}
+
+impl<'de> Deserialize<'de> for WireEvidence {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(SimOrTable)
+    }
+}
+
+struct SimOrTable;
+
+impl<'de> Visitor<'de> for SimOrTable {
+    type Value = WireEvidence;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("sim or a table")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<WireEvidence, E> {
+        let known = (text == "sim").then_some(WireEvidence::Sim);
+        known
+            .ok_or_else(|| E::custom(format_args!("evidence: expected sim or a table, not {text}")))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<WireEvidence, A::Error> {
+        let table = WireHardware::deserialize(MapAccessDeserializer::new(map));
+        table.map(WireEvidence::Hardware)
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WireHardware {
+    /// Show the SEV-SNP report itself. Default `false`.
+    #[serde(default)]
+    snp: bool,
+    /// Instance of Azure Attestation whose token is shown, such as
+    /// `https://sharedeus2.eus2.attest.azure.net`; plain HTTP only on 127.0.0.1. Default:
+    /// none. One of `snp` and `maa` is required.
+    maa: Option<String>,
+    /// Folder with the host's files. Default: what `UVM_SECURITY_CONTEXT_DIR` names, or the
+    /// folder `/security-context-…`.
+    host: Option<PathBuf>,
+    /// The signed release set.
+    release_set: PathBuf,
+}
+
+/// How the service proves what it runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Evidence {
+    /// A development key.
+    Sim,
+    /// The SEV-SNP guest that it runs in.
+    Hardware(HardwareEvidence),
+}
+
+/// Evidence of hardware.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HardwareEvidence {
+    /// The report itself is shown.
+    pub snp: bool,
+    /// Instance of Azure Attestation whose token is shown.
+    pub maa: Option<String>,
+    /// Folder with the host's files, if it is not where the platform puts it.
+    pub host: Option<PathBuf>,
+    /// The signed release set.
+    pub release_set: PathBuf,
 }
 
 /// Where rows are kept.
@@ -193,7 +260,7 @@ impl Config {
                     key: base.join(files.key),
                 },
             },
-            evidence: wire.evidence,
+            evidence: evidence(wire.evidence, base)?,
             limits: limits(wire.limits)?,
             data_dir,
         })
@@ -243,6 +310,24 @@ fn database(url: Option<&str>, data_dir: &Path) -> Result<Database, ConfigError>
             _ => Err(problem("database", "expected sqlite:FILE or sqlite::memory:")),
         },
     }
+}
+
+fn evidence(wire: WireEvidence, base: &Path) -> Result<Evidence, ConfigError> {
+    let WireEvidence::Hardware(wire) = wire else { return Ok(Evidence::Sim) };
+    if !wire.snp && wire.maa.is_none() {
+        return Err(problem("evidence", "expected snp, maa or both"));
+    }
+    let allowed =
+        |url: &String| url.starts_with("https://") || url.starts_with("http://127.0.0.1:");
+    if wire.maa.as_ref().is_some_and(|url| !allowed(url)) {
+        return Err(problem("evidence.maa", "expected https://…"));
+    }
+    Ok(Evidence::Hardware(HardwareEvidence {
+        snp: wire.snp,
+        maa: wire.maa,
+        host: wire.host.map(|host| base.join(host)),
+        release_set: base.join(wire.release_set),
+    }))
 }
 
 fn limits(wire: WireLimits) -> Result<Limits, ConfigError> {
@@ -318,6 +403,10 @@ mod tests {
             ("data_dir: d\nlimits: {release_seconds: 301}\n", "limits.release_seconds"),
             ("data_dir: d\ncolour: red\n", "colour"),
             ("data_dir: d\nevidence: trust_me\n", "trust_me"),
+            ("data_dir: d\nevidence: {snp: true}\n", "release_set"),
+            ("data_dir: d\nevidence: {release_set: r}\n", "evidence: expected snp"),
+            ("data_dir: d\nevidence: {release_set: r, maa: http://a}\n", "evidence.maa"),
+            ("data_dir: d\nevidence: {release_set: r, snp: true, x: 1}\n", "x"),
             ("listen: 127.0.0.1:1\n", "data_dir"),
         ] {
             let problem = parse(yaml).unwrap_err();

@@ -14,7 +14,7 @@ use ed25519_dalek::SigningKey;
 use hkdf::Hkdf;
 use postern_core::secret::Secret;
 use postern_core::time::UnixMillis;
-use postern_crp::evidence::{Runtime, simulate};
+use postern_crp::evidence::Runtime;
 use postern_crp::service::EpochKey;
 use postern_crp::suite::KeyPair;
 use sha2::{Digest, Sha256};
@@ -23,8 +23,9 @@ use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
 use crate::envelope::Dek;
+use crate::evidence::Attester;
 use crate::fault::Fault;
-use crate::store::{self, epochs, exact};
+use crate::store::{self, epochs};
 
 const LENGTH_S: u64 = 3600;
 const OVERLAP_S: u64 = 600;
@@ -32,7 +33,7 @@ const OVERLAP_S: u64 = 600;
 /// The keys of one epoch.
 pub struct Epoch {
     number: u64,
-    signing_key: [u8; 32],
+    signing: SigningKey,
     key: EpochKey,
 }
 
@@ -40,9 +41,9 @@ impl Epoch {
     fn new(number: u64, seed: &Secret) -> Result<Self, Fault> {
         let keys = KeyPair::derive(&*derive(seed, b"crp/1 S_kex")?);
         let signing = SigningKey::from_bytes(&*derive(seed, b"crp/1 S_sig")?);
-        let signing_key = signing.verifying_key().to_bytes();
-        let runtime = runtime(number, *keys.public(), signing_key, None).to_bytes();
-        Ok(Self { number, signing_key, key: EpochKey::new(keys, runtime) })
+        let public = signing.verifying_key().to_bytes();
+        let runtime = runtime(number, *keys.public(), public, None).to_bytes();
+        Ok(Self { number, signing, key: EpochKey::new(keys, runtime) })
     }
 
     fn in_force(&self, now: UnixMillis) -> bool {
@@ -79,30 +80,30 @@ pub fn keys(epochs: &InForce, now: UnixMillis) -> Vec<&EpochKey> {
     epochs.iter().filter(|epoch| epoch.in_force(now)).map(|epoch| &epoch.key).collect()
 }
 
+/// The keys that sign revocation heads at `now`: gateways hold evidence of any of them.
+pub fn signing_keys(epochs: &InForce, now: UnixMillis) -> Vec<&SigningKey> {
+    epochs.iter().filter(|epoch| epoch.in_force(now)).map(|epoch| &epoch.signing).collect()
+}
+
 /// Keeps the keys of the epochs in force.
 pub struct Epochs {
     dek: Dek,
-    sim: Zeroizing<[u8; 32]>,
+    attester: Arc<dyn Attester>,
     loaded: Mutex<InForce>,
     /// A seed was deleted, and the database's log may still hold it.
     deleted: AtomicBool,
 }
 
 impl Epochs {
-    /// Seeds are sealed by `dek`; evidence of kind `sim` is signed by `sim`.
-    pub fn new(dek: Dek, sim: &Secret) -> Result<Self, Fault> {
-        let sim = Zeroizing::new(exact(sim.expose(), "sim key")?);
-        Ok(Self {
-            dek,
-            sim,
-            loaded: Mutex::new(Arc::new(Vec::new())),
-            deleted: AtomicBool::new(false),
-        })
+    /// Seeds are sealed by `dek`; evidence comes from `attester`.
+    pub fn new(dek: Dek, attester: Arc<dyn Attester>) -> Self {
+        let loaded = Mutex::new(Arc::new(Vec::new()));
+        Self { dek, attester, loaded, deleted: AtomicBool::new(false) }
     }
 
-    /// Public key of the development key that signs evidence of kind `sim`.
-    pub fn sim_key(&self) -> [u8; 32] {
-        SigningKey::from_bytes(&self.sim).verifying_key().to_bytes()
+    /// Who makes the evidence.
+    pub fn attester(&self) -> &dyn Attester {
+        self.attester.as_ref()
     }
 
     /// The epochs in force; starts the one of `now` when it is new, and forgets those that
@@ -155,11 +156,17 @@ impl Epochs {
     ) -> Result<Vec<u8>, Fault> {
         let epochs = self.in_force(pool, now).await?;
         let epoch = epochs.first().ok_or(Fault::Malformed("epoch"))?;
-        let Some(nonce) = challenge else {
-            return Ok(simulate(epoch.key.runtime(), &self.sim));
+        let bytes = match challenge {
+            None => epoch.key.runtime().to_vec(),
+            Some(nonce) => {
+                let challenge = Some(Sha256::digest(nonce).into());
+                let public = epoch.signing.verifying_key().to_bytes();
+                runtime(epoch.number, *epoch.key.public(), public, challenge).to_bytes()
+            }
         };
-        let challenge = Some(Sha256::digest(nonce).into());
-        let runtime = runtime(epoch.number, *epoch.key.public(), epoch.signing_key, challenge);
-        Ok(simulate(&runtime.to_bytes(), &self.sim))
+        let attester = Arc::clone(&self.attester);
+        // It may ask the kernel and another service.
+        let made = tokio::task::spawn_blocking(move || attester.attest(&bytes, now));
+        made.await.map_err(|_| Fault::Malformed("attester"))?
     }
 }

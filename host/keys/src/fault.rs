@@ -34,6 +34,9 @@ pub enum Fault {
     /// A row that this program cannot have written.
     #[error("the database holds a malformed {0}")]
     Malformed(&'static str),
+    /// The machine, its host or its attestation service gives no evidence.
+    #[error("attestation: {0}")]
+    Attestation(Redacted),
     /// Certificates or TLS settings.
     #[error("tls: {0}")]
     Tls(Redacted),

@@ -19,9 +19,10 @@ use crate::audit::integrity::{self, Check};
 use crate::config::{Config, Database, Limits};
 use crate::envelope::{KekProvider, LocalKek, RowKeys, Scope};
 use crate::epoch::Epochs;
+use crate::evidence::{self, Attester};
 use crate::fault::Fault;
-use crate::store::{self, deks, identities, millis, nonces};
-use crate::{files, random};
+use crate::feed::Feed;
+use crate::store::{self, deks, identities, millis, nonces, revocations};
 
 /// Largest checkpoint note that is read.
 const MAX_NOTE: usize = 64 * 1024;
@@ -75,6 +76,7 @@ pub(crate) struct Inner {
     pub(crate) audit: AuditLog,
     pub(crate) rows: RowKeys,
     pub(crate) epochs: Epochs,
+    pub(crate) feed: Feed,
     pub(crate) limits: Limits,
     /// Where notes are kept beside the database; `None` where it ends with the process.
     checkpoints: Option<PathBuf>,
@@ -91,15 +93,29 @@ impl Service {
     pub async fn open(config: &Config, now: UnixMillis) -> Result<Self, Fault> {
         let dir = &config.data_dir;
         postern_files::create_private_dir(dir).map_err(|e| Fault::file(dir, &e))?;
+        Self::open_with(config, evidence::attester(config)?, now).await
+    }
+
+    /// Opens the service with evidence from `attester`, whatever the configuration says.
+    ///
+    /// # Errors
+    /// As [`Service::open`].
+    pub async fn open_with(
+        config: &Config,
+        attester: Arc<dyn Attester>,
+        now: UnixMillis,
+    ) -> Result<Self, Fault> {
+        let dir = &config.data_dir;
+        postern_files::create_private_dir(dir).map_err(|e| Fault::file(dir, &e))?;
         let kek: Box<dyn KekProvider> = Box::new(LocalKek::release(&config.kek_file())?);
-        let sim = files::key_or_new(&config.sim_key_file(), random::key)?;
         let pool = store::open(&config.database).await?;
         let (dek, seed) = own_keys(&pool, kek.as_ref(), now).await?;
         let inner = Inner {
             kek,
-            audit: AuditLog::new(&seed, "simulated")?,
+            audit: AuditLog::new(&seed, attester.label())?,
             rows: RowKeys::new(&dek)?,
-            epochs: Epochs::new(dek, &sim)?,
+            epochs: Epochs::new(dek, attester),
+            feed: Feed::default(),
             limits: config.limits,
             checkpoints: (config.database != Database::Memory).then(|| dir.join("checkpoints")),
             checkpointing: Mutex::new(()),
@@ -110,10 +126,16 @@ impl Service {
         Ok(service)
     }
 
-    /// Public key of the development key behind evidence of kind `sim`: what modules put
-    /// into `danger_allow_simulated`.
-    pub fn sim_key(&self) -> [u8; 32] {
-        self.inner.epochs.sim_key()
+    /// Public key of the development key behind evidence of kind `sim`, if that is the kind:
+    /// what modules put into `danger_allow_simulated`.
+    pub fn sim_key(&self) -> Option<[u8; 32]> {
+        self.inner.epochs.attester().sim_key()
+    }
+
+    /// The kind of evidence that is served, and how events and pages name it.
+    pub fn attestation(&self) -> (&'static str, &'static str) {
+        let attester = self.inner.epochs.attester();
+        (attester.kind(), attester.label())
     }
 
     /// The key that signs audit events and checkpoints.
@@ -144,6 +166,7 @@ impl Service {
         let mut db = store::write(&self.inner.pool).await?;
         nonces::prune(&mut db, now).await?;
         identities::prune_tokens(&mut db, now).await?;
+        revocations::keep_time(&mut db, &self.inner.rows, now).await?;
         db.commit().await?;
         self.inner.epochs.in_force(&self.inner.pool, now).await?;
         self.inner.epochs.erase_deleted(&self.inner.pool).await

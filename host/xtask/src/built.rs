@@ -16,7 +16,7 @@ use crate::run::{Failure, line};
 use crate::workspace;
 
 /// The default members of the workspace.
-const MEMBERS: [&str; 18] = [
+const MEMBERS: [&str; 19] = [
     "postern-attack",
     "postern-bench",
     "postern-bench-scrub",
@@ -28,6 +28,7 @@ const MEMBERS: [&str; 18] = [
     "postern-files",
     "postern-fuzz",
     "postern-harness",
+    "postern-identity",
     "postern-jose",
     "postern-keys",
     "postern-rego",

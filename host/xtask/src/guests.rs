@@ -67,13 +67,13 @@ pub fn modules_by_debian() -> Result<PathBuf> {
     Ok(into)
 }
 
-/// Builds the module that measures scrubbing, where `postern-bench` looks for it.
-pub fn bench() -> Result<()> {
+/// Builds the module that measures `name`, where `postern-bench` looks for it.
+pub fn bench(name: &str) -> Result<()> {
     let toolchain = setup::guest_toolchain(None)?;
-    shown(cargo(toolchain, &["postern-bench-scrub"])?.args(["--lib"]))?;
-    let file = "wasm32-wasip1/wasm/postern_bench_scrub.wasm";
+    shown(cargo(toolchain, &[&format!("postern-bench-{name}")])?.args(["--lib"]))?;
+    let file = format!("wasm32-wasip1/wasm/postern_bench_{name}.wasm");
     if toolchain == Toolchain::Debian {
-        std::fs::copy(folder(toolchain).join(file), workspace::guest_target().join(file))?;
+        std::fs::copy(folder(toolchain).join(&file), workspace::guest_target().join(&file))?;
     }
     Ok(())
 }

@@ -44,6 +44,8 @@ enum Step {
     Policies,
     /// The tests of the policies that ship; one test a rule.
     PolicyTests,
+    /// Evidence of hardware, judged a second time in Python.
+    AttestationClient,
     /// The checks of the tidy command, each counted.
     Tidy,
     /// The modules built by Debian's toolchain have the same imports and exports; one test.
@@ -62,6 +64,8 @@ struct Group {
 /// The shipped envoy.yaml is for development: simulated evidence, one plain loopback cluster.
 const CHECK_EXAMPLE: &[&str] =
     &["check", "--allow-simulated", "--allow-plain-upstream", "envoy/envoy.yaml"];
+const CHECK_TOKENS: &[&str] =
+    &["check", "--module", "gate", "--allow-simulated", "examples/access-tokens.yaml"];
 /// Requests of a soak that takes some seconds.
 const SHORT_SOAK: &str = "5000";
 const DEMO: &[&str] = &["xtask", "demo", "--once"];
@@ -80,7 +84,17 @@ const GROUPS: &[Group] = &[
     },
     Group {
         name: "identity",
-        steps: &[Step::Packages(&["postern-capability", "postern-jose"]), Step::CapabilityClient],
+        steps: &[
+            Step::Packages(&[
+                "postern-attest",
+                "postern-capability",
+                "postern-identity",
+                "postern-jose",
+                "postern-bench-identity",
+            ]),
+            Step::CapabilityClient,
+            Step::AttestationClient,
+        ],
     },
     Group {
         name: "policy",
@@ -107,6 +121,7 @@ const GROUPS: &[Group] = &[
         steps: &[
             Step::Packages(&["postern-example-plugin-test"]),
             Step::Postern(CHECK_EXAMPLE),
+            Step::Postern(CHECK_TOKENS),
             Step::Ends(DEMO),
             Step::Ends(DEMO_ON_ENVOY),
         ],
@@ -204,6 +219,10 @@ impl Step {
         match self {
             Self::Packages(names) => packages(names),
             Self::Scenarios(boundary) => {
+                if *boundary != "core" {
+                    // One of the live checks is a client in Python.
+                    setup::python()?;
+                }
                 let mut harness = Command::new(built::host()?.program("postern-harness")?);
                 counted(harness.args(["--boundary", boundary]).current_dir(workspace::root()))
             }
@@ -242,6 +261,11 @@ impl Step {
             Self::SigningClient => {
                 let mut command = Command::new(setup::python()?);
                 let words = ["tests/clients/python/signing.py", "tests/vectors/signing"];
+                counted(command.args(words).current_dir(workspace::root()))
+            }
+            Self::AttestationClient => {
+                let mut command = Command::new(setup::python()?);
+                let words = ["tests/clients/python/attestation.py", "plugins/attest/vectors"];
                 counted(command.args(words).current_dir(workspace::root()))
             }
             Self::CapabilityClient => {

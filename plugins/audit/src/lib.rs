@@ -34,7 +34,7 @@ fn configure(document: &[u8]) -> Result<Logger, ConfigError> {
     let read = (|| Some((config?, shared?, seed?, ids?)))();
     let (config, shared, seed, (boot, vm)) = problems.finish(read)?;
     let (key_service, every) = (config.key_service.clone(), config.every);
-    let client = Client::new(Settings::of(&key_service, &config.tenant, Role::Audit, seed));
+    let client = Client::new(Settings::of(&key_service, &config.tenant, Role::Audit, seed)?);
     let client = client.map_err(|bad| ConfigError::one("environment", bad.to_string()))?;
     let boot = boot_id(&shared, &mut Shared, boot);
     let ledger = Ledger::new(config, shared, Rc::new(client), boot, vm, now());

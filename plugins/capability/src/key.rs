@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use curve25519_dalek::EdwardsPoint;
 use ed25519_dalek::{Signature, VerifyingKey};
 
 /// A key that signatures can be verified under.
@@ -22,6 +23,11 @@ impl PublicKey {
     /// The encoding it was read from.
     pub fn as_bytes(&self) -> &[u8; 32] {
         self.0.as_bytes()
+    }
+
+    /// The point, for tables.
+    pub(crate) fn point(&self) -> EdwardsPoint {
+        self.0.to_edwards()
     }
 }
 

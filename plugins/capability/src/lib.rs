@@ -2,7 +2,8 @@
 //!
 //! Owns the format and its verification: [`token`] and [`block`] read the bytes, [`claims`]
 //! what a block says, [`right`] what is left of it, [`chain`] whether it holds, [`proof`]
-//! whether a request comes from the holder, [`cache`] what was verified before. Time is an
+//! whether a request comes from the holder, [`cache`] what was verified before, [`tables`] how
+//! keys that are met again are verified faster. Time is an
 //! argument, keys are the caller's, and nothing here draws randomness.
 //!
 //! Invariant: a [`chain::Chain`] exists only of a token whose every signature was verified
@@ -24,6 +25,7 @@ pub mod cache;
 mod cbor;
 pub mod chain;
 pub mod claims;
+mod comb;
 pub mod form;
 pub mod key;
 #[cfg(any(test, feature = "mint"))]
@@ -34,6 +36,7 @@ pub mod reading;
 pub mod refusal;
 pub mod request_path;
 pub mod right;
+pub mod tables;
 #[cfg(test)]
 mod tests;
 pub mod token;
@@ -41,3 +44,4 @@ pub mod token;
 pub use chain::{Chain, Context, IssuerKey, verify};
 pub use key::{PublicKey, Signatures, Strict};
 pub use refusal::Refusal;
+pub use tables::Tables;

@@ -14,9 +14,11 @@ use crate::config::{ConfigError, Problems};
 use crate::path::{PathPattern, RequestPath};
 use crate::placeholder::Name;
 
+mod canary;
 mod signing;
 mod site;
 
+pub use canary::{Canary, CanaryWire, Reflective};
 pub use signing::{OAuth1, Payload, SigV4, SignatureMethod, Signing};
 pub use site::{Place, Site, SiteWire, Style};
 pub(crate) use site::{is_field_name, is_reserved};
@@ -46,6 +48,10 @@ pub struct Wire {
     /// so that a request with it never leaves HTTP.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub websocket: Option<WebSocket>,
+    /// A request that shows whether the upstream gives values back, sent before the first one
+    /// and again when what it has shown is old. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub canary: Option<CanaryWire>,
 }
 
 /// What a WebSocket may carry.
@@ -67,6 +73,7 @@ pub struct Binding {
     site: Site,
     max_occurrences: u8,
     websocket: Option<WebSocket>,
+    canary: Option<Canary>,
     hash: [u8; 32],
 }
 
@@ -101,6 +108,11 @@ impl Binding {
         self.websocket == Some(WebSocket::Text)
     }
 
+    /// What shows whether values come back.
+    pub fn canary(&self) -> Option<&Canary> {
+        self.canary.as_ref()
+    }
+
     /// Whether a request with this method may carry it. Methods are case-sensitive
     /// (RFC 9110 9.1).
     pub fn allows_method(&self, method: &str) -> bool {
@@ -123,13 +135,14 @@ impl Binding {
     }
 
     /// The binding in RFC 8785 form: lower-case header, authority without port 443,
-    /// methods and paths sorted and once each, `template` and `websocket` only where there
-    /// is one.
+    /// methods and paths sorted and once each, `template`, `websocket` and `canary` only
+    /// where there is one.
     pub fn canonical(&self) -> Vec<u8> {
         // Members stand in the order of RFC 8785 3.2.3 and values are strings and small
         // integers, which serde_json writes as section 3.2.2 wants them.
         let form = Canonical {
             authority: self.authority.to_string(),
+            canary: self.canary.as_ref().map(CanaryWire::from),
             credential: self.credential.as_str(),
             max_occurrences: self.max_occurrences,
             methods: &self.methods,
@@ -145,6 +158,8 @@ impl Binding {
 #[derive(Serialize)]
 struct Canonical<'a> {
     authority: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    canary: Option<CanaryWire>,
     credential: &'a str,
     max_occurrences: u8,
     methods: &'a [String],
@@ -234,6 +249,7 @@ impl TryFrom<Wire> for Binding {
         let site = problems.required("site", wire.site);
         let site = site.and_then(|wire| problems.part("site", Site::try_from(wire)));
         let max_occurrences = occurrences(wire.max_occurrences, &mut problems);
+        let canary = wire.canary.map(|wire| problems.part("canary", Canary::try_from(wire)));
         let read = (|| {
             let (credential, tenant, authority, site) = (credential?, tenant?, authority?, site?);
             let (hash, websocket) = ([0; 32], wire.websocket);
@@ -246,9 +262,11 @@ impl TryFrom<Wire> for Binding {
                 site,
                 max_occurrences,
                 websocket,
+                canary: canary.flatten(),
                 hash,
             })
         })();
+        read.iter().for_each(|binding| canary::check(binding, &mut problems));
         problems.finish(read.map(|mut binding| {
             binding.hash = Sha256::digest(binding.canonical()).into();
             binding
@@ -267,6 +285,7 @@ impl From<&Binding> for Wire {
             site: Some(SiteWire::from(&binding.site)),
             max_occurrences: Some(binding.max_occurrences),
             websocket: binding.websocket,
+            canary: binding.canary.as_ref().map(CanaryWire::from),
         }
     }
 }
@@ -321,7 +340,7 @@ fn paths(written: Vec<String>, problems: &mut Problems) -> Vec<PathPattern> {
 mod tests {
     use super::*;
 
-    fn wire() -> Wire {
+    pub(super) fn wire() -> Wire {
         serde_json::from_value(serde_json::json!({
             "credential": "slack", "tenant": "acme", "authority": "Slack.com:443",
             "methods": ["POST", "GET", "POST"], "paths": ["/api/**", "/api/\u{7f}".trim_end_matches('\u{7f}')],

@@ -13,7 +13,9 @@ mod code;
 mod reason;
 
 pub use code::{Code, Module};
-pub use reason::{Ambiguity, NotAllowed, Ours, Place, PolicyReason, TokenReason, Unscannable};
+pub use reason::{
+    Ambiguity, KeysReason, NotAllowed, Ours, Place, PolicyReason, TokenReason, Unscannable,
+};
 
 /// A refusal. The variants say whose fault it is: the client's first, then policy, the
 /// upstream, the key service, and us.
@@ -29,10 +31,10 @@ pub enum Denial {
     #[error("request could be read in more than one way")]
     RequestAmbiguous(Ambiguity),
     /// Client: no credentials of ours were presented.
-    #[error("no API key was presented")]
+    #[error("no credential was presented")]
     CredentialsMissing,
     /// Client: what was presented authenticates nobody.
-    #[error("the API key authenticates nobody")]
+    #[error("the credential authenticates nobody")]
     InvalidToken(TokenReason),
     /// Client: a method that never carries a credential.
     #[error("method is never forwarded")]
@@ -62,12 +64,19 @@ pub enum Denial {
     /// Policy: a person has to approve this first.
     #[error("an approval is needed")]
     ApprovalRequired,
+    /// Policy: more signed requests than can be remembered, so that this one cannot be told
+    /// from a replay.
+    #[error("too many signed requests")]
+    RateLimited,
     /// Upstream: its answer cannot be scrubbed.
     #[error("the answer cannot be inspected")]
     UpstreamUnscannable(Unscannable),
     /// Key service: no usable answer.
     #[error(transparent)]
     KeyService(#[from] KeyServiceFault),
+    /// Token service: there are no keys to verify a token with, or nobody to ask about it.
+    #[error("keys of the token's issuer are not available")]
+    KeysUnavailable(KeysReason),
     /// Us: the audit logger does not acknowledge, or its buffer is full.
     #[error("audit is not available")]
     AuditUnavailable(AuditReason),
@@ -115,9 +124,12 @@ impl Denial {
             Self::CredentialNotAllowed(_) => Code::CredentialNotAllowed,
             Self::PolicyDenied(_) | Self::PolicyAnswered(_) => Code::PolicyDenied,
             Self::ApprovalRequired => Code::ApprovalRequired,
+            Self::RateLimited => Code::RateLimited,
             Self::UpstreamUnscannable(_) => Code::UpstreamUnscannable,
             Self::KeyService(KeyServiceFault::Evidence) => Code::AttestationUnavailable,
+            Self::KeyService(KeyServiceFault::RevocationStale) => Code::RevocationStale,
             Self::KeyService(_) => Code::KeyServiceUnavailable,
+            Self::KeysUnavailable(_) => Code::KeysUnavailable,
             Self::AuditUnavailable(_) => Code::AuditUnavailable,
             Self::Internal(_) => Code::Internal,
         }
@@ -126,6 +138,12 @@ impl Denial {
     /// The one mapping to the wire: status, challenge (RFC 6750 3) and problem document
     /// (RFC 9457).
     pub fn reply(&self, decision: &DecisionId) -> Reply {
+        self.reply_with(decision, None)
+    }
+
+    /// The same, where a client can read how to get a token: `metadata` is the URL for
+    /// challenges (RFC 9728, 5.1), without a quote.
+    pub fn reply_with(&self, decision: &DecisionId, metadata: Option<&str>) -> Reply {
         let code = self.code();
         if let Self::PolicyAnswered(refusal) = self {
             return refusal.reply(self, decision);
@@ -134,7 +152,10 @@ impl Denial {
             ("content-type".to_owned(), "application/problem+json".to_owned()),
             ("cache-control".to_owned(), "no-store".to_owned()),
         ];
-        if let Some(challenge) = self.challenge() {
+        if let Some(mut challenge) = self.challenge() {
+            if let Some(url) = metadata {
+                challenge.push_str(&format!(", resource_metadata=\"{url}\""));
+            }
             fields.push(("www-authenticate".to_owned(), challenge));
         }
         if code == Code::MethodRefused {

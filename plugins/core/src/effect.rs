@@ -1,12 +1,14 @@
 //! What a stream asks its host to do. Plain data; an adapter performs it literally.
 
-use crate::key_service::Call;
+use crate::key_service::{Call, UpstreamCall};
 
 /// One thing to do, in the order in which they are polled.
 #[must_use]
 pub enum Effect {
     /// Send this to the key service; answer with `Event::CallReply`.
     Call(Call),
+    /// Send this to an upstream; answer with `Event::CallReply`.
+    CallUpstream(UpstreamCall),
     /// Replace every line of a field by one.
     SetField {
         /// Request or response.
@@ -45,6 +47,9 @@ pub enum Effect {
     Record(Vec<u8>),
     /// Count one occurrence.
     Count(Metric),
+    /// Tell the other paused streams of this root that time has passed (`Event::Tick`):
+    /// some may have waited for what this one has asked.
+    Wake,
 }
 
 /// Which header section or content an effect means.

@@ -1,11 +1,16 @@
 //! Who is calling: the identity document and the proof that it was established.
 //!
-//! Invariant: a [`Principal`] is made only by the authenticators of this
-//! crate; it has no public constructor, no `Default` and no `Deserialize`.
+//! Invariant: a [`Principal`] is made only by the gate, of what an authenticator has
+//! established; it has no public constructor, no `Default` and no `Deserialize`.
 
 use serde::Serialize;
 
 use crate::time::UnixMillis;
+
+/// Roles that a user can hold in an organisation.
+pub const ROLES: [&str; 5] = ["AGENT", "DEVELOPER", "ADMIN", "AUDITOR", "PLATFORM"];
+/// Trust levels of an agent, least first.
+pub const TRUST_LEVELS: [&str; 4] = ["observer", "suggester", "collaborator", "autonomous"];
 
 /// What the directory holds about a key's owner. Data, not proof.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,9 +25,9 @@ pub struct DirectoryRecord {
     pub agent: String,
     /// Scopes granted.
     pub scopes: Vec<String>,
-    /// Roles in `organisation`.
+    /// Roles in `organisation`, of [`ROLES`].
     pub roles: Vec<String>,
-    /// Trust level: `observer`, `suggester`, `collaborator` or `autonomous`.
+    /// Trust level, of [`TRUST_LEVELS`].
     pub trust: String,
     /// Clearance level of the information barrier, if any.
     pub clearance: Option<String>,
@@ -49,6 +54,30 @@ pub enum KeyState {
 pub enum Kind {
     /// An API key.
     ApiKey,
+    /// An access token that is a JWT.
+    Jwt,
+    /// An access token that its issuer was asked about (RFC 7662).
+    Introspected,
+    /// A client certificate: a SPIFFE X.509-SVID.
+    Mtls,
+    /// A SPIFFE JWT-SVID.
+    JwtSvid,
+    /// A capability token.
+    Capability,
+}
+
+impl Kind {
+    /// The word in the identity document.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ApiKey => "api_key",
+            Self::Jwt => "jwt",
+            Self::Introspected => "introspected",
+            Self::Mtls => "mtls",
+            Self::JwtSvid => "jwt_svid",
+            Self::Capability => "capability",
+        }
+    }
 }
 
 /// The identity document: filter state `postern.identity`, Rego
@@ -92,7 +121,7 @@ pub struct Principal {
 }
 
 impl Principal {
-    /// Only authenticators of this crate call this, after their check has passed.
+    /// Only the gate calls this, with what authenticators have established.
     pub(crate) fn authenticated(identity: Identity) -> Self {
         Self { identity }
     }

@@ -23,8 +23,10 @@ use crate::slots;
 use crate::time::{Moment, UnixMillis};
 use signing::Signed;
 
+mod decoy;
 mod signing;
 
+pub use decoy::Decoy;
 pub use signing::Signable;
 
 /// Largest value that is put into a field.

@@ -4,32 +4,64 @@
 //! implementation keeps shared state (evidence, caches) behind `&self`, since all
 //! streams of a VM use it, one at a time.
 
+use std::borrow::Cow;
 use std::rc::Rc;
 use std::time::Duration;
 
 use crate::api_key::{KeyId, StoredKey};
 use crate::credential::Release;
 use crate::credential::Want;
+use crate::fields::Fields;
 use crate::identity::DirectoryRecord;
-use crate::time::Moment;
+use crate::time::{Moment, UnixMillis};
 
 /// Names one call of one VM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CallId(pub u32);
 
-/// A request to the key service. Cluster and authority are the host's to add.
+/// Where a call goes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Destination {
+    /// To the key service; cluster and authority are the host's to add.
+    #[default]
+    KeyService,
+    /// To somebody whom the configuration names.
+    Named {
+        /// Cluster.
+        cluster: String,
+        /// Authority.
+        authority: String,
+    },
+}
+
+/// A request of ours.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
-    /// Unique within the VM.
+    /// Unique among the calls of who asks.
     pub id: CallId,
+    /// Where it goes.
+    pub to: Destination,
     /// `GET` or `POST`.
     pub method: &'static str,
-    /// Path, such as `/crp/v1/message`.
-    pub path: &'static str,
+    /// Path with query, such as `/crp/v1/message`.
+    pub path: Cow<'static, str>,
     /// Content type of a `POST`.
     pub content_type: &'static str,
     /// Content.
     pub body: Vec<u8>,
+    /// The host gives up after this.
+    pub timeout: Duration,
+}
+
+/// A request to the filters and the upstream of a cluster, without content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamCall {
+    /// Unique within the VM.
+    pub id: CallId,
+    /// Name of the cluster.
+    pub cluster: String,
+    /// Names and values, pseudo-fields first.
+    pub fields: Vec<(String, String)>,
     /// The host gives up after this.
     pub timeout: Duration,
 }
@@ -39,8 +71,22 @@ pub struct Call {
 pub struct CallAnswer {
     /// HTTP status, where the host can read it.
     pub status: Option<u16>,
+    /// Fields, pseudo-fields included, where the host can read them; trailers behind them.
+    pub fields: Fields,
     /// Content, at most [`MAX_ANSWER`] bytes.
     pub body: Vec<u8>,
+}
+
+impl CallAnswer {
+    /// Content alone, where a host shows no more.
+    pub fn unseen(body: Vec<u8>) -> Self {
+        Self { status: None, fields: Fields::default(), body }
+    }
+
+    /// A status and content.
+    pub fn of(status: u16, body: Vec<u8>) -> Self {
+        Self { status: Some(status), ..Self::unseen(body) }
+    }
 }
 
 /// Most bytes of a reply a host copies out of the proxy; a longer one is
@@ -90,9 +136,20 @@ pub enum KeyServiceFault {
     /// The service answered, sealed, that it cannot serve (KEK away, audit away).
     #[error("key service cannot serve this now")]
     NotReady,
+    /// What is known of revocations is too old.
+    #[error("revocations are not known well enough")]
+    RevocationStale,
     /// The host gave no randomness or too many look-ups are in flight.
     #[error("gateway cannot ask the key service now")]
     Local,
+}
+
+/// What a module does by itself, without a request: asked once a second, one call at a time.
+pub trait Background {
+    /// The call to make now, if one is due.
+    fn due(&self, now: UnixMillis) -> Option<Call>;
+    /// Takes the reply of the last call. True when requests may have waited for it.
+    fn heard(&self, call: CallId, result: CallResult, now: UnixMillis) -> bool;
 }
 
 /// Looks up API keys by id. The key itself never leaves the gateway.

@@ -20,8 +20,10 @@
 )]
 
 pub mod api_key;
+pub mod authenticator;
 pub mod authority;
 pub mod binding;
+pub mod canary;
 pub mod chain;
 pub mod config;
 pub mod credential;
@@ -39,7 +41,9 @@ pub mod inject;
 pub mod key_service;
 pub mod keyring;
 pub mod ledger;
+pub mod limits;
 pub mod mac;
+pub mod nonces;
 pub mod path;
 pub mod permit;
 pub mod placeholder;
@@ -47,6 +51,7 @@ pub mod policy;
 pub mod receipt;
 pub mod record;
 pub mod redacted;
+pub mod revocation;
 pub mod scopes;
 pub mod scrubbing;
 pub mod secret;

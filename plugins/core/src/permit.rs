@@ -184,6 +184,11 @@ impl PermitKeys {
         Self(keys)
     }
 
+    /// The keys, for what else is between the same two modules ([`crate::canary`]).
+    pub(crate) fn macs(&self) -> &MacKeys {
+        &self.0
+    }
+
     /// The permit as it travels through filter state.
     pub fn seal(&self, permit: &Permit) -> Vec<u8> {
         let mut sealed = codec::encode(permit);

@@ -16,7 +16,7 @@ use crate::time::UnixMillis;
 pub struct Question<'a> {
     /// The header section as it will be forwarded, before changes by the policy.
     pub fields: &'a Fields,
-    /// Lower-case names of fields that the policy does not get: they hold API keys.
+    /// Lower-case names of fields that the policy does not get: they hold credentials of callers.
     pub hidden: Vec<&'a str>,
     /// Who calls.
     pub identity: &'a Identity,

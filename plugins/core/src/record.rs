@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
+use crate::canary::Verdict;
 use crate::time::UnixMillis;
 
 /// What gate and credential know about one request.
@@ -43,6 +44,8 @@ pub struct Draft {
     pub binding_hash: Option<[u8; 32]>,
     /// Where the value came from.
     pub release: Option<ReleaseSource>,
+    /// What a canary has shown of the route, where a binding has one; the worst of several.
+    pub canary: Option<Verdict>,
     /// Forms of a secret replaced in the answer.
     pub scrub_hits: u64,
     /// What was looked through for them; `None` when nothing was.
@@ -72,6 +75,11 @@ pub struct Caller {
     pub platform: Option<String>,
     /// Scopes granted.
     pub scopes: Vec<String>,
+    /// How the caller was authenticated: the `kind` of the identity document.
+    pub kind: Cow<'static, str>,
+    /// Claims by which blocks of a capability token asked for more than was left, such as
+    /// `1:scopes`: without effect, but somebody tried.
+    pub widened: Vec<String>,
 }
 
 /// Outcome of the scope check.
@@ -159,6 +167,7 @@ impl Draft {
             request_digest: None,
             binding_hash: None,
             release: None,
+            canary: None,
             scrub_hits: 0,
             scrub: None,
             attestation: None,

@@ -35,16 +35,17 @@ fn configure(document: &[u8]) -> Result<Module, ConfigError> {
     let read = (|| Some((config?, permit?, seed?)))();
     let (config, permit, seed) = problems.finish(read)?;
     let key_service = config.key_service.clone();
-    let settings = Settings::of(&key_service, &config.tenant, Role::Credential, seed);
+    let settings = Settings::of(&key_service, &config.tenant, Role::Credential, seed)?;
     let (cache_ttl, cache_entries) = (config.cache_ttl, config.cache_entries);
     let client = Client::new(Settings { cache_ttl, cache_entries, ..settings });
     let client = client.map_err(|bad| ConfigError::one("environment", bad.to_string()))?;
     let client = Rc::new(client);
-    let tick = Rc::clone(&client);
+    let feed = Rc::clone(&client);
     let pipeline = Pipeline::new(config, permit, client, Rc::new(PatternScrubbing::new()));
     Ok(Module {
         streams: Box::new(move || Box::new(pipeline.stream())),
-        tick: Box::new(move |now| tick.tick(now)),
+        feed,
+        background: Vec::new(),
         key_service,
         place: Place::Cluster,
     })

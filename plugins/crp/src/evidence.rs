@@ -1,17 +1,22 @@
 //! Evidence: which key to seal to, and who vouches for it (RFC 9334: the Evidence, and
 //! its appraisal by a Relying Party).
 //!
-//! Owns the evidence document, runtime data R and the appraisal of kind `sim`. Knows
-//! no transport. Invariant: an [`Evidence`] comes only from [`appraise`], so a key that
-//! was not vouched for cannot be sealed to.
+//! Owns the evidence document, runtime data R and the appraisal of kind `sim`; hardware's is
+//! in [`hardware`]. Knows no transport. Invariant: an [`Evidence`] comes only from
+//! [`appraise`], so a key that was not vouched for cannot be sealed to.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ed25519_dalek::{Signer, SigningKey};
+use postern_core::config::ConfigError;
+use postern_core::config::key_service::Evidence as Accepted;
 use postern_core::time::UnixMillis;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
+pub mod hardware;
+
+use self::hardware::{Hardware, Members};
 use crate::identity;
 use crate::json::{self, Unexpected};
 
@@ -21,11 +26,35 @@ const SIM_LABEL: &[u8] = b"crp/1 sim\0";
 /// Seconds by which evidence may seem to start in the future.
 const SKEW_S: u64 = 60;
 
-/// Whose word is taken.
+/// Whose word is taken: a development key's or hardware's, never the one for the other.
+#[derive(Clone, Debug)]
+pub enum Trust {
+    /// Kind `sim` under this development key.
+    Simulated([u8; 32]),
+    /// What hardware has to show.
+    Hardware(Box<Hardware>),
+}
+
+impl Trust {
+    /// From a module's configuration, with every problem that it has.
+    ///
+    /// # Errors
+    /// Keys that are none, and kinds that this module was built without.
+    pub fn of(evidence: &Accepted) -> Result<Self, ConfigError> {
+        match evidence {
+            Accepted::Simulated { key } => Ok(Self::Simulated(*key)),
+            Accepted::Hardware(pins) => Ok(Self::Hardware(Box::new(Hardware::of(pins)?))),
+        }
+    }
+}
+
+/// The newest that was seen so far: evidence does not go back behind it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Trust {
-    /// The development key of kind `sim`; `None` refuses that kind.
-    pub simulated: Option<[u8; 32]>,
+pub struct Seen {
+    /// Newest epoch.
+    pub epoch: u64,
+    /// Highest sequence number of a release set.
+    pub releases: u64,
 }
 
 /// A key to seal to that was vouched for.
@@ -37,6 +66,7 @@ pub struct Evidence {
     not_after: u64,
     signing_key: [u8; 32],
     challenge: Option<[u8; 32]>,
+    releases: u64,
 }
 
 /// Why evidence is refused.
@@ -63,6 +93,9 @@ pub enum Refusal {
     /// Does not answer our challenge.
     #[error("evidence does not answer the challenge")]
     Challenge,
+    /// Hardware's evidence, or what authorises it, breaks a rule.
+    #[error("evidence is refused: {0}")]
+    Attestation(postern_attest::Refusal),
 }
 
 impl Evidence {
@@ -79,6 +112,11 @@ impl Evidence {
     /// Number of the epoch.
     pub fn epoch(&self) -> u64 {
         self.epoch
+    }
+
+    /// Sequence number of the release set behind it; 0 for kind `sim`.
+    pub fn releases(&self) -> u64 {
+        self.releases
     }
 
     /// The service's Ed25519 key of this epoch.
@@ -103,32 +141,51 @@ impl Evidence {
     }
 }
 
-/// Appraises an evidence document. `last_epoch` is the newest epoch seen so far.
+/// Appraises an evidence document.
 pub fn appraise(
     document: &[u8],
     trust: &Trust,
-    last_epoch: u64,
+    seen: Seen,
     now: UnixMillis,
+) -> Result<Evidence, Refusal> {
+    appraise_noting(document, trust, seen, now, &mut |_| ())
+}
+
+/// Appraises an evidence document and tells the name of each check that has passed.
+pub fn appraise_noting(
+    document: &[u8],
+    trust: &Trust,
+    seen: Seen,
+    now: UnixMillis,
+    passed: &mut dyn FnMut(&'static str),
 ) -> Result<Evidence, Refusal> {
     if document.len() > MAX_DOCUMENT {
         return Err(Refusal::TooLarge);
     }
     let document = Document::parse(document).map_err(|Unexpected| Refusal::Malformed)?;
-    let key = trust.simulated.filter(|_| document.kind == "sim").ok_or(Refusal::Kind)?;
-    let signature = document.signature.ok_or(Refusal::Malformed)?;
     let runtime_hash: [u8; 32] = Sha256::digest(&document.runtime).into();
-    if !identity::verify(&key, &simulated_statement(&runtime_hash), &signature) {
-        return Err(Refusal::Signature);
-    }
+    let (end, releases) = match trust {
+        Trust::Simulated(key) => {
+            document.simulated(key, &runtime_hash)?;
+            passed("signature of the development key (SIMULATED)");
+            (u64::MAX, 0)
+        }
+        Trust::Hardware(pins) => {
+            pins.appraise(&document.members, &runtime_hash, seen.releases, now, passed)?
+        }
+    };
     let runtime = Runtime::parse(&document.runtime).map_err(|Unexpected| Refusal::Malformed)?;
-    runtime.acceptable(last_epoch, now)?;
+    runtime.acceptable(seen.epoch, now)?;
+    passed("runtime data: well-formed, valid now, of a current epoch");
     Ok(Evidence {
         kex: runtime.kex,
         runtime_hash,
         epoch: runtime.epoch,
-        not_after: runtime.not_after,
+        // Good for as long as everything behind it is.
+        not_after: runtime.not_after.min(end),
         signing_key: runtime.signing_key,
         challenge: runtime.challenge,
+        releases,
     })
 }
 
@@ -136,32 +193,41 @@ fn simulated_statement(runtime_hash: &[u8; 32]) -> Vec<u8> {
     [SIM_LABEL, runtime_hash].concat()
 }
 
-/// `{"v":1,"kind":…,"runtime":…,"sim":…}`.
+/// `{"v":1,"kind":…,"runtime":…,…}`: with `sim`, or the members of the kinds it names.
 struct Document<'a> {
-    kind: &'a str,
     runtime: Vec<u8>,
-    signature: Option<[u8; 64]>,
+    members: Members<'a>,
 }
 
 impl<'a> Document<'a> {
     fn parse(text: &'a [u8]) -> Result<Self, Unexpected> {
-        let (mut version, mut kind, mut runtime, mut signature) = (None, None, None, None);
+        let (mut version, mut kind, mut runtime) = (None, None, None);
+        let mut members = Members::default();
         let mut reader = json::Reader::new(text);
         reader.object(|name, value| {
             match name {
                 "v" => version = Some(value.number()?),
                 "kind" => kind = Some(value.string()?),
                 "runtime" => runtime = Some(bytes(value.string()?)?),
-                "sim" => signature = Some(exactly(value.string()?)?),
-                _ => return Err(Unexpected),
+                _ => members.member(name, value)?,
             }
             Ok(())
         })?;
         reader.end()?;
-        if version != Some(1) {
+        if version != Some(1) || !members.are_of(kind.ok_or(Unexpected)?) {
             return Err(Unexpected);
         }
-        Ok(Self { kind: kind.ok_or(Unexpected)?, runtime: runtime.ok_or(Unexpected)?, signature })
+        Ok(Self { runtime: runtime.ok_or(Unexpected)?, members })
+    }
+
+    /// Whether the development key has signed it.
+    fn simulated(&self, key: &[u8; 32], runtime_hash: &[u8; 32]) -> Result<(), Refusal> {
+        let signature = self.members.simulated.ok_or(Refusal::Kind)?;
+        if identity::verify(key, &simulated_statement(runtime_hash), &signature) {
+            Ok(())
+        } else {
+            Err(Refusal::Signature)
+        }
     }
 }
 
@@ -311,8 +377,12 @@ mod tests {
     use super::*;
     use crate::tests::fixture::{self, DEV_SEED, NOW};
 
+    fn seen(epoch: u64) -> Seen {
+        Seen { epoch, releases: 0 }
+    }
+
     fn judge(document: &[u8]) -> Result<Evidence, Refusal> {
-        appraise(document, &fixture::trust(), 7, NOW)
+        appraise(document, &fixture::trust(), seen(7), NOW)
     }
 
     fn changed(from: &str, to: &str) -> Vec<u8> {
@@ -329,12 +399,10 @@ mod tests {
     }
 
     #[test]
-    fn evidence_is_refused_without_or_with_another_development_key() {
+    fn evidence_of_another_development_key_is_refused() {
         let document = fixture::document();
-        let nobody = Trust { simulated: None };
-        assert_eq!(appraise(&document, &nobody, 0, NOW), Err(Refusal::Kind));
-        let other = Trust { simulated: Some([9; 32]) };
-        assert_eq!(appraise(&document, &other, 0, NOW), Err(Refusal::Signature));
+        let other = Trust::Simulated([9; 32]);
+        assert_eq!(appraise(&document, &other, seen(0), NOW), Err(Refusal::Signature));
         let signed_by_other = simulate(&fixture::runtime().to_bytes(), &Zeroizing::new([9; 32]));
         assert_eq!(judge(&signed_by_other), Err(Refusal::Signature));
     }
@@ -360,7 +428,8 @@ mod tests {
             assert_eq!(judge(row.as_bytes()), Err(Refusal::Malformed), "{row}");
         }
         assert_eq!(judge(&vec![b' '; MAX_DOCUMENT + 1]), Err(Refusal::TooLarge));
-        assert_eq!(judge(good.replace("\"sim\",", "\"maa\",").as_bytes()), Err(Refusal::Kind));
+        let other = good.replace("\"sim\",", "\"maa\",");
+        assert_eq!(judge(other.as_bytes()), Err(Refusal::Malformed));
     }
 
     #[test]
@@ -395,7 +464,7 @@ mod tests {
     fn evidence_is_valid_from_a_minute_before_nbf_until_exp() {
         let runtime = fixture::runtime();
         let at = |seconds: u64| {
-            appraise(&fixture::document(), &fixture::trust(), 7, UnixMillis(seconds * 1000))
+            appraise(&fixture::document(), &fixture::trust(), seen(7), UnixMillis(seconds * 1000))
                 .map(|_| ())
         };
         assert_eq!(at(runtime.not_before - 61), Err(Refusal::Time));
@@ -406,10 +475,10 @@ mod tests {
 
     #[test]
     fn an_epoch_may_go_back_by_one_and_no_further() {
-        let seen =
-            |epoch| appraise(&fixture::document(), &fixture::trust(), epoch, NOW).map(|_| ());
-        assert_eq!(seen(8), Ok(()));
-        assert_eq!(seen(9), Err(Refusal::Epoch));
+        let after =
+            |epoch| appraise(&fixture::document(), &fixture::trust(), seen(epoch), NOW).map(|_| ());
+        assert_eq!(after(8), Ok(()));
+        assert_eq!(after(9), Err(Refusal::Epoch));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! bytes, since there is one encoding for each value.
 
 use crate::envelope::{Reply, Request};
-use crate::evidence::{self, Trust};
+use crate::evidence::{self, Seen, Trust};
 use crate::exchange::Head;
 use crate::message::{Answer, Kind, Message};
 use crate::wire::{Reader, Writer};
@@ -53,8 +53,9 @@ pub fn fuzz_reply(bytes: &[u8]) {
 
 /// Evidence documents.
 pub fn fuzz_evidence(bytes: &[u8]) {
-    let trust = Trust { simulated: Some([7; 32]) };
-    let appraised = evidence::appraise(bytes, &trust, 0, UnixMillis(1_800_000_000_000));
+    let trust = Trust::Simulated([7; 32]);
+    let now = UnixMillis(1_800_000_000_000);
+    let appraised = evidence::appraise(bytes, &trust, Seen::default(), now);
     assert!(appraised.is_err(), "nobody holds this key");
     evidence::fuzz_runtime(bytes);
 }

@@ -30,6 +30,7 @@ pub mod identity;
 mod json;
 pub mod message;
 pub mod padding;
+pub mod revocation;
 pub mod service;
 pub mod suite;
 #[cfg(test)]

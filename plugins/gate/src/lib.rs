@@ -16,13 +16,15 @@ use std::rc::Rc;
 
 use postern_core::config::gate::Config;
 use postern_core::config::{ConfigError, Problems};
-use postern_core::gate::Pipeline;
+use postern_core::gate::{Loaded, Pipeline};
+use postern_core::key_service::Directory;
 use postern_core::keyring;
+use postern_core::nonces::{MEMORY, Nonces, Table};
 use postern_crp::Role;
 use postern_crp::client::{Client, Settings};
-use postern_proxy_wasm::host::{random, variable};
+use postern_proxy_wasm::host::{SharedNonces, random, variable};
 use postern_proxy_wasm_filter::{Module, Place};
-use postern_scrub::MarkerDetector;
+use postern_scrub::{MarkerDetector, PatternScrubbing};
 
 postern_proxy_wasm_filter::module!("gate", configure);
 
@@ -30,22 +32,30 @@ fn configure(document: &[u8]) -> Result<Module, ConfigError> {
     let mut problems = Problems::default();
     let config = problems.part("", Config::parse(document));
     let permit = problems.part("", keyring::permit_keys(variable("POSTERN_PERMIT_KEY").as_deref()));
-    let shared = problems.part("", keyring::shared_keys(variable("POSTERN_SHARED_KEY").as_deref()));
+    let shared = || keyring::shared_keys(variable("POSTERN_SHARED_KEY").as_deref());
+    let (shared, nonces) = (problems.part("", shared()), shared().ok());
     let seed = problems.part("", keyring::identity_seed(variable("POSTERN_GATE_KEY").as_deref()));
     let vm = problems.required("randomness", random());
-    let read = (|| Some((config?, permit?, shared?, seed?, vm?)))();
-    let (config, permit, shared, seed, vm) = problems.finish(read)?;
+    let read = (|| Some((config?, permit?, shared?, nonces?, seed?, vm?)))();
+    let (config, permit, shared, nonces, seed, vm) = problems.finish(read)?;
     let policy = postern_rego::of_gate(&config)?;
     let key_service = config.key_service.clone();
-    let client = Client::new(Settings::of(&key_service, &config.tenant, Role::Gate, seed));
+    let client = Client::new(Settings::of(&key_service, &config.tenant, Role::Gate, seed)?);
     let client = client.map_err(|bad| ConfigError::one("environment", bad.to_string()))?;
     let client = Rc::new(client);
-    let tick = Rc::clone(&client);
-    let detector = Rc::new(MarkerDetector);
-    let pipeline = Pipeline::with_policy(config, permit, client, detector, vm, policy);
+    let feed = Rc::clone(&client);
+    let directory: Rc<dyn Directory> = Rc::clone(&client) as _;
+    let nonces = Table::new(nonces, MEMORY);
+    let nonces: Rc<dyn Nonces> = Rc::new(SharedNonces::new(nonces));
+    let callers = postern_identity::assemble(&config, &directory, &nonces)?;
+    let (detector, scrubbing) = (Rc::new(MarkerDetector), Rc::new(PatternScrubbing::new()));
+    let known = callers.authenticators;
+    let loaded = Loaded { config, policy };
+    let pipeline = Pipeline::new(loaded, permit, known, client, detector, scrubbing, vm);
     Ok(Module {
         streams: Box::new(move || Box::new(pipeline.stream())),
-        tick: Box::new(move |now| tick.tick(now)),
+        feed,
+        background: callers.background,
         key_service,
         place: Place::Listener { shared },
     })

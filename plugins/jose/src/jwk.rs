@@ -7,6 +7,7 @@ use std::fmt;
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as B64;
+#[cfg(feature = "full")]
 use ed25519_dalek::VerifyingKey;
 use rsa::{BoxedUint, PublicKey};
 use serde_json::{Map, Value};
@@ -38,8 +39,11 @@ pub struct Key {
 /// What the algorithms take.
 #[derive(Clone)]
 pub(crate) enum Material {
+    #[cfg(feature = "full")]
     Ed25519(VerifyingKey),
+    #[cfg(feature = "full")]
     P256(p256::ecdsa::VerifyingKey),
+    #[cfg(feature = "full")]
     P384(p384::ecdsa::VerifyingKey),
     Rsa(PublicKey),
 }
@@ -114,33 +118,40 @@ fn algorithm(jwk: &Map<String, Value>) -> Option<Algorithm> {
 fn material(jwk: &Map<String, Value>, algorithm: Algorithm) -> Option<(Material, Vec<u8>)> {
     let bytes = |name: &str| B64.decode(jwk.get(name)?.as_str()?).ok();
     match algorithm {
+        #[cfg(feature = "full")]
         Algorithm::EdDsa => {
             let x: [u8; 32] = bytes("x")?.try_into().ok()?;
             let key = VerifyingKey::from_bytes(&x).ok()?;
             let good = is_canonical(&x) && !key.is_weak();
             good.then(|| (Material::Ed25519(key), x.to_vec()))
         }
+        #[cfg(feature = "full")]
         Algorithm::Es256 => {
             let point = point(&bytes("x")?, &bytes("y")?, 32)?;
             let key = p256::ecdsa::VerifyingKey::from_sec1_bytes(&point).ok()?;
             Some((Material::P256(key), point))
         }
+        #[cfg(feature = "full")]
         Algorithm::Es384 => {
             let point = point(&bytes("x")?, &bytes("y")?, 48)?;
             let key = p384::ecdsa::VerifyingKey::from_sec1_bytes(&point).ok()?;
             Some((Material::P384(key), point))
         }
+        #[cfg(not(feature = "full"))]
+        Algorithm::EdDsa | Algorithm::Es256 | Algorithm::Es384 => None,
         _ => rsa(&bytes("n")?, &bytes("e")?),
     }
 }
 
 /// Whether y is below 2^255 - 19 (RFC 8032, 5.1.3).
+#[cfg(feature = "full")]
 fn is_canonical(bytes: &[u8; 32]) -> bool {
     let [low, middle @ .., high] = bytes;
     high & 0x7f != 0x7f || *low < 0xed || middle.iter().any(|byte| *byte != 0xff)
 }
 
 /// Uncompressed, of coordinates in full length (RFC 7518, 6.2.1).
+#[cfg(feature = "full")]
 fn point(x: &[u8], y: &[u8], length: usize) -> Option<Vec<u8>> {
     let full = x.len() == length && y.len() == length;
     full.then(|| [&[4], x, y].concat())

@@ -2,7 +2,7 @@
 //!
 //! Invariant: the header chooses among configured keys and nothing else. One that asks for
 //! more to be understood (`crit`), or brings a key or the address of one (`jwk`, `jku`,
-//! `x5u`, `x5c`), is refused, and no address is ever read.
+//! `x5u`, `x5c`), is refused unless the caller ignores that; no address is ever read.
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as B64;
@@ -18,16 +18,27 @@ use crate::{json, jwk};
 pub const LENGTH: usize = 16 << 10;
 /// Most characters of a header.
 const HEADER: usize = 2 << 10;
-/// Parameters that change what is signed or where the key is.
-const REFUSED: [&str; 7] = ["crit", "b64", "zip", "jku", "jwk", "x5u", "x5c"];
+/// Parameters that change what is signed.
+const NOT_UNDERSTOOD: [&str; 3] = ["crit", "b64", "zip"];
+/// Parameters that say where the key is.
+const BRINGS_KEYS: [&str; 4] = ["jku", "jwk", "x5u", "x5c"];
+
+/// What becomes of a header that brings a key along, or an address of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keys {
+    /// It is refused: no good issuer of access tokens writes such headers.
+    Refused,
+    /// It is ignored: the issuer always writes `jku`, and its keys are pinned.
+    Pinned,
+}
 
 /// A token that nobody has verified.
 #[derive(Clone, Debug)]
-pub struct Unverified<'a> {
+pub struct Unverified {
     algorithm: Algorithm,
     key_id: Option<String>,
     kind: Option<String>,
-    signed: &'a [u8],
+    signed: Vec<u8>,
     payload: Vec<u8>,
     signature: Vec<u8>,
 }
@@ -43,9 +54,14 @@ pub struct Verified {
     pub payload: Vec<u8>,
 }
 
-impl<'a> Unverified<'a> {
+impl Unverified {
     /// Takes a token apart.
-    pub fn parse(token: &'a [u8]) -> Result<Self, Refusal> {
+    pub fn parse(token: &[u8]) -> Result<Self, Refusal> {
+        Self::parse_with(token, Keys::Refused)
+    }
+
+    /// Takes a token apart; `keys` says what becomes of a header that brings a key.
+    pub fn parse_with(token: &[u8], keys: Keys) -> Result<Self, Refusal> {
         if token.len() > LENGTH {
             return Err(Refusal::TooLong);
         }
@@ -57,20 +73,21 @@ impl<'a> Unverified<'a> {
         }
         let decoded = |part: &[u8]| B64.decode(part).map_err(|_| Refusal::Form);
         let end = token.len().saturating_sub(signature.len()).saturating_sub(1);
-        let signed = token.get(..end).ok_or(Refusal::Form)?;
+        let signed = token.get(..end).ok_or(Refusal::Form)?.to_vec();
         let header = json::object(&decoded(header)?).ok_or(Refusal::Json)?;
-        let (algorithm, key_id, kind) = read(&header)?;
+        let (algorithm, key_id, kind) = read(&header, keys)?;
         let (payload, signature) = (decoded(payload)?, decoded(signature)?);
         Ok(Self { algorithm, key_id, kind, signed, payload, signature })
     }
 
     /// The payload, if a key of this set has signed it.
-    pub fn verify(self, keys: &KeySet, signatures: &impl Signatures) -> Result<Verified, Refusal> {
+    pub fn verify(&self, keys: &KeySet, signatures: &impl Signatures) -> Result<Verified, Refusal> {
         let key = self.find(keys)?;
-        if !signatures.hold(key, self.signed, &self.signature) {
+        if !signatures.hold(key, &self.signed, &self.signature) {
             return Err(Refusal::Signature);
         }
-        Ok(Verified { kind: self.kind, key_id: self.key_id, payload: self.payload })
+        let (kind, key_id) = (self.kind.clone(), self.key_id.clone());
+        Ok(Verified { kind, key_id, payload: self.payload.clone() })
     }
 
     fn find<'k>(&self, keys: &'k KeySet) -> Result<&'k jwk::Key, Refusal> {
@@ -96,8 +113,9 @@ impl<'a> Unverified<'a> {
 
 type Header = (Algorithm, Option<String>, Option<String>);
 
-fn read(header: &Map<String, Value>) -> Result<Header, Refusal> {
-    if REFUSED.iter().any(|name| header.contains_key(*name)) {
+fn read(header: &Map<String, Value>, keys: Keys) -> Result<Header, Refusal> {
+    let has = |names: &[&str]| names.iter().any(|name| header.contains_key(*name));
+    if has(&NOT_UNDERSTOOD) || (keys == Keys::Refused && has(&BRINGS_KEYS)) {
         return Err(Refusal::Header);
     }
     let text = |name: &str| match header.get(name) {

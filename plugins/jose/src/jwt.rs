@@ -84,7 +84,18 @@ pub fn verify(
     now: u64,
     signatures: &impl Signatures,
 ) -> Result<Token, Refusal> {
-    let Verified { kind, key_id, payload } = Unverified::parse(token)?.verify(keys, signatures)?;
+    check(&Unverified::parse(token)?, keys, rules, now, signatures)
+}
+
+/// The same, of a token that was taken apart before.
+pub fn check(
+    token: &Unverified,
+    keys: &KeySet,
+    rules: &Rules,
+    now: u64,
+    signatures: &impl Signatures,
+) -> Result<Token, Refusal> {
+    let Verified { kind, key_id, payload } = token.verify(keys, signatures)?;
     if !rules.kind.admits(kind.as_deref()) {
         return Err(Refusal::Type);
     }

@@ -46,6 +46,8 @@ pub enum Map {
     ResponseTrailers = 3,
     /// Headers of the call reply at hand.
     CallHeaders = 6,
+    /// Trailers of the call reply at hand.
+    CallTrailers = 7,
 }
 
 /// Buffers (`proxy_buffer_type_t`).

@@ -10,6 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use postern_core::config::{ConfigError, MAX_DOCUMENT};
 use postern_core::effect::Metric;
+use postern_core::nonces::{Met, Nonces, Table};
 use postern_core::receipt::SharedData;
 use postern_core::redacted::Redacted;
 use postern_core::time::{Entropy, UnixMillis};
@@ -101,5 +102,22 @@ impl SharedData for Shared {
 
     fn replace(&mut self, key: &str, value: &[u8], version: u32) -> bool {
         abi::set_shared_data(key, value, version).is_ok()
+    }
+}
+
+/// Nonces in shared data, so that every worker knows them.
+pub struct SharedNonces(RefCell<Table>);
+
+impl SharedNonces {
+    /// This worker's view of the table.
+    pub fn new(table: Table) -> Self {
+        Self(RefCell::new(table))
+    }
+}
+
+impl Nonces for SharedNonces {
+    fn meet(&self, hash: &[u8; 32], now: UnixMillis) -> Met {
+        let table = self.0.try_borrow_mut();
+        table.map_or(Met::Unwritten, |mut table| table.meet(hash, &mut Shared, now))
     }
 }

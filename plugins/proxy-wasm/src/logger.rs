@@ -103,7 +103,7 @@ impl Logger {
     fn call(&mut self, call: &Call) {
         let fields = [
             (":method", call.method),
-            (":path", call.path),
+            (":path", &*call.path),
             (":authority", self.key_service.authority.as_str()),
             ("content-type", call.content_type),
         ];
@@ -149,9 +149,9 @@ fn response_facts() -> ResponseFacts {
 /// The reply at hand, its status unknown: only what opens and verifies counts.
 fn answer(size: usize) -> CallResult {
     match size {
-        0 => Ok(CallAnswer { status: None, body: Vec::new() }),
+        0 => Ok(CallAnswer::unseen(Vec::new())),
         1..=MAX_ANSWER => abi::buffer(Buffer::CallBody, 0, size)
-            .map(|body| CallAnswer { status: None, body })
+            .map(CallAnswer::unseen)
             .map_err(|_| CallFailure::Unreadable),
         _ => Err(CallFailure::TooLarge),
     }

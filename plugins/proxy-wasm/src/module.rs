@@ -6,9 +6,10 @@ use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use postern_core::config::key_service::KeyService;
+use postern_core::key_service::Background;
 use postern_core::mac::MacKeys;
+use postern_core::revocation::Feed;
 use postern_core::stream::Stream;
-use postern_core::time::UnixMillis;
 
 use crate::host::Counters;
 use crate::receipts::Receipts;
@@ -18,8 +19,10 @@ use crate::run::Run;
 pub struct Module {
     /// Starts the stream of one request.
     pub streams: Box<dyn Fn() -> Box<dyn Stream>>,
-    /// Wipes what has expired; called every second.
-    pub tick: Box<dyn Fn(UnixMillis)>,
+    /// Keeps what is known of revocations fresh; told the time every second.
+    pub feed: Rc<dyn Feed>,
+    /// What it asks for without a request.
+    pub background: Vec<Rc<dyn Background>>,
     /// Where its calls go.
     pub key_service: KeyService,
     /// Where in the proxy it runs.

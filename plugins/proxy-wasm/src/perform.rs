@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::abi::{self, Answer, Buffer, Direction, Map, Status};
 use crate::held::Held;
 use postern_core::effect::{Effect, Part, Publication, Reply};
-use postern_core::key_service::{Call, CallId};
+use postern_core::key_service::{Call, CallId, Destination, UpstreamCall};
 
 use crate::module::Ready;
 
@@ -23,6 +23,8 @@ pub struct Standing {
     pub calls: BTreeMap<u32, CallId>,
     /// Calls are not sent now.
     pub mute: bool,
+    /// Other paused streams may find what they have waited for.
+    pub wake: bool,
     /// Whether anything can still be forwarded.
     pub end: End,
 }
@@ -51,6 +53,7 @@ pub enum Done {
 pub fn perform(effect: Effect, ready: &Ready, standing: &mut Standing) -> Answer<Done> {
     match effect {
         Effect::Call(asked) => return Ok(call(&asked, ready, standing)),
+        Effect::CallUpstream(asked) => return Ok(call_upstream(&asked, ready, standing)),
         Effect::SetField { part, name, value } => abi::replace_header(map(part), &name, &value)?,
         Effect::RemoveField { part, name } => abi::remove_header(map(part), &name)?,
         Effect::Inject(injection) => injection
@@ -64,6 +67,7 @@ pub fn perform(effect: Effect, ready: &Ready, standing: &mut Standing) -> Answer
         Effect::Reset => reset(standing)?,
         Effect::Record(draft) => abi::set_filter_state("postern.record", &draft)?,
         Effect::Count(metric) => ready.counters.count(metric),
+        Effect::Wake => standing.wake = true,
     }
     Ok(Done::Quiet)
 }
@@ -78,25 +82,48 @@ fn map(part: Part) -> Map {
 }
 
 fn call(call: &Call, ready: &Ready, standing: &mut Standing) -> Done {
+    let token = if standing.mute { None } else { send(call, ready) };
+    sent(call.id, token, standing)
+}
+
+fn call_upstream(call: &UpstreamCall, ready: &Ready, standing: &mut Standing) -> Done {
     if standing.mute {
         return Done::NotSent(call.id);
     }
-    let to = &ready.module.key_service;
+    let fields = call.fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let token = (ready.dispatch)(&call.cluster, fields, None, some(call.timeout));
+    sent(call.id, token, standing)
+}
+
+/// A timeout of 0 would mean none.
+fn some(timeout: Duration) -> Duration {
+    timeout.max(Duration::from_millis(1))
+}
+
+fn sent(id: CallId, token: Option<u32>, standing: &mut Standing) -> Done {
+    match token {
+        Some(token) => {
+            standing.calls.insert(token, id);
+            Done::Quiet
+        }
+        None => Done::NotSent(id),
+    }
+}
+
+/// Sends a call from the context at hand: the host's token, or `None` when it was not sent.
+pub fn send(call: &Call, ready: &Ready) -> Option<u32> {
+    let own = &ready.module.key_service;
+    let (cluster, authority) = match &call.to {
+        Destination::KeyService => (&own.cluster, &own.authority),
+        Destination::Named { cluster, authority } => (cluster, authority),
+    };
     let mut fields =
-        vec![(":method", call.method), (":path", call.path), (":authority", &to.authority)];
+        vec![(":method", call.method), (":path", &call.path), (":authority", authority.as_str())];
     if !call.body.is_empty() {
         fields.push(("content-type", call.content_type));
     }
     let body = (!call.body.is_empty()).then_some(call.body.as_slice());
-    // A timeout of 0 would mean none.
-    let timeout = call.timeout.max(Duration::from_millis(1));
-    match (ready.dispatch)(&to.cluster, fields, body, timeout) {
-        Some(token) => {
-            standing.calls.insert(token, call.id);
-            Done::Quiet
-        }
-        None => Done::NotSent(call.id),
-    }
+    (ready.dispatch)(cluster, fields, body, some(call.timeout))
 }
 
 fn replace(part: Part, content: &[u8], standing: &mut Standing) -> Answer<()> {

@@ -93,6 +93,11 @@ impl Run {
         self.standing.mute = false;
     }
 
+    /// Whether other paused streams are to be told that time has passed, once.
+    pub fn wakes(&mut self) -> bool {
+        std::mem::take(&mut self.standing.wake)
+    }
+
     /// The call that the host knows under this token, once.
     pub fn called(&mut self, token: u32) -> Option<CallId> {
         self.standing.calls.remove(&token)

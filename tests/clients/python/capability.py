@@ -3,12 +3,15 @@
 `python3 capability.py ../../../plugins/capability/vectors [POSTERN]` makes every good token of
 the vectors again, byte for byte, computes its right, and refuses every hostile one; with the
 path of the `postern` command, tokens and proofs also go both ways between that and this.
+`python3 capability.py --gateway PORT AUTHORITY SEED` sends requests to a gateway that believes the issuer
+`issuer-1` of this Ed25519 seed.
 COSE is `pycose`'s and HTTP signatures are `http-message-signatures`'.
 """
 
 import base64
 import datetime
 import hashlib
+import http.client
 import json
 import os
 import pathlib
@@ -392,7 +395,8 @@ def sign(method, url, token, key, content=None, created=None):
     signer = HTTPMessageSigner(signature_algorithm=ED25519, key_resolver=Keys(private=key))
     moment = None if created is None else datetime.datetime.fromtimestamp(created, datetime.timezone.utc)
     signer.sign(message, key_id=b64(public(key)), created=moment, nonce=secrets.token_urlsafe(16),
-                tag="postern-pop", covered_component_ids=covered(message.headers))
+                tag="postern-pop", covered_component_ids=covered(message.headers),
+                use_existing_digest=content is not None)
     return {name.lower(): value for name, value in message.headers.items()}
 
 
@@ -589,7 +593,78 @@ def check_command(binary, count):
             count.case(run.__name__, lambda: run(postern, *keys))
 
 
-def main(folder, binary=None):
+# A gateway ------------------------------------------------------------------------------
+
+class Gateway:
+    """A gateway that runs, and the issuer that it believes."""
+
+    def __init__(self, port, authority, seed):
+        self.port, self.authority = int(port), authority
+        self.issuer = Ed25519PrivateKey.from_private_bytes(bytes.fromhex(seed))
+        self.holder, self.agent = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
+
+    def token(self, **more):
+        claims = claims_now(cnf=public(self.holder).hex(), scopes=["documents:read", "documents:write"],
+                            credentials=["slack"])
+        further = {"cti": secrets.token_hex(16), "cnf": public(self.agent).hex(), "sub": "helper", **more}
+        return attenuate(mint(claims, self.issuer, "issuer-1"), further, self.holder)
+
+    def ask(self, method, target, fields, content=None):
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        fields = {"host": self.authority, "x-tap-credential": "slack", **fields}
+        connection.request(method, target, body=content, headers=fields)
+        answer = connection.getresponse()
+        body = answer.read()
+        connection.close()
+        code = json.loads(body)["code"] if answer.status >= 400 else None
+        return answer.status, code
+
+    def sign(self, method, target, token, key, content=None):
+        return sign(method, f"http://{self.authority}{target}", token, key, content)
+
+
+def minted_narrowed_and_signed(gateway):
+    token, content = gateway.token(paths=["/api/v1"]), b"content"
+    fields = gateway.sign("GET", "/api/v1/a?b=c", token, gateway.agent)
+    same(gateway.ask("GET", "/api/v1/a?b=c", fields), (200, None))
+    same(gateway.ask("GET", "/api/v1/a?b=c", fields), (401, "invalid_token"))
+    fields = gateway.sign("POST", "/api/v1/a", token, gateway.agent, content)
+    same(gateway.ask("POST", "/api/v1/a", fields, content), (200, None))
+
+
+def not_by_the_holder_or_not_this_request(gateway):
+    token, content = gateway.token(), b"content"
+    for key in (gateway.holder, gateway.issuer):
+        fields = gateway.sign("GET", "/api/v1/a", token, key)
+        same(gateway.ask("GET", "/api/v1/a", fields), (401, "invalid_token"))
+    fields = gateway.sign("POST", "/api/v1/a", token, gateway.agent, content)
+    same(gateway.ask("POST", "/api/v1/a", fields, b"another"), (401, "invalid_token"))
+    fields = gateway.sign("GET", "/api/v1/a", token, gateway.agent)
+    same(gateway.ask("GET", "/api/v1/b", fields), (401, "invalid_token"))
+
+
+def outside_of_what_was_left(gateway):
+    token = gateway.token(paths=["/api/v1"], methods=["GET"])
+    for method, target in (("GET", "/api/v2"), ("POST", "/api/v1")):
+        fields = gateway.sign(method, target, token, gateway.agent)
+        same(gateway.ask(method, target, fields), (403, "policy_denied"))
+    token = gateway.token(credentials=["maps"])
+    fields = gateway.sign("GET", "/api/v1", token, gateway.agent)
+    same(gateway.ask("GET", "/api/v1", fields), (403, "credential_not_allowed"))
+
+
+def check_gateway(words):
+    count, gateway = Count(), Gateway(*words)
+    for run in (minted_narrowed_and_signed, not_by_the_holder_or_not_this_request, outside_of_what_was_left):
+        count.case(run.__name__, lambda: run(gateway))
+    print(f"capability.py: {count.passed} passed, {count.failed} failed")
+    return count.failed > 0
+
+
+def main(folder, *words):
+    if folder == "--gateway":
+        return check_gateway(words)
+    binary = words[0] if words else None
     count = Count()
     check_vectors(pathlib.Path(folder), count)
     if binary:

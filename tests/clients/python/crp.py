@@ -1,7 +1,8 @@
 """CRP/1, written from plugins/crp/SPEC.md alone: an independent client and its check.
 
 `python3 crp.py ../../../plugins/crp/vectors` rebuilds every request of the vectors from the
-readable question and the seed, byte for byte, and opens every reply. Needs `cryptography`.
+readable question and the seed, byte for byte, opens every reply, and takes and refuses
+revocation heads. Needs `cryptography`.
 """
 
 import base64
@@ -11,6 +12,7 @@ import json
 import pathlib
 import sys
 
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
@@ -175,8 +177,92 @@ def refuse_changes(opens, reply):
         raise AssertionError(f"byte {at} of the reply is not authenticated")
 
 
+class Refused(Exception):
+    pass
+
+
+def revocation_entry(kind, tenant, identifier):
+    hashed = sha256(b"crp rev\0" + bytes([kind]) + lp8(tenant) + identifier.encode())
+    return bytes([kind]) + hashed[:16]
+
+
+def open_head(body, key):
+    """Section 9: what the head says and its entries, None where they did not come along."""
+    if not 3 <= len(body) <= 65536:
+        raise Refused("malformed")
+    length = int.from_bytes(body[:2], "big")
+    note, form, rest = body[2:2 + length], body[2 + length:3 + length], body[3 + length:]
+    head = open_note(note, key) if form else None
+    if form == b"\0" and not rest:
+        return head, None
+    entries = [rest[at:at + 17] for at in range(0, len(rest), 17)]
+    kinds = [entry[0] for entry in entries]
+    whole = form == b"\1" and len(rest) % 17 == 0 and len(entries) <= 3000
+    ascend = all(left < right for left, right in zip(entries, entries[1:]))
+    forgets = [entry for entry in entries if entry[0] == 0]
+    if not whole or not ascend or len(forgets) > 1 or any(kind > 11 for kind in kinds):
+        raise Refused("malformed")
+    if any(entry[1:9] != bytes(8) for entry in forgets):
+        raise Refused("malformed")
+    if head["count"] != len(entries) or head["hash"] != sha256(rest):
+        raise Refused("list")
+    return head, entries
+
+
+def open_note(note, key):
+    try:
+        text, signatures = note.decode().split("\n\n", 1)
+        text += "\n"
+        heading, origin, epoch, ts, count, digest = text[:-1].split("\n")
+        head = {
+            "epoch": int(epoch.removeprefix("epoch ")),
+            "ts": int(ts.removeprefix("ts ")),
+            "count": int(count.removeprefix("count ")),
+            "hash": base64.b64decode(digest, validate=True),
+        }
+        again = f"crp-rev/v1\npostern-keys\nepoch {head['epoch']}\nts {head['ts']}\n"
+        again += f"count {head['count']}\n{base64.b64encode(head['hash']).decode()}\n"
+        if again != text or len(head["hash"]) != 32 or not signatures.endswith("\n"):
+            raise Refused("malformed")
+        lines = [line.split(" ") for line in signatures[:-1].split("\n")]
+        if any(len(line) != 3 or line[0] != "\u2014" for line in lines):
+            raise Refused("malformed")
+        values = [(name, base64.b64decode(value, validate=True)) for _, name, value in lines]
+    except ValueError:
+        raise Refused("malformed") from None
+    identifier = sha256(b"postern-keys\n\1" + key)[:4]
+    ours = [v[4:] for name, v in values if name == "postern-keys" and v[:4] == identifier]
+    for signature in ours:
+        try:
+            Ed25519PublicKey.from_public_bytes(key).verify(signature, text.encode())
+        except InvalidSignature:
+            raise Refused("forged") from None
+    if not ours:
+        raise Refused("unknown key")
+    return head
+
+
+def check_heads(vector):
+    for entry in vector["entries"]:
+        made = revocation_entry(entry["kind"], entry["tenant"], entry["id"])
+        assert made.hex() == entry["entry"], entry
+    key = bytes.fromhex(vector["public"])
+    for case in vector["heads"]:
+        try:
+            head, entries = open_head(bytes.fromhex(case["body"]), key)
+            forget = [int.from_bytes(e[9:], "big") for e in entries or [] if e[0] == 0]
+            outcome = {name: str(head[name]) for name in ("epoch", "ts", "count")}
+            outcome["entries"] = None if entries is None else len(entries)
+            outcome["forget"] = None if entries is None else str(sum(forget))
+        except Refused as refused:
+            outcome = str(refused)
+        assert outcome == case["outcome"], (case["name"], outcome)
+
+
 def check(path):
     vector = json.loads(path.read_text())
+    if "heads" in vector:
+        return check_heads(vector)
     parties = vector["parties"]
     runtime, kex = parties["R"].encode(), bytes.fromhex(parties["kex"])
     if "document" in vector:

@@ -8,14 +8,18 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::Deserialize;
 
+use crate::world::Flaw;
+
 /// How the key service behaves during a step.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Fault {
     /// What happens to an exchange.
     pub is: Kind,
-    /// Which exchanges it happens to; all but audit batches when empty.
+    /// Which exchanges it happens to; all but audit batches and revocation heads when empty.
     pub to: Vec<Exchange>,
+    /// What is wrong with the genuine service's evidence, where `seed.evidence` names kinds.
+    pub flaw: Option<Flaw>,
 }
 
 /// What happens to an exchange.
@@ -55,6 +59,8 @@ pub enum Exchange {
     Release,
     /// Message type 5.
     Audit,
+    /// `/crp/v1/revocations`.
+    Revocations,
     /// Anything else.
     Other,
 }
@@ -64,6 +70,7 @@ impl Exchange {
     pub fn of(path: &str, body: &[u8]) -> Self {
         match (path.split('?').next(), body.get(1)) {
             (Some("/crp/v1/evidence"), _) => Self::Evidence,
+            (Some("/crp/v1/revocations"), _) => Self::Revocations,
             (_, Some(1)) => Self::Release,
             (_, Some(3)) => Self::Directory,
             (_, Some(5)) => Self::Audit,
@@ -98,9 +105,14 @@ pub struct Stand {
     state: Mutex<State>,
 }
 
+/// What goes on without any request.
+const BACKGROUND: [Exchange; 2] = [Exchange::Audit, Exchange::Revocations];
+
 #[derive(Debug, Default)]
 struct State {
     fault: Fault,
+    /// What happens to revocation heads, from step to step.
+    feed: Kind,
     seen: BTreeMap<Exchange, Vec<u8>>,
     asked: Vec<Exchange>,
 }
@@ -111,6 +123,16 @@ impl Stand {
         self.lock().fault = fault;
     }
 
+    /// The flaw of the evidence now.
+    pub fn flaw(&self) -> Option<Flaw> {
+        self.lock().fault.flaw
+    }
+
+    /// Sets how revocation heads go from now on.
+    pub fn set_feed(&self, feed: Kind) {
+        self.lock().feed = feed;
+    }
+
     /// The exchanges since the last call, in order.
     pub fn take_asked(&self) -> Vec<Exchange> {
         std::mem::take(&mut self.lock().asked)
@@ -119,8 +141,11 @@ impl Stand {
     /// What happens to an exchange now.
     pub fn kind(&self, exchange: Exchange) -> Kind {
         let state = self.lock();
+        if exchange == Exchange::Revocations && state.feed != Kind::Well {
+            return state.feed;
+        }
         let meant = match state.fault.to.as_slice() {
-            [] => exchange != Exchange::Audit,
+            [] => !BACKGROUND.contains(&exchange),
             some => some.contains(&exchange),
         };
         if meant { state.fault.is } else { Kind::Well }
@@ -132,7 +157,9 @@ impl Stand {
         exchange: Exchange,
         ask: impl FnOnce(Service) -> (u16, Vec<u8>),
     ) -> Outcome {
-        self.lock().asked.push(exchange);
+        if exchange != Exchange::Revocations {
+            self.lock().asked.push(exchange);
+        }
         let kind = self.kind(exchange);
         let answer = |(status, body)| Outcome::Answer(status, body);
         match kind {
@@ -142,14 +169,18 @@ impl Stand {
             Kind::Error => Outcome::Answer(500, ask(Service::Genuine).1),
             Kind::WrongKey => answer(ask(Service::Impostor)),
             Kind::Replayed => self.earlier(|seen| seen == exchange),
-            Kind::Swapped => self.earlier(|seen| seen != exchange && seen != Exchange::Audit),
+            Kind::Swapped => self.earlier(|seen| seen != exchange && !BACKGROUND.contains(&seen)),
             Kind::Forged => {
                 let (status, body) = ask(Service::Genuine);
                 Outcome::Answer(status, bent(body))
             }
             Kind::Well => {
                 let (status, body) = ask(Service::Genuine);
-                self.lock().seen.insert(exchange, body.clone());
+                let mut state = self.lock();
+                // Of heads the first one stays: what is replayed is to be old.
+                if exchange != Exchange::Revocations || !state.seen.contains_key(&exchange) {
+                    state.seen.insert(exchange, body.clone());
+                }
                 Outcome::Answer(status, body)
             }
         }

@@ -9,6 +9,8 @@
 #![forbid(unsafe_code)]
 
 pub mod attacks;
+pub mod canary;
+pub mod capability;
 pub mod conformance;
 pub mod core;
 pub mod faults;

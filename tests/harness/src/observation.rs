@@ -17,6 +17,8 @@ pub struct Observation {
     pub answer: Answer,
     /// The request as the upstream got it.
     pub upstream: Option<Seen>,
+    /// The canaries as the upstreams got them, oldest first.
+    pub canaries: Vec<Seen>,
     /// The audit record.
     pub audit: Option<Value>,
     /// How long the client waited; not compared between boundaries.

@@ -5,10 +5,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
+use postern_rig::gateway::merge;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use crate::faults::Fault;
+use crate::capability;
+use crate::faults::{Fault, Kind};
+use crate::world::{EvidenceKind, pins};
 
 /// One file.
 #[derive(Clone, Debug, Deserialize)]
@@ -37,6 +40,16 @@ pub struct Scenario {
     pub steps: Vec<Step>,
     /// What each step must give.
     pub want: Vec<Want>,
+}
+
+impl Scenario {
+    /// How the key service behaves while the modules start: they fetch evidence and heads
+    /// by themselves, and modules that are to know nothing must not get them before the
+    /// first step.
+    pub fn at_start(&self) -> Fault {
+        let first = self.steps.first().filter(|_| self.fresh);
+        first.map(|step| step.key_service.clone()).unwrap_or_default()
+    }
 }
 
 /// Where a scenario can run.
@@ -73,6 +86,27 @@ pub struct Seed {
     /// API keys by the name that steps use.
     #[serde(default)]
     pub keys: BTreeMap<String, KeySeed>,
+    /// Access tokens by the name that texts use.
+    #[serde(default)]
+    pub tokens: BTreeMap<String, TokenSeed>,
+    /// Kinds of evidence that the key service shows and every module requires; simulated when
+    /// empty.
+    #[serde(default)]
+    pub evidence: Vec<EvidenceKind>,
+}
+
+/// One access token of the harness's issuer, signed with Ed25519 when it is used.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TokenSeed {
+    /// Name of the key that signs it; `k1` when absent.
+    pub key: Option<String>,
+    /// Overlay on the header `{alg: EdDSA, kid: KEY, typ: at+jwt}`; null removes.
+    pub header: Value,
+    /// Overlay on the claims; null removes, `"+60"` is a minute from now.
+    pub claims: Value,
+    /// The payload instead, as it stands.
+    pub payload: Option<String>,
 }
 
 /// One API key.
@@ -129,10 +163,17 @@ pub struct Step {
     /// What the upstream answers if it is asked.
     #[serde(default)]
     pub upstream: AnswerSpec,
+    /// What the upstream answers to a canary if it gets one; `200` without content when absent.
+    #[serde(default)]
+    pub canary: AnswerSpec,
     /// How the key service behaves during the step.
     #[serde(default)]
     pub key_service: Fault,
-    /// A key to take back before the step.
+    /// Keys that the issuer publishes from this step on; `k1` at first.
+    pub issuer: Option<Vec<String>>,
+    /// How revocation heads go from this step on, until the scenario ends.
+    pub feed: Option<Kind>,
+    /// A key to take back before the step, or `KIND:ID` of anything else.
     pub revoke: Option<String>,
     /// Time that passes before the step, such as `5s`.
     pub advance: Option<String>,
@@ -161,6 +202,8 @@ pub struct RequestSpec {
     pub chunks: Option<Vec<String>>,
     /// Trailer section; makes the content chunked.
     pub trailers: FieldList,
+    /// A capability token to send, with a proof.
+    pub capability: Option<capability::Spec>,
 }
 
 impl Default for RequestSpec {
@@ -174,6 +217,7 @@ impl Default for RequestSpec {
             body: None,
             chunks: None,
             trailers: Vec::new(),
+            capability: None,
         }
     }
 }
@@ -244,6 +288,9 @@ pub struct Want {
     /// The request as the upstream got it; null means it got none.
     #[serde(deserialize_with = "present")]
     pub upstream: Option<SeenWant>,
+    /// The canary as the upstream got it; none came when absent.
+    #[serde(default)]
+    pub canary: Option<SeenWant>,
     /// Fields of the audit record; null means absent.
     pub audit: BTreeMap<String, Value>,
 }
@@ -294,9 +341,24 @@ pub fn load(folder: &Path) -> Result<Vec<Named>> {
 fn read(folder: &Path, file: &Path) -> Result<Named> {
     let name = file.strip_prefix(folder)?.with_extension("").display().to_string();
     let text = std::fs::read_to_string(file).with_context(|| name.clone())?;
-    let scenario: Scenario = serde_saphyr::from_str(&text).with_context(|| name.clone())?;
+    let mut scenario: Scenario = serde_saphyr::from_str(&text).with_context(|| name.clone())?;
+    pin(&mut scenario);
     check(&scenario).with_context(|| name.clone())?;
     Ok(Named { name, scenario })
+}
+
+/// Modules pin the evidence that is shown, unless the scenario says otherwise.
+fn pin(scenario: &mut Scenario) {
+    if scenario.seed.evidence.is_empty() {
+        return;
+    }
+    for module in ["gate", "credential", "audit"] {
+        let mut config = pins(&scenario.seed.evidence);
+        if let Some(own) = scenario.config.get(module) {
+            merge(&mut config, own);
+        }
+        scenario.config.insert(module.to_owned(), config);
+    }
 }
 
 /// What the types do not say about a file.
@@ -315,7 +377,10 @@ fn check(scenario: &Scenario) -> Result<()> {
         missing.join(", ")
     );
     ensure!(!missing.is_empty() || !why, "`why` is for a missing boundary, and none is");
-    let raw = scenario.steps.iter().any(|step| step.upstream.is_for_proxies());
+    let raw = scenario
+        .steps
+        .iter()
+        .any(|step| step.upstream.is_for_proxies() || step.canary.raw.is_some());
     let core = scenario.boundaries.contains(&Boundary::Core);
     ensure!(!(raw && core), "`raw` and `silent` are read by proxies: leave out core");
     ensure!(scenario.route.is_null() || !core, "the core has no routes: leave it out");

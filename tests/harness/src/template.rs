@@ -1,7 +1,7 @@
 //! `${…}` in scenario files: keys, secrets, their encodings and bytes that YAML cannot
 //! hold.
 //!
-//! `${key NAME}` · `${secret NAME}` · `${byte ff}` · `${repeat N TEXT}`, then filters:
+//! `${key NAME}` · `${token NAME}` · `${secret NAME}` · `${byte ff}` · `${repeat N TEXT}`, then filters:
 //! `| after TEXT` · `| before TEXT` · `| base64` · `| base64url` · `| percent` · `| hex`
 //! · `| first N` · `| last N` · `| gzip` · `| zlib` · `| deflate` · `| brotli` · `| zstd`.
 
@@ -18,6 +18,8 @@ use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 pub trait Names {
     /// The whole API key called `name` in this scenario.
     fn key(&self, name: &str) -> Option<Vec<u8>>;
+    /// The access token called `name` in this scenario, as of now.
+    fn token(&self, name: &str) -> Option<Vec<u8>>;
     /// The value of credential `name`.
     fn secret(&self, name: &str) -> Option<Vec<u8>>;
 }
@@ -46,6 +48,7 @@ fn source(text: &str, names: &dyn Names) -> Result<Vec<u8>> {
     let (verb, argument) = text.split_once(' ').context("expected a verb and an argument")?;
     match verb {
         "key" => names.key(argument).context("no such key"),
+        "token" => names.token(argument).context("no such token"),
         "secret" => names.secret(argument).context("no such credential"),
         "byte" => Ok(vec![u8::from_str_radix(argument, 16)?]),
         "repeat" => {
@@ -117,6 +120,9 @@ mod tests {
     impl Names for Fixed {
         fn key(&self, name: &str) -> Option<Vec<u8>> {
             (name == "alice").then(|| b"pk_1".to_vec())
+        }
+        fn token(&self, _: &str) -> Option<Vec<u8>> {
+            None
         }
         fn secret(&self, name: &str) -> Option<Vec<u8>> {
             (name == "slack").then(|| b"s/1".to_vec())

@@ -26,6 +26,14 @@ pub fn differences(want: &Want, got: &Observation, names: &dyn Names) -> Result<
         }
         (Some(_), None) => found.lines.push("upstream got nothing".into()),
     }
+    match (&want.canary, got.canaries.as_slice()) {
+        (None, []) => {}
+        (Some(want), [seen]) => found.seen(want, seen)?,
+        (want, canaries) => {
+            let wanted = usize::from(want.is_some());
+            found.lines.push(format!("want {wanted} canaries, upstream got {}", canaries.len()));
+        }
+    }
     found.audit(&want.audit, got.audit.as_ref())?;
     Ok(found.lines)
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use postern_core::config::{self, ConfigError};
+use postern_crp::evidence::Trust;
 use serde_json::Value;
 
 use super::Allowed;
@@ -94,14 +95,16 @@ impl Module {
 
     /// The module's own parser.
     fn parse(self, json: &[u8]) -> Result<(), ConfigError> {
-        match self {
+        let key_service = match self {
             Self::Gate => {
                 let config = config::gate::Config::parse(json)?;
-                postern_rego::of_gate(&config).map(drop)
+                postern_rego::of_gate(&config)?;
+                config.key_service
             }
-            Self::Credential => config::credential::Config::parse(json).map(drop),
-            Self::Audit => config::audit::Config::parse(json).map(drop),
-        }
+            Self::Credential => config::credential::Config::parse(json)?.key_service,
+            Self::Audit => config::audit::Config::parse(json)?.key_service,
+        };
+        Trust::of(&key_service.evidence).map(drop)
     }
 
     /// Which module a bare configuration is for, by the keys that only it has.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as B64;
 use postern_core::api_key::{ALPHABET, ID_LENGTH, KeyId, SECRET_LENGTH, StoredKey, assemble};
+use postern_core::identity::{ROLES, TRUST_LEVELS};
 use postern_core::scopes;
 use postern_core::secret::Secret;
 use postern_core::time::UnixMillis;
@@ -60,10 +61,10 @@ pub struct CreateArgs {
     #[arg(long, value_parser = scope, default_values = scopes::DEFAULT)]
     scope: Vec<String>,
     /// Role in the organisation, repeated for several.
-    #[arg(long)]
+    #[arg(long, value_parser = ROLES)]
     role: Vec<String>,
     /// Trust level.
-    #[arg(long, default_value = "observer", value_parser = ["observer", "suggester", "collaborator", "autonomous"])]
+    #[arg(long, default_value = "observer", value_parser = TRUST_LEVELS)]
     trust: String,
     /// Ends by itself after this long.
     #[arg(long, value_parser = span::parse, default_value = "90d")]

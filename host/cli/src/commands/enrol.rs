@@ -61,7 +61,14 @@ pub struct Args {
     /// Authority of the service's certificate (PEM), where the service was given its own.
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
+    /// Pins of the service's hardware evidence (as `key_service.evidence`, in JSON), where it
+    /// does not show simulated evidence.
+    #[arg(long, value_name = "FILE")]
+    pins: Option<PathBuf>,
 }
+
+/// Largest file of pins.
+const MAX_PINS: usize = 64 << 10;
 
 /// A gateway to be, and where its service is.
 pub struct Plan<'a> {
@@ -79,6 +86,8 @@ pub struct Plan<'a> {
     pub reach: &'a str,
     /// Where it will be, which is what is written down.
     pub url: &'a str,
+    /// Pins of its evidence, where that is not simulated.
+    pub evidence: Option<serde_json::Value>,
 }
 
 /// What an enrolment has made.
@@ -108,6 +117,7 @@ pub fn run(args: &Args, out: Output) -> Outcome {
             ca: args.ca.as_deref(),
             reach: &url,
             url: &url,
+            evidence: args.pins.as_deref().map(pins).transpose()?,
         },
         out,
     )?;
@@ -124,6 +134,12 @@ pub fn run(args: &Args, out: Output) -> Outcome {
     out.result(&document, &format!("enrolled gateway {gateway_id} of {tenant}; files in {dir}"))
 }
 
+/// Reads a file of pins; their own reader checks them when they are used.
+fn pins(path: &Path) -> Outcome<serde_json::Value> {
+    let bytes = postern_files::read_bounded(path, MAX_PINS).or_environment(path.display())?;
+    serde_json::from_slice(&bytes).or_environment(path.display())
+}
+
 /// Mints join tokens from the service's files, enrols four keys over the wire, and writes
 /// [`FILES`].
 pub fn enrol(plan: &Plan<'_>, out: Output) -> Outcome<Made> {
@@ -132,7 +148,9 @@ pub fn enrol(plan: &Plan<'_>, out: Output) -> Outcome<Made> {
     let service = Service::new(&endpoint)?;
     let progress = out.progress("enrolling");
     let evidence = service.evidence()?;
-    out.note("warning: SIMULATED evidence: no hardware stands behind this key service");
+    if endpoint.simulated.is_some() {
+        out.note("warning: SIMULATED evidence: no hardware stands behind this key service");
+    }
     let enrolment = Enrolment { service: &service, evidence: &evidence, label: plan.label };
     let gate = enrolment.one(Role::Gate, tokens.gate)?;
     let credential = enrolment.one(Role::Credential, tokens.credential)?;
@@ -224,7 +242,8 @@ async fn mint(plan: &Plan<'_>) -> Outcome<Minted> {
     let endpoint = Endpoint {
         url: plan.reach.to_owned(),
         ca: keys::authority(plan.config, plan.ca)?,
-        simulated: Some(service.sim_key()),
+        simulated: service.sim_key(),
+        evidence: plan.evidence.clone().filter(|_| service.sim_key().is_none()),
     };
     service.close(now).await;
     Ok(Minted { endpoint, gateway, operator })
@@ -302,6 +321,7 @@ fn write_gateway(dir: &Path, gate: &Enrolled, endpoint: &Endpoint) -> Outcome {
         "tenant": gate.tenant,
         "url": endpoint.url,
         "danger_allow_simulated": endpoint.simulated.map(|key| json!({"key": B64.encode(key)})),
+        "evidence": endpoint.evidence,
     });
     write(dir, "gateway.json", format!("{document:#}\n").as_bytes())
 }

@@ -157,6 +157,7 @@ fn enrolled(config: &Config, dir: &Path, tenant: &str, out: Output) -> Outcome<M
             ca: None,
             reach: &format!("https://{}", running.address()),
             url: &keys::url(config, None)?,
+            evidence: None,
         };
         let made = enrol::enrol(&plan, out)?;
         moved(beside.path(), &dir.join(GATEWAY))?;

@@ -100,15 +100,18 @@ async fn serve(config: &Config, args: &ServeArgs, out: Output) -> Outcome {
     let mut ending = Ending::watch(args.while_stdin)?;
     let service = Service::open(config, span::now()).await;
     let service = service.or_environment("cannot open the key service")?;
+    let evidence = service.attestation().0;
     let running = http::start(service, config).await.or_environment("cannot start")?;
     let url = format!("https://{}", running.address());
     let file = config.data_dir.join(URL_FILE);
     postern_files::write_atomic(&file, url.as_bytes()).or_environment("cannot write")?;
-    match args.log.format {
-        Format::Human => out.note(SIMULATED),
-        Format::Json => logging::note(out, "WARN", "SIMULATED attestation", &json!({})),
+    if evidence == "sim" {
+        match args.log.format {
+            Format::Human => out.note(SIMULATED),
+            Format::Json => logging::note(out, "WARN", "SIMULATED attestation", &json!({})),
+        }
     }
-    announce(config, args, &url, out)?;
+    announce(config, args, &url, evidence, out)?;
     ending.asked().await;
     tracing::info!("stopping");
     running.stop().await;
@@ -116,7 +119,7 @@ async fn serve(config: &Config, args: &ServeArgs, out: Output) -> Outcome {
 }
 
 /// The first line alone says where and how much it is worth; the rest is for the next step.
-fn announce(config: &Config, args: &ServeArgs, url: &str, out: Output) -> Outcome {
+fn announce(config: &Config, args: &ServeArgs, url: &str, evidence: &str, out: Output) -> Outcome {
     let shown = |path: PathBuf| path.display().to_string();
     let ca = tls::authority_file(config).map(shown);
     let database = match &config.database {
@@ -124,6 +127,13 @@ fn announce(config: &Config, args: &ServeArgs, url: &str, out: Output) -> Outcom
         Database::Memory => "in memory, gone when this ends".to_owned(),
     };
     let (kek, sim) = (shown(config.kek_file()), shown(config.sim_key_file()));
+    let simulated = evidence == "sim";
+    let sim = simulated.then_some(sim);
+    let worth = if simulated { "SIMULATED" } else { evidence };
+    let proof = match &sim {
+        Some(sim) => format!("sim: signed by {sim}, proves nothing about this machine"),
+        None => format!("{evidence}: of the machine that this runs on"),
+    };
     let url_file = shown(config.data_dir.join(URL_FILE));
     let next = format!("postern enrol --local {} --out gateway", args.config.again());
     let document = json!({
@@ -131,8 +141,8 @@ fn announce(config: &Config, args: &ServeArgs, url: &str, out: Output) -> Outcom
         "ca": ca,
         "data_dir": shown(config.data_dir.clone()),
         "database": database,
-        "evidence": "sim",
-        "attestation": "SIMULATED",
+        "evidence": evidence,
+        "attestation": worth,
         "keys": {"kek": kek, "simulated_evidence": sim},
         "url_file": url_file,
         "next": next,
@@ -140,13 +150,13 @@ fn announce(config: &Config, args: &ServeArgs, url: &str, out: Output) -> Outcom
     let rows = [
         ("  trust", ca.unwrap_or_else(|| "the authority of its own TLS files".to_owned())),
         ("  database", database),
-        ("  evidence", format!("sim: signed by {sim}, proves nothing about this machine")),
+        ("  evidence", proof),
         ("  key-encryption key", kek),
         ("  url file", url_file),
         ("  next", format!("{next}   (unless postern init has done it)")),
     ];
     let rows = rows.map(|(what, text)| vec![what.to_owned(), text]);
-    let first = format!("listening on {url} (evidence: sim, SIMULATED)");
+    let first = format!("listening on {url} (evidence: {evidence}, {worth})");
     out.result(&document, &format!("{first}\n{}", table(&rows)))
 }
 

@@ -2,6 +2,7 @@
 
 pub mod apikey;
 pub mod attack;
+pub mod attest;
 pub mod audit;
 pub mod check;
 pub mod completions;
@@ -13,6 +14,8 @@ pub mod init;
 pub mod keys;
 pub mod man;
 pub mod policy;
+pub mod release;
 pub mod replay;
+pub mod revocation;
 pub mod token;
 pub mod upstream;

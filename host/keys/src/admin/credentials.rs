@@ -1,10 +1,12 @@
 //! Credentials as operators see them: names and bindings. Values come by CRP type 4.
 
+use postern_core::revocation::Kind;
 use postern_core::time::UnixMillis;
 
 use super::{Operator, not_found};
 use crate::fault::Fault;
 use crate::service::{HttpAnswer, Service};
+use crate::store::revocations::Revocation;
 use crate::store::{self, credentials};
 
 impl Service {
@@ -28,6 +30,8 @@ impl Service {
         if !credentials::delete(&mut db, &operator.tenant, name).await? {
             return Ok(not_found());
         }
+        let told = Revocation::told(Kind::Credential, name.as_bytes(), now);
+        self.tell(&mut db, operator, told, now).await?;
         let event = operator.event("credential_deleted").with("credential", name);
         self.recorded(db, event, now).await?;
         Ok(HttpAnswer::empty(204))

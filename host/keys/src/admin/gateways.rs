@@ -1,5 +1,6 @@
 //! Gateways: list, make join tokens for a new one, revoke.
 
+use postern_core::revocation::Kind;
 use postern_core::secret::Secret;
 use postern_core::time::UnixMillis;
 
@@ -8,7 +9,11 @@ use crate::audit::event_hex;
 use crate::fault::Fault;
 use crate::operator_auth::unhex;
 use crate::service::{HttpAnswer, Service};
+use crate::store::revocations::Revocation;
 use crate::store::{self, identities};
+
+/// Longest life of a gateway's identities: 90 days.
+const LIFE_MS: u64 = 90 * 24 * 3600 * 1000;
 
 impl Service {
     pub(super) async fn list_gateways(&self, operator: &Operator) -> Result<HttpAnswer, Fault> {
@@ -52,6 +57,11 @@ impl Service {
         if identities::revoke(&mut db, rows, &operator.tenant, &gateway, now).await? == 0 {
             return Ok(not_found());
         }
+        // No longer than its identities would have lived.
+        let until = UnixMillis(now.0.saturating_add(LIFE_MS));
+        let told =
+            Revocation { until: Some(until), ..Revocation::told(Kind::Gateway, &gateway, now) };
+        self.tell(&mut db, operator, told, now).await?;
         self.recorded(db, operator.event("gateway_revoked").with("gateway", id), now).await?;
         Ok(HttpAnswer::empty(204))
     }

@@ -5,14 +5,17 @@
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as B64;
 use postern_core::api_key::{KeyId, StoredKey};
+use postern_core::identity::{ROLES, TRUST_LEVELS};
+use postern_core::revocation::Kind;
 use postern_core::time::UnixMillis;
 use serde::{Deserialize, Serialize};
 
 use super::{Operator, bad_request, conflict, has_room, not_found};
 use crate::fault::Fault;
 use crate::service::{HttpAnswer, Service};
+use crate::store;
 use crate::store::api_keys::{self, Grant};
-use crate::store::{self};
+use crate::store::revocations::Revocation;
 
 /// Longest overlap of a rotation: 30 days.
 const MAX_OVERLAP_S: u64 = 30 * 24 * 3600;
@@ -69,7 +72,8 @@ fn acceptable(grant: &Grant, now: UnixMillis) -> bool {
         && [&grant.clearance, &grant.platform].into_iter().flatten().all(text)
         && list(&grant.scopes)
         && list(&grant.roles)
-        && ["observer", "suggester", "collaborator", "autonomous"].contains(&grant.trust.as_str())
+        && TRUST_LEVELS.contains(&grant.trust.as_str())
+        && grant.roles.iter().all(|role| ROLES.contains(&role.as_str()))
         && grant.not_after.is_none_or(|end| end > now.0)
 }
 
@@ -97,7 +101,9 @@ impl Service {
             return Ok(bad_request("Expected id, salt and hash of their lengths"));
         };
         if !acceptable(&new.grant, now) {
-            return Ok(bad_request("Expected a grant of short texts, a known trust, a later end"));
+            return Ok(bad_request(
+                "Expected a grant of short texts, known roles and trust, a later end",
+            ));
         }
         let mut db = store::write(&self.inner.pool).await?;
         if !has_room(&mut db, &operator.tenant, &new.grant.user, now).await? {
@@ -145,6 +151,9 @@ impl Service {
         }
         let end = UnixMillis(now.0.saturating_add(new.overlap_seconds.saturating_mul(1000)));
         api_keys::supersede(&mut db, &self.inner.rows, &operator.tenant, old, &id, end).await?;
+        // Gateways may know it with its old end.
+        let told = Revocation::told(Kind::ApiKey, old.as_bytes(), end);
+        self.tell(&mut db, operator, told, now).await?;
         let grant = Grant { not_after: Some(new.not_after), ..found.grant };
         if !api_keys::add(&mut db, &self.inner.rows, &operator.tenant, &id, &key, &grant, now)
             .await?
@@ -166,6 +175,8 @@ impl Service {
         if !api_keys::revoke(&mut db, &self.inner.rows, &operator.tenant, id, now).await? {
             return Ok(not_found());
         }
+        let told = Revocation::told(Kind::ApiKey, id.as_bytes(), now);
+        self.tell(&mut db, operator, told, now).await?;
         self.recorded(db, operator.event("key_revoked").with("key", id), now).await?;
         self.show_key(operator, id, now).await
     }

@@ -11,8 +11,10 @@
 mod credentials;
 mod gateways;
 mod keys;
+mod revoking;
 
 pub use keys::{NewKey, Rotation};
+pub use revoking::Named;
 
 use ed25519_dalek::VerifyingKey;
 use postern_core::time::UnixMillis;
@@ -24,6 +26,7 @@ use crate::audit::export::Export;
 use crate::fault::Fault;
 use crate::operator_auth::{self, Claim, Fields, Request};
 use crate::service::{HttpAnswer, Service, unavailable};
+use crate::store::revocations::{self, Revocation};
 use crate::store::{self, api_keys, identities, nonces};
 
 /// Media type of an export.
@@ -157,6 +160,9 @@ impl Service {
             ("POST", ["keys", id, "revoke"]) => self.revoke_key(operator, id, now).await,
             ("GET", ["credentials"]) => self.list_credentials(operator).await,
             ("DELETE", ["credentials", name]) => self.delete_credential(operator, name, now).await,
+            ("GET", ["revocations"]) => self.list_revocations(operator).await,
+            ("POST", ["revocations"]) => self.add_revocation(operator, body, now).await,
+            ("DELETE", ["revocations"]) => self.remove_revocation(operator, body, now).await,
             ("GET", ["gateways"]) => self.list_gateways(operator).await,
             ("POST", ["gateways"]) => self.create_gateway(operator, now).await,
             ("POST", ["gateways", id, "revoke"]) => self.revoke_gateway(operator, id, now).await,
@@ -223,6 +229,24 @@ fn bad_request(title: &str) -> HttpAnswer {
 
 fn conflict(title: &str) -> HttpAnswer {
     HttpAnswer::problem(409, "conflict", title)
+}
+
+impl Service {
+    /// Tells gateways of what ended here. The list has room for it or they are made to
+    /// forget: either way nobody relies on what was.
+    async fn tell(
+        &self,
+        db: &mut store::Write,
+        operator: &Operator,
+        revocation: Revocation,
+        now: UnixMillis,
+    ) -> Result<(), Fault> {
+        let (rows, tenant) = (&self.inner.rows, &operator.tenant);
+        if revocations::add(db, rows, tenant, &revocation, now).await?.is_err() {
+            tracing::warn!(kind = revocation.kind.name(), "the list of revocations is full");
+        }
+        Ok(())
+    }
 }
 
 /// Whether `user` has room for one more key.

@@ -157,7 +157,7 @@ impl<'a> Verifier<'a> {
         let mut lines = Lines { reader };
         let header = lines.next_line().map_err(|()| Break::Header)?.ok_or(Break::Header)?;
         let header = self.header(&header)?;
-        let count = header.count.parse().map_err(|_| Break::Header)?;
+        let count = decimal(&header.count).ok_or(Break::Header)?;
         if let Some(note) = checkpoint {
             self.against(note)?;
         }
@@ -195,7 +195,7 @@ impl<'a> Verifier<'a> {
     }
 
     fn decode(&self, line: Line) -> Option<Entry> {
-        let n = line.n.parse().ok()?;
+        let n = decimal(&line.n)?;
         let prev: [u8; 32] = B64.decode(line.prev).ok()?.try_into().ok()?;
         let hash: [u8; 32] = B64.decode(line.hash).ok()?.try_into().ok()?;
         let sig = Signature::from_slice(&B64.decode(line.sig).ok()?).ok()?;
@@ -258,7 +258,12 @@ fn number(bytes: &[u8]) -> Option<u64> {
     struct Numbered {
         n: String,
     }
-    serde_json::from_slice::<Numbered>(bytes).ok()?.n.parse().ok()
+    decimal(&serde_json::from_slice::<Numbered>(bytes).ok()?.n)
+}
+
+/// A number as it is written: no sign, no zero in front.
+fn decimal(text: &str) -> Option<u64> {
+    text.parse().ok().filter(|n: &u64| n.to_string() == text)
 }
 
 /// Lines with a limit.
@@ -282,3 +287,6 @@ impl<R: BufRead> Lines<R> {
 #[cfg(test)]
 #[path = "verify_tests.rs"]
 mod tests;
+#[cfg(test)]
+#[path = "vectors.rs"]
+mod vectors;

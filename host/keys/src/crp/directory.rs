@@ -3,6 +3,9 @@
 //! Invariant: a gateway sees keys of its own tenant; every other id is unknown. Revoked
 //! and expired keys are answered as records with their state: the gateway refuses them.
 
+use postern_core::identity::KeyState;
+use postern_core::key_service::KeyEntry;
+use postern_core::revocation::Kind;
 use postern_core::time::UnixMillis;
 use postern_crp::message::Answer;
 use postern_crp::message::directory::{Answer as Entries, Request};
@@ -11,7 +14,7 @@ use sqlx::SqliteConnection;
 use super::Asker;
 use crate::fault::Fault;
 use crate::service::Inner;
-use crate::store::api_keys;
+use crate::store::{api_keys, revocations};
 
 /// Answers a look-up and records, once a minute for a key, that it was used.
 pub(super) async fn look_up(
@@ -24,6 +27,7 @@ pub(super) async fn look_up(
     let mut entries = Vec::with_capacity(request.ids.len());
     for id in &request.ids {
         let entry = api_keys::find(&mut *db, &service.rows, asker.tenant, id).await?;
+        let entry = with_owners(service, db, asker, entry, now).await?;
         if entry.is_some() && api_keys::touch(&mut *db, id, now).await? {
             let event = asker.event("key_used").with("key", id.as_str());
             service.audit.append(&mut *db, event, now).await?;
@@ -31,4 +35,24 @@ pub(super) async fn look_up(
         entries.push((*id, entry));
     }
     Ok(Answer::Directory(Entries { entries }))
+}
+
+/// A key is revoked with its agent, its user and its tenant.
+async fn with_owners(
+    service: &Inner,
+    db: &mut SqliteConnection,
+    asker: &Asker<'_>,
+    entry: Option<KeyEntry>,
+    now: UnixMillis,
+) -> Result<Option<KeyEntry>, Fault> {
+    let Some(mut entry) = entry else { return Ok(None) };
+    let owners = [
+        (Kind::Tenant, b"".as_slice()),
+        (Kind::Agent, entry.record.agent.as_bytes()),
+        (Kind::User, entry.record.user.as_bytes()),
+    ];
+    if revocations::any(db, &service.rows, asker.tenant, &owners, now).await?.is_some() {
+        entry.record.state = KeyState::Revoked;
+    }
+    Ok(Some(entry))
 }

@@ -10,6 +10,7 @@
 use postern_core::authority::Authority;
 use postern_core::binding::Binding;
 use postern_core::path::RequestPath;
+use postern_core::revocation::Kind;
 use postern_core::time::UnixMillis;
 use postern_crp::message::Status;
 use postern_crp::message::release::{Answer, Request};
@@ -23,7 +24,7 @@ use crate::envelope::{RecordName, Scope, open_value};
 use crate::fault::Fault;
 use crate::service::Inner;
 use crate::store::credentials::{self, Credential};
-use crate::store::deks;
+use crate::store::{deks, revocations};
 
 /// A released value is no good a day later, even without an end of its own.
 const LONGEST_MS: u64 = 24 * 3600 * 1000;
@@ -41,7 +42,11 @@ pub(super) async fn release(
     now: UnixMillis,
 ) -> Result<Answer, Fault> {
     let found = credentials::find(&mut *db, asker.tenant, &request.credential).await?;
-    let checked = check(request, asker, found, least, now);
+    let there = found.is_some();
+    let revoked = revoked(service, db, asker, request, now).await?;
+    // One that was deleted is told to gateways as revoked, and here it is not there.
+    let revoked = revoked.filter(|Refusal(_, reason)| there || *reason != CREDENTIAL);
+    let checked = revoked.map_or_else(|| check(request, asker, found, least, now), Err);
     let opened = match checked {
         Ok(credential) => {
             let name = &request.credential;
@@ -59,18 +64,44 @@ pub(super) async fn release(
         }
     };
     let event = event.with("version", credential.version.to_string());
-    let link = service.audit.append(db, event.with("decision", "released"), now).await?;
+    let link = service.audit.append(&mut *db, event.with("decision", "released"), now).await?;
     Ok(Answer {
         status: Status::Ok,
         version: credential.version,
         not_after: ends(&credential, now),
         ttl_s: u16::try_from(service.limits.release_ttl.as_secs()).unwrap_or(0),
         max_uses: u16::MAX,
-        rev_epoch: 0,
+        rev_epoch: revocations::state(&mut *db, &service.rows).await?.0,
         fields,
         binding_hash: request.binding_hash,
         receipt: receipt(link),
     })
+}
+
+/// Why a credential that an operator has revoked is not released.
+const CREDENTIAL: &str = "credential_revoked";
+
+async fn revoked(
+    service: &Inner,
+    db: &mut SqliteConnection,
+    asker: &Asker<'_>,
+    request: &Request,
+    now: UnixMillis,
+) -> Result<Option<Refusal>, Fault> {
+    let things = [
+        (Kind::Tenant, b"".as_slice()),
+        (Kind::Agent, request.agent.as_bytes()),
+        (Kind::Credential, request.credential.as_bytes()),
+    ];
+    let found = revocations::any(db, &service.rows, asker.tenant, &things, now).await?;
+    Ok(found.map(|kind| {
+        let reason = match kind {
+            Kind::Agent => "agent_revoked",
+            Kind::Credential => CREDENTIAL,
+            _ => "tenant_revoked",
+        };
+        Refusal(Status::Revoked, reason)
+    }))
 }
 
 fn event(asker: &Asker<'_>, request: &Request) -> Event {

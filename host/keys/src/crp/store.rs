@@ -5,6 +5,7 @@
 
 use postern_core::binding::{Binding, Wire};
 use postern_core::placeholder::Name;
+use postern_core::revocation::Kind;
 use postern_core::secret::Secret;
 use postern_core::time::UnixMillis;
 use postern_crp::message::store::{Answer as Stored, Expected, Request};
@@ -21,7 +22,7 @@ use crate::fault::Fault;
 use crate::random;
 use crate::service::Inner;
 use crate::store::credentials::{self, Credential, New};
-use crate::store::deks;
+use crate::store::{deks, revocations};
 
 /// Longest value of one field.
 const MAX_VALUE: usize = 16 * 1024;
@@ -48,6 +49,12 @@ pub(super) async fn store(
     };
     let credential = Credential { id, version, policy, not_after: request.not_after };
     write(service, db, asker.tenant, request, &credential, now).await?;
+    let (rows, kind, name) = (&service.rows, Kind::Credential, request.credential.as_bytes());
+    // A name that was deleted a moment ago is in use again; gateways keep the old value.
+    revocations::remove(&mut *db, rows, asker.tenant, kind, name, true).await?;
+    if found.is_some() {
+        revocations::forget(&mut *db, rows).await?;
+    }
     let hashes: Vec<String> =
         request.bindings.iter().map(|binding| event_hex(binding.hash())).collect();
     let event = event.with("version", version.to_string()).with_list("bindings", &hashes);

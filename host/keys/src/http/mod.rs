@@ -80,7 +80,7 @@ async fn upkeep(service: Service) {
     let mut count: u64 = 0;
     loop {
         seconds.tick().await;
-        if count.is_multiple_of(60) {
+        if count.is_multiple_of(60) && service.attestation().0 == "sim" {
             tracing::warn!(
                 "SIMULATED attestation: evidence is signed by a development key and proves nothing \
                  about this machine; do not store real credentials"

@@ -57,15 +57,37 @@ pub(super) fn router(service: Service, limits: Limits) -> Router {
         .route("/ready", get(serve))
         .route("/crp/v1/evidence", get(serve).post(serve))
         .route("/crp/v1/message", post(serve))
+        .route("/crp/v1/revocations", get(serve))
         .route("/audit/signing-key", get(serve))
         .fallback(serve)
         .with_state(shell)
 }
 
-/// The content, a place, the answer: all of it within the time of one request, but for an
-/// answer that reads the whole chain, which has a time of its own.
+/// Every answer says what the evidence is worth.
 async fn serve(
     State(shell): State<Shell>,
+    activity: Extension<Activity>,
+    request: Request,
+) -> Response {
+    let attestation = shouted(&shell.service);
+    let mut response = served(shell, activity, request).await;
+    let headers = response.headers_mut();
+    headers.insert("x-crp-attestation", HeaderValue::from_static(attestation));
+    response
+}
+
+/// The label of the evidence, in capitals where it proves nothing.
+fn shouted(service: &Service) -> &'static str {
+    match service.attestation() {
+        ("sim", _) => "SIMULATED",
+        (_, label) => label,
+    }
+}
+
+/// The content, a place, the answer: all of it within the time of one request, but for an
+/// answer that reads the whole chain, which has a time of its own.
+async fn served(
+    shell: Shell,
     Extension(activity): Extension<Activity>,
     request: Request,
 ) -> Response {
@@ -118,6 +140,7 @@ async fn answer(service: &Service, read: &Read) -> Answered {
         "/ready" => health(service, false).await,
         "/crp/v1/evidence" => evidence(service, read).await,
         "/crp/v1/message" => message(service, read).await,
+        "/crp/v1/revocations" => revocations(service, read).await,
         "/audit/signing-key" => HttpAnswer::json(&serde_json::json!({
             "alg": "Ed25519", "key": B64.encode(service.audit_key().as_bytes()),
         })),
@@ -130,7 +153,7 @@ async fn answer(service: &Service, read: &Read) -> Answered {
 async fn health(service: &Service, alive_is_enough: bool) -> HttpAnswer {
     let ready = service.ready(now()).await;
     let mut answer = HttpAnswer::json(&serde_json::json!({
-        "ready": ready, "evidence": "sim", "attestation": "SIMULATED",
+        "ready": ready, "evidence": service.attestation().0, "attestation": shouted(service),
         "version": env!("CARGO_PKG_VERSION"),
     }));
     if !ready && !alive_is_enough {
@@ -164,6 +187,17 @@ async fn message(service: &Service, read: &Read) -> HttpAnswer {
         return HttpAnswer::empty(400);
     }
     service.message(&read.body, now()).await
+}
+
+async fn revocations(service: &Service, read: &Read) -> HttpAnswer {
+    let since = match read.uri.query().map(|query| query.strip_prefix("since=")) {
+        None => None,
+        Some(since) => match since.and_then(|since| since.parse().ok()) {
+            Some(since) => Some(since),
+            None => return HttpAnswer::empty(400),
+        },
+    };
+    service.revocations(since, now()).await
 }
 
 async fn operator(service: &Service, read: &Read) -> Answered {
@@ -210,6 +244,5 @@ fn finish(status: u16, content_type: &'static str, body: impl Into<Body>) -> Res
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     }
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert("x-crp-attestation", HeaderValue::from_static("SIMULATED"));
     response
 }

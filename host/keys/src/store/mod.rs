@@ -10,6 +10,7 @@ pub mod deks;
 pub mod epochs;
 pub mod identities;
 pub mod nonces;
+pub mod revocations;
 
 use std::time::Duration;
 

@@ -6,7 +6,7 @@ use postern_core::api_key::KeyId;
 use postern_core::binding::{Binding, Wire};
 use postern_core::secret::Secret;
 use postern_core::time::UnixMillis;
-use postern_crp::evidence::{Evidence, Trust, appraise};
+use postern_crp::evidence::{Evidence, Seen, Trust, appraise};
 use postern_crp::exchange::{Asker, Awaiting, ask};
 use postern_crp::message::{Answer, Message, Status, directory, enrol, release, store};
 use postern_crp::{Identity, Role};
@@ -77,8 +77,8 @@ impl World {
 
     pub async fn evidence(&self, now: UnixMillis) -> Evidence {
         let document = self.service.evidence(None, now).await.body;
-        let trust = Trust { simulated: Some(self.service.sim_key()) };
-        appraise(&document, &trust, 0, now).unwrap()
+        let trust = Trust::Simulated(self.service.sim_key().unwrap());
+        appraise(&document, &trust, Seen::default(), now).unwrap()
     }
 
     /// Seals a message as `party`.

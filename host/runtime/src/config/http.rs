@@ -88,6 +88,25 @@ pub struct Http {
 const PACKAGE: &str = "envoy.extensions.filters.network.http_connection_manager.v3";
 
 impl Http {
+    /// One that only has these, for requests that no listener has taken.
+    pub fn bare(timers: Timers, limits: HttpLimits) -> Self {
+        Self {
+            stat_prefix: String::new(),
+            use_remote_address: false,
+            codec: Codec::Http1,
+            http2: Http2::default(),
+            websocket: false,
+            timers,
+            limits,
+            normalize_path: false,
+            merge_slashes: false,
+            escaped_slashes: EscapedSlashes::Keep,
+            access_log: Vec::new(),
+            filters: Vec::new(),
+            routes: RouteTable::default(),
+        }
+    }
+
     /// Reads the typed config of the filter.
     pub(super) fn read(mut table: Table<'_, '_>) -> Option<Self> {
         table.typed(&format!("{PACKAGE}.HttpConnectionManager"))?;

@@ -3,8 +3,10 @@
 //! Invariant: two hosts never have the same domain, and what is not said about requests
 //! here ([`Condition`], [`Action`], [`Edits`]) is not done with them.
 
-use super::action::{Action, Body, refuse_elsewhere};
-use super::condition::Condition;
+use std::time::Duration;
+
+use super::action::{Action, Body, Forward, refuse_elsewhere};
+use super::condition::{Condition, PathMatch};
 use super::edits::Edits;
 use super::metadata::{self, Metadata};
 use super::read::Table;
@@ -56,6 +58,36 @@ const MAX_REPLY: usize = 4096;
 const LARGEST_REPLY: usize = 1 << 20;
 
 impl RouteTable {
+    /// Sends everything to one cluster, with this time for the response.
+    pub fn all_to(cluster: &str, timeout: Option<Duration>) -> Self {
+        let forward = Forward {
+            cluster: cluster.to_owned(),
+            host_rewrite: None,
+            path_rewrite: None,
+            timeout,
+        };
+        let condition = Condition {
+            path: PathMatch::Prefix(String::new()),
+            case_sensitive: true,
+            fields: Vec::new(),
+            query: Vec::new(),
+        };
+        let route = Route {
+            name: String::new(),
+            condition,
+            action: Action::Forward(forward),
+            edits: Edits::default(),
+            metadata: metadata::none(),
+        };
+        let host = VirtualHost {
+            name: String::new(),
+            domains: vec!["*".to_owned()],
+            routes: vec![route],
+            edits: Edits::default(),
+        };
+        Self { hosts: vec![host], ..Self::default() }
+    }
+
     /// Reads a `route_config`.
     pub(super) fn read(mut table: Table<'_, '_>) -> Option<Self> {
         let name = table.text("name").unwrap_or_default();

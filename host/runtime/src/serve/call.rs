@@ -17,7 +17,7 @@ use crate::view::{CallAnswer, CallOut};
 
 /// Content of an answer in bytes. Envoy has no such limit, and a module's memory would be
 /// the next one.
-const LARGEST: usize = 64 << 20;
+pub(super) const LARGEST: usize = 64 << 20;
 
 /// What comes back.
 pub(super) async fn ask(admitted: Admitted, call: CallOut) -> CallAnswer {

@@ -18,6 +18,7 @@ use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::{MissedTickBehavior, interval_at};
 use tracing::Level as Tracing;
 
+use super::filtered::{self, Passage};
 use super::grpc::Start;
 use super::process::Process;
 use super::upstream::Cluster;
@@ -63,6 +64,8 @@ pub(super) struct Desk {
     /// Connections that still run end now.
     pub cut: Notify,
     phase: watch::Receiver<Phase>,
+    /// How call-outs pass the filters of their clusters, once there are filters.
+    pub passage: RefCell<Option<Passage>>,
     /// Call-outs are taken and never sent: a file is only checked.
     silent: bool,
 }
@@ -110,6 +113,7 @@ impl Desk {
             streams_done: Notify::new(),
             cut: Notify::new(),
             phase,
+            passage: RefCell::default(),
             silent,
         }
     }
@@ -170,13 +174,25 @@ impl Desk {
         if !call::is_sendable(&call) {
             return Err(Status::InternalFailure);
         }
-        let admitted = cluster.admit().map_err(|_| Status::InternalFailure)?;
+        // Filters of the cluster may call out as well, before this returns.
         let asking = self.asking.borrow().clone();
+        let way = self.passage.borrow().as_ref().and_then(|passage| passage.through(name));
+        let answer: filtered::Answer = match way {
+            Some(_) if cluster.is_full() => return Err(Status::InternalFailure),
+            Some(way) => {
+                let begun = filtered::begin(self, cluster, way, call);
+                begun.ok_or(Status::InternalFailure)?
+            }
+            None => {
+                let admitted = cluster.admit().map_err(|_| Status::InternalFailure)?;
+                Box::pin(call::ask(admitted, call))
+            }
+        };
         let desk = Rc::clone(self);
         self.calls.set(self.calls.get() + 1);
         spawn_local(async move {
             let _done = Ended(Rc::clone(&desk));
-            let answer = call::ask(admitted, call).await;
+            let answer = answer.await;
             match asking {
                 Some((stream, filter)) => {
                     let note = Note::Called { filter, token, answer };

@@ -52,6 +52,9 @@ impl Going {
         for (listening, site) in self.listening.iter().zip(&self.worker.sites) {
             listening.site.replace(Rc::clone(site));
         }
+        if let (Some(passage), Some(site)) = (&*desk.passage.borrow(), self.worker.sites.first()) {
+            passage.change(Rc::clone(site));
+        }
         self.place_machines();
         spawn_local(end(Rc::clone(&self.desk), retired));
         Ok(())

@@ -19,6 +19,7 @@ mod connection;
 mod desk;
 pub(crate) mod facts;
 mod files;
+mod filtered;
 pub(crate) mod forward;
 mod going;
 mod grpc;

@@ -107,9 +107,14 @@ impl Cluster {
         Self { config, counts, tls, hosts, pool, sessions }
     }
 
+    /// Whether the circuit breaker lets no request in.
+    pub fn is_full(&self) -> bool {
+        self.counts.rq_active.load(Relaxed) >= self.config.breaker.requests
+    }
+
     /// Counts a request against the circuit breaker.
     pub fn admit(self: &Rc<Self>) -> Result<Admitted, Failure> {
-        if self.counts.rq_active.load(Relaxed) >= self.config.breaker.requests {
+        if self.is_full() {
             self.counts.rq_pending_overflow.fetch_add(1, Relaxed);
             return Err(Failure::Overflow);
         }

@@ -21,6 +21,7 @@ use super::conn::{Conn, Transport};
 use super::connection::{self, Listening, Peer};
 use super::desk::{Counter, Desk, Phase};
 use super::facts::{self, Connected};
+use super::filtered::Passage;
 use super::going::Going;
 use super::log::Lines;
 use super::process::{Counted, Process};
@@ -79,6 +80,8 @@ async fn serve(plan: Plan, ready: impl FnOnce(Result<(), ServeError>)) {
         Ok(worker) => worker,
         Err(error) => return ready(Err(error)),
     };
+    let site = worker.sites.first().cloned();
+    desk.passage.replace(site.map(|site| Passage::new(site, plan.lines.clone())));
     let live = Rc::new(Live::default());
     let (mut accepting, mut everywhere) = (Vec::new(), Vec::new());
     for (index, (socket, tls)) in sockets.drain(..).enumerate() {
@@ -122,7 +125,7 @@ async fn close(desk: &Desk) {
     };
     let _ = timeout(LAST_CALLS, answered).await;
     // Machines hold the desk, and the desk holds machines.
-    drop(desk.machines.take());
+    drop((desk.machines.take(), desk.passage.take()));
 }
 
 fn desk(plan: &Plan) -> Desk {

@@ -147,6 +147,7 @@ mod tests {
                     authority: "keys.internal".into(),
                     gateway_id: std::array::from_fn(|index| u8::try_from(index).unwrap()),
                     evidence: Evidence::Simulated { key },
+                    revocation: crate::revocation::Limits::LONGEST,
                 },
                 records: 100,
                 every: Duration::from_secs(1),

@@ -44,7 +44,7 @@ pub struct Wire {
 #[serde(deny_unknown_fields)]
 pub struct CacheWire {
     /// Longest life of a kept value. Default `60s`, `0s` to `300s`; while there is no
-    /// revocation feed no value lives longer than 3 s.
+    /// live revocation head, no value is used longer than 3 s after it came.
     pub ttl: Option<String>,
     /// Most values kept. Default 256, 0 to 256.
     pub entries: Option<u16>,

@@ -14,20 +14,34 @@ use sha2::{Digest, Sha256};
 use super::key_service::{self, KeyService};
 use super::{ConfigError, Problems, units};
 use crate::binding::{self, Binding, Place, Signing};
+use crate::identity::Kind;
 use crate::path::RequestPath;
 use crate::policy::Policy;
 use crate::upstreams::{self, Upstreams};
 
+mod authenticators;
+mod capability;
+mod endpoint;
 mod forward;
+mod jwt;
 mod parts;
 mod policy;
+mod resource;
+mod tokens;
 
+use authenticators::AuthenticatorWire;
+pub use authenticators::{ApiKeyField, Authentication};
+pub use capability::{Capability, FIELD as CAPABILITY_FIELD, Issuer};
+pub use endpoint::Endpoint;
 pub use forward::{Forward, ForwardWire, METHOD, TARGET};
-pub use parts::{ApiKeyField, ScopeRule};
-use parts::{AuthenticatorWire, ScopeRuleWire};
+pub use jwt::Jwt;
+pub use parts::ScopeRule;
+use parts::ScopeRuleWire;
 pub use policy::{
     DEFAULT_INSTRUCTIONS, DEFAULT_QUERY, ModuleWire, PATH, PolicySource, PolicyWire, RegoWire,
 };
+pub use resource::{Resource, ResourceWire};
+pub use tokens::{Claims, KeySource};
 
 /// The whole document as written.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -40,9 +54,19 @@ pub struct Wire {
     /// Accept simulated evidence under this key. Default: none, which is refused as long
     /// as no other kind of evidence is supported.
     pub danger_allow_simulated: Option<key_service::AllowSimulated>,
-    /// How callers authenticate. Required, at least one; at most 8.
+    /// How callers authenticate. Required, at least one; at most 8. The first one that
+    /// recognises a credential by its field and form decides about it, and credentials in
+    /// two places are refused unless `combine` has both kinds.
     #[serde(default)]
     pub authenticators: Vec<AuthenticatorWire>,
+    /// Kinds of `authenticators` that may come together in one request, such as
+    /// `[mtls, jwt]`. Every one that is there has to be good, none may name another agent or
+    /// tenant than the others, and the last of the list gives the identity document.
+    /// Default: none.
+    pub combine: Option<Vec<String>>,
+    /// What this gate protects, for clients that have to find its authorization server
+    /// (RFC 9728): a document that anybody may read, named in every challenge. Default: none.
+    pub resource: Option<ResourceWire>,
     /// Which scopes a request needs: the first rule that matches decides, and a request
     /// that no rule matches is denied. Required, at least one.
     ///
@@ -96,8 +120,12 @@ pub struct Config {
     pub tenant: String,
     /// Where the key service is and what it must prove.
     pub key_service: KeyService,
-    /// Fields that may hold an API key.
-    pub keys: Vec<ApiKeyField>,
+    /// How callers authenticate, in order.
+    pub authenticators: Vec<Authentication>,
+    /// Kinds that may come together; the last one is who the caller is.
+    pub combine: Vec<Kind>,
+    /// The metadata document.
+    pub resource: Option<Resource>,
     /// Scope rules; the first match decides.
     pub scopes: Vec<ScopeRule>,
     /// Where each credential may go.
@@ -140,24 +168,33 @@ impl TryFrom<Wire> for Config {
         let tenant = problems.required("tenant", wire.tenant.filter(|text| !text.is_empty()));
         let key_service =
             key_service::read(wire.key_service, wire.danger_allow_simulated, &mut problems);
-        let keys = parts::keys(wire.authenticators, &mut problems);
+        let header = wire.credential_header.unwrap_or_else(|| DEFAULT_CREDENTIAL_HEADER.into());
+        let credential_header = header.to_ascii_lowercase();
+        let authenticators =
+            authenticators::authenticators(wire.authenticators, &credential_header, &mut problems);
+        let combine = authenticators::combine(wire.combine, &authenticators, &mut problems);
+        let resource =
+            wire.resource.and_then(|wire| problems.part("resource", resource::resource(wire)));
         let scopes = parts::scopes(wire.scopes, &mut problems);
         let upstreams = problems.part("upstreams", Upstreams::try_from(wire.upstreams));
         let bindings = bindings(wire.bindings, upstreams.as_ref(), &mut problems);
         let body_limit = body_limit(wire.body_limit, &mut problems);
         let bind_headers = parts::bind_headers(wire.bind_headers, &mut problems);
-        let header = wire.credential_header.unwrap_or_else(|| DEFAULT_CREDENTIAL_HEADER.into());
-        let credential_header = header.to_ascii_lowercase();
-        parts::check_fields(&credential_header, &keys, &bindings, &mut problems);
+        parts::check_fields(&credential_header, &bindings, &mut problems);
         let forward = wire.forward.and_then(|wire| {
             let names = (credential_header.as_str(), bind_headers.as_slice());
-            forward::check(names, &keys, &bindings, upstreams.as_ref(), &mut problems);
+            forward::check(names, &authenticators, &bindings, upstreams.as_ref(), &mut problems);
             problems.part("forward", forward::forward(wire))
         });
         let policy = wire.policy.and_then(|wire| problems.part("policy", policy::policy(wire)));
         let body = wire.body.unwrap_or_default();
         if body != BodyMode::Hold && bindings.iter().any(|one| one.site().place().in_content()) {
             problems.note("body", "expected hold, since a binding has its site in the content");
+        }
+        let signed = |one: &Authentication| matches!(one, Authentication::Capability(_));
+        if body != BodyMode::Hold && authenticators.iter().any(signed) {
+            problems
+                .note("body", "expected hold, since holders of capability tokens sign the content");
         }
         let covers = |one: &Binding| one.site().signing().is_some_and(Signing::needs_content);
         if body != BodyMode::Hold && bindings.iter().any(covers) {
@@ -169,7 +206,9 @@ impl TryFrom<Wire> for Config {
             Some(Self {
                 tenant: tenant?,
                 key_service: key_service?,
-                keys,
+                authenticators,
+                combine,
+                resource,
                 scopes,
                 bindings,
                 upstreams: upstreams?,
@@ -213,6 +252,23 @@ impl Config {
     /// The rule that decides about a request.
     pub fn rule(&self, method: &str, path: &RequestPath) -> Option<&ScopeRule> {
         self.scopes.iter().find(|rule| rule.covers(method, path))
+    }
+
+    /// Fields that hold callers' credentials, lower case.
+    pub fn credential_fields(&self) -> impl Iterator<Item = &str> {
+        self.authenticators.iter().enumerate().filter_map(|(index, one)| {
+            let earlier = self.authenticators.iter().take(index);
+            let field = one.field()?;
+            earlier.filter_map(Authentication::field).all(|other| other != field).then_some(field)
+        })
+    }
+
+    /// The authenticator of capability tokens.
+    pub fn capability(&self) -> Option<&Capability> {
+        self.authenticators.iter().find_map(|one| match one {
+            Authentication::Capability(capability) => Some(capability),
+            Authentication::ApiKey(_) => None,
+        })
     }
 
     /// What holds the values of all bindings.

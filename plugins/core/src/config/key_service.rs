@@ -1,11 +1,16 @@
 //! `key_service` and `danger_allow_simulated`: where the key service is and which
 //! evidence of it is accepted. The same in all three modules.
 
+use std::time::Duration;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 
-use super::Problems;
+pub use super::evidence::Evidence;
+use super::evidence::{self, Kind};
+use super::{Problems, units};
+use crate::revocation::Limits;
 
 /// `key_service` as written.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -17,17 +22,23 @@ pub struct Wire {
     pub authority: Option<String>,
     /// The gateway's id from its enrolment: 16 bytes, 32 hex digits. Required.
     pub gateway_id: Option<String>,
-    /// Kind of evidence to expect. Default and only kind so far: `sim`.
-    pub evidence: Option<EvidenceKind>,
+    /// What the service has to prove: `sim` (the default), or a table.
+    pub evidence: Option<evidence::Wire>,
+    /// How old the knowledge of revocations may become. Not for the audit module, which
+    /// refuses nobody.
+    #[serde(default)]
+    pub revocation: RevocationWire,
 }
 
-/// `key_service.evidence` as written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum EvidenceKind {
-    /// Simulated, for development; needs `danger_allow_simulated`.
-    #[default]
-    Sim,
+/// How old the knowledge of revocations may become before requests are refused with 503
+/// `revocation_stale`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RevocationWire {
+    /// For everything but `GET`, `HEAD` and `OPTIONS`. Default and most `30s`, least `6s`.
+    pub writes: Option<String>,
+    /// For everything. Default and most `300s`, not below `writes`.
+    pub all: Option<String>,
 }
 
 /// `danger_allow_simulated` as written.
@@ -49,25 +60,8 @@ pub struct KeyService {
     pub gateway_id: [u8; 16],
     /// What the service has to prove.
     pub evidence: Evidence,
-}
-
-/// Evidence that is accepted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Evidence {
-    /// Signed by this development key: proves nothing about hardware.
-    Simulated {
-        /// Ed25519 public key.
-        key: [u8; 32],
-    },
-}
-
-impl Evidence {
-    /// The key under which simulated evidence is accepted, if it is.
-    pub fn simulated(&self) -> Option<[u8; 32]> {
-        match self {
-            Self::Simulated { key } => Some(*key),
-        }
-    }
+    /// Ages of a revocation head from which requests are refused.
+    pub revocation: Limits,
 }
 
 /// Reads both keys of a module's document; notes problems under their names.
@@ -76,29 +70,68 @@ pub fn read(
     allow: Option<AllowSimulated>,
     problems: &mut Problems,
 ) -> Option<KeyService> {
-    let key = simulated_key(allow, problems);
-    let wire = problems.required("key_service", wire)?;
+    let Some(mut wire) = wire else {
+        simulated_key(allow, problems);
+        return problems.required("key_service", None);
+    };
+    let evidence = accepted(wire.evidence.take().unwrap_or_default(), allow, problems);
     let cluster = problems.required("key_service.cluster", non_empty(wire.cluster));
     let authority = problems.required("key_service.authority", non_empty(wire.authority));
     let gateway_id = problems.required("key_service.gateway_id", wire.gateway_id);
     let gateway_id =
         gateway_id.and_then(|text| problems.scalar("key_service.gateway_id", hex16(&text)));
-    let evidence = match wire.evidence.unwrap_or_default() {
-        EvidenceKind::Sim => key.map(|key| Evidence::Simulated { key }),
-    };
+    let revocation = limits(&wire.revocation, problems);
     Some(KeyService {
         cluster: cluster?,
         authority: authority?,
         gateway_id: gateway_id?,
         evidence: evidence?,
+        revocation: revocation?,
     })
+}
+
+/// Simulated evidence, or hardware's; never the one in place of the other.
+fn accepted(
+    wire: evidence::Wire,
+    allow: Option<AllowSimulated>,
+    problems: &mut Problems,
+) -> Option<Evidence> {
+    let table = match wire {
+        evidence::Wire::Simulated => None,
+        evidence::Wire::Table(table) => Some(*table),
+    };
+    let simulated = |table: &evidence::Table| table.require.as_deref() == Some(&[Kind::Sim]);
+    if table.as_ref().is_none_or(simulated) {
+        table.and_then(|table| evidence::hardware(table, problems));
+        return simulated_key(allow, problems).map(|key| Evidence::Simulated { key });
+    }
+    if allow.is_some() {
+        let message = "only with simulated evidence, which key_service.evidence does not ask for";
+        problems.note("danger_allow_simulated", message);
+    }
+    let hardware = evidence::hardware(table?, problems);
+    hardware.map(|hardware| Evidence::Hardware(Box::new(hardware)))
+}
+
+fn limits(wire: &RevocationWire, problems: &mut Problems) -> Option<Limits> {
+    let Limits { writes, all } = Limits::LONGEST;
+    let span = |written: &Option<String>, least: Duration, most: Duration, expected| match written {
+        None => Ok(most),
+        Some(text) => {
+            units::duration(text).ok().filter(|span| (least..=most).contains(span)).ok_or(expected)
+        }
+    };
+    let read = span(&wire.writes, Limits::SHORTEST, writes, "expected 6s to 30s");
+    let writes = problems.scalar("key_service.revocation.writes", read)?;
+    let read = span(&wire.all, writes, all, "expected a span from writes to 300s");
+    Some(Limits { writes, all: problems.scalar("key_service.revocation.all", read)? })
 }
 
 fn simulated_key(allow: Option<AllowSimulated>, problems: &mut Problems) -> Option<[u8; 32]> {
     let Some(allow) = allow else {
         problems.note(
             "danger_allow_simulated",
-            "missing: simulated evidence is the only kind configured, and it needs the key",
+            "missing: key_service.evidence asks for simulated evidence, and that needs the key",
         );
         return None;
     };
@@ -135,6 +168,7 @@ mod tests {
             authority: Some("keys.internal".into()),
             gateway_id: Some("000102030405060708090a0b0c0d0e0f".into()),
             evidence: None,
+            revocation: RevocationWire::default(),
         }
     }
 
@@ -159,6 +193,7 @@ mod tests {
                 authority: "keys.internal".into(),
                 gateway_id: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15],
                 evidence: Evidence::Simulated { key: [7; 32] },
+                revocation: Limits::LONGEST,
             })
         );
     }
@@ -166,6 +201,95 @@ mod tests {
     #[test]
     fn without_the_simulated_key_no_evidence_is_left_to_accept() {
         assert_eq!(problems(good(), None), ["danger_allow_simulated"]);
+    }
+
+    fn table(json: &str) -> Result<Evidence, Vec<String>> {
+        let evidence = serde_json::from_str(json).unwrap();
+        let mut problems = Problems::default();
+        let wire = Wire { evidence: Some(evidence), ..good() };
+        let read = read(Some(wire), None, &mut problems);
+        let read = problems.finish(read).map(|read| read.evidence);
+        read.map_err(|error| error.problems.into_iter().map(|p| p.path).collect())
+    }
+
+    const MAA: &str =
+        r#""maa": {"issuers": [{"issuer": "https://a", "keys": [{"kid": "k", "n": "n"}]}]}"#;
+    const SNP: &str = r#""snp": {"uvm": [{"issuer": "did", "feed": "f"}]}"#;
+    const RELEASES: &str = r#""releases": {"origin": "o", "keys": ["k"]}"#;
+
+    #[test]
+    fn hardware_is_labelled_by_what_it_has_to_show() {
+        for (json, label) in [
+            (format!(r#"{{"require": ["maa"], {MAA}, {RELEASES}}}"#), "maa"),
+            (format!(r#"{{"require": ["snp"], {SNP}, {RELEASES}}}"#), "snp"),
+            (format!(r#"{{"require": ["snp", "maa"], {MAA}, {SNP}, {RELEASES}}}"#), "maa+snp"),
+        ] {
+            assert_eq!(table(&json).map(|evidence| evidence.label()), Ok(label), "{json}");
+        }
+        assert!(serde_json::from_str::<evidence::Wire>(r#"{"colour": 1}"#).is_err());
+        assert!(serde_json::from_str::<evidence::Wire>(r#""trust me""#).is_err());
+    }
+
+    #[test]
+    fn what_hardware_needs_and_does_not_have_is_named() {
+        let snp =
+            |inside: &str| format!(r#"{{"require": ["snp"], "snp": {{{inside}}}, {RELEASES}}}"#);
+        let maa =
+            |inside: &str| format!(r#"{{"require": ["maa"], "maa": {{{inside}}}, {RELEASES}}}"#);
+        let issuer = r#""issuers": [{"issuer": "https://a", "keys": [{"kid": "k", "n": "n"}]}]"#;
+        let uvm = r#""uvm": [{"issuer": "did", "feed": "f"}]"#;
+        for (json, path) in [
+            ("{}".to_owned(), "require"),
+            (r#"{"require": []}"#.into(), "require"),
+            (r#"{"require": ["sim", "maa"]}"#.into(), "require"),
+            (r#"{"require": ["maa", "maa"]}"#.into(), "require"),
+            (format!(r#"{{"require": ["maa"], {RELEASES}}}"#), "maa"),
+            (format!(r#"{{"require": ["maa"], {MAA}}}"#), "releases"),
+            (format!(r#"{{"require": ["maa"], {MAA}, {SNP}, {RELEASES}}}"#), "snp"),
+            (maa(""), "maa.issuers"),
+            (maa(r#""issuers": [{"issuer": "http://a", "keys": []}]"#), "maa.issuers[0].issuer"),
+            (maa(&format!(r#"{issuer}, "max_age": "9h""#)), "maa.max_age"),
+            (maa(&format!(r#"{issuer}, "min_svn": {{"x": 1}}"#)), "maa.min_svn.x"),
+            (snp(""), "snp.uvm"),
+            (snp(&format!(r#"{uvm}, "products": []"#)), "snp.products"),
+            (snp(&format!(r#"{uvm}, "products": ["Milan"]"#)), "snp.chip_ids"),
+            (snp(&format!(r#"{uvm}, "products": ["Rome"]"#)), "snp.products.Rome"),
+            (snp(&format!(r#"{uvm}, "chip_ids": ["00"]"#)), "snp.chip_ids[0]"),
+            (snp(&format!(r#"{uvm}, "danger_roots": {{"Milan": "x"}}"#)), "snp.danger_roots.Milan"),
+        ] {
+            let first = table(&json).unwrap_err().swap_remove(0);
+            assert_eq!(first, format!("key_service.evidence.{path}"), "{json}");
+        }
+    }
+
+    #[test]
+    fn simulated_evidence_cannot_stand_in_for_hardware() {
+        let evidence = format!(r#"{{"require": ["maa"], {MAA}, {RELEASES}}}"#);
+        let wire = Wire { evidence: serde_json::from_str(&evidence).ok(), ..good() };
+        assert_eq!(problems(wire, Some(allow())), ["danger_allow_simulated"]);
+    }
+
+    #[test]
+    fn the_ages_of_revocations_can_only_be_made_shorter() {
+        let read = |writes: &str, all: &str| {
+            let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+            let mut problems = Problems::default();
+            let wire = RevocationWire { writes: text(writes), all: text(all) };
+            let read = limits(&wire, &mut problems);
+            problems.finish(read).map_err(|e| e.problems[0].path.clone())
+        };
+        let seconds = |writes, all| Limits {
+            writes: Duration::from_secs(writes),
+            all: Duration::from_secs(all),
+        };
+        assert_eq!(read("", ""), Ok(seconds(30, 300)));
+        assert_eq!(read("6s", "6s"), Ok(seconds(6, 6)));
+        for bad in ["31s", "5s", "5", "x"] {
+            assert_eq!(read(bad, ""), Err("key_service.revocation.writes".into()), "{bad}");
+        }
+        for bad in ["301s", "29s", "1h"] {
+            assert_eq!(read("", bad), Err("key_service.revocation.all".into()), "{bad}");
+        }
     }
 
     #[test]

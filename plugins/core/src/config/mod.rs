@@ -11,6 +11,7 @@ use std::fmt;
 
 pub mod audit;
 pub mod credential;
+pub mod evidence;
 pub mod gate;
 pub mod key_service;
 mod read;

@@ -57,6 +57,39 @@ pub(super) fn head(
     Ok(())
 }
 
+/// Whether a whole answer, with its trailers among the fields, tells of any of the secrets.
+/// Refuses what cannot be scrubbed.
+pub(crate) fn shows(
+    fields: &Fields,
+    content: &[u8],
+    in_play: &[Rc<InPlay>],
+    scrubber: &mut dyn Scrubber,
+) -> Result<bool, Denial> {
+    scannable(fields, false)?;
+    let names: BTreeSet<&[u8]> = fields.0.iter().map(|field| field.name.as_slice()).collect();
+    let told = names.into_iter().any(|name| {
+        in_name(name, in_play, scrubber)
+            || str::from_utf8(name).is_ok_and(|name| in_lines(fields, name, scrubber))
+    });
+    if !content.is_empty() {
+        scrubber.decode(&codings(fields)?);
+        scrubber.chunk(content, true).map_err(Denial::UpstreamUnscannable)?;
+    }
+    Ok(told || scrubber.hits() > 0)
+}
+
+fn in_name(name: &[u8], in_play: &[Rc<InPlay>], scrubber: &mut dyn Scrubber) -> bool {
+    let decoded = percent_decoded(name);
+    let is_in_name = |secret: &Rc<InPlay>| secret.is_in_name(name) || secret.is_in_name(&decoded);
+    in_play.iter().any(is_in_name) || scrubber.field(name).is_some()
+}
+
+/// Whether a line of the field tells of a secret, or its lines together do.
+fn in_lines(fields: &Fields, name: &str, scrubber: &mut dyn Scrubber) -> bool {
+    let lines: Vec<&[u8]> = fields.all(name).collect();
+    lines.iter().any(|line| scrubber.field(line).is_some()) || is_split(&lines, scrubber)
+}
+
 fn scannable(fields: &Fields, partial: bool) -> Result<(), Denial> {
     let status = fields.only(":status").and_then(|value| str::from_utf8(value).ok());
     let status: Option<u16> = status.and_then(|text| text.parse().ok());
@@ -136,10 +169,7 @@ pub(super) fn scrub_fields(
         if text == ":status" {
             continue;
         }
-        let decoded = percent_decoded(name);
-        let is_in_name =
-            |secret: &Rc<InPlay>| secret.is_in_name(name) || secret.is_in_name(&decoded);
-        if in_play.iter().any(is_in_name) || scrubber.field(name).is_some() {
+        if in_name(name, in_play, scrubber) {
             run.remove(part, text);
             run.found_in_name();
             continue;

@@ -8,7 +8,8 @@
 //! credentials), or with an injection made from a permit, or not at all; after an
 //! injection nothing of the answer passes unscrubbed.
 
-mod answer;
+pub(crate) mod answer;
+mod canary;
 mod check;
 mod content;
 mod former;
@@ -68,4 +69,4 @@ impl Pipeline {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

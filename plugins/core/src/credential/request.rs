@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
+use super::canary;
 use super::check::{self, ContentFacts, Planned};
 use super::content::Content;
 use super::forwarded::{Forwarded, Upload};
@@ -15,7 +16,7 @@ use super::release::Release;
 use super::run::Run;
 use super::stream::State;
 use super::tunnel::Handshake;
-use crate::config::key_service::Evidence;
+use crate::canary::MARK;
 use crate::denial::{Denial, NotAllowed, Ours, PolicyReason};
 use crate::effect::{Effect, Part};
 use crate::event::{Event, Surroundings};
@@ -42,6 +43,9 @@ pub(super) fn head(
     let (decision, entropy) = entropy.split();
     let fresh = decision.0.first_chunk().copied().unwrap_or_default();
     run.begin(around.record.as_deref(), fresh, now);
+    if fields.has(MARK) {
+        return canary::head(fields, end, around, now, run);
+    }
     match examine(fields, end, around, now, run) {
         Err(denial) => run.refuse(denial),
         Ok(Leaving::Plain(content)) => {
@@ -236,9 +240,7 @@ impl Request {
 fn note(release: &Release, cached: bool, waited: Duration, run: &mut Run) {
     run.part.release = Some(ReleaseSource { audit_seq: release.audit_seq, cached });
     run.part.release_ms = u32::try_from(waited.as_millis()).ok();
-    run.part.attestation = Some(match run.pipeline.config.key_service.evidence {
-        Evidence::Simulated { .. } => "simulated".to_owned(),
-    });
+    run.part.attestation = Some(run.pipeline.config.key_service.evidence.label().to_owned());
 }
 
 fn refusal(why: NotInjected) -> Denial {

@@ -6,6 +6,7 @@
 use std::rc::Rc;
 
 use super::Pipeline;
+use super::canary::Canary;
 use super::forwarded::{Forwarded, Upload};
 use super::request::{self, AwaitRelease};
 use super::run::Run;
@@ -26,6 +27,8 @@ pub struct Stream {
 pub(super) enum State {
     /// The request's header section.
     ExpectHead,
+    /// The answer to the gate's canary.
+    Canary(Box<Canary>),
     /// The key service's answer; the request is held.
     AwaitRelease(Box<AwaitRelease>),
     /// The rest of a request without credentials, and its answer.
@@ -62,6 +65,7 @@ impl crate::stream::Stream for Stream {
             (State::ExpectHead, Event::RequestHeaders { fields, end, around, entropy }) => {
                 request::head(&fields, end, &around, entropy, now, run)
             }
+            (State::Canary(canary), event) => canary.on(&event, run),
             (State::AwaitRelease(wait), event) => wait.on(event, now, run),
             (State::Forwarded(forwarded), event) => forwarded.on(event, run),
             (State::Scrubbing(scrubbing), event) => scrubbing.on(event, run),

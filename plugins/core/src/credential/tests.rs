@@ -1,6 +1,7 @@
 //! Streams driven by hand: a fake key service, a scrubber that knows one form, virtual time.
 
 mod answers;
+mod canary;
 mod guard;
 mod orders;
 mod refusals;
@@ -10,4 +11,4 @@ mod sites;
 mod websockets;
 mod world;
 
-pub(super) use world::StarScrubbing;
+pub(crate) use world::StarScrubbing;

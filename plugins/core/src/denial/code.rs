@@ -68,9 +68,12 @@ codes! {
     BodyTooLarge 413 "body_too_large" "Content too large",
     EncodingUnsupported 415 "encoding_unsupported" "Content coding not supported",
     ApprovalRequired 428 "approval_required" "Approval required",
+    RateLimited 429 "rate_limited" "Too many requests",
     Internal 500 "internal" "Gateway failed",
     UpstreamUnscannable 502 "upstream_unscannable" "Answer cannot be inspected",
     KeyServiceUnavailable 503 "key_service_unavailable" "Key service unavailable",
     AttestationUnavailable 503 "attestation_unavailable" "Attestation unavailable",
+    KeysUnavailable 503 "keys_unavailable" "Keys of the token's issuer unavailable",
+    RevocationStale 503 "revocation_stale" "Revocations not known",
     AuditUnavailable 503 "audit_unavailable" "Audit unavailable",
 }

@@ -44,7 +44,7 @@ reasons! {
         Path "path" "Dot segments, encoded separators, backslash or control bytes in the path.",
         FieldBytes "field_bytes" "A field name or value with bytes that no field may have.",
         Upgrade "upgrade" "The request asks to leave HTTP.",
-        Keys "several_keys" "Keys in more than one field.",
+        Identities "several_identities" "Credentials in more than one place, and no rule combines them.",
         CredentialField "credential_field" "More than one credential field.",
         Signature "signature" "A parameter that a signature cannot cover, or that belongs to one.",
         TrailerField "trailer_field" "A trailer with a name that only a header may have.",
@@ -54,7 +54,7 @@ reasons! {
 }
 
 reasons! {
-    /// Why a presented key authenticates nobody. Alike to the client.
+    /// Why a presented key or token authenticates nobody. Alike to the client.
     TokenReason {
         Repeated "repeated" "More than one line of the key's field.",
         Joined "joined" "Values joined by a comma.",
@@ -65,13 +65,47 @@ reasons! {
         Mismatch "mismatch" "The id is known, the secret is wrong.",
         Expired "expired" "The key's time is over.",
         Revoked "revoked" "The key was revoked.",
-        Tenant "tenant" "The key belongs to a tenant that this gate does not serve.",
+        Tenant "tenant" "Of a tenant that this gate does not serve.",
+        Combined "combined" "Credentials that came together name different callers.",
+        Content "content" "The caller has signed other content.",
+        TooLong "too_long" "Longer than any token.",
+        Form "form" "Not the parts of a token.",
+        Json "json" "JSON that is malformed, too deep, too large or has a name twice.",
+        Header "header" "A header parameter that is not understood or brings a key along.",
+        Algorithm "algorithm" "An algorithm that no key is for, or none.",
+        UnknownKey "unknown_key" "No key of the issuer has this id.",
+        Signature "signature" "The signature does not hold.",
+        Type "type" "A token of another type.",
+        Claim "claim" "A claim that is needed is missing or malformed.",
+        Issuer "issuer" "Of another issuer.",
+        Audience "audience" "For another audience.",
+        NotYet "not_yet" "Not valid yet.",
+        Life "life" "Made for a longer life than is accepted.",
+        Directory "directory" "Of a directory (`tid`) that is not accepted.",
+        Bound "bound" "Bound to a key that the request does not prove to have.",
+        Claims "claims" "A claim is unknown, missing, out of place or not of its form.",
+        Chain "chain" "Blocks that do not follow each other, are too many or have nothing in common.",
+        ProofMissing "proof_missing" "A token without a proof of possession.",
+        Proof "proof" "The fields of the proof are not as the specification asks.",
+        ProofTime "proof_time" "The proof is too old, or lies in the future.",
+        ProofDigest "proof_digest" "Content without one sha-256 digest.",
+        ProofSignature "proof_signature" "The holder has not signed this request.",
+        Replayed "replayed" "The nonce was used before.",
+    }
+}
+
+reasons! {
+    /// Why nothing can be said about a token.
+    KeysReason {
+        Never "keys_missing" "The issuer's keys could not be had, or not for too long.",
+        Late "keys_late" "The issuer did not answer in time.",
     }
 }
 
 reasons! {
     /// Why a credential may not be used here. Alike to the client.
     NotAllowed {
+        Token "credential_token" "Not among the credentials of the caller's token.",
         Unknown "credential_unknown" "No binding of the caller's tenant has this name.",
         Site "credential_site" "Bound, but not at this site.",
         Method "credential_method" "Bound, but not for this method.",
@@ -84,6 +118,7 @@ reasons! {
         KeyServiceRevoked "release_revoked" "The credential was revoked.",
         KeyServiceExpired "release_expired" "The credential has expired.",
         Field "release_field" "The credential has no such field.",
+        Reflective "route_reflective" "A canary's value came back: the route gives away what it gets.",
         SecretInRequest "secret_in_request" "The request itself holds a value that this worker has.",
         TargetBytes "target_bytes" "Forward target: bytes that no URL has, `\\` or `#`.",
         TargetLength "target_length" "Forward target: longer than 8000 bytes.",
@@ -100,11 +135,17 @@ reasons! {
 reasons! {
     /// Which policy refuses.
     PolicyReason {
+        GatewayRevoked "gateway_revoked" "The gateway or its tenant was revoked.",
+        TokenMethod "token_method" "The caller's token is not for this method.",
+        TokenHost "token_host" "The caller's token is not for where the request goes.",
+        TokenPath "token_path" "The caller's token is not for this path.",
+        TokenLimit "token_limit" "The caller's token has a limit that the gate cannot compare.",
         NoScopeRule "no_scope_rule" "No scope rule covers the method and path.",
         PermitMissing "permit_missing" "No permit reached the credential module.",
         PermitInvalid "permit_invalid" "The permit does not verify.",
         PermitExpired "permit_expired" "The permit's time is over.",
         ClusterUnknown "cluster_unknown" "The cluster is not in the upstreams table.",
+        CanaryMark "canary_mark" "A canary's mark that does not hold, or on another request.",
         RequestChanged "request_changed" "What leaves is not what was decided.",
         Denied "policy_denies" "The policy refuses.",
         Undefined "policy_undefined" "The policy has no decision about this request.",
@@ -132,6 +173,7 @@ reasons! {
         Frame "websocket_frame" "WebSocket bytes that are no frame of text.",
         Message "websocket_message" "A WebSocket message longer than 256 KiB.",
         Control "websocket_control" "A secret in a control frame of a WebSocket.",
+        Canary "canary_failed" "A canary had no answer of the upstream's that could be read.",
         Undeliverable "undeliverable" "Held bytes that can no longer be delivered.",
     }
 }
@@ -144,6 +186,8 @@ reasons! {
         ContentNotDelivered "content_not_delivered" "The host does not deliver content to inspect.",
         EndedByHost "ended_by_host" "The host answered before a decision.",
         Value "credential_value" "The released value cannot stand in a field.",
+        NoncesForged "nonces_forged" "Shared nonces that we did not write, or that were put back.",
+        NoncesUnwritten "nonces_unwritten" "A nonce could not be written to shared data.",
         Unreachable "unreachable" "A bug.",
     }
 }
@@ -160,6 +204,7 @@ impl Denial {
             Self::PolicyAnswered(_) => PolicyReason::Denied.as_str(),
             Self::UpstreamUnscannable(reason) => reason.as_str(),
             Self::KeyService(fault) => key_service(*fault),
+            Self::KeysUnavailable(reason) => reason.as_str(),
             Self::AuditUnavailable(AuditReason::Behind) => "receipt_missing",
             Self::AuditUnavailable(AuditReason::Full) => "buffer_full",
             Self::Internal(reason) => reason.as_str(),
@@ -169,7 +214,8 @@ impl Denial {
             | Self::BodyTooLarge
             | Self::EncodingUnsupported
             | Self::InsufficientScope { .. }
-            | Self::ApprovalRequired => self.code().as_str(),
+            | Self::ApprovalRequired
+            | Self::RateLimited => self.code().as_str(),
         }
     }
 }
@@ -193,6 +239,7 @@ fn key_service(fault: KeyServiceFault) -> &'static str {
         KeyServiceFault::NotAuthentic => "not_authentic",
         KeyServiceFault::Evidence => "evidence",
         KeyServiceFault::NotReady => "not_ready",
+        KeyServiceFault::RevocationStale => "revocation_stale",
         KeyServiceFault::Local => "local",
     }
 }

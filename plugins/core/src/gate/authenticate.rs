@@ -1,68 +1,47 @@
-//! Turns a directory entry into a principal, or into `invalid_token`.
+//! Turns what authenticators have established into the principal, or into `invalid_token`.
 //!
-//! Invariant: unknown, wrong, expired and revoked keys cost the same comparison and get
-//! the same answer.
+//! Invariant: the only place where a [`Principal`] is made; it is of the tenant that this
+//! gate serves, and where several credentials came together, all of them say so.
 
-use crate::api_key::{PresentedKey, StoredKey};
-use crate::denial::{Denial, TokenReason};
-use crate::identity::{DirectoryRecord, Identity, KeyState, Kind, Principal};
-use crate::key_service::KeyEntry;
-use crate::time::UnixMillis;
+use std::rc::Rc;
 
-/// Authenticates the caller who presented `key`, for which the directory has `entry`.
-pub(super) fn authenticate(
-    key: &PresentedKey,
-    entry: Option<KeyEntry>,
-    tenant: &str,
-    now: UnixMillis,
-) -> Result<Principal, Denial> {
-    let stored = entry.as_ref().map_or(&StoredKey::DUMMY, |entry| &entry.stored);
-    let matches = key.matches(stored);
-    let record = entry.map(|entry| entry.record);
-    match verdict(record.as_ref(), matches, tenant, now) {
-        Some(reason) => Err(Denial::InvalidToken(reason)),
-        None => record
-            .map(|record| Principal::authenticated(identity(key, record)))
-            .ok_or(Denial::InvalidToken(TokenReason::Unknown)),
-    }
+use crate::authenticator::Established;
+use crate::denial::{Denial, Ours, TokenReason};
+use crate::identity::Principal;
+use crate::limits::Limits;
+
+/// A caller, and what he has signed besides.
+pub(super) struct Admitted {
+    pub(super) principal: Principal,
+    /// The digest that the content must have.
+    pub(super) content: Option<[u8; 32]>,
+    /// What each of his credentials allows at most.
+    pub(super) limits: Vec<Rc<dyn Limits>>,
+    /// What they asked for beyond that.
+    pub(super) attempts: Vec<String>,
 }
 
-fn verdict(
-    record: Option<&DirectoryRecord>,
-    matches: bool,
-    tenant: &str,
-    now: UnixMillis,
-) -> Option<TokenReason> {
-    let Some(record) = record else { return Some(TokenReason::Unknown) };
-    // Only the holder of the whole key learns, in the audit, what became of it.
-    if !matches {
-        return Some(TokenReason::Mismatch);
+/// Admits the caller whom these name; the last one gives the identity document.
+pub(super) fn admit(established: Vec<Established>, tenant: &str) -> Result<Admitted, Denial> {
+    let invalid = |reason| Err(Denial::InvalidToken(reason));
+    if established.iter().any(|one| one.identity().tenant != tenant) {
+        return invalid(TokenReason::Tenant);
     }
-    if record.state == KeyState::Revoked {
-        return Some(TokenReason::Revoked);
+    let mut digests = established.iter().filter_map(Established::content);
+    let content = digests.next();
+    if digests.any(|other| Some(other) != content) {
+        return invalid(TokenReason::Combined);
     }
-    if record.not_after.is_some_and(|end| end <= now) {
-        return Some(TokenReason::Expired);
+    let agents: Vec<&str> = established.iter().map(|one| one.identity().agent.as_str()).collect();
+    let mut named = agents.iter().filter(|agent| !agent.is_empty());
+    let agent = named.next().map(|agent| (*agent).to_owned()).unwrap_or_default();
+    if named.any(|other| *other != agent) {
+        return invalid(TokenReason::Combined);
     }
-    (record.tenant != tenant).then_some(TokenReason::Tenant)
-}
-
-fn identity(key: &PresentedKey, record: DirectoryRecord) -> Identity {
-    let id = key.id();
-    Identity {
-        subject: format!("key:{}", id.as_str()),
-        kind: Kind::ApiKey,
-        tenant: record.tenant,
-        organisation: record.organisation,
-        user: record.user,
-        agent: record.agent,
-        roles: record.roles,
-        scopes: record.scopes,
-        trust: record.trust,
-        clearance: record.clearance,
-        document: None,
-        token_id: id.as_str().to_owned(),
-        expires: record.not_after.map(UnixMillis::seconds),
-        platform: record.platform,
-    }
+    let limits = established.iter().filter_map(|one| one.limits().cloned()).collect();
+    let attempts = established.iter().flat_map(|one| one.attempts().to_vec()).collect();
+    let last = established.into_iter().next_back().ok_or(Denial::Internal(Ours::Unreachable))?;
+    let mut identity = last.into_identity();
+    identity.agent = agent;
+    Ok(Admitted { principal: Principal::authenticated(identity), content, limits, attempts })
 }

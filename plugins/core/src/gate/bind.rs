@@ -33,6 +33,14 @@ impl Destination {
         upstream.map_or(Self::Nowhere, |upstream| Self::To(upstream.authority.clone()))
     }
 
+    /// Where it will leave for, where that is known.
+    pub(super) fn authority(&self) -> Option<&Authority> {
+        match self {
+            Self::Untold | Self::Nowhere => None,
+            Self::To(known) => Some(known),
+        }
+    }
+
     fn is(&self, authority: &Authority) -> bool {
         match self {
             Self::Untold => true,

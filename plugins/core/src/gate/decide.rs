@@ -1,13 +1,13 @@
 //! What is decided on the head alone, once the caller is known.
 //!
-//! Order: scopes, placeholder positions, bindings, what the head says of the content.
+//! Order: scopes, limits of the token, placeholder positions, bindings, what the head says of the content.
 
 use crate::config::gate::BodyMode;
 use crate::denial::{Ambiguity, Denial, Place, PolicyReason};
 use crate::gate::bind::{self, Bound, Destination};
 use crate::gate::outcome::Request;
 use crate::gate::references::Asked;
-use crate::gate::{Pipeline, forward, references, strip};
+use crate::gate::{Pipeline, forward, limits, references, strip};
 use crate::identity::Identity;
 use crate::permit::MOST_USES;
 use crate::record::ScopeCheck;
@@ -42,6 +42,7 @@ impl Pipeline {
         caller: &Identity,
     ) -> Result<Decided, Denial> {
         self.check_scopes(request, caller)?;
+        limits::check(request)?;
         let asked = references::find(&self.config, &request.head.fields, &*self.detector)?;
         self.place(request, caller, asked)
     }
@@ -73,6 +74,7 @@ impl Pipeline {
     ) -> Result<Decided, Denial> {
         let credential = |one: &Asked| one.reference.to_string();
         request.draft.credentials = asked.iter().map(credential).collect();
+        limits::check_credentials(request, &asked)?;
         let (head, to) = (&request.head, &request.destination);
         let bound = bind::bind(&self.config, &asked, &caller.tenant, head, to)?;
         if request.head.websocket && bound.uses.is_empty() {

@@ -62,6 +62,11 @@ impl Head {
         coded("content-encoding", b"identity") || coded("transfer-encoding", b"chunked")
     }
 
+    /// Whether it is a plain `GET` of exactly this path.
+    pub(super) fn asks_for(&self, path: &str) -> bool {
+        self.method == "GET" && self.end && self.fields.only(":path") == Some(path.as_bytes())
+    }
+
     /// The announced length of the content.
     pub(super) fn content_length(&self) -> Option<u64> {
         self.fields.only("content-length").and_then(decimal)

@@ -1,8 +1,9 @@
 //! The gate's pipeline: who calls, may they, and is every placeholder where it belongs.
 //!
 //! A request is read in this order, and stops at the first refusal: audit receipts,
-//! method, an unambiguous head, API key (offline, then the directory), the target of the
-//! forward endpoint, scopes, placeholder positions, bindings, content, policy, permit. From the
+//! method, an unambiguous head, the caller's credential (offline, then whoever can say whose
+//! it is), revocation, the target of the forward endpoint, scopes, limits of the caller's token,
+//! placeholder positions, bindings, content, policy, canaries, permit. From the
 //! target on everything is about the request as it is rewritten. The states of one [`Stream`] are in `states`, one
 //! struct for each thing to wait for; each check is a function in a file of its own.
 //!
@@ -12,32 +13,41 @@
 //!
 //! [`Principal`]: crate::identity::Principal
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+use crate::authenticator::Authenticator;
 use crate::effect::{Effect, Flow};
 use crate::event::Event;
-use crate::key_service::Directory;
 use crate::permit::PermitKeys;
 use crate::policy::Policy;
-use crate::scrubbing::Detector;
+use crate::revocation::Revocations;
+use crate::scrubbing::{Detector, Scrubbing};
 use crate::time::UnixMillis;
 
+mod api_keys;
 mod authenticate;
+mod authenticating;
 mod bind;
+mod canary;
 mod content;
 mod decide;
 mod forward;
 mod head;
-mod key;
+mod limits;
 mod outcome;
 mod policy;
+mod recognise;
 mod references;
+mod revocation;
 mod states;
 mod strip;
 mod tunnel;
 
 pub use crate::config::gate::Config;
+pub use api_keys::ApiKeys;
+pub use policy::Loaded;
 
 use states::State;
 
@@ -45,36 +55,41 @@ use states::State;
 pub struct Pipeline {
     config: Config,
     keys: PermitKeys,
-    directory: Rc<dyn Directory>,
+    authenticators: Vec<Rc<dyn Authenticator>>,
+    revocations: Rc<dyn Revocations>,
     detector: Rc<dyn Detector>,
     policy: Option<Rc<dyn Policy>>,
+    scrubbing: Rc<dyn Scrubbing>,
     vm: [u8; 16],
+    canaries: RefCell<canary::Canaries>,
 }
 
 impl Pipeline {
-    /// Puts the parts together. `vm` is this VM's random id, which permits name. A policy
-    /// that is configured has to be given by [`Pipeline::with_policy`]: without it every
-    /// request is refused.
+    /// Puts the parts together: `config` with the policy that it names, without which every
+    /// request is refused; `authenticators` in the order of the configuration;
+    /// `scrubbing` is for answers to canaries; `vm` is this VM's random id, which permits name.
     pub fn new(
-        config: Config,
+        config: impl Into<Loaded>,
         keys: PermitKeys,
-        directory: Rc<dyn Directory>,
+        authenticators: Vec<Rc<dyn Authenticator>>,
+        revocations: Rc<dyn Revocations>,
         detector: Rc<dyn Detector>,
+        scrubbing: Rc<dyn Scrubbing>,
         vm: [u8; 16],
     ) -> Rc<Self> {
-        Self::with_policy(config, keys, directory, detector, vm, None)
-    }
-
-    /// Like [`Pipeline::new`], with the policy that the configuration names, loaded.
-    pub fn with_policy(
-        config: Config,
-        keys: PermitKeys,
-        directory: Rc<dyn Directory>,
-        detector: Rc<dyn Detector>,
-        vm: [u8; 16],
-        policy: Option<Rc<dyn Policy>>,
-    ) -> Rc<Self> {
-        Rc::new(Self { config, keys, directory, detector, policy, vm })
+        let canaries = RefCell::default();
+        let Loaded { config, policy } = config.into();
+        Rc::new(Self {
+            config,
+            keys,
+            authenticators,
+            revocations,
+            detector,
+            policy,
+            scrubbing,
+            vm,
+            canaries,
+        })
     }
 
     /// A stream for one request and its response.

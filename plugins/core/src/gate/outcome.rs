@@ -3,12 +3,14 @@
 //! Invariant: every end writes an audit record and the decision; only [`allow`] publishes a
 //! permit, and it takes the principal by value.
 
+use std::rc::Rc;
+
 use sha2::{Digest, Sha256};
 
-use crate::config::key_service::Evidence;
+use crate::config::gate::Resource;
 use crate::denial::{Code, DecisionId, Denial, Module};
 use crate::digest::request_digest;
-use crate::effect::{Effect, Flow, Metric, Part, Publication};
+use crate::effect::{Effect, Flow, Metric, Part, Publication, Reply};
 use crate::fields::Fields;
 use crate::gate::bind::Destination;
 use crate::gate::content::Content;
@@ -19,6 +21,7 @@ use crate::gate::tunnel::Tunnel;
 use crate::gate::{Config, Step, forward, policy};
 use crate::hex;
 use crate::identity::{Identity, Principal};
+use crate::limits::Limits;
 use crate::permit::{self, Decision, LONGEST_LIFE};
 use crate::policy::Changes;
 use crate::record::{self, Caller, Draft};
@@ -30,13 +33,28 @@ const ALLOWED: Metric = Metric("postern.gate.allowed.total");
 /// What is known of one request while it is decided.
 pub(super) struct Request {
     pub(super) head: Head,
+    /// The cluster that the route chose for it as it came.
+    pub(super) cluster: Option<Vec<u8>>,
     pub(super) destination: Destination,
     /// What a request for the forward endpoint asks for, until its caller is known.
     pub(super) asked: Option<forward::Asked>,
     /// What it was rewritten to.
     pub(super) target: Option<Target>,
+    /// What the caller's credentials allow at most, once he is known.
+    pub(super) limits: Vec<Rc<dyn Limits>>,
     pub(super) draft: Draft,
     pub(super) id: DecisionId,
+    /// Randomness that nobody has used yet.
+    pub(super) rest: Entropy,
+}
+
+impl Request {
+    /// Randomness that is used once.
+    pub(super) fn fresh(&mut self) -> Entropy {
+        let (fresh, rest) = Entropy(self.rest.0).split();
+        self.rest = rest;
+        fresh
+    }
 }
 
 /// A decision id and randomness for a key-service exchange, from the randomness of one
@@ -53,21 +71,18 @@ pub(super) fn split(entropy: &Entropy) -> (DecisionId, Entropy) {
 /// The draft of a request whose head was just seen.
 pub(super) fn draft(config: &Config, fields: &Fields, id: DecisionId, now: UnixMillis) -> Draft {
     let method = fields.only(":method").and_then(|method| str::from_utf8(method).ok());
-    let attestation = match config.key_service.evidence {
-        Evidence::Simulated { .. } => "simulated",
-    };
     let revision = hex::lower(&config.revision);
     Draft {
         decision_id: Some(id.0),
         method: method.unwrap_or_default().to_owned(),
-        attestation: Some(attestation.to_owned()),
+        attestation: Some(config.key_service.evidence.label().to_owned()),
         policy_revision: Some(revision),
         ..Draft::new(now)
     }
 }
 
 /// What the audit learns of a caller.
-pub(super) fn caller(identity: &Identity) -> Caller {
+pub(super) fn caller(identity: &Identity, widened: &[String]) -> Caller {
     Caller {
         tenant: identity.tenant.clone(),
         user_hash: record::user_hash(&identity.tenant, &identity.user),
@@ -75,13 +90,40 @@ pub(super) fn caller(identity: &Identity) -> Caller {
         key_id: identity.token_id.clone(),
         platform: identity.platform.clone(),
         scopes: identity.scopes.clone(),
+        kind: identity.kind.as_str().into(),
+        widened: widened.to_vec(),
     }
 }
 
 /// Refuses with an answer; nothing of the request has left.
 pub(super) fn refuse(step: &mut Step<'_>, draft: Draft, id: DecisionId, denial: &Denial) -> State {
     note_denial(step, draft, denial);
-    step.emit(Effect::Reply(denial.reply(&id)));
+    let resource = step.pipeline.config.resource.as_ref();
+    let metadata = resource.map(|resource| resource.url.as_str());
+    step.emit(Effect::Reply(denial.reply_with(&id, metadata)));
+    step.flow(Flow::Pause);
+    State::Refused(Refused)
+}
+
+/// Answers a request for the metadata document, which anybody may read.
+pub(super) fn describe(step: &mut Step<'_>, mut draft: Draft, resource: &Resource) -> State {
+    step.emit(Effect::Publish(Publication {
+        permit: None,
+        form: None,
+        identity: None,
+        decision: "allow".to_owned(),
+    }));
+    draft.route.clone_from(&resource.path);
+    draft.decision = record::Decision::Allow;
+    emit_record(step, draft);
+    step.emit(Effect::Count(ALLOWED));
+    let fields = [("content-type", "application/json"), ("cache-control", "max-age=60")];
+    step.emit(Effect::Reply(Reply {
+        status: 200,
+        fields: fields.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
+        content: resource.document.clone().into_bytes(),
+        details: "resource_metadata",
+    }));
     step.flow(Flow::Pause);
     State::Refused(Refused)
 }

@@ -5,6 +5,8 @@
 //! policy changes is no field that frames, routes, authenticates or holds a credential, and
 //! no value that it sets holds a placeholder.
 
+use std::rc::Rc;
+
 use crate::binding::{is_field_name, is_reserved};
 use crate::config::gate::Config;
 use crate::denial::{Denial, PolicyReason};
@@ -15,8 +17,22 @@ use crate::gate::decide::Decided;
 use crate::gate::outcome::Request;
 use crate::gate::{Pipeline, Step};
 use crate::identity::Identity;
-use crate::policy::{Answer, Changes, Question, Refusal};
+use crate::policy::{Answer, Changes, Policy, Question, Refusal};
 use crate::time::UnixMillis;
+
+/// A configuration, and the policy that it names, loaded.
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// Its policy.
+    pub policy: Option<Rc<dyn Policy>>,
+}
+
+impl From<Config> for Loaded {
+    fn from(config: Config) -> Self {
+        Self { config, policy: None }
+    }
+}
 
 impl Pipeline {
     /// Whether content has to be kept for the policy.
@@ -78,7 +94,7 @@ impl Pipeline {
         });
         Question {
             fields: &request.head.fields,
-            hidden: config.keys.iter().map(|key| key.header.as_str()).collect(),
+            hidden: config.credential_fields().collect(),
             identity: caller,
             uses: decided.bound.uses.iter().map(with_binding).collect(),
             authority: authority.map(ToString::to_string),
@@ -115,7 +131,7 @@ fn used_hash(used: &crate::permit::CredentialUse) -> [u8; 32] {
 fn may_change(config: &Config, name: &str) -> bool {
     is_field_name(name)
         && !is_reserved(name)
-        && !config.keys.iter().any(|key| key.header == name)
+        && !config.credential_fields().any(|field| field == name)
         && !config.is_site(name)
         && name != config.credential_header
         && !["postern-", "x-postern-", "x-tap-", "x-envoy-"].iter().any(|p| name.starts_with(p))

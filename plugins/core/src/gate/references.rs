@@ -154,7 +154,7 @@ pub(super) fn check_trailers(
             || ["authorization", "host", "content-length", "transfer-encoding"]
                 .contains(&name.as_str())
             || config.is_site(&name)
-            || config.keys.iter().any(|key| key.header == name);
+            || config.credential_fields().any(|field| field == name);
         if header_only {
             return Err(Denial::RequestAmbiguous(Ambiguity::TrailerField));
         }

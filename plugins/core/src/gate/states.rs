@@ -1,8 +1,8 @@
 //! The states of a gate stream, one struct for each thing to wait for.
 //!
 //! ```text
-//! ExpectHead ──> AwaitDirectory ──> AwaitContent ──> Granted or Tunnel ──> Over
-//!     └───────────────┴─────────────────┴──> Refused ──────────────────────┘
+//! ExpectHead ──> Authenticating ──> AwaitContent ──> AwaitCanary ──> Granted or Tunnel ──> Over
+//!     └───────────────┴─────────────────┴───────────────┴──> Refused ──────────────────────┘
 //! ```
 //!
 //! Invariant: an event takes its state by value and gives the next one; an event that a
@@ -10,27 +10,26 @@
 
 use std::time::Duration;
 
-use crate::api_key::PresentedKey;
-use crate::config::gate::BodyMode;
-use crate::denial::{Ambiguity, AuditReason, DecisionId, Denial, Ours};
-use crate::effect::{Effect, Flow};
+use crate::authenticator::Attempt;
+use crate::config::gate::{BodyMode, Resource};
+use crate::denial::{Ambiguity, AuditReason, DecisionId, Denial, Ours, TokenReason};
+use crate::effect::Flow;
 use crate::event::{AuditState, Event, Surroundings};
 use crate::fields::Fields;
-use crate::gate::authenticate::authenticate;
+use crate::gate::authenticate::Admitted;
+use crate::gate::authenticating::{self, Authenticating};
 use crate::gate::bind::Destination;
+use crate::gate::canary::{AwaitCanary, Ready};
 use crate::gate::content::Content;
 use crate::gate::decide::Decided;
 use crate::gate::head::Head;
-use crate::gate::outcome::{self, Request, allow, cut, left, overtaken, refuse};
+use crate::gate::outcome::{self, Request, cut, left, overtaken, refuse};
+use crate::gate::recognise::recognise;
 use crate::gate::tunnel::Tunnel;
-use crate::gate::{Step, forward, key};
-use crate::identity::Principal;
-use crate::key_service::{CallId, CallResult, KeyEntry, KeyServiceFault, Turn};
+use crate::gate::{Step, forward, revocation};
 use crate::record::Draft;
-use crate::time::{Entropy, Moment, UnixMillis};
+use crate::time::UnixMillis;
 
-/// The key service is waited for no longer than this; its client gives up first.
-const DIRECTORY_DEADLINE: Duration = Duration::from_secs(2);
 /// A host that delivers nothing of announced content within this does not deliver content
 /// to us at all: its configuration does not match `body: hold`.
 const CONTENT_DEADLINE: Duration = Duration::from_secs(10);
@@ -38,8 +37,9 @@ const CONTENT_DEADLINE: Duration = Duration::from_secs(10);
 /// Where a stream stands.
 pub(super) enum State {
     ExpectHead,
-    AwaitDirectory(Box<AwaitDirectory>),
+    Authenticating(Box<Authenticating>),
     AwaitContent(Box<AwaitContent>),
+    AwaitCanary(Box<AwaitCanary>),
     Granted(Box<Granted>),
     Tunnel(Box<Tunnel>),
     Refused(Refused),
@@ -54,8 +54,9 @@ impl State {
     pub(super) fn handle(self, event: Event, step: &mut Step<'_>) -> Self {
         match self {
             Self::ExpectHead => expect_head(event, step),
-            Self::AwaitDirectory(state) => state.handle(event, step),
+            Self::Authenticating(state) => state.handle(event, step),
             Self::AwaitContent(state) => state.handle(event, step),
+            Self::AwaitCanary(state) => state.handle(event, step),
             Self::Granted(state) => state.handle(event, step),
             Self::Tunnel(state) => state.handle(event, step),
             Self::Refused(state) => state.handle(&event, step),
@@ -67,7 +68,7 @@ impl State {
     }
 }
 
-fn is_response(event: &Event) -> bool {
+pub(super) fn is_response(event: &Event) -> bool {
     matches!(
         event,
         Event::ResponseHeaders { .. } | Event::ResponseBody { .. } | Event::ResponseTrailers(_)
@@ -78,13 +79,25 @@ fn expect_head(event: Event, step: &mut Step<'_>) -> State {
     match event {
         Event::RequestHeaders { fields, end, around, entropy } => {
             let (id, exchange) = outcome::split(&entropy);
+            let (exchange, rest) = exchange.split();
             let draft = outcome::draft(&step.pipeline.config, &fields, id, step.now);
             match open(fields, end, &around, step) {
-                Ok(Opened { head, asked, key }) => {
+                Ok(Opened::Metadata(resource)) => outcome::describe(step, draft, resource),
+                Ok(Opened::Request { head, asked, attempts }) => {
                     let config = &step.pipeline.config;
                     let destination = Destination::of(config, around.cluster.as_deref());
-                    let request = Request { head, destination, asked, target: None, draft, id };
-                    ask_directory(request, key, exchange, step)
+                    let request = Request {
+                        head,
+                        cluster: around.cluster,
+                        destination,
+                        asked,
+                        target: None,
+                        limits: Vec::new(),
+                        draft,
+                        id,
+                        rest,
+                    };
+                    authenticating::start(request, attempts, exchange, step)
                 }
                 Err(denial) => refuse(step, draft, id, &denial),
             }
@@ -104,27 +117,35 @@ fn expect_head(event: Event, step: &mut Step<'_>) -> State {
 }
 
 /// What is known before anybody is asked.
-struct Opened {
-    head: Head,
-    asked: Option<forward::Asked>,
-    key: PresentedKey,
+enum Opened<'a> {
+    Request {
+        head: Head,
+        asked: Option<forward::Asked>,
+        attempts: Vec<Box<dyn Attempt>>,
+    },
+    /// A question that needs no caller.
+    Metadata(&'a Resource),
 }
 
 /// Everything that is decided before anybody is asked.
-fn open(
+fn open<'a>(
     fields: Fields,
     end: bool,
     around: &Surroundings,
-    step: &Step<'_>,
-) -> Result<Opened, Denial> {
+    step: &Step<'a>,
+) -> Result<Opened<'a>, Denial> {
     check_audit(around.audit, &fields).map_err(Denial::AuditUnavailable)?;
     let head = Head::read(fields, end)?;
     if head.websocket && !step.pipeline.config.has_websockets() {
         return Err(Denial::RequestAmbiguous(Ambiguity::Upgrade));
     }
+    let metadata = step.pipeline.config.resource.as_ref();
+    if let Some(resource) = metadata.filter(|resource| head.asks_for(&resource.path)) {
+        return Ok(Opened::Metadata(resource));
+    }
     let asked = forward::asked(&step.pipeline.config, &head)?;
-    let key = key::presented(&step.pipeline.config, &head.fields)?;
-    Ok(Opened { head, asked, key })
+    let attempts = recognise(step.pipeline, &head.fields)?;
+    Ok(Opened::Request { head, asked, attempts })
 }
 
 /// A request that cannot be recorded does not happen.
@@ -140,139 +161,27 @@ fn check_audit(audit: AuditState, fields: &Fields) -> Result<(), AuditReason> {
     }
 }
 
-fn ask_directory(
-    request: Request,
-    key: PresentedKey,
-    entropy: Entropy,
-    step: &mut Step<'_>,
-) -> State {
-    let pipeline = step.pipeline;
-    let content = Content::new(&pipeline.config, &*pipeline.detector, &request.head)
-        .kept_whole(pipeline.policy_reads_content());
-    let turn = pipeline.directory.find(&key.id(), Moment { now: step.now, entropy });
-    let waiting = Waiting { request, key, content, asked: step.now };
-    waiting.turn(turn, step)
-}
-
-/// A request whose caller is not known yet.
-struct Waiting {
-    request: Request,
-    key: PresentedKey,
-    content: Content,
-    asked: UnixMillis,
-}
-
-impl Waiting {
-    fn turn(self, turn: Turn<Option<KeyEntry>>, step: &mut Step<'_>) -> State {
-        match turn {
-            Turn::Ask(call) => {
-                let id = call.id;
-                step.emit(Effect::Call(call));
-                step.flow(Flow::Pause);
-                State::AwaitDirectory(Box::new(AwaitDirectory { call: id, waiting: self }))
-            }
-            Turn::Answer(entry) => self.answered(entry, step),
-            Turn::Failed(fault) => self.refuse(&Denial::from(fault), step),
-        }
-    }
-
-    fn answered(mut self, entry: Option<KeyEntry>, step: &mut Step<'_>) -> State {
-        let tenant = &step.pipeline.config.tenant;
-        let principal = match authenticate(&self.key, entry, tenant, step.now) {
-            Ok(principal) => principal,
-            Err(denial) => return self.refuse(&denial, step),
-        };
-        self.request.draft.caller = Some(outcome::caller(principal.identity()));
-        let forwarded = step.pipeline.forward(&mut self.request);
-        let decided =
-            forwarded.and_then(|()| step.pipeline.decide(&mut self.request, principal.identity()));
-        match decided {
-            Ok(decided) => {
-                let Self { request, content, .. } = self;
-                let since = step.now;
-                AwaitContent { request, principal, decided, content, since }.go_on(step)
-            }
-            Err(denial) => self.refuse(&denial, step),
-        }
-    }
-
-    fn refuse(self, denial: &Denial, step: &mut Step<'_>) -> State {
-        refuse(step, self.request.draft, self.request.id, denial)
-    }
-}
-
-/// Waits for the directory's reply; content may come meanwhile.
-pub(super) struct AwaitDirectory {
-    call: CallId,
-    waiting: Waiting,
-}
-
-impl AwaitDirectory {
-    fn handle(mut self, event: Event, step: &mut Step<'_>) -> State {
-        step.flow(Flow::Pause);
-        let pipeline = step.pipeline;
-        match event {
-            Event::CallReply { id, result, entropy } if id == self.call => {
-                self.heard(result, entropy, step)
-            }
-            Event::RequestBody { chunk, end } => {
-                self.waiting.content.take(&chunk, end);
-                self.go_on(step)
-            }
-            Event::RequestTrailers(trailers) => {
-                let content = &mut self.waiting.content;
-                content.take_trailers(&pipeline.config, &trailers, &*pipeline.detector);
-                self.go_on(step)
-            }
-            Event::Tick => self.go_on(step),
-            Event::Done => {
-                pipeline.directory.abandon(self.call);
-                left(step, self.waiting.request.draft)
-            }
-            event if is_response(&event) => {
-                pipeline.directory.abandon(self.call);
-                overtaken(step, self.waiting.request.draft, &Denial::Internal(Ours::EndedByHost))
-            }
-            Event::EffectFailed => self.give_up(&Denial::Internal(Ours::EffectFailed), step),
-            _ => self.give_up(&Denial::Internal(Ours::Unexpected), step),
-        }
-    }
-
-    fn heard(self, result: CallResult, entropy: Entropy, step: &mut Step<'_>) -> State {
-        let moment = Moment { now: step.now, entropy };
-        let turn = step.pipeline.directory.heard(self.call, result, moment);
-        self.waiting.turn(turn, step)
-    }
-
-    /// Too much content is refused at once: the host has to hold it. Any other fault of the
-    /// content waits for the caller's name, so that the record has it.
-    fn go_on(self, step: &mut Step<'_>) -> State {
-        if self.waiting.content.fault() == Some(&Denial::BodyTooLarge) {
-            return self.give_up(&Denial::BodyTooLarge, step);
-        }
-        if step.now.since(self.waiting.asked) >= DIRECTORY_DEADLINE {
-            return self.give_up(&Denial::from(KeyServiceFault::TimedOut), step);
-        }
-        State::AwaitDirectory(Box::new(self))
-    }
-
-    fn give_up(self, denial: &Denial, step: &mut Step<'_>) -> State {
-        step.pipeline.directory.abandon(self.call);
-        self.waiting.refuse(denial, step)
-    }
-}
-
 /// Waits for the end of the content, where that is held; the caller is known and the head
 /// is fine.
 pub(super) struct AwaitContent {
     request: Request,
-    principal: Principal,
+    admitted: Admitted,
     decided: Decided,
     content: Content,
     since: UnixMillis,
 }
 
 impl AwaitContent {
+    pub(super) fn new(
+        request: Request,
+        admitted: Admitted,
+        decided: Decided,
+        content: Content,
+        since: UnixMillis,
+    ) -> Self {
+        Self { request, admitted, decided, content, since }
+    }
+
     fn handle(mut self, event: Event, step: &mut Step<'_>) -> State {
         let pipeline = step.pipeline;
         match event {
@@ -295,13 +204,22 @@ impl AwaitContent {
         }
     }
 
-    fn go_on(self, step: &mut Step<'_>) -> State {
+    pub(super) fn go_on(self, step: &mut Step<'_>) -> State {
         if let Some(denial) = self.content.fault().cloned() {
             return self.refuse(&denial, step);
         }
         if self.content.ended() || step.pipeline.config.body != BodyMode::Hold {
-            let Self { mut request, principal, decided, content, .. } = self;
+            if self.admitted.content.is_some() && self.content.digest() != self.admitted.content {
+                return self.refuse(&Denial::InvalidToken(TokenReason::Content), step);
+            }
+            let Self { mut request, admitted, decided, content, .. } = self;
+            let principal = admitted.principal;
             let caller = principal.identity();
+            // Content may take long to come.
+            let checked = revocation::check(step.pipeline, caller, &request.head, step.now);
+            if let Err(denial) = checked {
+                return refuse(step, request.draft, request.id, &denial);
+            }
             let more = content.asked();
             let (pipeline, now) = (step.pipeline, step.now);
             let granted = pipeline.decide_content(&mut request, caller, decided, more);
@@ -311,7 +229,7 @@ impl AwaitContent {
             });
             return match granted {
                 Ok((decided, changes)) => {
-                    allow(step, request, principal, decided, content, changes)
+                    Ready { request, principal, decided, content, changes }.go_on(step)
                 }
                 Err(denial) => refuse(step, request.draft, request.id, &denial),
             };

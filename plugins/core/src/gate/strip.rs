@@ -1,12 +1,12 @@
 //! Which fields of the caller never go on.
 //!
-//! Invariant: no API key leaves the gateway, on any path; no field that gives orders to
+//! Invariant: no token of a caller leaves the gateway, on any path; no field that gives orders to
 //! the proxy, or that the proxy's modules or another gateway behind believe, comes from a
 //! caller.
 
 use std::collections::BTreeSet;
 
-use crate::config::gate::{Config, METHOD, TARGET};
+use crate::config::gate::{CAPABILITY_FIELD, Config, METHOD, TARGET};
 use crate::gate::bind::Bound;
 use crate::gate::head::Head;
 
@@ -41,13 +41,16 @@ const HOP_BY_HOP: [&str; 3] = ["connection", "keep-alive", "proxy-connection"];
 /// Names of the fields to remove, sorted.
 pub(super) fn fields(config: &Config, head: &Head, bound: &Bound) -> Vec<String> {
     let credentialed = !bound.uses.is_empty();
+    let proven = config.capability().is_some() && head.fields.has(CAPABILITY_FIELD);
     let removed = |name: &str| {
         let cleared = bound.cleared.iter().any(|site| site == name);
         let placeholder = bound.uses.iter().any(|used| used.site == name);
-        let key = config.keys.iter().any(|field| field.header == name);
+        let token = config.credential_fields().any(|field| field == name);
         cleared
-            || (key && !placeholder)
+            || (token && !placeholder)
             || name == config.credential_header
+            // The proof is the gateway's to read, and covers a field that does not go on.
+            || (proven && (name == "signature" || name == "signature-input"))
             || (name.starts_with("x-envoy-") && !PROXYS_OWN.contains(&name))
             || name.starts_with("postern-")
             || name.starts_with("x-postern-")

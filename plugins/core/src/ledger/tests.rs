@@ -27,8 +27,9 @@ impl Fake {
         *self.calls.borrow_mut() += 1;
         Turn::Ask(Call {
             id: CallId(*self.calls.borrow()),
+            to: crate::key_service::Destination::KeyService,
             method: "POST",
-            path: "/crp/v1/message",
+            path: "/crp/v1/message".into(),
             content_type: "application/crp",
             body: Vec::new(),
             timeout: Duration::from_secs(2),
@@ -82,6 +83,7 @@ fn config(buffer: usize, when_full: WhenFull) -> Config {
             authority: "keys.internal".into(),
             gateway_id: [1; 16],
             evidence: Evidence::Simulated { key: [0; 32] },
+            revocation: crate::revocation::Limits::LONGEST,
         },
         records: 3,
         every: Duration::from_secs(1),

@@ -9,11 +9,12 @@ use minicbor::encode::write::Write;
 use minicbor::{Decoder, Encoder};
 
 use super::{Caller, Decision, Draft, ReleaseSource, ScopeCheck, ScrubReceipt};
+use crate::canary::Verdict;
 use crate::time::UnixMillis;
 
-const VERSION: u8 = 2;
-const ITEMS: u64 = 18;
-const CALLER_ITEMS: u64 = 6;
+const VERSION: u8 = 3;
+const ITEMS: u64 = 19;
+const CALLER_ITEMS: u64 = 8;
 const SCRUB_ITEMS: u64 = 3;
 /// Bytes of a name: tenant, agent, method, scope, credential, reason.
 const NAME: usize = 128;
@@ -51,6 +52,7 @@ fn write<W: Write>(e: &mut Encoder<W>, draft: &Draft) -> Written<W> {
         Some(release) => e.array(2)?.u64(release.audit_seq)?.bool(release.cached)?,
         None => e.null()?,
     };
+    maybe_text(e, draft.canary.map(Verdict::as_str))?;
     e.u64(draft.scrub_hits)?;
     scrub(e, draft.scrub.as_ref())?;
     maybe_text(e, draft.attestation.as_deref())?;
@@ -70,7 +72,9 @@ fn caller<W: Write>(e: &mut Encoder<W>, caller: Option<&Caller>) -> Written<W> {
     text(e, &caller.agent, NAME)?;
     text(e, &caller.key_id, NAME)?;
     maybe_text(e, caller.platform.as_deref())?;
-    list(e, &caller.scopes)
+    list(e, &caller.scopes)?;
+    text(e, &caller.kind, NAME)?;
+    list(e, &caller.widened)
 }
 
 fn scrub<W: Write>(e: &mut Encoder<W>, receipt: Option<&ScrubReceipt>) -> Written<W> {
@@ -151,6 +155,7 @@ impl Reader<'_> {
             request_digest: self.maybe(Self::bytes)?,
             binding_hash: self.maybe(Self::bytes)?,
             release: self.maybe(Self::release)?,
+            canary: self.maybe(|reader| Verdict::named(&reader.name()?))?,
             scrub_hits: self.0.u64().ok()?,
             scrub: self.maybe(Self::scrub)?,
             attestation: self.maybe(Self::name)?,
@@ -169,6 +174,8 @@ impl Reader<'_> {
             key_id: self.name()?,
             platform: self.maybe(Self::name)?,
             scopes: self.list()?,
+            kind: self.name()?.into(),
+            widened: self.list()?,
         })
     }
 

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 
 use serde::Serialize;
 
+use crate::canary::Verdict;
 use crate::hex;
 
 use super::{
@@ -22,6 +23,8 @@ struct Line<'a> {
     attestation: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     binding: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    canary: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     count: Option<String>,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
@@ -39,6 +42,8 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     flags: Option<String>,
     gateway: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    identity: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<&'a str>,
     kind: &'static str,
@@ -77,6 +82,8 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     user: Option<String>,
     v: u8,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    widened: &'a [String],
 }
 
 #[derive(Serialize)]
@@ -134,6 +141,7 @@ impl<'a> Line<'a> {
             agent: None,
             attestation: None,
             binding: None,
+            canary: None,
             count: None,
             credentials: &[],
             decide_ms: None,
@@ -143,6 +151,7 @@ impl<'a> Line<'a> {
             duration_us: None,
             flags: None,
             gateway: hex::lower(&record.gateway),
+            identity: None,
             key: None,
             kind: "request",
             method: None,
@@ -164,6 +173,7 @@ impl<'a> Line<'a> {
             time: record.time.0.to_string(),
             user: None,
             v: 1,
+            widened: &[],
         }
     }
 
@@ -199,6 +209,7 @@ impl<'a> Line<'a> {
             audit_seq: release.audit_seq.to_string(),
             cached: release.cached,
         });
+        self.canary = draft.canary.map(Verdict::as_str);
         self.scrub = draft.scrub.as_ref().map(Scrub::of);
         self.scrub_hits = Some(draft.scrub_hits.to_string());
         self.attestation = draft.attestation.as_deref();
@@ -217,6 +228,8 @@ impl<'a> Line<'a> {
         self.key = Some(&caller.key_id);
         self.platform = caller.platform.as_deref();
         self.scopes = Some(&caller.scopes);
+        self.identity = Some(&caller.kind);
+        self.widened = &caller.widened;
     }
 
     fn decision(&mut self, decision: &'a Decision) {

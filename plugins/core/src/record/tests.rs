@@ -15,6 +15,8 @@ fn full() -> Draft {
             key_id: "AbCd0123".into(),
             platform: Some("cursor".into()),
             scopes: vec!["documents:read".into()],
+            kind: "capability".into(),
+            widened: vec!["1:scopes".into()],
         }),
         scope_check: ScopeCheck::Passed,
         decision: Decision::Allow,
@@ -22,6 +24,7 @@ fn full() -> Draft {
         request_digest: Some([2; 32]),
         binding_hash: Some([3; 32]),
         release: Some(ReleaseSource { audit_seq: u64::MAX, cached: true }),
+        canary: Some(Verdict::Clean),
         scrub_hits: 2,
         scrub: Some(receipt(9_007_199_254_740_993)),
         attestation: Some("simulated".into()),
@@ -85,10 +88,11 @@ fn a_request_renders_as_canonical_json() {
     let want = concat!(
         r#"{"agent":"agent-7","attestation":"simulated","#,
         r#""binding":"0303030303030303030303030303030303030303030303030303030303030303","#,
-        r#""credentials":["slack"],"decide_ms":3,"decision":"allow","#,
+        r#""canary":"clean","credentials":["slack"],"decide_ms":3,"decision":"allow","#,
         r#""decision_id":"01010101010101010101010101010101","#,
         r#""digest":"0202020202020202020202020202020202020202020202020202020202020202","#,
         r#""duration_us":"2943","gateway":"abababababababababababababababab","#,
+        r#""identity":"capability","#,
         r#""key":"AbCd0123","kind":"request","method":"POST","platform":"cursor","#,
         r#""received":"1700000000000","#,
         r#""release":{"audit_seq":"18446744073709551615","cached":true},"#,
@@ -99,7 +103,7 @@ fn a_request_renders_as_canonical_json() {
         r#""tenant":"acme","time":"1700000000123","user":""#
     );
     let got = rendered(Entry::Request { draft: Ok(Box::new(full())), facts });
-    assert_eq!(got, format!("{want}{}\",\"v\":1}}", user_hex()));
+    assert_eq!(got, format!("{want}{}\",\"v\":1,\"widened\":[\"1:scopes\"]}}", user_hex()));
 }
 
 fn user_hex() -> String {

@@ -4,6 +4,7 @@
 //! never holds more than its limit; what leaves is dropped, and secrets wipe on drop.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use postern_core::time::UnixMillis;
 
@@ -15,6 +16,7 @@ pub(super) struct Cache<K, V> {
 
 struct Slot<V> {
     value: V,
+    since: UnixMillis,
     until: UnixMillis,
     used: u64,
 }
@@ -24,9 +26,11 @@ impl<K: Ord + Clone, V> Cache<K, V> {
         Self { slots: BTreeMap::new(), limit, uses: 0 }
     }
 
-    pub(super) fn get(&mut self, key: &K, now: UnixMillis) -> Option<&mut V> {
+    /// The value, unless it is past its end or was put here longer ago than `oldest`.
+    pub(super) fn get(&mut self, key: &K, now: UnixMillis, oldest: Duration) -> Option<&mut V> {
         self.uses = self.uses.wrapping_add(1);
-        let slot = self.slots.get_mut(key).filter(|slot| now < slot.until)?;
+        let is_good = |slot: &&mut Slot<V>| now < slot.until && now < slot.since.after(oldest);
+        let slot = self.slots.get_mut(key).filter(is_good)?;
         slot.used = self.uses;
         Some(&mut slot.value)
     }
@@ -36,7 +40,7 @@ impl<K: Ord + Clone, V> Cache<K, V> {
         self.slots.contains_key(key)
     }
 
-    pub(super) fn put(&mut self, key: K, value: V, until: UnixMillis) {
+    pub(super) fn put(&mut self, key: K, value: V, since: UnixMillis, until: UnixMillis) {
         if self.limit == 0 {
             return;
         }
@@ -44,7 +48,7 @@ impl<K: Ord + Clone, V> Cache<K, V> {
             self.drop_least_used();
         }
         self.uses = self.uses.wrapping_add(1);
-        self.slots.insert(key, Slot { value, until, used: self.uses });
+        self.slots.insert(key, Slot { value, since, until, used: self.uses });
     }
 
     pub(super) fn remove(&mut self, key: &K) {
@@ -103,12 +107,15 @@ mod tests {
     #[test]
     fn a_value_ends_with_its_time_and_the_least_used_leaves_first() {
         let mut cache = Cache::new(2);
-        cache.put(1, 'a', UnixMillis(10));
-        cache.put(2, 'b', UnixMillis(20));
-        assert_eq!(cache.get(&1, UnixMillis(9)), Some(&mut 'a'));
-        cache.put(3, 'c', UnixMillis(20));
-        assert_eq!(cache.get(&2, UnixMillis(9)), None);
-        assert_eq!(cache.get(&1, UnixMillis(10)), None);
+        let (start, always) = (UnixMillis(0), Duration::MAX);
+        cache.put(1, 'a', start, UnixMillis(10));
+        cache.put(2, 'b', start, UnixMillis(20));
+        assert_eq!(cache.get(&1, UnixMillis(9), always), Some(&mut 'a'));
+        cache.put(3, 'c', start, UnixMillis(20));
+        assert_eq!(cache.get(&2, UnixMillis(9), always), None);
+        assert_eq!(cache.get(&1, UnixMillis(10), always), None);
+        assert_eq!(cache.get(&3, UnixMillis(4), Duration::from_millis(4)), None);
+        assert_eq!(cache.get(&3, UnixMillis(3), Duration::from_millis(4)), Some(&mut 'c'));
         assert!(cache.knows(&1));
         cache.sweep(UnixMillis(10));
         assert!(!cache.knows(&1));

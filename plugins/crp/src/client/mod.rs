@@ -1,40 +1,53 @@
 //! The key service as the modules ask it: implements the core's [`Directory`],
-//! [`Releases`] and [`Collector`].
+//! [`Releases`], [`Collector`], and, in `watch`, its
+//! revocation feed.
 //!
 //! Owns evidence, caches and calls in flight, shared by all streams of a VM. Knows no
 //! socket and no clock: a question turns into a [`Call`](postern_core::key_service::Call)
 //! for the host to make. Invariant: total; a value is cached only when the service
-//! allows it, never longer than [`MAX_TTL`], and is wiped when it leaves.
+//! allows it, is used longer than [`UNWATCHED`] only under a live revocation head, and is
+//! wiped when it leaves.
 
 mod cache;
+mod feed;
 mod question;
 #[cfg(test)]
 mod tests;
+mod watch;
+#[cfg(test)]
+mod watch_tests;
 
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
 use postern_core::api_key::KeyId;
-use postern_core::config::key_service::KeyService;
+use postern_core::config::ConfigError;
+use postern_core::config::key_service::{Evidence, KeyService};
 use postern_core::credential::{Release, Want};
 use postern_core::key_service::{
     Acknowledged, Batch, CallId, CallResult, Collector, Directory, KeyEntry, KeyServiceFault,
     ReleaseDenied, Released, Releases, Turn,
 };
+use postern_core::revocation::{Freshness, Limits};
 use postern_core::secret::Secret;
 use postern_core::time::{Moment, UnixMillis};
 use sha2::{Digest, Sha256};
 
 use self::cache::{Bucket, Cache};
+use self::feed::Feed;
 use self::question::{Answered, Origin, Question, Questions};
 use crate::evidence::Trust;
 use crate::identity::{BadSeed, Identity, Role};
 use crate::message::{Answer, Status, audit, directory, release};
 
-/// Longest life of a cached value or record: there is no revocation feed yet, and a
+/// Longest use of a cached value or record while no live revocation head is held: a
 /// revoked key must be refused within five seconds.
-pub const MAX_TTL: Duration = Duration::from_secs(3);
+pub const UNWATCHED: Duration = Duration::from_secs(3);
+/// Longest life of a cached value.
+pub const MAX_TTL: Duration = Duration::from_secs(300);
+/// Life of a key's record. Each look-up tells the service that the key is in use.
+const KEY_TTL: Duration = Duration::from_secs(60);
 /// Life of a negative answer.
 const NEGATIVE_TTL: Duration = Duration::from_secs(5);
 const DIRECTORY_ENTRIES: usize = 1024;
@@ -51,25 +64,61 @@ pub struct Settings {
     pub role: Role,
     /// Seed of the identity's Ed25519 key, 32 bytes.
     pub seed: Secret,
-    /// Development key whose `sim` evidence is accepted; with `None` no evidence is.
-    pub simulated: Option<[u8; 32]>,
+    /// Whose evidence is accepted.
+    pub trust: Trust,
+    /// Names the service among all that share data: VMs with the same one share heads.
+    pub service: [u8; 32],
     /// Longest life of a cached credential; [`MAX_TTL`] at most.
     pub cache_ttl: Duration,
     /// Most cached credentials.
     pub cache_entries: usize,
+    /// Ages of a revocation head from which requests are refused.
+    pub revocation: Limits,
 }
 
 impl Settings {
     /// For a module that is configured so; it caches no credentials.
-    pub fn of(key_service: &KeyService, tenant: &str, role: Role, seed: Secret) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// What [`Trust::of`] finds in the configuration.
+    pub fn of(
+        key_service: &KeyService,
+        tenant: &str,
+        role: Role,
+        seed: Secret,
+    ) -> Result<Self, ConfigError> {
+        Ok(Self {
             gateway_id: key_service.gateway_id,
             tenant: tenant.to_owned(),
             role,
             seed,
-            simulated: key_service.evidence.simulated(),
+            trust: Trust::of(&key_service.evidence)?,
+            service: service(key_service),
             cache_ttl: Duration::ZERO,
             cache_entries: 0,
+            revocation: key_service.revocation,
+        })
+    }
+}
+
+/// SHA-256 over all that decides whose heads are good.
+fn service(key_service: &KeyService) -> [u8; 32] {
+    let place = [key_service.cluster.as_bytes(), key_service.authority.as_bytes()];
+    let mut hash = Sha256::new().chain_update(b"crp/1 feed\0");
+    for part in place.into_iter().chain(anchors(&key_service.evidence)) {
+        let length = u64::try_from(part.len()).unwrap_or(u64::MAX);
+        hash = hash.chain_update(length.to_be_bytes()).chain_update(part);
+    }
+    hash.finalize().into()
+}
+
+/// Whose word is behind the evidence that is accepted.
+fn anchors(evidence: &Evidence) -> Vec<&[u8]> {
+    match evidence {
+        Evidence::Simulated { key } => vec![key.as_slice()],
+        Evidence::Hardware(hardware) => {
+            let keys = hardware.releases.keys.iter().map(String::as_bytes);
+            std::iter::once(&b"hardware"[..]).chain(keys).collect()
         }
     }
 }
@@ -87,6 +136,7 @@ struct State {
     unknown: Cache<KeyId, ()>,
     releases: Cache<[u8; 32], Kept>,
     bucket: Bucket,
+    feed: Feed,
     latest: UnixMillis,
 }
 
@@ -103,7 +153,7 @@ impl Client {
             role: settings.role,
             gateway_id: settings.gateway_id,
             tenant: settings.tenant,
-            trust: Trust { simulated: settings.simulated },
+            trust: settings.trust,
         };
         let state = State {
             questions: Questions::default(),
@@ -111,16 +161,10 @@ impl Client {
             unknown: Cache::new(DIRECTORY_ENTRIES),
             releases: Cache::new(settings.cache_entries),
             bucket: Bucket::full(UnixMillis(0)),
+            feed: Feed::new(settings.revocation, &settings.service),
             latest: UnixMillis(0),
         };
         Ok(Self { origin, cache_ttl: settings.cache_ttl.min(MAX_TTL), state: RefCell::new(state) })
-    }
-
-    /// Wipes what has expired. Good to call now and then; nothing expired is ever used.
-    pub fn tick(&self, now: UnixMillis) {
-        if let Ok(mut state) = self.state.try_borrow_mut() {
-            state.observe(now);
-        }
     }
 
     /// Runs `step` on the state. All streams of a VM run one at a time, so the borrow
@@ -147,14 +191,14 @@ impl Client {
         turn: Turn<Answered>,
         now: UnixMillis,
     ) -> Turn<Option<KeyEntry>> {
-        conclude(turn, |question, answer| {
+        conclude(turn, |Answered { question, answer, started }| {
             let Question::Key(id) = question else { return Err(KeyServiceFault::NotAuthentic) };
             let entry = match answer {
                 Answer::Directory(answer) => self.only_entry(id, answer)?,
                 Answer::Denied(_) => return Err(KeyServiceFault::NotReady),
                 _ => return Err(KeyServiceFault::NotAuthentic),
             };
-            state.remember_key(id, entry.clone(), now);
+            state.remember_key(id, entry.clone(), started, now);
             Ok(entry)
         })
     }
@@ -176,14 +220,15 @@ impl Client {
         turn: Turn<Answered>,
         now: UnixMillis,
     ) -> Turn<Released> {
-        conclude(turn, |question, answer| {
+        conclude(turn, |Answered { question, answer, started }| {
             let (Question::Release(want), Answer::Release(answer)) = (question, answer) else {
                 return Err(KeyServiceFault::NotAuthentic);
             };
             if answer.binding_hash != want.binding_hash {
                 return Err(KeyServiceFault::NotAuthentic);
             }
-            let kept_until = now.after(self.lifetime(&want, &answer));
+            let life = self.lifetime(&want, &answer).min(state.longest(started));
+            let kept_until = now.after(life);
             let uses_left = answer.max_uses.saturating_sub(1);
             let released = outcome(answer, now)?;
             state.remember_release(&want, &released, uses_left, kept_until, now);
@@ -203,12 +248,12 @@ impl Client {
 /// Turns an answer into what the core asked for; `read` says what it means.
 fn conclude<A>(
     turn: Turn<Answered>,
-    read: impl FnOnce(Question, Answer) -> Result<A, KeyServiceFault>,
+    read: impl FnOnce(Answered) -> Result<A, KeyServiceFault>,
 ) -> Turn<A> {
     match turn {
         Turn::Ask(call) => Turn::Ask(call),
         Turn::Failed(fault) => Turn::Failed(fault),
-        Turn::Answer((question, answer)) => match read(question, answer) {
+        Turn::Answer(answered) => match read(answered) {
             Ok(answer) => Turn::Answer(answer),
             Err(fault) => Turn::Failed(fault),
         },
@@ -245,22 +290,45 @@ impl State {
             self.unknown.clear();
             self.releases.clear();
             self.bucket = Bucket::full(now);
+            self.feed.forget_times(now);
             self.latest = now;
         }
         self.latest = self.latest.max(now);
+        self.feed.begin(now);
         self.releases.sweep(now);
     }
 
-    fn remember_key(&mut self, id: KeyId, entry: Option<KeyEntry>, now: UnixMillis) {
+    /// How long an answer to what was asked at `started` may be kept: it may be older than
+    /// a change that we have heard of since.
+    fn longest(&self, started: UnixMillis) -> Duration {
+        if self.feed.changed_since(started) { UNWATCHED } else { MAX_TTL }
+    }
+
+    /// How long ago something kept may have come, for this moment.
+    fn oldest(&self, now: UnixMillis) -> Duration {
+        match self.feed.freshness(now) {
+            Freshness::Live => Duration::MAX,
+            _ => UNWATCHED,
+        }
+    }
+
+    fn remember_key(
+        &mut self,
+        id: KeyId,
+        entry: Option<KeyEntry>,
+        started: UnixMillis,
+        now: UnixMillis,
+    ) {
         match entry {
             Some(entry) => {
                 self.unknown.remove(&id);
-                self.keys.put(id, entry, now.after(MAX_TTL));
+                let life = KEY_TTL.min(self.longest(started));
+                self.keys.put(id, entry, now, now.after(life));
             }
             None => {
                 self.bucket.spend();
                 self.keys.remove(&id);
-                self.unknown.put(id, (), now.after(NEGATIVE_TTL));
+                self.unknown.put(id, (), now, now.after(NEGATIVE_TTL));
             }
         }
     }
@@ -278,13 +346,14 @@ impl State {
                 let until = kept_until.min(release.not_after);
                 if now < until {
                     let kept = Kept::Released { release: Rc::clone(release), uses_left };
-                    self.releases.put(cache_key(want), kept, until);
+                    self.releases.put(cache_key(want), kept, now, until);
                 }
             }
             Err(why @ (ReleaseDenied::Denied | ReleaseDenied::Unknown))
                 if want.approval.is_none() =>
             {
-                self.releases.put(cache_key(want), Kept::Refused(*why), now.after(NEGATIVE_TTL));
+                let kept = Kept::Refused(*why);
+                self.releases.put(cache_key(want), kept, now, now.after(NEGATIVE_TTL));
             }
             Err(_) => {}
         }
@@ -294,7 +363,14 @@ impl State {
         if want.approval.is_some() {
             return None;
         }
-        match self.releases.get(&cache_key(want), now)? {
+        let (key, oldest) = (cache_key(want), self.oldest(now));
+        if let Kept::Refused(why) = self.releases.get(&key, now, Duration::MAX)? {
+            return Some(Err(*why));
+        }
+        if self.feed.freshness(now) > Freshness::Late {
+            return None;
+        }
+        match self.releases.get(&key, now, oldest)? {
             Kept::Refused(why) => Some(Err(*why)),
             Kept::Released { release, uses_left } => {
                 *uses_left = uses_left.checked_sub(1)?;
@@ -318,10 +394,11 @@ fn cache_key(want: &Want) -> [u8; 32] {
 impl Directory for Client {
     fn find(&self, id: &KeyId, at: Moment) -> Turn<Option<KeyEntry>> {
         self.with(at.now, |state| {
-            if let Some(entry) = state.keys.get(id, at.now) {
+            let oldest = state.oldest(at.now);
+            if let Some(entry) = state.keys.get(id, at.now, oldest) {
                 return Turn::Answer(Some(entry.clone()));
             }
-            if state.unknown.get(id, at.now).is_some() {
+            if state.unknown.get(id, at.now, Duration::MAX).is_some() {
                 return Turn::Answer(None);
             }
             // A key that was good before is asked for even while others guess ids.
@@ -350,6 +427,12 @@ impl Releases for Client {
         self.with(at.now, |state| {
             if want.tenant != self.origin.tenant {
                 return Turn::Answer(Err(ReleaseDenied::Denied));
+            }
+            if self.revokes(state, want) {
+                return Turn::Answer(Err(ReleaseDenied::Revoked));
+            }
+            if !state.feed.freshness(at.now).allows(want.method.as_bytes()) {
+                return Turn::Failed(KeyServiceFault::RevocationStale);
             }
             if let Some(released) = state.remembered_release(want, at.now) {
                 return Turn::Answer(released);
@@ -391,7 +474,7 @@ impl Collector for Client {
 }
 
 fn acknowledged(turn: Turn<Answered>) -> Turn<Acknowledged> {
-    conclude(turn, |_, answer| match answer {
+    conclude(turn, |answered| match answered.answer {
         Answer::Audit(answer) => Ok(answer.into()),
         Answer::Denied(_) => Err(KeyServiceFault::NotReady),
         _ => Err(KeyServiceFault::NotAuthentic),

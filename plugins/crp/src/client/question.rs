@@ -6,18 +6,19 @@
 //! request; every retry has a new nonce; evidence is refreshed at most once in
 //! [`REFRESH`] for the sake of anyone on the path.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use postern_core::api_key::KeyId;
 use postern_core::credential::Want;
 use postern_core::key_service::{
-    Batch, Call, CallFailure, CallId, CallResult, KeyServiceFault, Turn,
+    Batch, Call, CallId, CallResult, Destination, KeyServiceFault, Turn,
 };
 use postern_core::time::{Moment, UnixMillis};
 
 use crate::envelope::CONTENT_TYPE;
-use crate::evidence::{self, Evidence, Trust};
+use crate::evidence::{self, Evidence, Seen, Trust};
 use crate::exchange::{self, Asker, Awaiting};
 use crate::identity::{Identity, Role};
 use crate::message::{Answer, Message, audit, directory, release};
@@ -87,12 +88,17 @@ enum Stage {
 }
 
 /// An authenticated answer with its question.
-pub(super) type Answered = (Question, Answer);
+pub(super) struct Answered {
+    pub(super) question: Question,
+    pub(super) answer: Answer,
+    /// When the question was first asked.
+    pub(super) started: UnixMillis,
+}
 
 #[derive(Default)]
 pub(super) struct Questions {
     evidence: Option<Evidence>,
-    newest_epoch: u64,
+    seen: Seen,
     /// Grows with each evidence, so that a reply to an old one is known.
     generation: u64,
     refreshed: Option<UnixMillis>,
@@ -154,16 +160,37 @@ impl Questions {
         let Content::Body(body) = content(result) else {
             return self.retry(origin, pending, KeyServiceFault::Unreachable, at);
         };
-        match evidence::appraise(&body, &origin.trust, self.newest_epoch, at.now) {
-            Ok(evidence) => {
-                self.newest_epoch = self.newest_epoch.max(evidence.epoch());
-                self.generation = self.generation.wrapping_add(1);
-                self.evidence = Some(evidence);
-                self.advance(origin, pending.question, pending.started, pending.retried, at)
-            }
-            // What we had stays good until its own end.
-            Err(_) => Turn::Failed(KeyServiceFault::Evidence),
+        // What we had stays good until its own end.
+        if !self.take_evidence(origin, &body, at.now) {
+            return Turn::Failed(KeyServiceFault::Evidence);
         }
+        self.advance(origin, pending.question, pending.started, pending.retried, at)
+    }
+
+    /// Appraises a document and holds it if it is good.
+    pub(super) fn take_evidence(&mut self, origin: &Origin, body: &[u8], now: UnixMillis) -> bool {
+        let Ok(evidence) = evidence::appraise(body, &origin.trust, self.seen, now) else {
+            return false;
+        };
+        self.seen.epoch = self.seen.epoch.max(evidence.epoch());
+        self.seen.releases = self.seen.releases.max(evidence.releases());
+        self.generation = self.generation.wrapping_add(1);
+        self.evidence = Some(evidence);
+        true
+    }
+
+    /// The key that valid evidence vouches for: it signs revocation heads.
+    pub(super) fn signing_key(&self, now: UnixMillis) -> Option<[u8; 32]> {
+        self.evidence.as_ref().filter(|held| held.is_valid(now)).map(|held| *held.signing_key())
+    }
+
+    /// Whether evidence that is valid may be fetched again now; whoever is told so does it.
+    pub(super) fn may_refresh(&mut self, now: UnixMillis) -> bool {
+        let rested = self.refreshed.is_none_or(|last| now.since(last) >= REFRESH);
+        if rested {
+            self.refreshed = Some(now);
+        }
+        rested
     }
 
     fn heard_reply(
@@ -179,7 +206,10 @@ impl Questions {
         let generation = *generation;
         match content(result) {
             Content::Body(body) => match awaiting.open(&body) {
-                Ok(answer) => Turn::Answer((pending.question, answer)),
+                Ok(answer) => {
+                    let Pending { question, started, .. } = pending;
+                    Turn::Answer(Answered { question, answer, started })
+                }
                 Err(_) => {
                     let fault = KeyServiceFault::NotAuthentic;
                     self.renew(origin, pending, generation, fault, at)
@@ -201,11 +231,9 @@ impl Questions {
         fault: KeyServiceFault,
         at: &Moment,
     ) -> Turn<Answered> {
-        let rested = self.refreshed.is_none_or(|last| at.now.since(last) >= REFRESH);
-        if pending.retried || generation != self.generation || !rested {
+        if pending.retried || generation != self.generation || !self.may_refresh(at.now) {
             return self.retry(origin, pending, fault, at);
         }
-        self.refreshed = Some(at.now);
         self.ask_evidence(pending.question, pending.started, true, at.now)
     }
 
@@ -273,13 +301,14 @@ impl Questions {
             return Turn::Failed(KeyServiceFault::TimedOut);
         };
         let (method, path, content_type) = match pending.stage {
-            Stage::Evidence => ("GET", "/crp/v1/evidence", ""),
-            Stage::Message { .. } => ("POST", "/crp/v1/message", CONTENT_TYPE),
+            Stage::Evidence => ("GET", Cow::Borrowed("/crp/v1/evidence"), ""),
+            Stage::Message { .. } => ("POST", Cow::Borrowed("/crp/v1/message"), CONTENT_TYPE),
         };
         let id = CallId(self.calls);
         self.calls = self.calls.wrapping_add(1);
         self.pending.insert(id, pending);
-        Turn::Ask(Call { id, method, path, content_type, body, timeout })
+        let (to, path) = (Destination::KeyService, path.into());
+        Turn::Ask(Call { id, to, method, path, content_type, body, timeout })
     }
 }
 
@@ -287,14 +316,14 @@ fn left(started: UnixMillis, now: UnixMillis) -> Option<Duration> {
     DEADLINE.checked_sub(now.since(started)).filter(|left| !left.is_zero())
 }
 
-enum Content {
+pub(super) enum Content {
     Body(Vec<u8>),
     UnknownKey,
     None,
 }
 
 /// A host that cannot read the status gives none; then the body speaks for itself.
-fn content(result: Result<postern_core::key_service::CallAnswer, CallFailure>) -> Content {
+pub(super) fn content(result: CallResult) -> Content {
     match result {
         Ok(answer) => match answer.status {
             None | Some(200) => Content::Body(answer.body),

@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use postern_core::key_service::*;
+use postern_core::revocation::Limits;
 use postern_core::secret::Secret;
 use postern_core::time::{Entropy, Moment, UnixMillis};
 
@@ -21,7 +22,9 @@ fn client(role: Role) -> Client {
         tenant: fixture::TENANT.into(),
         role,
         seed: Secret::new(fixture::IDENTITY_SEED.to_vec()),
-        simulated: fixture::trust().simulated,
+        trust: fixture::trust(),
+        service: [0x5e; 32],
+        revocation: Limits::LONGEST,
         cache_ttl: Duration::from_secs(60),
         cache_entries: 256,
     };
@@ -49,11 +52,11 @@ fn want() -> Want {
 }
 
 fn ok(body: Vec<u8>) -> CallResult {
-    Ok(CallAnswer { status: Some(200), body })
+    Ok(CallAnswer::of(200, body))
 }
 
 fn status(status: u16) -> CallResult {
-    Ok(CallAnswer { status: Some(status), body: Vec::new() })
+    Ok(CallAnswer::of(status, Vec::new()))
 }
 
 /// What the service replies to `call`.
@@ -119,7 +122,7 @@ fn warm() -> Client {
 /// Asks until the message is out.
 fn get_evidence(client: &Client, want: &Want, after: u64) -> Call {
     let evidence = asked(client.ask(want, at(after)));
-    assert_eq!((evidence.method, evidence.path), ("GET", "/crp/v1/evidence"));
+    assert_eq!((evidence.method, &*evidence.path), ("GET", "/crp/v1/evidence"));
     asked(Releases::heard(client, evidence.id, ok(fixture::document()), at(after)))
 }
 
@@ -132,7 +135,7 @@ fn a_release_asks_for_evidence_then_for_the_value_and_is_cached_for_three_second
     let client = client(Role::Credential);
     let evidence = asked(client.ask(&want(), at(0)));
     let message = asked(hear(&client, &evidence, ok(fixture::document()), 300));
-    assert_eq!((message.method, message.path), ("POST", "/crp/v1/message"));
+    assert_eq!((message.method, &*message.path), ("POST", "/crp/v1/message"));
     assert_eq!(message.timeout, Duration::from_millis(1700));
     let first = answered(hear(&client, &message, ok(serve(&message, released)), 400)).unwrap();
     assert_eq!(first.field("").unwrap().expose(), b"xoxb-not-a-real-value");
@@ -334,8 +337,8 @@ fn an_old_epoch_that_is_replayed_is_refused() {
 
 #[test]
 fn a_clock_that_jumps_back_wipes_evidence_and_cache() {
-    let client = warm();
-    let message = asked(client.ask(&want(), at(200_000)));
+    let client = client(Role::Credential);
+    let message = get_evidence(&client, &want(), 200_000);
     let reply = service_reply_at(&message, NOW.0 + 200_000);
     answered(hear(&client, &message, ok(reply), 200_000)).unwrap();
     let Turn::Answer(_) = client.ask(&want(), at(80_000)) else { panic!("still cached") };
@@ -427,8 +430,9 @@ fn nothing_is_sealed_without_randomness_or_for_another_role() {
 fn asked_again() -> Call {
     Call {
         id: CallId(9999),
+        to: postern_core::key_service::Destination::KeyService,
         method: "GET",
-        path: "/",
+        path: "/".into(),
         content_type: "",
         body: Vec::new(),
         timeout: Duration::ZERO,
@@ -446,7 +450,7 @@ fn equal_randomness_never_seals_two_messages_alike() {
 #[test]
 fn a_batch_is_acknowledged_without_a_visible_status() {
     let client = client(Role::Audit);
-    let unseen = |body| Ok(CallAnswer { status: None, body });
+    let unseen = |body| Ok(CallAnswer::unseen(body));
     let call = asked(client.submit(&fixture::batch(), at(0)));
     let call = asked(Collector::heard(&client, call.id, unseen(fixture::document()), at(0)));
     let reply = serve(&call, |_| Answer::Audit(audit::Answer { next: 14 }));
@@ -468,7 +472,9 @@ fn a_seed_of_the_wrong_length_makes_no_client() {
         tenant: String::new(),
         role: Role::Gate,
         seed: Secret::new(vec![1; 31]),
-        simulated: None,
+        trust: fixture::trust(),
+        service: [0; 32],
+        revocation: Limits::LONGEST,
         cache_ttl: Duration::ZERO,
         cache_entries: 0,
     };

@@ -7,7 +7,7 @@ use postern_core::secret::Secret;
 use postern_core::time::{Entropy, UnixMillis};
 use zeroize::Zeroizing;
 
-use crate::evidence::{self, Evidence, Runtime, Trust};
+use crate::evidence::{self, Evidence, Runtime, Seen, Trust};
 use crate::exchange::{self, Asker, Awaiting};
 use crate::identity::{Identity, Role};
 use crate::message::{Answer, Message, Receipt, Status, audit, directory, enrol, release, store};
@@ -47,11 +47,11 @@ pub(crate) fn document() -> Vec<u8> {
 }
 
 pub(crate) fn trust() -> Trust {
-    Trust { simulated: Some(identity_of(DEV_SEED).public_key()) }
+    Trust::Simulated(identity_of(DEV_SEED).public_key())
 }
 
 pub(crate) fn evidence() -> Evidence {
-    evidence::appraise(&document(), &trust(), 0, NOW).unwrap()
+    evidence::appraise(&document(), &trust(), Seen::default(), NOW).unwrap()
 }
 
 pub(crate) fn identity_of(seed: [u8; 32]) -> Identity {

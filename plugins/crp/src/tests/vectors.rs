@@ -13,7 +13,7 @@ use crate::service;
 use crate::suite::{self, Randomness};
 use crate::tests::fixture::{self, NOW};
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -195,7 +195,7 @@ fn text(value: &Secret) -> String {
 }
 
 #[allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "a test of files")]
-fn check(name: &str, made: &Value) {
+pub(super) fn check(name: &str, made: &Value) {
     let path = format!("{}/vectors/{name}.json", env!("CARGO_MANIFEST_DIR"));
     let made = serde_json::to_string_pretty(made).unwrap() + "\n";
     if std::env::var_os("POSTERN_WRITE_VECTORS").is_some() {

@@ -14,6 +14,8 @@ use postern_proxy_wasm::{host, pairs};
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 
+use crate::root::tick_others;
+
 /// The stream context of a filter module. The run is shared with the root context, which
 /// tells paused ones the time.
 pub(crate) struct Filter {
@@ -72,28 +74,35 @@ fn fields(map: Map) -> Option<Fields> {
 
 /// The reply at hand. The host turns its own failures into replies as well (503 or 504
 /// with a text); telling them apart is the client's: only what opens counts.
-fn answer(size: usize) -> CallResult {
+pub(crate) fn answer(size: usize, trailers: usize) -> CallResult {
     if size > MAX_ANSWER {
         return Err(CallFailure::TooLarge);
     }
-    let fields = fields(Map::CallHeaders).ok_or(CallFailure::Unreadable)?;
+    let mut fields = self::fields(Map::CallHeaders).ok_or(CallFailure::Unreadable)?;
     let status = fields.only(":status").and_then(|value| std::str::from_utf8(value).ok());
     let status = status.and_then(|text| text.parse().ok()).ok_or(CallFailure::Unreadable)?;
     let body = match size {
         0 => Vec::new(),
         _ => abi::buffer(Buffer::CallBody, 0, size).map_err(|_| CallFailure::Unreadable)?,
     };
-    Ok(CallAnswer { status: Some(status), body })
+    if trailers > 0 {
+        let trailers = self::fields(Map::CallTrailers).ok_or(CallFailure::Unreadable)?;
+        fields.0.extend(trailers.0);
+    }
+    Ok(CallAnswer { status: Some(status), fields, body })
 }
 
 impl Context for Filter {
-    fn on_http_call_response(&mut self, token: u32, _: usize, size: usize, _: usize) {
+    fn on_http_call_response(&mut self, token: u32, _: usize, size: usize, trailers: usize) {
         self.step(|run| {
             if let Some(id) = run.called(token) {
-                run.meanwhile(reply(id, answer(size)));
+                run.meanwhile(reply(id, answer(size, trailers)));
             }
             Flow::Pause
         });
+        if self.run.try_borrow_mut().is_ok_and(|mut run| run.wakes()) {
+            tick_others(&self.ready, self.id);
+        }
     }
 
     /// The only end that a filter in a cluster's chain hears of.

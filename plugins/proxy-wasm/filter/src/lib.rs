@@ -22,6 +22,10 @@
 //! * Without that switch a pause in headers holds everything and no body callback comes.
 //! * A local reply in the request phase passes the replying filter's own response
 //!   callbacks; one in the response phase does not.
+//! * A call-out passes the filters of the cluster it goes to, inside the hostcall that starts
+//!   it. Were one of them in the calling VM, the SDK's dispatcher would be entered again while it
+//!   holds its contexts, and trap: so the gate calls upstreams, and the credential module, which
+//!   stands before them, never does.
 //! * `close_stream` inside a callback of the same stream is safe: `on_log` and `on_done`
 //!   come after the callback.
 #![forbid(unsafe_code)]

@@ -2,18 +2,22 @@
 //!
 //! Invariant: without a configuration that was accepted, every request is refused.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
 use postern_core::config::ConfigError;
+use postern_core::key_service::{CallFailure, CallId};
 use postern_proxy_wasm::abi::{self, Direction};
 use postern_proxy_wasm::host;
 use postern_proxy_wasm::module::{Module, Place, Ready};
+use postern_proxy_wasm::perform;
+use postern_proxy_wasm::watch::Watch;
 use proxy_wasm::hostcalls::dispatch_http_call;
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::{Action, ContextType};
 
-use crate::callbacks::Filter;
+use crate::callbacks::{Filter, answer};
 
 /// Arguments of the proxy's function `declare_property`: name, then read-only and bytes
 /// for the permit, so that no later filter replaces it; type String for the identity, so
@@ -32,12 +36,16 @@ pub struct Root {
     name: &'static str,
     configure: Configure,
     ready: Option<Rc<Ready>>,
+    /// Calls of the background, by the host's token: who asked, and as what.
+    calls: BTreeMap<u32, (usize, CallId)>,
+    watch: Watch,
 }
 
 impl Root {
     /// A root that has no configuration yet.
     pub fn new(id: u32, name: &'static str, configure: Configure) -> Self {
-        Self { id, name, configure, ready: None }
+        let (calls, watch) = (BTreeMap::new(), Watch::default());
+        Self { id, name, configure, ready: None, calls, watch }
     }
 
     fn configured(&self, size: usize) -> Result<Ready, ConfigError> {
@@ -71,7 +79,34 @@ fn declare() -> Result<(), ConfigError> {
     Ok(())
 }
 
-impl Context for Root {}
+/// Makes the background's calls that are due; the host brings their replies to the root.
+fn ask(ready: &Ready, calls: &mut BTreeMap<u32, (usize, CallId)>) {
+    for (index, background) in ready.module.background.iter().enumerate() {
+        let Some(call) = background.due(host::now()) else { continue };
+        match perform::send(&call, ready) {
+            Some(token) => {
+                calls.insert(token, (index, call.id));
+            }
+            None => {
+                let _ = background.heard(call.id, Err(CallFailure::NotSent), host::now());
+            }
+        }
+    }
+}
+
+impl Context for Root {
+    /// Replies to what was asked in a tick.
+    fn on_http_call_response(&mut self, token: u32, _: usize, size: usize, trailers: usize) {
+        let Some(ready) = &self.ready else { return };
+        let Some((index, id)) = self.calls.remove(&token) else {
+            return self.watch.heard(ready, token, answer(size, trailers));
+        };
+        let Some(background) = ready.module.background.get(index) else { return };
+        if background.heard(id, answer(size, trailers), host::now()) {
+            tick_others(ready, self.id);
+        }
+    }
+}
 
 impl RootContext for Root {
     fn on_configure(&mut self, size: usize) -> bool {
@@ -84,16 +119,9 @@ impl RootContext for Root {
 
     fn on_tick(&mut self) {
         let Some(ready) = &self.ready else { return };
-        (ready.module.tick)(host::now());
-        for (context, run) in ready.paused() {
-            // Hostcalls act on the effective context, which is the root here.
-            if abi::set_effective_context(context).is_ok()
-                && let Ok(mut run) = run.try_borrow_mut()
-            {
-                run.tick();
-            }
-        }
-        let _ = abi::set_effective_context(self.id);
+        self.watch.tick(ready);
+        ask(ready, &mut self.calls);
+        tick_others(ready, self.id);
     }
 
     fn get_type(&self) -> Option<ContextType> {
@@ -106,6 +134,20 @@ impl RootContext for Root {
             None => Box::new(Refusal),
         })
     }
+}
+
+/// Tells time to every paused stream but the context at hand, on which hostcalls act before
+/// and after.
+pub(crate) fn tick_others(ready: &Ready, at_hand: u32) {
+    for (context, run) in ready.paused() {
+        if context != at_hand
+            && abi::set_effective_context(context).is_ok()
+            && let Ok(mut run) = run.try_borrow_mut()
+        {
+            run.tick();
+        }
+    }
+    let _ = abi::set_effective_context(at_hand);
 }
 
 /// The stream of a root without configuration: a missing capability can leave a module

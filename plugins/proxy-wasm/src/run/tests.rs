@@ -8,7 +8,9 @@ use postern_core::config::key_service::{Evidence, KeyService};
 use postern_core::effect::{Metric, Part, Reply};
 use postern_core::fields::Fields;
 use postern_core::key_service::{Call, CallAnswer};
-use postern_core::time::UnixMillis;
+use postern_core::receipt::SharedData;
+use postern_core::revocation::{Feed, Limits};
+use postern_core::time::{Moment, UnixMillis};
 
 use super::*;
 use crate::abi::native;
@@ -59,6 +61,22 @@ struct Stage {
     heard: Rc<RefCell<Vec<&'static str>>>,
 }
 
+struct NoFeed;
+
+impl Feed for NoFeed {
+    fn tick(&self, _: &mut dyn SharedData, _: Moment) -> Option<Call> {
+        None
+    }
+
+    fn heard(&self, _: CallId, _: CallResult, _: &mut dyn SharedData, _: Moment) -> Option<Call> {
+        None
+    }
+
+    fn counts(&self) -> Vec<Metric> {
+        Vec::new()
+    }
+}
+
 fn stage(status: u32, answers: Vec<(Vec<Effect>, Flow)>) -> Stage {
     native::answer(status);
     native::calls();
@@ -73,9 +91,11 @@ fn stage(status: u32, answers: Vec<(Vec<Effect>, Flow)>) -> Stage {
         authority: "keys.internal".into(),
         gateway_id: [0; 16],
         evidence: Evidence::Simulated { key: [0; 32] },
+        revocation: Limits::LONGEST,
     };
     let place = Place::Cluster;
-    let module = Module { streams: Box::new(streams), tick: Box::new(|_| ()), key_service, place };
+    let (feed, background) = (Rc::new(NoFeed), Vec::new());
+    let module = Module { streams: Box::new(streams), feed, background, key_service, place };
     let sent = |_: &str, _: Vec<(&str, &str)>, _: Option<&[u8]>, _: Duration| Some(7);
     let unsent = |_: &str, _: Vec<(&str, &str)>, _: Option<&[u8]>, _: Duration| None;
     let ready = Ready::new(module, if status == OK { sent } else { unsent });
@@ -107,8 +127,9 @@ fn remove() -> Effect {
 fn call() -> Effect {
     Effect::Call(Call {
         id: CallId(1),
+        to: postern_core::key_service::Destination::KeyService,
         method: "POST",
-        path: "/x",
+        path: "/x".into(),
         content_type: "x/y",
         body: vec![1],
         timeout: Duration::from_secs(1),
@@ -195,7 +216,7 @@ fn a_call_comes_back_once_and_resumes_the_paused_request() {
     assert!(stage.run.waits());
     let id = stage.run.called(7).unwrap();
     assert_eq!(stage.run.called(7), None);
-    stage.run.meanwhile(reply(id, Ok(CallAnswer { status: Some(200), body: vec![] })));
+    stage.run.meanwhile(reply(id, Ok(CallAnswer::of(200, vec![]))));
     assert_eq!(stage.heard(), ["request body", "call reply"]);
     assert_eq!(native::calls(), ["proxy_continue_stream"]);
     assert!(!stage.run.waits());

@@ -185,7 +185,7 @@ fn caller() -> Result<Named> {
         note: "attacks".into(),
         config: setup.config,
         route: Value::Null,
-        seed: Seed { keys },
+        seed: Seed { keys, ..Seed::default() },
         boundaries: Vec::new(),
         why: None,
         fresh: false,

@@ -15,8 +15,8 @@ pub fn moment(now: UnixMillis) -> Moment {
 
 /// Makes the call; time passes only when nothing answers.
 pub fn perform(backend: &Backend, call: Call, now: &Cell<UnixMillis>) -> (CallId, CallResult) {
-    let answer = |status, body: &[u8]| Ok(CallAnswer { status: Some(status), body: body.to_vec() });
-    let result = match backend.exchange(call.path, &call.body, now.get()) {
+    let answer = |status, body: &[u8]| Ok(CallAnswer::of(status, body.to_vec()));
+    let result = match backend.exchange(&call.path, &call.body, now.get()) {
         Outcome::Answer(_, body) if body.len() > MAX_ANSWER => Err(CallFailure::TooLarge),
         Outcome::Answer(status, body) => answer(status, &body),
         // What Envoy hands to a module in these cases looks like an answer.

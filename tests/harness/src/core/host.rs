@@ -1,13 +1,18 @@
 //! The proxy's part of one request: callbacks in the order of Envoy, effects performed
 //! literally, content held while a stream says so.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, bail};
 use postern_core::effect::{Effect, Flow, Part, Publication, Reply};
 use postern_core::event::{AuditState, Event, Surroundings};
 use postern_core::fields::{Field, Fields};
+use postern_core::key_service::{CallAnswer, CallFailure, CallResult, MAX_ANSWER, UpstreamCall};
 use postern_core::stream::Stream;
 
 use super::{Modules, exchange};
+use crate::canary::Echo;
+use crate::capability;
 use crate::observation::{Answer, Seen, fields, text};
 use crate::scenario::{AnswerSpec, FieldList, RequestSpec, Step};
 use crate::template::{Names, expand};
@@ -15,12 +20,18 @@ use crate::world::{Route, entropy};
 
 type Line = (Vec<u8>, Vec<u8>);
 
+/// How often a module is told the time, and how long a request may wait.
+const TICK: Duration = Duration::from_secs(1);
+const MOST_TICKS: usize = 30;
+
 /// What a request came to.
 pub struct Outcome {
     /// The client's side.
     pub answer: Answer,
     /// The upstream's side.
     pub upstream: Option<Seen>,
+    /// The canaries that the upstreams got.
+    pub canaries: Vec<Seen>,
     /// Filter state `postern.record` at the end.
     pub record: Option<Vec<u8>>,
 }
@@ -57,7 +68,8 @@ pub fn run(
     names: &dyn Names,
     audit: AuditState,
 ) -> Result<Outcome> {
-    let (head, content, trailers) = request(&step.request, names)?;
+    let (head, content, trailers) =
+        request(&capability::signed(&step.request, modules.now.get())?, names)?;
     let routes = modules.world.base.routes.clone();
     // Chosen when the caller's head has come, and again when the gate has written to it.
     let route = |head: &Fields| {
@@ -69,7 +81,7 @@ pub fn run(
     let mut gate = modules.gate.stream();
     let mut credential = modules.credential.stream();
     let around = Surroundings { cluster: cluster(route(&head)), audit, ..Surroundings::default() };
-    let mut driver = Driver { modules, state: &mut state };
+    let mut driver = Driver { modules, state: &mut state, canary: &step.canary, seen: Vec::new() };
     let passed = driver.request(&mut gate, head, content, trailers, around)?;
     let mut upstream = None;
     let (answer, from_upstream) = match passed {
@@ -97,12 +109,17 @@ pub fn run(
     };
     driver.end(&mut credential, from_upstream)?;
     driver.end(&mut gate, true)?;
-    Ok(Outcome { answer, upstream, record: state.record })
+    let canaries = driver.seen;
+    Ok(Outcome { answer, upstream, canaries, record: state.record })
 }
 
 struct Driver<'a> {
     modules: &'a mut Modules,
     state: &'a mut State,
+    /// What the upstream answers to a canary.
+    canary: &'a AnswerSpec,
+    /// The canaries so far.
+    seen: Vec<Seen>,
 }
 
 impl Driver<'_> {
@@ -141,6 +158,17 @@ impl Driver<'_> {
                 Err(stop) => return Ok(Err(stop)),
             };
         }
+        for _ in 0..MOST_TICKS {
+            if flow == Flow::Continue {
+                break;
+            }
+            self.modules.now.set(self.modules.now.get().after(TICK));
+            self.modules.tick();
+            flow = match self.turn(stream, Event::Tick, &mut held)? {
+                Ok(flow) => flow,
+                Err(stop) => return Ok(Err(stop)),
+            };
+        }
         if flow == Flow::Pause {
             bail!("the request would wait for ever");
         }
@@ -156,6 +184,20 @@ impl Driver<'_> {
         names: &dyn Names,
         to_head: bool,
     ) -> Result<Answer> {
+        match self.answered(stream, spec, names, to_head)? {
+            Ok((held, cut)) => Ok(delivered(&held, cut)),
+            Err(stop) => Ok(local(stop)),
+        }
+    }
+
+    /// What is left of it behind the filter, and whether it breaks off.
+    fn answered(
+        &mut self,
+        stream: &mut impl Stream,
+        spec: &AnswerSpec,
+        names: &dyn Names,
+        to_head: bool,
+    ) -> Result<Result<(Held, bool), Stop>> {
         let (head, content, trailers) = answer(spec, names)?;
         let content = if to_head { Vec::new() } else { content };
         let content: Vec<_> = content.into_iter().filter(|chunk| !chunk.is_empty()).collect();
@@ -165,7 +207,7 @@ impl Driver<'_> {
         match self.turn(stream, event, &mut held)? {
             Ok(Flow::Continue) => {}
             Ok(Flow::Pause) => bail!("the answer would wait for ever"),
-            Err(stop) => return Ok(local(stop)),
+            Err(stop) => return Ok(Err(stop)),
         }
         let last = content.len().saturating_sub(1);
         for (index, chunk) in content.into_iter().enumerate() {
@@ -173,17 +215,46 @@ impl Driver<'_> {
             let end = index == last && trailers.is_none();
             match self.turn(stream, Event::ResponseBody { chunk, end }, &mut held)? {
                 Ok(flow) => held.settle(flow),
-                Err(_) => return Ok(delivered(&held, true)),
+                Err(_) => return Ok(Ok((held, true))),
             }
         }
         if let Some(trailers) = trailers {
             held.trailers = Some(trailers.clone());
             match self.turn(stream, Event::ResponseTrailers(trailers), &mut held)? {
                 Ok(flow) => held.settle(flow),
-                Err(_) => return Ok(delivered(&held, true)),
+                Err(_) => return Ok(Ok((held, true))),
             }
         }
-        Ok(delivered(&held, !held.content.is_empty()))
+        let cut = !held.content.is_empty();
+        Ok(Ok((held, cut)))
+    }
+
+    /// A canary through the filters of its cluster, to the upstream and back, with the failure
+    /// shapes of Envoy.
+    fn call_upstream(&mut self, call: UpstreamCall) -> Result<CallResult> {
+        let mut stream = self.modules.credential.stream();
+        let (mut state, spec) = (State::default(), self.canary);
+        let modules = &mut *self.modules;
+        let mut driver = Driver { modules, state: &mut state, canary: spec, seen: Vec::new() };
+        let scheme = (":scheme".to_owned(), "http".to_owned());
+        let head: Fields = call.fields.into_iter().chain([scheme]).collect();
+        let cluster = Some(call.cluster.into_bytes());
+        let around = Surroundings { cluster, ..Surroundings::default() };
+        let Ok(sent) = driver.request(&mut stream, head, Vec::new(), None, around)? else {
+            return Ok(Ok(CallAnswer::of(403, Vec::new())));
+        };
+        let (canary, to_head) = (seen(&sent), sent.head.only(":method") == Some(b"HEAD"));
+        let echo = Echo::of(&canary)?;
+        self.seen.push(canary.settled_canary());
+        if spec.silent {
+            let now = &driver.modules.now;
+            now.set(now.get().after(call.timeout));
+            return Ok(Ok(CallAnswer::of(504, b"upstream request timeout".to_vec())));
+        }
+        match driver.answered(&mut stream, spec, &echo, to_head)? {
+            Ok((held, false)) => Ok(called(held)),
+            Ok((_, true)) | Err(_) => Ok(Err(CallFailure::Unreadable)),
+        }
     }
 
     fn end(&mut self, stream: &mut impl Stream, ran: bool) -> Result<()> {
@@ -209,6 +280,12 @@ impl Driver<'_> {
                     let event = Event::CallReply { id, result, entropy: entropy() };
                     stream.handle(event, self.modules.now.get());
                 }
+                Effect::CallUpstream(call) => {
+                    let id = call.id;
+                    let result = self.call_upstream(call)?;
+                    let event = Event::CallReply { id, result, entropy: entropy() };
+                    stream.handle(event, self.modules.now.get());
+                }
                 Effect::Reply(reply) => {
                     self.rest(stream)?;
                     return Ok(Err(Stop::Reply(reply)));
@@ -222,7 +299,8 @@ impl Driver<'_> {
                     self.state.form = form;
                 }
                 Effect::Record(record) => self.state.record = Some(record),
-                Effect::Count(_) => {}
+                // There is no other stream.
+                Effect::Count(_) | Effect::Wake => {}
                 other => held.perform(other),
             }
         }
@@ -234,7 +312,7 @@ impl Driver<'_> {
         while let Some(effect) = stream.poll() {
             match effect {
                 Effect::Record(record) => self.state.record = Some(record),
-                Effect::Publish(_) | Effect::Count(_) => {}
+                Effect::Publish(_) | Effect::Count(_) | Effect::Wake => {}
                 _ => bail!("an effect after the answer"),
             }
         }
@@ -295,6 +373,18 @@ fn local(stop: Stop) -> Answer {
         }
         Stop::Reset => Answer { cut: true, ..Answer::default() },
     }
+}
+
+/// An answer as a module gets it that has called out.
+fn called(held: Held) -> CallResult {
+    let Held { head: mut fields, trailers, passed: body, .. } = held;
+    if body.len() > MAX_ANSWER {
+        return Err(CallFailure::TooLarge);
+    }
+    let status = fields.only(":status").and_then(|status| str::from_utf8(status).ok());
+    let status = status.and_then(|status| status.parse().ok());
+    fields.0.extend(trailers.into_iter().flat_map(|trailers| trailers.0));
+    Ok(CallAnswer { status, fields, body })
 }
 
 fn delivered(held: &Held, cut: bool) -> Answer {

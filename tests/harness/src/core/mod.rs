@@ -7,19 +7,23 @@
 mod exchange;
 mod host;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use postern_core::config;
+use postern_core::key_service::{Background, Directory};
 use postern_core::ledger::{Ledger, Logged, Output};
+use postern_core::nonces::{MEMORY, Met, Nonces, Table};
 use postern_core::receipt::{Sequence, SharedData};
+use postern_core::revocation::Feed;
 use postern_core::time::UnixMillis;
 use postern_core::{credential, gate, keyring, record};
 use postern_crp::Role;
 use postern_crp::client::{Client, Settings};
+use postern_crp::evidence::Trust;
 use serde_json::Value;
 
 use crate::faults::Fault;
@@ -31,15 +35,20 @@ use crate::world::World;
 /// Longer than the ledger waits between two attempts after a single fault.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// How often modules are told the time.
+const TICK: Duration = Duration::from_secs(1);
+
 /// The modules of one scenario.
 pub struct Modules {
     world: Rc<World>,
     gate: Rc<gate::Pipeline>,
+    background: Vec<Rc<dyn Background>>,
     credential: Rc<credential::Pipeline>,
     ledger: Ledger,
     shared: Shared,
     shared_keys: postern_core::mac::MacKeys,
     sequence: Sequence,
+    feeds: Vec<Rc<dyn Feed>>,
     now: Rc<Cell<UnixMillis>>,
 }
 
@@ -52,6 +61,8 @@ pub fn run(
 ) -> Result<(Vec<Observation>, UnixMillis)> {
     let now = Rc::new(Cell::new(start));
     world.seed(named, start)?;
+    world.backend.issuer.publish(crate::world::first_keys());
+    world.backend.stand.set(named.scenario.at_start());
     let mut modules = Modules::new(world, named, shipped, Rc::clone(&now))?;
     let mut observations = Vec::new();
     for (index, step) in named.scenario.steps.iter().enumerate() {
@@ -59,8 +70,11 @@ pub fn run(
         if let Some(key) = &step.revoke {
             world.revoke(named, key, now.get())?;
         }
+        if let Some(feed) = step.feed {
+            world.backend.stand.set_feed(feed);
+        }
         if let Some(span) = &step.advance {
-            now.set(now.get().after(duration(span)?));
+            modules.pass(duration(span)?);
         }
         observations.push(modules.step(named, index).with_context(step_name)?);
     }
@@ -91,43 +105,88 @@ impl Modules {
                     tenant: gate.tenant.clone(),
                     role,
                     seed: keyring::identity_seed(variable(&name))?,
-                    simulated: service.evidence.simulated(),
+                    trust: Trust::of(&service.evidence)?,
+                    service: [0; 32],
+                    revocation: service.revocation,
                     cache_ttl: credential.cache_ttl,
                     cache_entries: credential.cache_entries,
                 })?))
             };
-        let directory = client(Role::Gate, &gate.key_service)?;
+        let keys = client(Role::Gate, &gate.key_service)?;
+        let directory: Rc<dyn Directory> = Rc::clone(&keys) as _;
+        let shared = || keyring::shared_keys(variable("POSTERN_SHARED_KEY"));
+        let nonces: Rc<dyn Nonces> = Rc::new(Nonced {
+            table: RefCell::new(Table::new(shared()?, MEMORY)),
+            shared: RefCell::default(),
+        });
+        let callers = postern_identity::assemble(&gate, &directory, &nonces)?;
+        let authenticators = callers.authenticators;
         let releases = client(Role::Credential, &credential.key_service)?;
         let collector = client(Role::Audit, &audit.key_service)?;
         let policy = postern_rego::of_gate(&gate)?;
         let permit = || keyring::permit_keys(variable("POSTERN_PERMIT_KEY"));
-        let shared = || keyring::shared_keys(variable("POSTERN_SHARED_KEY"));
         let detector = Rc::new(postern_scrub::MarkerDetector);
-        let scrubbing = Rc::new(postern_scrub::PatternScrubbing::default());
-        Ok(Self {
+        let scrubbing = || Rc::new(postern_scrub::PatternScrubbing::default());
+        let feeds: Vec<Rc<dyn Feed>> = vec![Rc::clone(&keys) as _, Rc::clone(&releases) as _];
+        let mut modules = Self {
             world: Rc::clone(world),
             ledger: Ledger::new(audit, shared()?, collector, random16(), random16(), now.get()),
-            gate: gate::Pipeline::with_policy(
-                gate,
+            gate: gate::Pipeline::new(
+                gate::Loaded { config: gate, policy },
                 permit()?,
-                directory,
+                authenticators,
+                keys,
                 detector,
+                scrubbing(),
                 random16(),
-                policy,
             ),
-            credential: credential::Pipeline::new(credential, permit()?, releases, scrubbing),
+            credential: credential::Pipeline::new(credential, permit()?, releases, scrubbing()),
+            background: callers.background,
             shared: Shared::default(),
             shared_keys: shared()?,
             sequence: Sequence::new(random16()),
+            feeds,
             now,
-        })
+        };
+        modules.tick();
+        Ok(modules)
+    }
+
+    /// Lets time pass, a tick of the modules each second.
+    fn pass(&mut self, span: Duration) {
+        let end = self.now.get().after(span);
+        while self.now.get() < end {
+            self.now.set(end.min(self.now.get().after(TICK)));
+            self.tick();
+        }
+    }
+
+    /// What the root contexts of both filters do in a tick.
+    fn tick(&mut self) {
+        for feed in &self.feeds {
+            let mut next = feed.tick(&mut self.shared, exchange::moment(self.now.get()));
+            while let Some(call) = next {
+                let (id, result) = exchange::perform(&self.world.backend, call, &self.now);
+                next = feed.heard(id, result, &mut self.shared, exchange::moment(self.now.get()));
+            }
+        }
+        for background in &self.background {
+            if let Some(call) = background.due(self.now.get()) {
+                let (id, result) = exchange::perform(&self.world.backend, call, &self.now);
+                background.heard(id, result, self.now.get());
+            }
+        }
     }
 
     fn step(&mut self, named: &Named, index: usize) -> Result<Observation> {
         let world = Rc::clone(&self.world);
-        let names = world.names(named);
         let step = named.scenario.steps.get(index).context("no such step")?;
+        if let Some(keys) = &step.issuer {
+            world.backend.issuer.publish(keys.clone());
+        }
+        self.tick();
         let received = self.now.get();
+        let names = world.names_at(named, received);
         let state = self.sequence.state(&self.shared_keys, &mut self.shared, received);
         world.backend.stand.set(step.key_service.clone());
         let outcome = host::run(self, step, &names, state);
@@ -147,7 +206,8 @@ impl Modules {
         let audit = records.last().and_then(|record| comparable(record));
         let mut upstream = outcome.upstream;
         upstream.iter_mut().for_each(|seen| settle(seen, &world.base, received));
-        Ok(Observation { answer: outcome.answer, upstream, audit, took })
+        let canaries = outcome.canaries;
+        Ok(Observation { answer: outcome.answer, upstream, canaries, audit, took })
     }
 
     /// Lets time pass until the collector has the record of a request.
@@ -172,6 +232,18 @@ impl Modules {
                 self.ledger.heard(id, result, exchange::moment(self.now.get()));
             }
         }
+    }
+}
+
+/// Nonces in shared data of their own.
+struct Nonced {
+    table: RefCell<Table>,
+    shared: RefCell<Shared>,
+}
+
+impl Nonces for Nonced {
+    fn meet(&self, hash: &[u8; 32], now: UnixMillis) -> Met {
+        self.table.borrow_mut().meet(hash, &mut *self.shared.borrow_mut(), now)
     }
 }
 

@@ -12,7 +12,7 @@ use anyhow::{Result, ensure};
 use postern_rig::gateway::Kind;
 use serde_json::Value;
 
-pub use site::{Gateway, Site, plugins};
+pub use site::{Gateway, Site, plugins, request};
 
 use crate::live;
 use crate::observation::Observation;
@@ -78,6 +78,9 @@ fn unlike(core: &Observation, (boundary, got): (&str, &Observation)) -> Vec<Stri
     }
     if core.upstream != got.upstream {
         lines.push(format!("core {:?}, {boundary} {:?}", core.upstream, got.upstream));
+    }
+    if core.canaries != got.canaries {
+        lines.push(format!("core {:?}, {boundary} {:?}", core.canaries, got.canaries));
     }
     let (core, got) = (without_cached(&core.audit), without_cached(&got.audit));
     if core != got {

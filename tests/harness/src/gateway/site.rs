@@ -16,6 +16,8 @@ use postern_rig::server::{After, Handler, Server};
 use postern_rig::upstream::{self, Framing, Instead, Upstream};
 use postern_rig::wait::until;
 
+use crate::canary;
+use crate::capability;
 use crate::faults::{self, Exchange, Fault, Outcome};
 use crate::observation::{Answer, Observation, Seen, comparable};
 use crate::root;
@@ -25,7 +27,7 @@ use crate::scenario::{
 };
 use crate::signature::settle;
 use crate::template::{Names, expand};
-use crate::world::{Backend, World};
+use crate::world::{Backend, World, first_keys};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Between two pieces of an answer, so that the proxy reads them one by one.
@@ -105,6 +107,7 @@ impl Site {
     /// Everybody answers as usual, and nobody has been asked anything yet.
     pub fn calm(&self) {
         self.world.backend.stand.set(Fault::default());
+        self.world.backend.stand.set_feed(faults::Kind::Well);
         self.upstreams.values().for_each(|upstream| upstream.answer(upstream::Answer::default()));
         self.take_forwarded();
     }
@@ -139,6 +142,8 @@ pub struct Gateway {
 impl Gateway {
     /// Starts a gateway for scenarios configured like this one.
     pub fn start(site: &Site, scenario: Option<&Scenario>) -> Result<Self> {
+        let at_start = scenario.map(Scenario::at_start).unwrap_or_default();
+        site.world.backend.stand.set(at_start);
         Self::with(site, &site.config(scenario)?)
     }
 
@@ -175,10 +180,17 @@ impl Gateway {
         site.world.take_records()?;
         site.take_forwarded();
         let names = site.world.names(named);
+        site.world.backend.issuer.publish(first_keys());
         let mut observations = Vec::new();
         for (index, (step, want)) in
             named.scenario.steps.iter().zip(&named.scenario.want).enumerate()
         {
+            if let Some(keys) = &step.issuer {
+                site.world.backend.issuer.publish(keys.clone());
+            }
+            if let Some(feed) = step.feed {
+                site.world.backend.stand.set_feed(feed);
+            }
             if let Some(key) = &step.revoke {
                 site.world.revoke(named, key, now())?;
             }
@@ -209,14 +221,23 @@ impl Gateway {
 
     fn step(&self, site: &Site, step: &Step, names: &dyn Names) -> Result<Observation> {
         let answer = upstream_answer(&step.upstream, names)?;
-        site.upstreams.values().for_each(|upstream| upstream.answer(answer.clone()));
+        for upstream in site.upstreams.values() {
+            let (answer, canary) = (answer.clone(), step.canary.clone());
+            upstream.script(move |request| match canary::is_one(&request.word(1)) {
+                true => canary_answer(&canary, request),
+                false => answer.clone(),
+            });
+        }
         site.world.backend.stand.set(step.key_service.clone());
         let start = Instant::now();
-        let message = self.ask(&request(&step.request, names)?);
+        let message = self.ask(&request(&capability::signed(&step.request, now())?, names)?);
         let took = start.elapsed();
         site.world.backend.stand.set(Fault::default());
         let message = message?;
-        let forwarded = site.take_forwarded();
+        let came = site.take_forwarded();
+        let is_canary = |message: &Message| canary::is_one(&message.word(1));
+        let (canaries, forwarded): (Vec<_>, Vec<_>) = came.into_iter().partition(is_canary);
+        let canaries = canaries.iter().map(|it| Seen::of(it).settled_canary()).collect();
         ensure!(forwarded.len() <= 1, "{} requests reached an upstream", forwarded.len());
         let records = site.wait_for_records(1)?;
         ensure!(records.len() <= 1, "{} audit records for one request", records.len());
@@ -225,6 +246,7 @@ impl Gateway {
         Ok(Observation {
             answer: Answer::of(&message),
             upstream,
+            canaries,
             audit: records.first().and_then(|record| comparable(record)),
             took,
         })
@@ -249,6 +271,10 @@ impl Handler for Front {
             .write(to, false),
             Outcome::HangUp => Ok(After::Close),
             Outcome::Silence => {
+                if path.starts_with("/issuer/") {
+                    let _ = until(Duration::from_secs(3), || None::<()>);
+                    return Ok(After::Close);
+                }
                 let exchange = Exchange::of(&path, &request.content);
                 let over =
                     || (self.backend.stand.kind(exchange) != faults::Kind::Slow).then_some(());
@@ -277,6 +303,12 @@ pub fn request(spec: &RequestSpec, names: &dyn Names) -> Result<Request> {
         (false, false) => Content::None,
     };
     Ok(request)
+}
+
+/// What an upstream makes of a canary; a script that cannot be followed shows as 500.
+fn canary_answer(spec: &AnswerSpec, request: &Message) -> upstream::Answer {
+    let answer = canary::Echo::of(&Seen::of(request)).and_then(|it| upstream_answer(spec, &it));
+    answer.unwrap_or(upstream::Answer { status: 500, ..upstream::Answer::default() })
 }
 
 fn upstream_answer(spec: &AnswerSpec, names: &dyn Names) -> Result<upstream::Answer> {

@@ -87,7 +87,7 @@ pub fn full(site: &Site, seen: &mut Seen) -> Result<Vec<String>> {
     let request = Caller::new(site, "full")?.request(site, "api.test", "/api/a", Some("slack"));
     let mut lines = Vec::new();
     expect(&mut lines, "before", 200, gateway.ask(&request)?.status());
-    let fault = Fault { is: Kind::Down, to: vec![Exchange::Audit] };
+    let fault = Fault { is: Kind::Down, to: vec![Exchange::Audit], flaw: None };
     site.world.backend.stand.set(fault);
     let anonymous = Request::new("GET", "api.test", "/api/a");
     let mut listed = 1;

@@ -121,7 +121,7 @@ fn go_away(
     upstream.answer(Answer { instead: stalled, ..Answer::default() });
     let stand = &site.world.backend.stand;
     if let Until::Asked(exchange) = when {
-        stand.set(Fault { is: Kind::Slow, to: vec![exchange] });
+        stand.set(Fault { is: Kind::Slow, to: vec![exchange], flaw: None });
     }
     let mut client = Client::connect(gateway.port(), PATIENCE)?;
     client.send(&bytes)?;

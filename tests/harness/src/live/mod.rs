@@ -7,6 +7,7 @@
 mod audit;
 mod bytes;
 mod callers;
+mod capability;
 mod config;
 mod flood;
 mod gone;
@@ -14,6 +15,7 @@ mod http2;
 mod module;
 mod process;
 mod reload;
+mod revocation;
 mod routes;
 mod secrets;
 mod slow;
@@ -93,11 +95,14 @@ const CHECKS: &[(&str, Check)] = &[
     ("live/what_keeps_the_gateway_from_starting", process::does_not_start),
     ("live/the_gateway_ends_after_what_runs", process::ends),
     ("live/many_callers_at_once", callers::many_at_once),
+    ("live/a_signed_request_is_good_once_on_two_workers", capability::replayed),
+    ("live/capability_tokens_of_another_client", capability::python),
     ("live/slow_callers_end_by_timers", slow::ended_by_timers),
     ("live/slow_callers_by_the_thousand", flood::slow_callers),
     ("live/only_the_listener_without_audit_refuses", audit::one_listener_without),
     ("live/a_gap_is_refused_once_and_recorded", audit::gap),
     ("live/a_full_audit_buffer_refuses_and_recovers_at_once", audit::full),
+    ("live/a_revoked_key_ends_everywhere_in_five_seconds", revocation::within_five_seconds),
     ("live/no_secret_in_anything_written", secrets::nowhere),
 ];
 
@@ -158,7 +163,7 @@ impl Caller {
             note: check.to_owned(),
             config: Default::default(),
             route: serde_json::Value::Null,
-            seed: Seed { keys },
+            seed: Seed { keys, ..Seed::default() },
             boundaries: Vec::new(),
             why: None,
             fresh: false,

@@ -5,6 +5,8 @@ use postern_keys::operator_auth::{Fields, Request};
 use postern_keys::{HttpAnswer, Service};
 use tokio::runtime::Runtime;
 
+use super::issuer::Issuer;
+use super::staged::Stage;
 use crate::faults::{Exchange, Outcome, Service as Which, Stand};
 
 /// The genuine key service, an impostor with keys of its own, and the fault of the
@@ -13,14 +15,23 @@ pub struct Backend {
     pub(super) runtime: Runtime,
     pub(super) genuine: Service,
     pub(super) impostor: Service,
+    /// What the genuine service's evidence shows.
+    pub(super) stage: Stage,
     /// The fault of the moment.
     pub stand: Stand,
+    /// The issuer of access tokens.
+    pub issuer: Issuer,
 }
 
 impl Backend {
     /// One exchange with whoever answers now.
     pub fn exchange(&self, path: &str, body: &[u8], now: UnixMillis) -> Outcome {
+        if let Some(answer) = self.issuer.exchange(path) {
+            return answer;
+        }
         let exchange = Exchange::of(path, body);
+        let flaw = self.stand.flaw();
+        self.stage.set(|shows| shows.flaw = flaw);
         self.stand.decide(exchange, |which| {
             let service = match which {
                 Which::Genuine => &self.genuine,
@@ -29,6 +40,7 @@ impl Backend {
             let answer = self.runtime.block_on(async {
                 match exchange {
                     Exchange::Evidence => service.evidence(None, now).await,
+                    Exchange::Revocations => service.revocations(since(path), now).await,
                     _ => service.message(body, now).await,
                 }
             });
@@ -45,4 +57,8 @@ impl Backend {
     ) -> HttpAnswer {
         self.runtime.block_on(self.genuine.operator_request(request, Some(fields), now))
     }
+}
+
+fn since(path: &str) -> Option<u64> {
+    path.split_once("?since=").and_then(|(_, since)| since.parse().ok())
 }

@@ -5,8 +5,10 @@
 //! stored by sealed messages, API keys are created and revoked by signed requests.
 
 mod backend;
+mod issuer;
 mod keys;
 mod party;
+mod staged;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -28,10 +30,12 @@ use serde_json::Value;
 use sqlx::sqlite::SqlitePool;
 
 pub use backend::Backend;
+pub use issuer::first as first_keys;
 pub use keys::{entropy, short};
 pub use party::Party;
+pub use staged::{Flaw, Kind as EvidenceKind, pins};
 
-use crate::faults::{Outcome, Stand};
+use crate::faults::{Kind, Outcome, Stand};
 use crate::scenario::{KeySeed, KeyState, Named};
 use crate::template::Names;
 
@@ -142,9 +146,10 @@ impl World {
                 environment.push((name, URL_SAFE_NO_PAD.encode(seed)));
             }
         }
+        let simulated = backend.genuine.sim_key().context("simulated evidence")?;
         let overlay = serde_json::json!({
             "key_service": {"gateway_id": party::hex(&gateway)},
-            "danger_allow_simulated": {"key": URL_SAFE_NO_PAD.encode(backend.genuine.sim_key())},
+            "danger_allow_simulated": {"key": URL_SAFE_NO_PAD.encode(simulated)},
         });
         let (backend, notes) = (Arc::new(backend), Mutex::default());
         let world = Self { backend, base, environment, overlay, folder, operators, pool, notes };
@@ -222,6 +227,9 @@ impl World {
 
     /// Creates the keys of a scenario, in the states it wants them in.
     pub fn seed(&self, named: &Named, now: UnixMillis) -> Result<()> {
+        let kinds = named.scenario.seed.evidence.clone();
+        self.backend.stage.set(|shows| shows.kinds = kinds);
+        self.backend.stand.set_feed(Kind::Well);
         for (name, seed) in &named.scenario.seed.keys {
             let key = || format!("{}: key {name}", named.name);
             self.notes().keys.extend(keys::text(&named.name, name, seed));
@@ -247,8 +255,13 @@ impl World {
         Ok(())
     }
 
-    /// Takes a key back.
+    /// Takes a key back, or `KIND:ID` of the gateway's tenant.
     pub fn revoke(&self, named: &Named, name: &str, now: UnixMillis) -> Result<()> {
+        if let Some((kind, id)) = name.split_once(':') {
+            let body = serde_json::json!({"kind": kind, "id": id}).to_string();
+            let operator = self.operator(TENANTS[0])?;
+            return operator.operate(&self.backend, "/api/v1/revocations", body.as_bytes(), now);
+        }
         let seed = named.scenario.seed.keys.get(name).context("no such key")?;
         let path = format!("/api/v1/keys/{}/revoke", keys::id(&named.name, name).as_str());
         self.operator(&seed.tenant)?.operate(&self.backend, &path, b"", now)
@@ -284,22 +297,33 @@ impl World {
 
     /// Names as a scenario's templates use them.
     pub fn names<'a>(&'a self, named: &'a Named) -> Known<'a> {
-        Known { base: &self.base, named }
+        self.names_at(named, crate::run::now())
+    }
+
+    /// The same, as of another moment.
+    pub fn names_at<'a>(&'a self, named: &'a Named, now: UnixMillis) -> Known<'a> {
+        Known { base: &self.base, named, now }
     }
 }
 
 fn open(folder: &Path, now: UnixMillis) -> Result<(Backend, SqlitePool)> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    let open = |name: &str| {
-        let config = Config::local(&folder.join(name));
-        runtime.block_on(Service::open(&config, now)).map_err(anyhow::Error::msg)
-    };
-    let (genuine, impostor) = (open("keys")?, open("impostor")?);
+    let stage = staged::Stage::default();
+    let staged = Arc::new(staged::Staged::new(stage.clone()));
+    let genuine = Config::local(&folder.join("keys"));
+    let genuine = runtime.block_on(Service::open_with(&genuine, staged, now));
+    let impostor = runtime.block_on(Service::open(&Config::local(&folder.join("impostor")), now));
+    let (genuine, impostor) =
+        (genuine.map_err(anyhow::Error::msg)?, impostor.map_err(anyhow::Error::msg)?);
     let database = Config::local(&folder.join("keys")).database;
     let pool = runtime.block_on(postern_keys::store::open(&database));
     let stand = Stand::default();
-    Ok((Backend { runtime, genuine, impostor, stand }, pool.map_err(anyhow::Error::msg)?))
+    let issuer = issuer::Issuer::default();
+    Ok((
+        Backend { runtime, genuine, impostor, stage, stand, issuer },
+        pool.map_err(anyhow::Error::msg)?,
+    ))
 }
 
 fn shared_key(name: &str) -> (String, String) {
@@ -311,11 +335,17 @@ fn shared_key(name: &str) -> (String, String) {
 pub struct Known<'a> {
     base: &'a Base,
     named: &'a Named,
+    now: UnixMillis,
 }
 
 impl Names for Known<'_> {
     fn key(&self, name: &str) -> Option<Vec<u8>> {
         keys::text(&self.named.name, name, self.named.scenario.seed.keys.get(name)?)
+    }
+
+    fn token(&self, name: &str) -> Option<Vec<u8>> {
+        let seed = self.named.scenario.seed.tokens.get(name)?;
+        Some(issuer::token(seed, self.now).into_bytes())
     }
 
     fn secret(&self, name: &str) -> Option<Vec<u8>> {

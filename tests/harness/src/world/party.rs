@@ -1,10 +1,10 @@
 //! An enrolled identity that speaks to the genuine service in its own protocol.
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use ed25519_dalek::SigningKey;
 use postern_core::secret::Secret;
 use postern_core::time::UnixMillis;
-use postern_crp::evidence::{Trust, appraise};
+use postern_crp::evidence::{Seen, Trust, appraise};
 use postern_crp::exchange::{Asker, ask};
 use postern_crp::message::{Answer, Message, enrol};
 use postern_crp::{Identity, Role};
@@ -46,8 +46,8 @@ impl Party {
         let Outcome::Answer(200, document) = backend.exchange("/crp/v1/evidence", b"", now) else {
             bail!("no evidence");
         };
-        let trust = Trust { simulated: Some(backend.genuine.sim_key()) };
-        let evidence = appraise(&document, &trust, 0, now)?;
+        let trust = Trust::Simulated(backend.genuine.sim_key().context("simulated evidence")?);
+        let evidence = appraise(&document, &trust, Seen::default(), now)?;
         let identity = self.identity()?;
         let asker = Asker { identity: &identity, gateway_id: self.id, tenant: &self.tenant, now };
         let (body, awaiting) = ask(&evidence, &asker, message, &entropy().0)?;

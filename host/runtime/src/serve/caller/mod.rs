@@ -4,6 +4,7 @@
 //! answer that was begun ends as it was framed, or it is cut where it breaks.
 
 mod http1;
+mod module;
 
 use std::task::{Context, Poll};
 
@@ -14,11 +15,14 @@ use crate::proxy::fields::ResponseHead;
 use crate::view::Pairs;
 
 pub(super) use http1::OnConnection;
+pub(super) use module::Asked;
 
 /// What has happened.
 pub(super) enum FromCaller {
     /// Content, trailers or the end.
     Piece(Piece),
+    /// All of the content.
+    Whole(Vec<u8>),
     /// It does not speak HTTP any more.
     Broken(Malformed),
     /// It has gone.
@@ -58,6 +62,8 @@ enum Wire<'c> {
     Http1(OnConnection<'c>),
     /// A stream of a connection.
     Http2(&'c mut Incoming),
+    /// A module that has called out.
+    Module(Asked),
     /// Nothing: the stream is only told of.
     Nobody,
 }
@@ -84,6 +90,11 @@ impl<'c> Caller<'c> {
         Self::new(Wire::Http2(stream), to_head)
     }
 
+    /// A module's call-out.
+    pub fn module(asked: Asked, to_head: bool) -> Self {
+        Self::new(Wire::Module(asked), to_head)
+    }
+
     /// Nobody who could be answered.
     pub fn nobody() -> Self {
         Self::new(Wire::Nobody, false)
@@ -103,8 +114,20 @@ impl<'c> Caller<'c> {
         match &mut self.wire {
             Wire::Http1(on) => on.poll(cx, reading),
             Wire::Http2(stream) => stream.poll(cx, reading),
+            Wire::Module(asked) => asked.poll(reading),
             Wire::Nobody => Poll::Pending,
         }
+    }
+
+    /// Whether a module is answered: it gets the fields as filters have left them. `end` when
+    /// nothing follows.
+    pub fn is_told(&mut self, pairs: &Pairs, end: bool) -> bool {
+        let Wire::Module(asked) = &mut self.wire else { return false };
+        asked.head(pairs, end);
+        let status = pairs.iter().find(|(name, _)| name == b":status");
+        let status = status.and_then(|(_, value)| std::str::from_utf8(value).ok());
+        self.status = status.and_then(|status| status.parse().ok());
+        true
     }
 
     /// The answer's fields; `end` when nothing follows.
@@ -112,7 +135,8 @@ impl<'c> Caller<'c> {
         match &mut self.wire {
             Wire::Http1(on) => on.head(head, end, self.to_head)?,
             Wire::Http2(stream) => stream.head(head, end)?,
-            Wire::Nobody => {}
+            // It has been told.
+            Wire::Module(_) | Wire::Nobody => {}
         }
         self.status = Some(head.status);
         Ok(())
@@ -126,6 +150,7 @@ impl<'c> Caller<'c> {
         match &mut self.wire {
             Wire::Http1(on) => on.content(bytes, end),
             Wire::Http2(stream) => stream.content(bytes, end),
+            Wire::Module(asked) => asked.content(bytes, end),
             Wire::Nobody => Ok(()),
         }
     }
@@ -135,6 +160,10 @@ impl<'c> Caller<'c> {
         match &mut self.wire {
             Wire::Http1(on) => on.trailers(pairs),
             Wire::Http2(stream) => stream.trailers(pairs),
+            Wire::Module(asked) => {
+                asked.trailers(pairs);
+                Ok(())
+            }
             Wire::Nobody => Ok(()),
         }
     }
@@ -144,7 +173,7 @@ impl<'c> Caller<'c> {
         match &mut self.wire {
             Wire::Http1(on) => on.proceed(),
             Wire::Http2(stream) => stream.proceed(),
-            Wire::Nobody => {}
+            Wire::Module(_) | Wire::Nobody => {}
         }
     }
 
@@ -153,7 +182,7 @@ impl<'c> Caller<'c> {
         match &self.wire {
             Wire::Http1(on) => on.backlog(),
             Wire::Http2(stream) => stream.backlog(),
-            Wire::Nobody => 0,
+            Wire::Module(_) | Wire::Nobody => 0,
         }
     }
 
@@ -162,6 +191,7 @@ impl<'c> Caller<'c> {
         match &self.wire {
             Wire::Http1(on) => on.has_all(),
             Wire::Http2(stream) => stream.has_all(),
+            Wire::Module(asked) => asked.has_all(),
             Wire::Nobody => true,
         }
     }
@@ -171,6 +201,7 @@ impl<'c> Caller<'c> {
         match &self.wire {
             Wire::Http1(on) => on.is_answered(),
             Wire::Http2(stream) => stream.is_answered(),
+            Wire::Module(asked) => asked.is_answered(),
             Wire::Nobody => false,
         }
     }

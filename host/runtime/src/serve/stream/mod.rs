@@ -266,6 +266,11 @@ impl<'c> Stream<'c> {
                 self.caller.received += bytes.len() as u64;
                 self.chain.request_body(&mut self.filters, &bytes, false);
             }
+            FromCaller::Whole(bytes) => {
+                self.caller.received += bytes.len() as u64;
+                self.came_whole();
+                self.chain.request_body(&mut self.filters, &bytes, true);
+            }
             FromCaller::Piece(Piece::End) => {
                 self.came_whole();
                 self.chain.request_body(&mut self.filters, &[], true);

@@ -106,6 +106,9 @@ impl Stream<'_> {
     }
 
     fn answer(&mut self, pairs: &Pairs, end: bool) -> Result<(), Unsendable> {
+        if self.caller.is_told(pairs, end) {
+            return Ok(());
+        }
         self.keep &= self.caller.has_all() && !self.desk.is_draining();
         let date = httpdate::fmt_http_date(SystemTime::now());
         let leaving = Leaving {

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::ApiKeyField;
+use super::Authentication;
 use crate::binding::Binding;
 use crate::config::{ConfigError, Problems};
 use crate::path::RequestPath;
@@ -44,7 +44,7 @@ pub(super) fn forward(wire: ForwardWire) -> Result<Forward, ConfigError> {
 /// The two fields mean nothing else, and there is somewhere to go.
 pub(super) fn check(
     (credential_header, bound): (&str, &[String]),
-    keys: &[ApiKeyField],
+    authenticators: &[Authentication],
     bindings: &[Binding],
     upstreams: Option<&Upstreams>,
     problems: &mut Problems,
@@ -52,10 +52,10 @@ pub(super) fn check(
     if upstreams.is_some_and(|table| table.iter().next().is_none()) {
         problems.note("forward", "expected upstreams: a target must be one of them");
     }
-    let keys = keys.iter().map(|key| key.header.as_str());
+    let tokens = authenticators.iter().filter_map(Authentication::field);
     let sites = bindings.iter().map(|binding| binding.site().key());
     let bound = bound.iter().map(String::as_str);
-    let mut taken = keys.chain(sites).chain(bound).chain([credential_header]);
+    let mut taken = tokens.chain(sites).chain(bound).chain([credential_header]);
     if taken.any(|name| name == TARGET || name == METHOD) {
         problems.note("forward", "expected x-tap-target and x-tap-method to mean nothing else");
     }

@@ -54,13 +54,16 @@ fn defaults_are_the_safe_ones() {
     assert_eq!((config.body, config.body_limit), (BodyMode::Hold, 262_144));
     assert_eq!(config.credential_header, "x-tap-credential");
     assert_eq!(
-        config.keys,
+        config.authenticators,
         [
-            ApiKeyField { header: "authorization".into(), prefixes: vec!["pk_".into()] },
-            ApiKeyField {
+            Authentication::ApiKey(ApiKeyField {
+                header: "authorization".into(),
+                prefixes: vec!["pk_".into()]
+            }),
+            Authentication::ApiKey(ApiKeyField {
                 header: "x-tap-key".into(),
                 prefixes: vec!["tp_".into(), "tailor_sk_".into()],
-            },
+            }),
         ]
     );
     assert_eq!(config.revision, <[u8; 32]>::from(Sha256::digest(good().to_string())));
@@ -103,8 +106,9 @@ fn every_problem_is_reported_at_once_with_its_path() {
         [
             "authenticators[0].api_key.prefixes[0]",
             "authenticators[0].api_key.prefixes[1]",
-            "authenticators[1].api_key",
-            "authenticators[1].jwt",
+            "authenticators[1].jwt.audience",
+            "authenticators[1].jwt.issuer",
+            "authenticators[1].jwt.jwks",
             "bindings[0].site.style",
             "body",
             "body_limit",

@@ -86,8 +86,9 @@ impl Keys {
         self.calls.set(self.calls.get() + 1);
         Turn::Ask(Call {
             id: CallId(self.calls.get()),
+            to: crate::key_service::Destination::KeyService,
             method: "POST",
-            path: "/crp/v1/message",
+            path: "/crp/v1/message".into(),
             content_type: "application/crp",
             body: Vec::new(),
             timeout: Duration::from_secs(2),
@@ -276,6 +277,12 @@ impl World {
         Self { keys, config, now: NOW, stream: pipeline.stream(), pipeline }
     }
 
+    /// A worker whose `slack` has a canary.
+    pub fn canary() -> Self {
+        let with = r#""paths": ["/api/**"], "canary": {"path": "/api/me"}"#;
+        Self::with(&CONFIG.replacen(r#""paths": ["/api/**"]"#, with, 1))
+    }
+
     /// The next request on the same worker.
     pub fn next(&mut self) {
         self.stream = self.pipeline.stream();
@@ -423,6 +430,7 @@ fn describe(effect: Effect) -> String {
     };
     match effect {
         Effect::Call(call) => format!("call {}", call.id.0),
+        Effect::CallUpstream(call) => format!("call {}", call.cluster),
         Effect::SetField { part: p, name, value } => {
             format!("set {} {name}: {}", part(p), String::from_utf8_lossy(&value))
         }
@@ -438,6 +446,7 @@ fn describe(effect: Effect) -> String {
         Effect::Publish(publication) => format!("publish {}", publication.decision),
         Effect::Reply(reply) => format!("reply {} {}", reply.status, reply.details),
         Effect::Reset => "reset".into(),
+        Effect::Wake => "wake".into(),
         Effect::Record(bytes) => {
             let draft = Draft::decode(&bytes).unwrap();
             let release = draft.release.map(|release| (release.audit_seq, release.cached));

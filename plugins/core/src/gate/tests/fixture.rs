@@ -10,17 +10,22 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
 use crate::api_key::{self, KeyId, StoredKey};
+use crate::authenticator::Authenticator;
+use crate::config::gate::Authentication;
+use crate::credential::tests::StarScrubbing;
 use crate::effect::{Effect, Flow, Publication, Reply};
 use crate::event::{Event, Surroundings};
 use crate::fields::Fields;
-use crate::gate::{Config, Pipeline, Stream};
+use crate::gate::{ApiKeys, Config, Loaded, Pipeline, Stream};
 use crate::identity::{DirectoryRecord, KeyState};
 use crate::key_service::{
     Call, CallAnswer, CallFailure, CallId, CallResult, Directory, KeyEntry, KeyServiceFault, Turn,
+    UpstreamCall,
 };
 use crate::mac::MacKeys;
 use crate::permit::{CredentialUse, Permit, PermitKeys};
 use crate::record::Draft;
+use crate::revocation::{Freshness, Kind, Revocations};
 use crate::scrubbing::{Detector, Scan};
 use crate::secret::Secret;
 use crate::stream::Stream as _;
@@ -49,8 +54,9 @@ pub struct FakeDirectory {
 fn call(id: u32) -> Call {
     Call {
         id: CallId(id),
+        to: crate::key_service::Destination::KeyService,
         method: "POST",
-        path: "/crp/v1/message",
+        path: "/crp/v1/message".into(),
         content_type: "application/crp",
         body: vec![],
         timeout: Duration::from_secs(2),
@@ -181,6 +187,35 @@ pub fn document() -> Value {
 pub struct Gate {
     pub pipeline: Rc<Pipeline>,
     pub directory: Rc<FakeDirectory>,
+    pub revocations: Rc<FakeRevocations>,
+}
+
+/// A list of the tests' own.
+pub struct FakeRevocations {
+    pub freshness: Cell<Freshness>,
+    pub revoked: RefCell<Vec<(Kind, String)>>,
+    pub shut: Cell<bool>,
+}
+
+impl FakeRevocations {
+    pub fn none() -> Rc<Self> {
+        let (freshness, revoked) = (Cell::new(Freshness::Live), RefCell::default());
+        Rc::new(Self { freshness, revoked, shut: Cell::new(false) })
+    }
+}
+
+impl Revocations for FakeRevocations {
+    fn freshness(&self, _: UnixMillis) -> Freshness {
+        self.freshness.get()
+    }
+
+    fn is_revoked(&self, kind: Kind, id: &[u8]) -> bool {
+        self.revoked.borrow().iter().any(|(k, name)| *k == kind && name.as_bytes() == id)
+    }
+
+    fn shuts_gateway(&self) -> bool {
+        self.shut.get()
+    }
 }
 
 impl Gate {
@@ -189,7 +224,11 @@ impl Gate {
     }
 
     pub fn with(document: &Value) -> Self {
-        let config = Config::parse(document.to_string().as_bytes()).unwrap();
+        Self::loaded(Config::parse(document.to_string().as_bytes()).unwrap().into())
+    }
+
+    /// With this configuration and policy.
+    pub fn loaded(loaded: Loaded) -> Self {
         let stored = StoredKey::of([9; 16], &Secret::new(good_key().into_bytes()));
         let entry = KeyEntry { stored, record: record() };
         let directory = Rc::new(FakeDirectory {
@@ -199,10 +238,12 @@ impl Gate {
             finds: Cell::new(0),
             abandoned: Cell::new(0),
         });
-        let detector = Rc::new(FakeDetector);
+        let (detector, revocations) = (Rc::new(FakeDetector), FakeRevocations::none());
+        let (callers, list) = (callers(&loaded.config, &directory), revocations.clone());
+        let scrubbing = Rc::new(StarScrubbing);
         let pipeline =
-            Pipeline::new(config, permit_keys(), directory.clone(), detector, [0xee; 16]);
-        Self { pipeline, directory }
+            Pipeline::new(loaded, permit_keys(), callers, list, detector, scrubbing, [0xee; 16]);
+        Self { pipeline, directory, revocations }
     }
 
     /// Changes the record of the good key.
@@ -231,6 +272,23 @@ impl Gate {
         }
         run.outcome()
     }
+}
+
+/// Authenticators that ask this directory.
+pub fn callers(config: &Config, directory: &Rc<FakeDirectory>) -> Vec<Rc<dyn Authenticator>> {
+    let one = |one: &Authentication| -> Rc<dyn Authenticator> {
+        match one {
+            Authentication::ApiKey(field) => {
+                Rc::new(ApiKeys::new(field.clone(), Rc::clone(directory) as _))
+            }
+            other => panic!("{:?} is not the core's", other.kind()),
+        }
+    };
+    config.authenticators.iter().map(one).collect()
+}
+
+pub fn detector() -> Rc<dyn Detector> {
+    Rc::new(FakeDetector)
 }
 
 pub fn permit_keys() -> PermitKeys {
@@ -263,7 +321,7 @@ pub fn reply(ok: bool) -> Event {
 }
 
 pub fn reply_to(call: u32, ok: bool) -> Event {
-    let answer = CallAnswer { status: Some(200), body: vec![] };
+    let answer = CallAnswer::of(200, vec![]);
     let result = if ok { Ok(answer) } else { Err(CallFailure::NotSent) };
     Event::CallReply { id: CallId(call), result, entropy: Entropy([2; 32]) }
 }
@@ -273,6 +331,7 @@ pub struct Run {
     stream: Stream,
     pub now: UnixMillis,
     pub calls: usize,
+    pub canaries: Vec<UpstreamCall>,
     pub publications: Vec<Publication>,
     pub records: Vec<Draft>,
     pub replies: Vec<Reply>,
@@ -280,6 +339,7 @@ pub struct Run {
     pub set: Vec<String>,
     pub counted: Vec<&'static str>,
     pub resets: usize,
+    pub wakes: usize,
 }
 
 impl Run {
@@ -288,6 +348,7 @@ impl Run {
             stream,
             now: NOW,
             calls: 0,
+            canaries: vec![],
             publications: vec![],
             records: vec![],
             replies: vec![],
@@ -295,6 +356,7 @@ impl Run {
             set: vec![],
             counted: vec![],
             resets: 0,
+            wakes: 0,
         }
     }
 
@@ -309,12 +371,14 @@ impl Run {
     fn perform(&mut self, effect: Effect) {
         match effect {
             Effect::Call(_) => self.calls += 1,
+            Effect::CallUpstream(call) => self.canaries.push(call),
             Effect::Publish(publication) => self.publications.push(publication),
             Effect::Record(bytes) => self.records.push(Draft::decode(&bytes).unwrap()),
             Effect::Reply(reply) => self.replies.push(reply),
             Effect::RemoveField { name, .. } => self.removed.push(name),
             Effect::Count(metric) => self.counted.push(metric.0),
             Effect::Reset => self.resets += 1,
+            Effect::Wake => self.wakes += 1,
             Effect::SetField { name, value, .. } => {
                 self.set.push(format!("{name}: {}", String::from_utf8(value).unwrap()));
             }

@@ -67,6 +67,8 @@ fn the_record_of_an_allowed_request_says_who_what_and_under_which_policy() {
             key_id: "GoodKey1".into(),
             platform: Some("cursor".into()),
             scopes: vec!["tap:write".into()],
+            kind: "api_key".into(),
+            widened: Vec::new(),
         }),
         scope_check: ScopeCheck::Passed,
         decision: Decision::Allow,

@@ -1,5 +1,7 @@
 //! The gate in virtual time, with a directory and a detector of the tests' own.
 
+mod authenticators;
+mod canary;
 mod fixture;
 mod flow;
 mod forward;
@@ -7,6 +9,7 @@ mod identity;
 mod order;
 mod policy;
 mod refusals;
+mod revocation;
 mod signatures;
 mod sites;
 mod websockets;

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::fixture::*;
 use crate::denial::PolicyReason;
-use crate::gate::{Config, Pipeline};
+use crate::gate::{Config, Loaded};
 use crate::policy::{Answer, Changes, Policy, Question, Refusal};
 
 /// Answers always the same.
@@ -38,13 +38,8 @@ fn gate(policy: Option<Rc<Fixed>>) -> Gate {
     let mut document = document();
     document["policy"] = json!({"rego": {"inline": "package envoy.authz"}});
     let config = Config::parse(document.to_string().as_bytes()).unwrap();
-    let Gate { directory, .. } = Gate::new();
-    let detector = Rc::new(FakeDetector);
     let policy = policy.map(|policy| policy as Rc<dyn Policy>);
-    let keys = permit_keys();
-    let pipeline =
-        Pipeline::with_policy(config, keys, directory.clone(), detector, [0xee; 16], policy);
-    Gate { pipeline, directory }
+    Gate::loaded(Loaded { config, policy })
 }
 
 fn allow(set: &[(&str, &str)], remove: &[&str]) -> Result<Answer, PolicyReason> {

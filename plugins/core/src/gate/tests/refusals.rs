@@ -76,7 +76,7 @@ fn a_head_that_can_be_read_in_two_ways_is_refused() {
 #[test]
 fn keys_in_two_fields_are_refused() {
     let bearer = format!("Bearer {}", good_key());
-    check(&[("authorization", &bearer)], refused(400, "request_ambiguous", "several_keys"));
+    check(&[("authorization", &bearer)], refused(400, "request_ambiguous", "several_identities"));
 }
 
 #[test]

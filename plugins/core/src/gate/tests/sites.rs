@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use super::fixture::*;
+use crate::credential::tests::StarScrubbing;
 use crate::fields::Fields;
 use crate::gate::Pipeline;
 use crate::scrubbing::{Detector, Scan};
@@ -258,13 +259,16 @@ impl Scan for Counting {
 fn many_lines_of_one_field_cost_what_they_are_long() {
     let (line, count) = ([b'a'; 300], Rc::new(Cell::new(0)));
     let lines = || (0..90).map(|_| ("x-many", line)).collect::<Fields>();
-    let Gate { pipeline, directory } = Gate::new();
+    let Gate { pipeline, directory, revocations } = Gate::new();
     let config = pipeline.config.clone();
     let detector = Rc::new(Counting(Rc::clone(&count)));
-    let pipeline = Pipeline::new(config, permit_keys(), directory.clone(), detector, [0xee; 16]);
+    let (callers, list) = (callers(&config, &directory), revocations.clone());
+    let scrubbing = Rc::new(StarScrubbing);
+    let pipeline =
+        Pipeline::new(config, permit_keys(), callers, list, detector, scrubbing, [0xee; 16]);
     let mut head = fields(&[]);
     head.0.extend(lines().0);
-    let outcome = Gate { pipeline, directory }.send(head, &[b"x"], Some(lines()));
+    let outcome = Gate { pipeline, directory, revocations }.send(head, &[b"x"], Some(lines()));
     assert_eq!(outcome, allowed(&[], &["x-tap-key"]));
     assert!(count.get() < 2 * 2 * 90 * 310, "{} bytes were read", count.get());
 }

@@ -1,0 +1,204 @@
+//! Evidence of hardware: from a made machine, through a local attestation service that
+//! really signs, to what a gateway that pins them accepts.
+
+mod support;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::prelude::{BASE64_STANDARD as B64, BASE64_URL_SAFE_NO_PAD as URL};
+use postern_attester::{self as made, ISSUER, KEY_ID, MaaServer, ORIGIN, Uvm, Vcek};
+use postern_core::config::evidence::parse;
+use postern_core::time::UnixMillis;
+use postern_crp::evidence::{Evidence, Refusal, Runtime, Seen, Trust, appraise};
+use postern_keys::config::HardwareEvidence;
+use postern_keys::evidence::{Attester, Hardware, ReportSource, Tsm};
+use postern_keys::{Config, Fault, Service};
+use serde_json::{Value, json};
+use support::NOW;
+
+/// A machine of the test chip.
+struct Machine;
+
+impl ReportSource for Machine {
+    fn report(&self, report_data: &[u8; 64]) -> Result<Vec<u8>, Fault> {
+        let data = *report_data;
+        Ok(made::report(b"", |report| report[0x50..0x90].copy_from_slice(&data)))
+    }
+}
+
+fn pem(der: &[u8]) -> String {
+    format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", B64.encode(der))
+}
+
+/// The host's folder and a release set.
+fn host(folder: &Path, tcbm: &str) {
+    let chain = pem(&made::ask()) + &pem(&made::ask_by_stranger());
+    let certificates = json!({
+        "vcekCert": pem(&Vcek::default().der()), "tcbm": tcbm, "certificateChain": chain,
+        "cacheControl": "86400",
+    });
+    let write =
+        |name: &str, bytes: &[u8]| postern_files::write_atomic(folder.join(name), bytes).unwrap();
+    write("host-amd-cert-base64", B64.encode(certificates.to_string()).as_bytes());
+    write("reference-info-base64", B64.encode(Uvm::default().cose()).as_bytes());
+    let set = made::release_set(4, NOW.seconds() + 3600, &[made::HOST_DATA]);
+    write("releases.note", set.as_bytes());
+}
+
+/// As the report of the test chip has it, most significant byte first.
+const TCBM: &str = "d314000000000007";
+
+fn settings(folder: &Path, snp: bool, maa: Option<&MaaServer>) -> HardwareEvidence {
+    HardwareEvidence {
+        snp,
+        maa: maa.map(MaaServer::url),
+        host: Some(folder.to_owned()),
+        release_set: folder.join("releases.note"),
+    }
+}
+
+fn trust(require: &[&str]) -> Trust {
+    let mut pins = json!({
+        "require": require,
+        "releases": {"origin": ORIGIN, "keys": [made::release_vkey()]},
+    });
+    if require.contains(&"maa") {
+        let key = json!({"kid": KEY_ID, "n": made::maa_key()["n"]});
+        pins["maa"] = json!({"issuers": [{"issuer": ISSUER, "keys": [key]}]});
+    }
+    if require.contains(&"snp") {
+        pins["snp"] = json!({
+            "products": ["Genoa"],
+            "danger_roots": {"Genoa": URL.encode(made::root_modulus())},
+            "uvm": [{"issuer": made::uvm_fingerprint(), "feed": "ContainerPlat-AMD-UVM"}],
+        });
+    }
+    Trust::of(&parse(pins.to_string().as_bytes()).unwrap()).unwrap()
+}
+
+fn runtime(challenge: Option<[u8; 32]>) -> Vec<u8> {
+    let (not_before, not_after) = (NOW.seconds() - 60, NOW.seconds() + 3600);
+    let (kex, signing_key, epoch) = ([1; 32], [2; 32], 7);
+    Runtime { kex, signing_key, epoch, not_before, not_after, challenge }.to_bytes()
+}
+
+fn judge(document: &[u8], require: &[&str]) -> Result<Evidence, Refusal> {
+    appraise(document, &trust(require), Seen::default(), NOW)
+}
+
+fn server() -> MaaServer {
+    MaaServer::start(|| NOW.seconds())
+}
+
+#[test]
+fn a_document_of_both_kinds_is_accepted_by_who_requires_either_or_both() {
+    let folder = tempfile::tempdir().unwrap();
+    host(folder.path(), TCBM);
+    let server = server();
+    let attester = Hardware::new(&settings(folder.path(), true, Some(&server)), Box::new(Machine));
+    assert_eq!((attester.kind(), attester.label()), ("maa+snp", "maa+snp"));
+    let document = attester.attest(&runtime(None), NOW).unwrap();
+    for require in [&["maa"][..], &["snp"], &["maa", "snp"]] {
+        let evidence = judge(&document, require).unwrap();
+        assert_eq!((evidence.kex(), evidence.releases()), (&[1; 32], 4));
+    }
+    // Simulated evidence is not accepted in its place, nor it in the place of that.
+    let simulated = appraise(&document, &Trust::Simulated([7; 32]), Seen::default(), NOW);
+    assert_eq!(simulated, Err(Refusal::Kind));
+}
+
+#[test]
+fn one_kind_does_not_do_where_both_are_required() {
+    let folder = tempfile::tempdir().unwrap();
+    host(folder.path(), TCBM);
+    let server = server();
+    for (snp, maa) in [(true, None), (false, Some(&server))] {
+        let attester = Hardware::new(&settings(folder.path(), snp, maa), Box::new(Machine));
+        let document = attester.attest(&runtime(None), NOW).unwrap();
+        assert_eq!(judge(&document, &["maa", "snp"]), Err(Refusal::Kind));
+        assert!(judge(&document, &[attester.kind()]).is_ok());
+    }
+}
+
+#[test]
+fn the_service_is_asked_once_an_epoch_and_for_each_challenge() {
+    let folder = tempfile::tempdir().unwrap();
+    host(folder.path(), TCBM);
+    let server = server();
+    let attester = Hardware::new(&settings(folder.path(), false, Some(&server)), Box::new(Machine));
+    for _ in 0..3 {
+        attester.attest(&runtime(None), NOW).unwrap();
+    }
+    assert_eq!(server.asked(), 1);
+    let challenged = runtime(Some([9; 32]));
+    let document = attester.attest(&challenged, NOW).unwrap();
+    assert!(judge(&document, &["maa"]).is_ok());
+    assert_eq!(server.asked(), 2);
+    // Anybody may challenge, so it is limited.
+    assert!(matches!(attester.attest(&challenged, NOW), Err(Fault::Attestation(_))));
+    assert_eq!(server.asked(), 2);
+    assert!(attester.attest(&challenged, UnixMillis(NOW.0 + 1000)).is_ok());
+    // Half an hour later there is a new one; while the service fails, the old one.
+    let later = UnixMillis(NOW.0 + 31 * 60 * 1000);
+    server.fail(500);
+    assert!(attester.attest(&runtime(None), later).is_ok());
+    server.fail(200);
+    assert!(attester.attest(&runtime(None), later).is_ok());
+    assert_eq!(server.asked(), 5);
+}
+
+#[test]
+fn what_the_attestation_service_refuses_is_a_fault() {
+    let folder = tempfile::tempdir().unwrap();
+    host(folder.path(), TCBM);
+    let server = server();
+    for status in [400, 401, 403, 404, 429, 500, 503] {
+        server.fail(status);
+        let settings = settings(folder.path(), false, Some(&server));
+        let attester = Hardware::new(&settings, Box::new(Machine));
+        let fault = attester.attest(&runtime(None), NOW).unwrap_err().to_string();
+        assert!(fault.contains(&status.to_string()), "{fault}");
+    }
+}
+
+#[test]
+fn a_certificate_for_other_firmware_or_a_malformed_folder_is_a_fault() {
+    let folder = tempfile::tempdir().unwrap();
+    host(folder.path(), "d314000000000006");
+    let attester = || Hardware::new(&settings(folder.path(), true, None), Box::new(Machine));
+    let fault = attester().attest(&runtime(None), NOW).unwrap_err().to_string();
+    assert!(fault.contains("firmware"), "{fault}");
+    host(folder.path(), "firmware");
+    assert!(attester().attest(&runtime(None), NOW).is_err());
+    std::fs::remove_file(folder.path().join("reference-info-base64")).unwrap();
+    assert!(attester().attest(&runtime(None), NOW).is_err());
+}
+
+#[test]
+fn a_kernel_without_reports_is_a_fault_and_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    // Folders that are made here do not get a kernel's files.
+    assert!(matches!(Tsm::at(folder.path()).report(&[7; 64]), Err(Fault::File { .. })));
+    assert!(Tsm::at(&folder.path().join("none")).report(&[7; 64]).is_err());
+}
+
+#[tokio::test]
+async fn a_service_on_hardware_says_so_and_serves_it() {
+    let folder = tempfile::tempdir().unwrap();
+    host(folder.path(), TCBM);
+    let attester = Hardware::new(&settings(folder.path(), true, None), Box::new(Machine));
+    let config = Config::local(&folder.path().join("data"));
+    let service = Service::open_with(&config, Arc::new(attester), NOW).await.unwrap();
+    assert_eq!(service.attestation(), ("snp", "snp"));
+    assert_eq!(service.sim_key(), None);
+    let answer = service.evidence(None, NOW).await;
+    assert_eq!(answer.status, 200);
+    let document: Value = serde_json::from_slice(&answer.body).unwrap();
+    assert_eq!(document["kind"], "snp");
+    assert!(judge(&answer.body, &["snp"]).is_ok());
+    // Without evidence there is none, and nothing is sealed to its keys.
+    std::fs::remove_file(folder.path().join("releases.note")).unwrap();
+    assert_eq!(service.evidence(None, NOW).await.status, 503);
+}

@@ -1,0 +1,160 @@
+//! Signed notes (C2SP signed-note) under Ed25519 keys.
+//!
+//! Invariant: [`open`] returns a text only when a pinned key signed exactly these bytes and
+//! no signature in a pinned key's name is bad; signatures of others are ignored.
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD as B64;
+use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
+use sha2::{Digest, Sha256};
+
+/// Most bytes of a note.
+pub const LENGTH: usize = 8 << 10;
+/// Most signatures of a note.
+const SIGNATURES: usize = 16;
+/// The algorithm byte of Ed25519.
+const ED25519: u8 = 1;
+const DASH: &str = "\u{2014} ";
+
+/// A key that notes are verified with (`vkey`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Key {
+    name: String,
+    key: VerifyingKey,
+}
+
+impl Key {
+    /// A key of this name; `None` for a name that a note cannot have, or a bad key.
+    pub fn new(name: &str, key: &[u8; 32]) -> Option<Self> {
+        let key = VerifyingKey::from_bytes(key).ok().filter(|key| !key.is_weak())?;
+        is_name(name).then(|| Self { name: name.to_owned(), key })
+    }
+
+    /// Reads `name+hex8+base64(0x01 || key)`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (name, rest) = text.split_once('+')?;
+        let (id, key) = rest.split_once('+')?;
+        let key = B64.decode(key).ok()?;
+        let (ED25519, key) = key.split_first().map(|(kind, key)| (*kind, key))? else {
+            return None;
+        };
+        let key = Self::new(name, key.try_into().ok()?)?;
+        (crate::hex::exactly(id)? == key.id()).then_some(key)
+    }
+
+    /// `name+hex8+base64(0x01 || key)`.
+    pub fn vkey(&self) -> String {
+        let key = [&[ED25519], self.key.as_bytes().as_slice()].concat();
+        format!("{}+{}+{}", self.name, crate::hex::lower(&self.id()), B64.encode(key))
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The first four bytes of `SHA-256(name || 0x0A || 0x01 || key)`.
+    fn id(&self) -> [u8; 4] {
+        let hash = Sha256::new().chain_update(&self.name).chain_update([0x0a, ED25519]);
+        let hash: [u8; 32] = hash.chain_update(self.key.as_bytes()).finalize().into();
+        let [a, b, c, d, ..] = hash;
+        [a, b, c, d]
+    }
+}
+
+fn is_name(name: &str) -> bool {
+    let good = |byte: u8| (b'!'..=b'~').contains(&byte) && byte != b'+';
+    !name.is_empty() && name.len() <= 128 && name.bytes().all(good)
+}
+
+/// The text of a note that one of `keys` has signed, with its last line break.
+pub fn open<'a>(note: &'a str, keys: &[Key]) -> Option<&'a str> {
+    if note.len() > LENGTH || !note.ends_with('\n') {
+        return None;
+    }
+    let at = note.rfind("\n\n")?.checked_add(1)?;
+    let (text, rest) = note.split_at_checked(at)?;
+    let lines: Vec<&str> = rest.strip_prefix('\n')?.split_terminator('\n').collect();
+    if lines.is_empty() || lines.len() > SIGNATURES {
+        return None;
+    }
+    let mut signed = false;
+    for line in lines {
+        signed |= holds(line, text, keys)?;
+    }
+    signed.then_some(text)
+}
+
+/// Whether a line is a good signature of a known key; `None` refuses the note.
+fn holds(line: &str, text: &str, keys: &[Key]) -> Option<bool> {
+    let (name, value) = line.strip_prefix(DASH)?.split_once(' ')?;
+    let value = B64.decode(value).ok()?;
+    let (id, signature) = value.split_first_chunk::<4>()?;
+    let Some(key) = keys.iter().find(|key| key.name == name && key.id() == *id) else {
+        return Some(false);
+    };
+    let signature = Signature::from_slice(signature).ok()?;
+    key.key.verify_strict(text.as_bytes(), &signature).ok().map(|()| true)
+}
+
+/// Signs a text that ends with a line break; the note.
+pub fn sign(text: &str, name: &str, key: &SigningKey) -> Option<String> {
+    let public = Key::new(name, key.verifying_key().as_bytes())?;
+    let value = [&public.id(), key.sign(text.as_bytes()).to_bytes().as_slice()].concat();
+    Some(format!("{text}\n{DASH}{name} {}\n", B64.encode(value)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(seed: u8) -> SigningKey {
+        SigningKey::from_bytes(&[seed; 32])
+    }
+
+    fn public(seed: u8, name: &str) -> Key {
+        Key::new(name, key(seed).verifying_key().as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn a_note_is_opened_by_its_key_alone() {
+        let note = sign("a\nb\n", "release", &key(1)).unwrap();
+        assert_eq!(open(&note, &[public(1, "release")]), Some("a\nb\n"));
+        for keys in [vec![], vec![public(2, "release")], vec![public(1, "other")]] {
+            assert_eq!(open(&note, &keys), None);
+        }
+        for bad in [
+            note.replace("a\n", "A\n"),
+            note.clone() + "x",
+            note.trim_end().to_owned(),
+            note.replace('\u{2014}', "-"),
+            note.replace("\n\n", "\n"),
+            "a\n\n".to_owned(),
+            String::new(),
+        ] {
+            assert_eq!(open(&bad, &[public(1, "release")]), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_bad_signature_in_a_known_name_spoils_a_good_one_and_a_strangers_does_not() {
+        let one = sign("a\n", "one", &key(1)).unwrap();
+        let two = sign("b\n", "two", &key(2)).unwrap();
+        let (_, line) = two.split_once("\n\n").unwrap();
+        let both = format!("{one}{line}");
+        assert_eq!(open(&both, &[public(1, "one")]), Some("a\n"));
+        assert_eq!(open(&both, &[public(1, "one"), public(2, "two")]), None);
+        let many = format!("{one}{}", line.repeat(16));
+        assert_eq!(open(&many, &[public(1, "one")]), None);
+    }
+
+    #[test]
+    fn keys_are_read_as_they_are_written() {
+        let text = public(1, "release.example").vkey();
+        assert_eq!(Key::parse(&text), Some(public(1, "release.example")));
+        for bad in [text.replace('+', "-"), text.to_uppercase(), text.clone() + "=", "a+b".into()] {
+            assert_eq!(Key::parse(&bad), None, "{bad}");
+        }
+        assert_eq!(Key::new("a b", &[1; 32]), None);
+    }
+}

@@ -1,0 +1,190 @@
+//! `authenticators` and `combine`: how callers say who they are, in order.
+//!
+//! Owns the list; each kind that has more than a few keys has a file of its own.
+//! Invariant: no two entries could both claim a credential without the order saying which.
+
+use serde::Deserialize;
+
+use super::jwt::{self, Jwt, JwtWire};
+use crate::binding::{is_field_name, is_reserved};
+use crate::config::{ConfigError, Problems};
+use crate::identity::Kind;
+
+use super::capability::{Capability, CapabilityWire, FIELD, capability};
+
+/// One authenticator as written: exactly one kind.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuthenticatorWire {
+    /// API keys of the key service's directory.
+    pub api_key: Option<ApiKeyWire>,
+    /// Access tokens that are JWTs of one issuer.
+    pub jwt: Option<JwtWire>,
+    /// Capability tokens with proof of possession; needs `body: hold`.
+    pub capability: Option<CapabilityWire>,
+}
+
+/// `api_key` as written.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApiKeyWire {
+    /// Field that holds the key. Default `Authorization`, where the Bearer scheme is
+    /// expected; any other field holds the bare key.
+    pub header: Option<String>,
+    /// Prefixes of keys. Default `pk_`; each 1 to 32 characters of `[A-Za-z0-9_-]`.
+    pub prefixes: Option<Vec<String>>,
+}
+
+/// One authenticator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Authentication {
+    /// API keys.
+    ApiKey(ApiKeyField),
+    /// Access tokens that are JWTs.
+    Jwt(Box<Jwt>),
+    /// Capability tokens.
+    Capability(Capability),
+}
+
+/// A field that may hold an API key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiKeyField {
+    /// Lower-case name.
+    pub header: String,
+    /// Prefixes, any of which a key may have.
+    pub prefixes: Vec<String>,
+}
+
+impl ApiKeyField {
+    /// Whether the value has the Bearer scheme before the key (RFC 6750 2.1).
+    pub fn is_bearer(&self) -> bool {
+        self.header == AUTHORIZATION
+    }
+}
+
+pub(super) const AUTHORIZATION: &str = "authorization";
+const MOST_AUTHENTICATORS: usize = 8;
+
+impl Authentication {
+    /// The word for it in the document and in the identity document.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::ApiKey(_) => Kind::ApiKey,
+            Self::Jwt(_) => Kind::Jwt,
+            Self::Capability(_) => Kind::Capability,
+        }
+    }
+
+    /// The field that holds its credential, lower case. It never goes on.
+    pub fn field(&self) -> Option<&str> {
+        match self {
+            Self::ApiKey(field) => Some(&field.header),
+            Self::Jwt(jwt) => Some(&jwt.header),
+            Self::Capability(_) => Some(FIELD),
+        }
+    }
+}
+
+/// Reads the list.
+pub(super) fn authenticators(
+    wire: Vec<AuthenticatorWire>,
+    credential_header: &str,
+    problems: &mut Problems,
+) -> Vec<Authentication> {
+    if wire.is_empty() || wire.len() > MOST_AUTHENTICATORS {
+        problems.note("authenticators", "expected 1 to 8");
+    }
+    let list = problems.list("authenticators", wire, authenticator);
+    for (index, one) in list.iter().enumerate() {
+        let path = |key: &str| format!("authenticators[{index}].{}.{key}", one.kind().as_str());
+        for other in list.iter().take(index) {
+            match (one, other) {
+                (Authentication::ApiKey(one), Authentication::ApiKey(other))
+                    if one.header == other.header =>
+                {
+                    problems.note(path("header"), "expected a field that nothing else uses");
+                }
+                // The issuer says whose a token is.
+                (Authentication::Jwt(one), Authentication::Jwt(other))
+                    if (&one.header, &one.issuer) == (&other.header, &other.issuer) =>
+                {
+                    problems.note(path("issuer"), "expected an issuer once for each field");
+                }
+                _ => {}
+            }
+        }
+        if one.field() == Some(credential_header) {
+            problems.note(path("header"), "expected a field that nothing else uses");
+        }
+    }
+    list
+}
+
+fn authenticator(wire: AuthenticatorWire) -> Result<Authentication, ConfigError> {
+    let mut problems = Problems::default();
+    let read = match (wire.api_key, wire.jwt, wire.capability) {
+        (Some(wire), None, None) => {
+            problems.part("api_key", api_key(wire)).map(Authentication::ApiKey)
+        }
+        (None, Some(wire), None) => {
+            problems.part("jwt", jwt::jwt(wire)).map(|jwt| Authentication::Jwt(Box::new(jwt)))
+        }
+        (None, None, Some(wire)) => {
+            problems.part("capability", capability(wire)).map(Authentication::Capability)
+        }
+        _ => {
+            problems.note("", "expected exactly one of api_key, jwt and capability");
+            None
+        }
+    };
+    problems.finish(read)
+}
+
+fn api_key(wire: ApiKeyWire) -> Result<ApiKeyField, ConfigError> {
+    let mut problems = Problems::default();
+    let header = header(wire.header, &mut problems);
+    let prefixes = wire.prefixes.unwrap_or_else(|| vec!["pk_".to_owned()]);
+    if prefixes.is_empty() {
+        problems.note("prefixes", "expected at least one");
+    }
+    let letters = |c: u8| c.is_ascii_alphanumeric() || c == b'_' || c == b'-';
+    let prefixes = problems.list("prefixes", prefixes, |prefix| {
+        let fits = (1..=32).contains(&prefix.len()) && prefix.bytes().all(letters);
+        let expected = || ConfigError::one("", "expected 1 to 32 of [A-Za-z0-9_-]");
+        fits.then_some(prefix).ok_or_else(expected)
+    });
+    problems.finish(Some(ApiKeyField { header, prefixes }))
+}
+
+/// The field of a credential, lower case.
+pub(super) fn header(written: Option<String>, problems: &mut Problems) -> String {
+    let header = written.map_or_else(|| AUTHORIZATION.into(), |name| name.to_ascii_lowercase());
+    if !is_field_name(&header) || is_reserved(&header) {
+        problems.note("header", "expected a header field that does not frame or route");
+    }
+    header
+}
+
+/// Kinds that may come together in one request, each at most once.
+pub(super) fn combine(
+    written: Option<Vec<String>>,
+    list: &[Authentication],
+    problems: &mut Problems,
+) -> Vec<Kind> {
+    let Some(written) = written else { return Vec::new() };
+    if written.len() < 2 {
+        problems.note("combine", "expected at least two kinds");
+    }
+    let mut kinds: Vec<Kind> = Vec::new();
+    for (index, name) in written.iter().enumerate() {
+        let kind = list.iter().map(Authentication::kind).find(|kind| kind.as_str() == name);
+        match kind.filter(|kind| !kinds.contains(kind)) {
+            Some(kind) => kinds.push(kind),
+            None => {
+                let expected = "expected the kind of an authenticator, each once";
+                problems.note(format!("combine[{index}]"), expected);
+            }
+        }
+    }
+    kinds
+}

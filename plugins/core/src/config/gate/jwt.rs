@@ -1,0 +1,122 @@
+//! `authenticators[].jwt`: access tokens that are JWTs of one issuer.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::authenticators::header;
+use super::tokens::{self, Claims, ClaimsWire, KeySetWire, KeySource, span};
+use crate::config::{ConfigError, Problems};
+
+/// `jwt` as written.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JwtWire {
+    /// Field that holds the token. Default `Authorization`, where the Bearer scheme is
+    /// expected; any other field holds the bare token.
+    pub header: Option<String>,
+    /// Issuer, compared exactly with `iss`. Required.
+    pub issuer: Option<String>,
+    /// Audiences, one of which the token has to be for (RFC 8707). Required, at least one.
+    #[serde(default)]
+    pub audience: Vec<String>,
+    /// `at+jwt`: only access tokens as RFC 9068 has them. Default: none, tokens without a
+    /// type or with `JWT` are good too.
+    #[serde(rename = "type")]
+    pub kind: Option<TypeWire>,
+    /// How far clocks may be apart. Default `30s`, limit `60s`.
+    pub leeway: Option<String>,
+    /// Longest life of a token, from `iat` (or now) to `exp`. Default `24h`, limit `720h`.
+    pub max_life: Option<String>,
+    /// Where the issuer's keys come from. Required. The key says the algorithm.
+    pub jwks: Option<KeySetWire>,
+    /// Which claims become which part of the identity document.
+    #[serde(default)]
+    pub claims: ClaimsWire,
+    /// Values of `tid` that are accepted (tenants of Entra ID). Default: any, the claim is
+    /// not looked at.
+    pub tenants: Option<Vec<String>>,
+    /// Most verified tokens that are remembered by each worker. Default 1024, limit 16384;
+    /// 0 remembers none.
+    pub cache: Option<u32>,
+}
+
+/// `jwt.type` as written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub enum TypeWire {
+    /// RFC 9068.
+    #[serde(rename = "at+jwt")]
+    AccessToken,
+}
+
+/// Access tokens of one issuer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Jwt {
+    /// Lower-case name of the field.
+    pub header: String,
+    /// `iss`.
+    pub issuer: String,
+    /// `aud` has to name one.
+    pub audiences: Vec<String>,
+    /// Only `at+jwt`.
+    pub access_tokens_only: bool,
+    /// How far clocks may be apart.
+    pub leeway: Duration,
+    /// Longest life.
+    pub max_life: Duration,
+    /// Keys of the issuer.
+    pub keys: KeySource,
+    /// Names of claims.
+    pub claims: Claims,
+    /// Accepted values of `tid`.
+    pub tenants: Option<Vec<String>>,
+    /// Most remembered tokens.
+    pub cache: usize,
+}
+
+const LEEWAY: Duration = Duration::from_secs(30);
+const MOST_LEEWAY: Duration = Duration::from_secs(60);
+const LIFE: Duration = Duration::from_secs(24 * 3600);
+const MOST_LIFE: Duration = Duration::from_secs(720 * 3600);
+const CACHE: u32 = 1024;
+const LARGEST_CACHE: u32 = 16384;
+
+pub(super) fn jwt(wire: JwtWire) -> Result<Jwt, ConfigError> {
+    let mut problems = Problems::default();
+    let header = header(wire.header, &mut problems);
+    let issuer = problems.required("issuer", wire.issuer.filter(|text| !text.is_empty()));
+    let audiences = tokens::audiences(wire.audience, &mut problems);
+    let leeway = span(&mut problems, "leeway", wire.leeway, LEEWAY);
+    if leeway > MOST_LEEWAY {
+        problems.note("leeway", "expected at most 60s");
+    }
+    let max_life = span(&mut problems, "max_life", wire.max_life, LIFE);
+    if !(Duration::from_secs(1)..=MOST_LIFE).contains(&max_life) {
+        problems.note("max_life", "expected 1s to 720h");
+    }
+    let keys = problems.required("jwks", wire.jwks);
+    let keys = keys.and_then(|wire| problems.part("jwks", tokens::key_source(wire)));
+    let claims = problems.part("claims", tokens::claims(wire.claims));
+    if wire.tenants.as_ref().is_some_and(|list| list.is_empty() || list.len() > 256) {
+        problems.note("tenants", "expected 1 to 256");
+    }
+    let cache = wire.cache.unwrap_or(CACHE);
+    if cache > LARGEST_CACHE {
+        problems.note("cache", "expected at most 16384");
+    }
+    let read = (|| {
+        Some(Jwt {
+            header,
+            issuer: issuer?,
+            audiences,
+            access_tokens_only: wire.kind.is_some(),
+            leeway,
+            max_life,
+            keys: keys?,
+            claims: claims?,
+            tenants: wire.tenants,
+            cache: usize::try_from(cache).ok()?,
+        })
+    })();
+    problems.finish(read)
+}

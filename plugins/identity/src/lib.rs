@@ -1,0 +1,80 @@
+//! Everybody who can say who is calling, in the order of the gate's `authenticators`.
+//!
+//! Owns how a configured kind becomes an [`Authenticator`]: one file for each kind that the
+//! core has not itself. The gate's module and the tests' core boundary call [`assemble`].
+//!
+//! Invariant: the order is the document's; what a kind cannot use is a `ConfigError` and
+//! never an authenticator that does less.
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
+
+pub mod cache;
+mod capability;
+pub mod claims;
+pub mod jwt;
+pub mod keys;
+
+use std::rc::Rc;
+
+use postern_core::authenticator::Authenticator;
+use postern_core::config::gate::{Authentication, Config, Jwt};
+use postern_core::config::{ConfigError, Problems};
+use postern_core::gate::ApiKeys;
+use postern_core::key_service::{Background, Directory};
+use postern_core::nonces::Nonces;
+
+use capability::Capabilities;
+
+/// The authenticators of a gate.
+pub struct Callers {
+    /// In the order of the configuration.
+    pub authenticators: Vec<Rc<dyn Authenticator>>,
+    /// What they fetch without a request.
+    pub background: Vec<Rc<dyn Background>>,
+}
+
+/// Puts together what the configuration lists; API keys are looked up in `directory`.
+/// Nonces of signed requests are remembered in `nonces`.
+pub fn assemble(
+    config: &Config,
+    directory: &Rc<dyn Directory>,
+    nonces: &Rc<dyn Nonces>,
+) -> Result<Callers, ConfigError> {
+    let mut problems = Problems::default();
+    let mut background: Vec<Rc<dyn Background>> = Vec::new();
+    let mut one = |(index, one): (usize, &Authentication)| -> Option<Rc<dyn Authenticator>> {
+        let path = format!("authenticators[{index}].{}", one.kind().as_str());
+        Some(match one {
+            Authentication::ApiKey(field) => {
+                Rc::new(ApiKeys::new(field.clone(), Rc::clone(directory)))
+            }
+            Authentication::Jwt(jwt) => {
+                let keys = Rc::new(problems.part(&path, usable(jwt))?);
+                background.push(Rc::clone(&keys) as _);
+                Rc::new(jwt::JwtAuthenticator(jwt::Jwts::new(jwt, &config.tenant, keys)))
+            }
+            Authentication::Capability(tokens) => {
+                let made = Capabilities::new(tokens, &config.tenant, Rc::clone(nonces));
+                Rc::new(problems.part(&path, made)?)
+            }
+        })
+    };
+    let list = config.authenticators.iter().enumerate();
+    let authenticators: Vec<_> = list.filter_map(&mut one).collect();
+    problems.finish(Some(Callers { authenticators, background }))
+}
+
+/// The keys of an issuer; inline ones must be of some use.
+fn usable(jwt: &Jwt) -> Result<keys::Keys, ConfigError> {
+    let expected = "expected a key set with a key that can be used";
+    keys::Keys::new(&jwt.keys).ok_or_else(|| ConfigError::one("jwks.inline", expected))
+}

@@ -1,0 +1,216 @@
+//! Capability tokens of scenarios: minted, narrowed and used to sign a request when it is sent,
+//! since a proof has the time in it.
+//!
+//! Owns the fixed keys: the issuer's, and one for each holder. Invariant: the same
+//! description gives a token that differs in its times only.
+
+use anyhow::{Context, Result};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ed25519_dalek::SigningKey;
+use postern_capability::claims::Claims;
+use postern_capability::form::Set;
+use postern_capability::mint::{self, Unsigned};
+use postern_capability::token::{PREFIX, blocks};
+use postern_core::time::UnixMillis;
+use serde::Deserialize;
+
+use crate::scenario::RequestSpec;
+
+/// What the gate's configuration in scenarios calls the issuer's key.
+pub const KEY_ID: &str = "issuer-1";
+/// `iss` of tokens.
+pub const ISSUER: &str = "https://issuer.test";
+/// `aud` of tokens.
+pub const AUDIENCE: &str = "https://gateway.test";
+
+/// A token and how the request is signed.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Spec {
+    /// Claims of the first block beside those that it must have.
+    pub claims: Block,
+    /// Blocks that were added to it.
+    pub further: Vec<Block>,
+    /// Which further block was made for another token, by its place.
+    pub spliced: Option<usize>,
+    /// Whose key signs the request: 1 is the holder of the first block. Default: the last.
+    pub signer: Option<u8>,
+    /// Whose key signs the first block. Default 0, the issuer's.
+    pub issuer: u8,
+    /// When the request was signed, in seconds from now.
+    pub created: i64,
+    /// Sixteen bytes of this are the nonce. Default: one that was not used.
+    pub nonce: Option<u8>,
+    /// What is signed instead of what is sent.
+    pub signed: SignedInstead,
+    /// Leave these fields away.
+    pub without: Vec<String>,
+}
+
+/// Parts of another request.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SignedInstead {
+    /// Method.
+    pub method: Option<String>,
+    /// Authority.
+    pub authority: Option<String>,
+    /// Path and query.
+    pub path: Option<String>,
+    /// Content; an empty one is none.
+    pub body: Option<String>,
+}
+
+/// Claims of a block; times in seconds from now.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[allow(missing_docs, reason = "the names are those of SPEC.md, section 3")]
+pub struct Block {
+    pub sub: Option<String>,
+    pub aud: Option<String>,
+    pub exp: Option<i64>,
+    pub nbf: Option<i64>,
+    pub iat: Option<i64>,
+    pub tenant: Option<String>,
+    pub organisation: Option<String>,
+    pub scopes: Option<Set>,
+    pub roles: Option<Set>,
+    pub trust: Option<u8>,
+    pub clearance: Option<u8>,
+    pub credentials: Option<Set>,
+    pub hosts: Option<Set>,
+    pub methods: Option<Set>,
+    pub paths: Option<Set>,
+    pub tools: Option<Set>,
+    pub models: Option<Set>,
+    pub budget: Option<u64>,
+    pub document: Option<String>,
+    pub approval: Option<u8>,
+    pub depth: Option<u8>,
+}
+
+/// The key of the issuer (0) or of a holder.
+pub fn key(place: u8) -> SigningKey {
+    SigningKey::from_bytes(&[0x11_u8.wrapping_add(place); 32])
+}
+
+/// The public half of a key, as configurations write it.
+pub fn public(place: u8) -> String {
+    URL_SAFE_NO_PAD.encode(key(place).verifying_key().as_bytes())
+}
+
+/// The request with the token's fields, signed now. Without a description it stays as it is.
+pub fn signed(request: &RequestSpec, now: UnixMillis) -> Result<RequestSpec> {
+    let Some(spec) = &request.capability else { return Ok(request.clone()) };
+    let token = token(spec, now)?;
+    let chunks = request.chunks.as_ref().map(|chunks| chunks.concat());
+    let content = spec.signed.body.clone().or(request.body.clone()).or(chunks);
+    let unsigned = Unsigned {
+        method: spec.signed.method.as_deref().unwrap_or(&request.method),
+        scheme: "http",
+        authority: spec.signed.authority.as_deref().unwrap_or(&request.authority),
+        target: spec.signed.path.as_deref().unwrap_or(&request.path),
+        token: &token,
+        content: content.as_deref().filter(|text| !text.is_empty()).map(str::as_bytes),
+    };
+    let holder = u8::try_from(spec.further.len())?.checked_add(1).context("too many blocks")?;
+    let key = key(spec.signer.unwrap_or(holder));
+    let created = now.seconds().checked_add_signed(spec.created).context("created")?;
+    let fresh = || crate::world::short(&crate::world::entropy().0);
+    let nonce = spec.nonce.map_or_else(fresh, |byte| [byte; 16]);
+    let fields = mint::sign_request(&unsigned, &key, created, &nonce)?;
+    let all = [
+        ("postern-capability", Some(token.clone())),
+        ("signature-input", Some(fields.signature_input)),
+        ("signature", Some(fields.signature)),
+        ("content-digest", fields.content_digest),
+    ];
+    let mut request = request.clone();
+    for (name, value) in all {
+        let wanted = !spec.without.iter().any(|without| without == name);
+        let line = value.filter(|_| wanted).map(|value| (name.to_owned(), value));
+        request.fields.extend(line.map(|line| [line].into()));
+    }
+    Ok(request)
+}
+
+fn token(spec: &Spec, now: UnixMillis) -> Result<String> {
+    let first = Claims {
+        issuer: Some(ISSUER.to_owned()),
+        subject: Some(spec.claims.sub.clone().unwrap_or_else(|| "ada".to_owned())),
+        audience: Some(spec.claims.aud.clone().unwrap_or_else(|| AUDIENCE.to_owned())),
+        expires: after(now, Some(spec.claims.exp.unwrap_or(600)))?,
+        issued_at: after(now, Some(spec.claims.iat.unwrap_or(0)))?,
+        tenant: Some(spec.claims.tenant.clone().unwrap_or_else(|| "acme".to_owned())),
+        ..claims(&spec.claims, now, 0)?
+    };
+    let mut token = mint::mint(&first, KEY_ID, &key(spec.issuer))?;
+    for (place, block) in (1..).zip(&spec.further) {
+        let other = spec.spliced == Some(usize::from(place));
+        let parent = if other {
+            // Of the same keys, for somebody else.
+            let first = Claims { subject: Some("eve".to_owned()), ..first.clone() };
+            mint::mint(&first, KEY_ID, &key(spec.issuer))?
+        } else {
+            token.clone()
+        };
+        let longer = mint::attenuate(&parent, claims(block, now, place)?, &key(place))?;
+        token = if other { with_last_of(&token, &longer)? } else { longer };
+    }
+    Ok(token)
+}
+
+/// A token with the last block of another behind its own.
+fn with_last_of(token: &str, other: &str) -> Result<String> {
+    let mut blocks = blocks(token.as_bytes())?;
+    blocks.extend(self::blocks(other.as_bytes())?.pop());
+    let mut chain = vec![0x80 | u8::try_from(blocks.len())?];
+    for block in blocks {
+        // A byte string; blocks are never so short that the head has its length.
+        match u8::try_from(block.len()) {
+            Ok(length) => chain.extend([0x58, length]),
+            Err(_) => {
+                chain.push(0x59);
+                chain.extend(u16::try_from(block.len())?.to_be_bytes());
+            }
+        }
+        chain.extend(block);
+    }
+    Ok(format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(chain)))
+}
+
+fn claims(block: &Block, now: UnixMillis, place: u8) -> Result<Claims> {
+    let block = block.clone();
+    Ok(Claims {
+        subject: block.sub,
+        audience: block.aud,
+        expires: after(now, block.exp)?,
+        not_before: after(now, block.nbf)?,
+        issued_at: after(now, block.iat)?,
+        id: Some([0xa0_u8.wrapping_add(place); 16]),
+        holder: mint::public(&key(place.wrapping_add(1))),
+        tenant: block.tenant,
+        organisation: block.organisation,
+        scopes: block.scopes,
+        roles: block.roles,
+        trust: block.trust,
+        clearance: block.clearance,
+        credentials: block.credentials,
+        hosts: block.hosts,
+        methods: block.methods,
+        paths: block.paths,
+        tools: block.tools,
+        models: block.models,
+        budget: block.budget,
+        document: block.document,
+        approval: block.approval,
+        depth: block.depth,
+        ..Claims::default()
+    })
+}
+
+fn after(now: UnixMillis, seconds: Option<i64>) -> Result<Option<u64>> {
+    let at = |seconds| now.seconds().checked_add_signed(seconds).context("a time");
+    seconds.map(at).transpose()
+}
