@@ -104,6 +104,9 @@ pub fn measure(seconds: f64, runs: usize) -> Result<Vec<Line>> {
             let line = line(&id, &turns, (Op::AtMost, 1.2), "us/answer");
             lines.push(line.noted("4 KiB of JSON; credentials in turn; the other side has one"));
         }
+        let held = turns(place, &format!("/held/64/{turn}"), runs)?;
+        let held = line(&format!("P8.held.64{suffix}"), &held, (Op::AtMost, 1.2), "us/answer");
+        lines.push(held.noted("4 KiB of JSON; all that one caller uses; the other side has one"));
         let turns = turns(place, &format!("/fields/all/{turn}"), runs)?;
         let line =
             line(&format!("scrub.fields{suffix}"), &turns, (Op::AtMost, 100.0), "us/request");

@@ -75,6 +75,29 @@ pub fn many(count: usize, turn: Duration) -> Turn {
     Turn { other: mean(1), ours: mean(count) }
 }
 
+/// Microseconds of an answer of 4 KiB to a caller who has used so many secrets, each in turn,
+/// as they are kept: the last used one last. The other side has one.
+pub fn held(count: usize, turn: Duration) -> Turn {
+    let secrets = bodies::secrets(1, count);
+    let body = &bodies::body("json", &secrets)[..4096];
+    let scrubbing = PatternScrubbing::new();
+    let mean = |mut used: Vec<InPlay>| {
+        let (mut start, mut answers) = (Instant::now(), 0_u32);
+        while start.elapsed() < turn {
+            used.rotate_left(1);
+            let mut scrubber = scrubbing.scrubber(&used);
+            _ = black_box(scrubber.chunk(body, true));
+            answers += 1;
+            // The first compiles.
+            if answers == 1 {
+                start = Instant::now();
+            }
+        }
+        start.elapsed().as_secs_f64() * 1e6 / f64::from(answers)
+    };
+    Turn { other: mean(in_play(&secrets[..1])), ours: mean(in_play(&secrets)) }
+}
+
 /// Microseconds of looking for placeholders in the fields of an ordinary request; the other
 /// side looks for the plain marker alone.
 pub fn fields(turn: Duration) -> Turn {
@@ -138,6 +161,7 @@ pub fn measured(path: &str) -> Option<Turn> {
     match what {
         "throughput" => Some(throughput(which, turn)),
         "many" => Some(many(which.parse().ok()?, turn)),
+        "held" => Some(held(which.parse().ok()?, turn)),
         "fields" => Some(fields(turn)),
         _ => None,
     }
@@ -162,7 +186,13 @@ mod tests {
 
     #[test]
     fn each_measurement_gives_figures() {
-        for path in ["/throughput/json/1", "/throughput/mixed/1", "/many/100/1", "/fields/all/1"] {
+        for path in [
+            "/throughput/json/1",
+            "/throughput/mixed/1",
+            "/many/100/1",
+            "/held/8/1",
+            "/fields/all/1",
+        ] {
             let turn = measured(path).unwrap();
             assert!(turn.ours > 0.0 && turn.other > 0.0, "{path}: {turn:?}");
         }

@@ -62,6 +62,7 @@ files!(
     "s11-decoys",
     "s12-bytes",
     "s13-former",
+    "s14-minted",
     "s15-caches",
     "s16-short",
     "s17-oracle",

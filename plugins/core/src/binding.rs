@@ -11,14 +11,19 @@ use sha2::{Digest, Sha256};
 
 use crate::authority::Authority;
 use crate::config::{ConfigError, Problems};
+use crate::order;
 use crate::path::{PathPattern, RequestPath};
 use crate::placeholder::Name;
+use mints::CanonicalMint;
 
 mod canary;
+mod mints;
 mod signing;
 mod site;
 
 pub use canary::{Canary, CanaryWire, Reflective};
+pub(crate) use mints::with_minted;
+pub use mints::{Mint, MintWire, minted_name};
 pub use signing::{OAuth1, Payload, SigV4, SignatureMethod, Signing};
 pub use site::{Place, Site, SiteWire, Style};
 pub(crate) use site::{is_field_name, is_reserved};
@@ -28,7 +33,12 @@ pub(crate) use site::{is_field_name, is_reserved};
 #[serde(deny_unknown_fields)]
 pub struct Wire {
     /// Credential's name. Required.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
     pub credential: Option<String>,
+    /// Instead of a name: how the names of minted credentials begin. Only between gateway
+    /// and key service; in a configuration `mints` says it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub minted: Option<String>,
     /// Tenant it belongs to. Required.
     pub tenant: Option<String>,
     /// The one upstream it may go to: host or host:port, port 443 if absent. Required.
@@ -52,6 +62,10 @@ pub struct Wire {
     /// and again when what it has shown is old. Default: none.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub canary: Option<CanaryWire>,
+    /// For a token endpoint: the values of its answer that become credentials, and where
+    /// those may be used. Default: none.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub mints: Vec<MintWire>,
 }
 
 /// What a WebSocket may carry.
@@ -74,13 +88,23 @@ pub struct Binding {
     max_occurrences: u8,
     websocket: Option<WebSocket>,
     canary: Option<Canary>,
+    family: bool,
+    mints: Vec<Mint>,
     hash: [u8; 32],
 }
 
 impl Binding {
-    /// Credential's name.
+    /// Credential's name; of a family how the names of its credentials begin.
     pub fn credential(&self) -> &Name {
         &self.credential
+    }
+
+    /// Whether it is a binding of this credential.
+    pub fn is_of(&self, credential: &Name) -> bool {
+        if self.family {
+            return mints::is_minted(&self.credential, credential);
+        }
+        self.credential == *credential
     }
 
     /// Tenant of the credential.
@@ -135,23 +159,30 @@ impl Binding {
     }
 
     /// The binding in RFC 8785 form: lower-case header, authority without port 443,
-    /// methods and paths sorted and once each, `template`, `websocket` and `canary` only
-    /// where there is one.
+    /// methods and paths sorted and once each, `template`, `websocket`, `canary`, `minted` and
+    /// `mints` only where there is one.
     pub fn canonical(&self) -> Vec<u8> {
         // Members stand in the order of RFC 8785 3.2.3 and values are strings and small
         // integers, which serde_json writes as section 3.2.2 wants them.
         let form = Canonical {
             authority: self.authority.to_string(),
             canary: self.canary.as_ref().map(CanaryWire::from),
-            credential: self.credential.as_str(),
+            credential: (!self.family).then_some(self.credential.as_str()),
             max_occurrences: self.max_occurrences,
             methods: &self.methods,
+            minted: self.family.then_some(self.credential.as_str()),
+            mints: self.mints.iter().map(CanonicalMint::of).collect(),
             paths: self.paths.iter().map(PathPattern::as_str).collect(),
             site: CanonicalSite::of(&self.site),
             tenant: &self.tenant,
             websocket: self.websocket,
         };
         serde_json::to_vec(&form).unwrap_or_default()
+    }
+
+    fn hashed(mut self) -> Self {
+        self.hash = Sha256::digest(self.canonical()).into();
+        self
     }
 }
 
@@ -160,9 +191,14 @@ struct Canonical<'a> {
     authority: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     canary: Option<CanaryWire>,
-    credential: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    credential: Option<&'a str>,
     max_occurrences: u8,
     methods: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    minted: Option<&'a str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    mints: Vec<CanonicalMint<'a>>,
     paths: Vec<&'a str>,
     site: CanonicalSite<'a>,
     tenant: &'a str,
@@ -235,7 +271,12 @@ impl TryFrom<Wire> for Binding {
 
     fn try_from(wire: Wire) -> Result<Self, ConfigError> {
         let mut problems = Problems::default();
-        let credential = problems.required("credential", wire.credential).and_then(|text| {
+        let family = wire.minted.is_some() && wire.credential.is_none();
+        if wire.minted.is_some() && wire.credential.is_some() {
+            problems.note("minted", "expected none beside credential");
+        }
+        let named = wire.credential.or(wire.minted);
+        let credential = problems.required("credential", named).and_then(|text| {
             let expected = "expected [a-z0-9][a-z0-9_-]{0,62}";
             problems.scalar("credential", Name::new(&text).ok_or(expected))
         });
@@ -250,6 +291,10 @@ impl TryFrom<Wire> for Binding {
         let site = site.and_then(|wire| problems.part("site", Site::try_from(wire)));
         let max_occurrences = occurrences(wire.max_occurrences, &mut problems);
         let canary = wire.canary.map(|wire| problems.part("canary", Canary::try_from(wire)));
+        let mints = mints::read(wire.mints, &mut problems);
+        if wire.websocket.is_some() && !mints.is_empty() {
+            problems.note("mints", "expected none beside websocket");
+        }
         let read = (|| {
             let (credential, tenant, authority, site) = (credential?, tenant?, authority?, site?);
             let (hash, websocket) = ([0; 32], wire.websocket);
@@ -263,21 +308,21 @@ impl TryFrom<Wire> for Binding {
                 max_occurrences,
                 websocket,
                 canary: canary.flatten(),
+                family,
+                mints,
                 hash,
             })
         })();
         read.iter().for_each(|binding| canary::check(binding, &mut problems));
-        problems.finish(read.map(|mut binding| {
-            binding.hash = Sha256::digest(binding.canonical()).into();
-            binding
-        }))
+        problems.finish(read.map(Self::hashed))
     }
 }
 
 impl From<&Binding> for Wire {
     fn from(binding: &Binding) -> Self {
         Self {
-            credential: Some(binding.credential.as_str().to_owned()),
+            credential: (!binding.family).then(|| binding.credential.as_str().to_owned()),
+            minted: binding.family.then(|| binding.credential.as_str().to_owned()),
             tenant: Some(binding.tenant.clone()),
             authority: Some(binding.authority.to_string()),
             methods: binding.methods.clone(),
@@ -286,6 +331,7 @@ impl From<&Binding> for Wire {
             max_occurrences: Some(binding.max_occurrences),
             websocket: binding.websocket,
             canary: binding.canary.as_ref().map(CanaryWire::from),
+            mints: binding.mints.iter().map(MintWire::from).collect(),
         }
     }
 }
@@ -302,15 +348,13 @@ fn methods(written: Vec<String>, problems: &mut Problems) -> Vec<String> {
     if written.is_empty() {
         problems.note("methods", "expected at least one");
     }
-    let mut methods = problems.list("methods", written, |method| {
+    let methods = problems.list("methods", written, |method| {
         if is_method(&method) {
             return Ok(method);
         }
         Err(ConfigError::one("", "expected an upper-case method, not TRACE, TRACK or CONNECT"))
     });
-    methods.sort_unstable();
-    methods.dedup();
-    methods
+    order::distinct(methods)
 }
 
 /// Methods that configuration may name: never those that echo the request or leave HTTP.

@@ -8,11 +8,10 @@
 //! Invariant: different requests give different inputs: every part has its length, and a
 //! field value cannot hold the joining byte (the gate refuses NUL).
 
-use std::collections::BTreeSet;
-
 use sha2::{Digest, Sha256};
 
 use crate::fields::Fields;
+use crate::order;
 
 const LABEL: &[u8] = b"postern request/1\0";
 /// Fields that are bound in every request, because they say what the content is.
@@ -25,7 +24,7 @@ pub fn request_digest(head: &Fields, bound: &[&str], content: Option<[u8; 32]>) 
     for pseudo in [":method", ":scheme", ":authority", ":path"] {
         part(&mut hash, head.only(pseudo).unwrap_or_default());
     }
-    let names: BTreeSet<&str> = bound.iter().copied().chain(ALWAYS).collect();
+    let names = order::distinct(bound.iter().copied().chain(ALWAYS));
     for name in names {
         let values: Vec<&[u8]> = head.all(name).collect();
         if !values.is_empty() {

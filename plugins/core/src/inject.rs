@@ -155,6 +155,11 @@ impl InPlay {
         Self { value: Secret::new(value), rendered: Secret::new(rendered), keep }
     }
 
+    /// A value that an answer holds and nobody has sent yet.
+    pub(crate) fn minted(value: &[u8]) -> Self {
+        Self::of("", value, value)
+    }
+
     /// Whether both are the same value, sent in the same way.
     pub fn is_same(&self, other: &Self) -> bool {
         self.value.expose() == other.value.expose()

@@ -13,6 +13,7 @@ use crate::credential::Release;
 use crate::credential::Want;
 use crate::fields::Fields;
 use crate::identity::DirectoryRecord;
+use crate::secret::Secret;
 use crate::time::{Moment, UnixMillis};
 
 /// Names one call of one VM.
@@ -178,6 +179,47 @@ pub trait Releases {
     /// Takes the reply of a call that this asked for.
     fn heard(&self, call: CallId, result: CallResult, at: Moment) -> Turn<Released>;
     /// The stream is gone; forget its call and wipe its keys.
+    fn abandon(&self, call: CallId);
+}
+
+/// A value that an answer held, to be kept by the key service.
+pub struct Minted {
+    /// Name, which nobody has.
+    pub credential: String,
+    /// The value.
+    pub value: Secret,
+    /// No good after this.
+    pub not_after: UnixMillis,
+    /// Where it may go: a binding in canonical form.
+    pub binding: Vec<u8>,
+    /// Whose it is.
+    pub origin: Origin,
+}
+
+/// Where a minted value comes from. It is released to the same agent and caller only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// Agent whose request minted it.
+    pub agent: String,
+    /// SHA-256 of that caller's verified identity.
+    pub caller_hash: [u8; 32],
+    /// Credential that the request carried.
+    pub source: String,
+    /// Hash of the binding under which it did, which says what is minted.
+    pub source_binding: [u8; 32],
+}
+
+/// The key service has the value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stored;
+
+/// Keeps minted values. Whatever is not [`Stored`] is a fault.
+pub trait Vault {
+    /// Starts to store a value.
+    fn store(&self, minted: Minted, at: Moment) -> Turn<Stored>;
+    /// Takes the reply of a call that this asked for.
+    fn heard(&self, call: CallId, result: CallResult, at: Moment) -> Turn<Stored>;
+    /// The stream is gone; forget its call and wipe its value.
     fn abandon(&self, call: CallId);
 }
 

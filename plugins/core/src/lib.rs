@@ -44,6 +44,7 @@ pub mod ledger;
 pub mod limits;
 pub mod mac;
 pub mod nonces;
+pub mod order;
 pub mod path;
 pub mod permit;
 pub mod placeholder;

@@ -46,6 +46,8 @@ pub struct Draft {
     pub release: Option<ReleaseSource>,
     /// What a canary has shown of the route, where a binding has one; the worst of several.
     pub canary: Option<Verdict>,
+    /// Names of the credentials that were minted from the answer.
+    pub minted: Vec<String>,
     /// Forms of a secret replaced in the answer.
     pub scrub_hits: u64,
     /// What was looked through for them; `None` when nothing was.
@@ -140,6 +142,8 @@ pub struct CredentialPart {
     pub binding_hash: Option<[u8; 32]>,
     /// Where the value came from.
     pub release: Option<ReleaseSource>,
+    /// Names minted from the answer.
+    pub minted: Vec<String>,
     /// Forms replaced so far.
     pub scrub_hits: u64,
     /// What was looked through so far.
@@ -168,6 +172,7 @@ impl Draft {
             binding_hash: None,
             release: None,
             canary: None,
+            minted: Vec::new(),
             scrub_hits: 0,
             scrub: None,
             attestation: None,
@@ -185,6 +190,9 @@ impl Draft {
         }
         self.binding_hash = part.binding_hash.or(self.binding_hash);
         self.release = part.release.or(self.release);
+        if !part.minted.is_empty() {
+            self.minted = part.minted;
+        }
         self.release_ms = part.release_ms.or(self.release_ms);
         self.attestation = part.attestation.or(self.attestation);
         self.scrub_hits = self.scrub_hits.max(part.scrub_hits);

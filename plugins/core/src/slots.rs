@@ -247,7 +247,7 @@ pub fn substituted(
     (used.len() == values.len()).then_some(out)
 }
 
-mod json;
+pub(crate) mod json;
 
 #[cfg(test)]
 mod tests;

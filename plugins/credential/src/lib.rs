@@ -41,7 +41,8 @@ fn configure(document: &[u8]) -> Result<Module, ConfigError> {
     let client = client.map_err(|bad| ConfigError::one("environment", bad.to_string()))?;
     let client = Rc::new(client);
     let feed = Rc::clone(&client);
-    let pipeline = Pipeline::new(config, permit, client, Rc::new(PatternScrubbing::new()));
+    let (vault, scrubbing) = (Rc::clone(&client), Rc::new(PatternScrubbing::new()));
+    let pipeline = Pipeline::new(config, permit, client, vault, scrubbing);
     Ok(Module {
         streams: Box::new(move || Box::new(pipeline.stream())),
         feed,

@@ -28,6 +28,8 @@ pub struct Run {
     standing: Standing,
     /// Which direction is paused and may be resumed outside its own callbacks.
     waiting: Option<Direction>,
+    /// The response's head is paused, and with it all that follows.
+    head_held: bool,
     /// The response has begun, so a reply of ours would not pass here any more.
     answered: bool,
     over: bool,
@@ -39,13 +41,14 @@ impl Run {
     /// A stream that has seen nothing yet.
     pub fn new(ready: Rc<Ready>) -> Self {
         let (stream, standing) = ((ready.module.streams)(), Standing::default());
-        let (waiting, count) = (None, None);
-        Self { ready, stream, standing, waiting, answered: false, over: false, count }
+        let (waiting, count, head_held) = (None, None, false);
+        Self { ready, stream, standing, waiting, head_held, answered: false, over: false, count }
     }
 
-    /// Whether the request is paused, so that time has to be told to it.
+    /// Whether the request or the answer's head is paused, so that time has to be told to it.
+    /// Content that is paused waits for more of it, not for time.
     pub fn waits(&self) -> bool {
-        self.waiting == Some(Direction::Request) && self.open()
+        (self.waiting == Some(Direction::Request) || self.head_held) && self.open()
     }
 
     fn open(&self) -> bool {
@@ -67,9 +70,12 @@ impl Run {
         match self.standing.end {
             End::Replied if !self.answered => return Flow::Continue,
             End::Replied | End::Cut => return Flow::Pause,
-            End::Open => self.answered = true,
+            End::Open => {}
         }
-        self.step(Direction::Response, event)
+        let first = !std::mem::replace(&mut self.answered, true);
+        let flow = self.step(Direction::Response, event);
+        self.head_held = (first || self.head_held) && flow == Flow::Pause;
+        flow
     }
 
     /// Something happened outside the callbacks of the paused direction.
@@ -80,6 +86,7 @@ impl Run {
         let flow = self.drive(event);
         let Some(direction) = self.waiting else { return };
         self.settle(direction, flow);
+        self.head_held &= flow == Flow::Pause;
         if flow == Flow::Continue && abi::continue_stream(direction).is_err() {
             let _ = perform::reset(&mut self.standing);
         }

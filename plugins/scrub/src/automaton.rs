@@ -57,10 +57,8 @@ struct Node {
 impl Automaton {
     /// Compiles `patterns`; `None` when they are too long.
     pub fn new(patterns: &[Pattern]) -> Option<Self> {
-        let mut sorted: Vec<&[u8]> = patterns.iter().map(|p| p.as_slice()).collect();
-        sorted.sort_unstable();
-        sorted.dedup();
-        sorted.retain(|pattern| !pattern.is_empty());
+        let mut sorted: Vec<&Pattern> = patterns.iter().filter(|it| !it.is_empty()).collect();
+        sorted.sort_unstable_by(|a, b| a.order(b));
         if sorted.iter().map(|pattern| pattern.len()).sum::<usize>() > MOST {
             return None;
         }
@@ -95,7 +93,7 @@ impl Automaton {
     }
 
     /// Makes the states of the sorted patterns; gives back the states by depth.
-    fn grow(&mut self, sorted: &[&[u8]]) -> Option<Vec<Vec<State>>> {
+    fn grow(&mut self, sorted: &[&Pattern]) -> Option<Vec<Vec<State>>> {
         let mut by_depth: Vec<Vec<State>> = vec![Vec::new()];
         self.node(&mut by_depth, 0)?;
         self.row(START)?;
@@ -103,13 +101,14 @@ impl Automaton {
         for &pattern in sorted {
             let shared = pattern.iter().zip(last).take_while(|(a, b)| a == b).count();
             path.truncate(shared.checked_add(1)?);
-            for (depth, byte) in (0_usize..).zip(pattern).skip(shared) {
+            for (depth, byte) in (0_usize..).zip(pattern.iter()).skip(shared) {
                 let new = self.node(&mut by_depth, depth.checked_add(1)?)?;
                 self.join(*path.last()?, *byte, new)?;
                 path.push(new);
             }
-            let length = u32::try_from(pattern.len()).ok()?;
-            self.nodes.get_mut(index(*path.last()?))?.longest = length;
+            for (depth, state) in (0_u32..).zip(&path).skip(pattern.least()) {
+                self.nodes.get_mut(index(*state))?.longest = depth;
+            }
             last = pattern;
         }
         Some(by_depth)
@@ -281,7 +280,7 @@ mod tests {
     use super::*;
 
     fn automaton(patterns: &[Vec<u8>]) -> Automaton {
-        let patterns: Vec<Pattern> = patterns.iter().map(|p| Pattern::new(p.clone())).collect();
+        let patterns: Vec<Pattern> = patterns.iter().map(|p| Pattern::whole(p.clone())).collect();
         Automaton::new(&patterns).unwrap()
     }
 

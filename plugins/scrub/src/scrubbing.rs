@@ -9,13 +9,13 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use postern_core::inject::InPlay;
+use postern_core::inject::{InPlay, Keep};
 use postern_core::scrubbing::{Detector, Known, Scan, Scrubber, Scrubbing};
 
 use crate::automaton::Automaton;
 use crate::coding::{Look as _, Room};
 use crate::forms;
-use crate::views::Search;
+use crate::views::{Searches, Sets};
 use crate::window::{Window, Withheld};
 
 /// How many automata are kept: as many as credentials are. One is needed per set in use.
@@ -46,14 +46,18 @@ impl PatternScrubbing {
         Self::default()
     }
 
-    /// The automaton for these secrets, compiled at most once while it is cached.
-    fn automaton(&self, secrets: &[impl Borrow<InPlay>]) -> Option<Rc<Automaton>> {
+    /// The automaton for these secrets, compiled at most once while it is cached. The longest
+    /// unused makes room.
+    fn automaton<S: Borrow<InPlay>>(&self, secrets: &[S]) -> Option<Rc<Automaton>> {
         let key = forms::digest(secrets);
         let mut cache = self.cache.try_borrow_mut().ok()?;
-        if let Some((_, found)) = cache.iter().find(|(k, _)| *k == key) {
-            return Some(Rc::clone(found));
+        if let Some(at) = cache.iter().rposition(|(known, _)| *known == key) {
+            let found = cache.remove(at)?;
+            let automaton = Rc::clone(&found.1);
+            cache.push_back(found);
+            return Some(automaton);
         }
-        let made = Rc::new(Automaton::new(&forms::patterns(secrets))?);
+        let made = compiled(secrets)?;
         cache.push_back((key, Rc::clone(&made)));
         let size = |cache: &VecDeque<(_, Rc<Automaton>)>| -> usize {
             cache.iter().map(|(_, kept)| kept.size()).sum()
@@ -64,33 +68,47 @@ impl PatternScrubbing {
         Some(made)
     }
 
+    /// Two sets at most: what requests to come may carry as well, and what only this one does
+    /// (a signature), which must not cost the compiling of the others.
+    fn ready<S: Borrow<InPlay>>(&self, secrets: &[S]) -> Ready {
+        let (once, kept): (Vec<&InPlay>, Vec<&InPlay>) =
+            secrets.iter().map(Borrow::borrow).partition(|it| it.keep == Keep::Request);
+        let kept = (!kept.is_empty()).then(|| self.automaton(&kept));
+        let once = (!once.is_empty()).then(|| compiled(&once));
+        Ready { sets: kept.into_iter().chain(once).collect(), room: self.room.clone() }
+    }
+
     /// A scrubber for one answer.
     pub fn scrubber(&self, secrets: &[impl Borrow<InPlay>]) -> Box<dyn Scrubber> {
-        Ready { automaton: self.automaton(secrets), room: self.room.clone() }.scrubber()
+        self.ready(secrets).scrubber()
     }
 }
 
 impl Scrubbing for PatternScrubbing {
     fn known(&self, secrets: &[Rc<InPlay>]) -> Rc<dyn Known> {
-        Rc::new(Ready { automaton: self.automaton(secrets), room: self.room.clone() })
+        Rc::new(self.ready(secrets))
     }
 
     fn guard(&self, secrets: &[Rc<InPlay>]) -> Rc<dyn Detector> {
-        let automaton = Automaton::new(&forms::wholes(secrets)).map(Rc::new);
-        Rc::new(Ready { automaton, room: self.room.clone() })
+        let sets = Automaton::new(&forms::wholes(secrets)).map(|set| [Rc::new(set)].into());
+        Rc::new(Ready { sets, room: self.room.clone() })
     }
 }
 
-/// A compiled set; `None` when none could be made.
+fn compiled(secrets: &[impl Borrow<InPlay>]) -> Option<Rc<Automaton>> {
+    Automaton::new(&forms::patterns(secrets)).map(Rc::new)
+}
+
+/// Compiled sets; `None` when one could not be made.
 struct Ready {
-    automaton: Option<Rc<Automaton>>,
+    sets: Option<Sets>,
     room: Room,
 }
 
 impl Known for Ready {
     fn scrubber(&self) -> Box<dyn Scrubber> {
-        match &self.automaton {
-            Some(automaton) => Box::new(Window::new(Rc::clone(automaton), self.room.clone())),
+        match &self.sets {
+            Some(sets) => Box::new(Window::new(Rc::clone(sets), self.room.clone())),
             // What cannot be looked for cannot be told from the rest.
             None => Box::new(Withheld::default()),
         }
@@ -99,15 +117,15 @@ impl Known for Ready {
 
 impl Detector for Ready {
     fn scan(&self) -> Box<dyn Scan> {
-        match &self.automaton {
-            Some(automaton) => Box::new(Sighting(Search::new(Rc::clone(automaton)))),
+        match &self.sets {
+            Some(sets) => Box::new(Sighting(Searches::new(sets))),
             None => Box::new(Withheld::default()),
         }
     }
 }
 
 /// Whether any pattern is there.
-struct Sighting(Search);
+struct Sighting(Searches);
 
 impl Scan for Sighting {
     fn feed(&mut self, bytes: &[u8]) -> bool {
@@ -139,6 +157,29 @@ mod tests {
             let automaton = super::Automaton::new(&crate::forms::wholes(&secrets)).unwrap();
             let size = automaton.size();
             assert!(size < 12 * 1024 * 1024, "{count} of {length} bytes: {size}");
+        }
+    }
+
+    /// A signature is another one with each request, and is found beside what is kept.
+    #[test]
+    fn what_one_request_alone_carries_does_not_compile_the_others_again() {
+        let of = |text: &str, keep| {
+            let value = || Secret::new(text.as_bytes().to_vec());
+            InPlay { value: value(), rendered: value(), keep }
+        };
+        let scrubbing = PatternScrubbing::new();
+        for number in 0..3 {
+            let once = format!("signature-{number}-of-a-request");
+            let kept = || ["first-secret-value", "other-secret-value"];
+            let mut names: Vec<&str> = kept().into();
+            names.rotate_left(number & 1);
+            let mut all: Vec<InPlay> = names.iter().map(|it| of(it, Keep::Worker)).collect();
+            all.push(of(&once, Keep::Request));
+            let mut scrubber = scrubbing.scrubber(&all);
+            let body = [kept()[0], &once, kept()[1]].join(" ; ");
+            let out = scrubber.chunk(body.as_bytes(), true).unwrap().replace.unwrap();
+            assert_eq!(out, b"[REDACTED] ; [REDACTED] ; [REDACTED]");
+            assert_eq!(scrubbing.cache.borrow().len(), 1, "what is kept is one set");
         }
     }
 

@@ -18,11 +18,13 @@
 //! it, and none is open at its end before [`Sift::tail`].
 
 mod lanes;
+mod units;
 
 use zeroize::Zeroizing;
 
-use crate::detect::escape::{Reading, leading_zero, read};
+use crate::forms::Pattern;
 use lanes::BLOCK;
+use units::{Reader, Unit, leads, outside, unit_of};
 
 /// Shortest pattern that allows passing over.
 const LEAST: usize = 8;
@@ -30,10 +32,6 @@ const LEAST: usize = 8;
 const MOST_STRIDE: usize = 8;
 /// Bytes that are looked up together.
 const GRAM: usize = 4;
-/// The longest escape that is told from text.
-const LONGEST: usize = 16;
-/// The same with zeros and NULs in it that are read over.
-const LONGEST_APART: usize = 160;
 /// So many bytes are squeezed before they are looked up.
 const SEGMENT: usize = 64 * BLOCK;
 /// So many squeezed bytes are kept from the segment before.
@@ -61,23 +59,11 @@ pub(crate) struct Doubt {
     pub(crate) at: usize,
 }
 
-/// What an escape's first byte turns out to begin.
-enum Unit {
-    /// Nothing.
-    Plain,
-    /// An escape of so many bytes, and what it is read as.
-    Point(u32, usize),
-    /// So many bytes that are read as nothing.
-    Nothing(usize),
-    /// What cannot be told here.
-    Unsure,
-}
-
 impl Sift {
     /// For these patterns, unless one is too short.
-    pub(crate) fn new(patterns: &[&[u8]]) -> Option<Self> {
-        let kept = |pattern: &&[u8]| pattern.iter().filter(|byte| lanes::keeps(**byte)).count();
-        let least = patterns.iter().map(kept).min()?;
+    pub(crate) fn new(patterns: &[&Pattern]) -> Option<Self> {
+        let beginning = |pattern: &Pattern| pattern.get(..pattern.least()).map_or(0, kept);
+        let least = patterns.iter().map(|it| beginning(it)).min()?;
         if least < LEAST {
             return None;
         }
@@ -94,9 +80,9 @@ impl Sift {
         let mut some = Table::new(all_grams.len() >> 2);
         // Long patterns mostly have what was taken of a shorter one.
         let mut by_length = patterns.to_vec();
-        by_length.sort_by_key(|pattern| pattern.len());
+        by_length.sort_by_key(|pattern| pattern.least());
         for pattern in by_length {
-            let grams = grams(pattern);
+            let grams = grams(pattern.get(..pattern.least())?);
             let known = |row: &&[u32]| row.iter().filter(|gram| some.has(**gram)).count();
             let row = grams.windows(stride).max_by_key(known)?;
             row.iter().for_each(|gram| some.add(*gram));
@@ -195,15 +181,29 @@ impl Sift {
     fn may_belong(&self, bytes: &[u8], at: usize) -> bool {
         let rest = bytes.get(at..).unwrap_or_default();
         let unit = unit_of(rest);
-        if matches!(unit(rest), Unit::Plain) {
-            return false;
+        match unit(rest) {
+            Unit::Plain => return false,
+            Unit::Point(1..=0x7f, length) if self.stands_alone(bytes, at, length) => return false,
+            _ => {}
         }
         let before = bytes.get(..at).unwrap_or_default().iter().rev().copied();
         let before = self.run_back(before.filter(|byte| lanes::keeps(*byte)));
-        let Some(behind) = self.run(Reader { rest, unit, read: [0; 4], count: 0 }) else {
+        let Some(behind) = self.run(Reader::new(rest, unit)) else {
             return true;
         };
         before.saturating_add(behind) >= self.least
+    }
+
+    /// Whether neither the four bytes before an escape of so many bytes nor those behind it are
+    /// of patterns: of one that includes it, at most three on each side would be there, and
+    /// it, which are too few.
+    fn stands_alone(&self, bytes: &[u8], at: usize, length: usize) -> bool {
+        let before = bytes.get(..at).unwrap_or_default().iter().rev();
+        let behind = bytes.get(at.saturating_add(length)..).unwrap_or_default().iter();
+        let before = four(before).map(|[a, b, c, d]| [d, c, b, a]);
+        let unknown =
+            |four: Option<[u8; GRAM]>| four.is_some_and(|four| !self.has(u32::from_le_bytes(four)));
+        unknown(before) && unknown(four(behind))
     }
 
     /// How many of the bytes that are read here, from the first on, may be of one pattern;
@@ -280,10 +280,35 @@ impl Table {
     }
 }
 
+/// How many bytes no view leaves out.
+fn kept(bytes: &[u8]) -> usize {
+    bytes.iter().filter(|byte| lanes::keeps(**byte)).count()
+}
+
 /// All fours in `pattern`, in order.
 fn grams(pattern: &[u8]) -> Zeroizing<Vec<u32>> {
     let mut gram = Gram::default();
     Zeroizing::new(pattern.iter().filter_map(|byte| gram.push(*byte)).collect())
+}
+
+/// The first four bytes that are not left out, if none before begins a unit of some kind.
+fn four<'a>(bytes: impl Iterator<Item = &'a u8>) -> Option<[u8; GRAM]> {
+    let mut four = [0; GRAM];
+    let mut slots = four.iter_mut();
+    for &byte in bytes {
+        if leads(byte) || byte == b'=' || byte == 0 {
+            return None;
+        }
+        if lanes::keeps(byte) {
+            *slots.next()? = byte;
+            if slots.len() == 0 {
+                return Some(four);
+            }
+        } else if lanes::ends_line(byte) {
+            return None;
+        }
+    }
+    None
 }
 
 /// Four bytes that follow each other in squeezed text.
@@ -395,180 +420,6 @@ impl Squeezed {
 
 fn gram(text: &[u8], at: usize) -> Option<u32> {
     text.get(at..)?.first_chunk().map(|gram| u32::from_le_bytes(*gram))
-}
-
-/// The last place up to `at` that is in no escape: read from its middle, it would be another.
-fn outside(bytes: &[u8], at: usize) -> usize {
-    let mut at = at;
-    loop {
-        let from = at.saturating_sub(LONGEST_APART);
-        let before = bytes.get(from..at).unwrap_or_default().iter().enumerate();
-        let covers = |place: usize| {
-            let rest = bytes.get(place..).unwrap_or_default();
-            match unit_of(rest)(rest) {
-                Unit::Plain => false,
-                Unit::Unsure => true,
-                Unit::Point(_, length) | Unit::Nothing(length) => place.saturating_add(length) > at,
-            }
-        };
-        let mut places = before.filter(|(_, byte)| begins(**byte));
-        match places
-            .find_map(|(place, _)| Some(from.saturating_add(place)).filter(|it| covers(*it)))
-        {
-            Some(place) => at = place,
-            None => return at,
-        }
-    }
-}
-
-/// Whether `byte` begins a unit of some kind.
-fn begins(byte: u8) -> bool {
-    leads(byte) || byte == b'=' || lanes::ends_line(byte)
-}
-
-fn unit_of(bytes: &[u8]) -> fn(&[u8]) -> Unit {
-    match bytes {
-        [b'=', ..] => quoted,
-        [b'\r' | b'\n', ..] => event,
-        _ => escape,
-    }
-}
-
-/// What a reader makes of bytes who undoes what `unit` tells; `None` where that is not
-/// certain.
-struct Reader<'a> {
-    rest: &'a [u8],
-    unit: fn(&[u8]) -> Unit,
-    /// The last bytes of a character that was read, last one first, and how many they are.
-    read: [u8; 4],
-    count: usize,
-}
-
-impl Iterator for Reader<'_> {
-    type Item = Option<u8>;
-
-    fn next(&mut self) -> Option<Option<u8>> {
-        if let Some(left) = self.count.checked_sub(1) {
-            self.count = left;
-            return self.read.get(left).copied().map(Some);
-        }
-        loop {
-            let (&first, more) = self.rest.split_first()?;
-            if !begins(first) {
-                self.rest = more;
-                return Some(Some(first));
-            }
-            match (self.unit)(self.rest) {
-                Unit::Unsure => return Some(None),
-                Unit::Plain => {
-                    self.rest = more;
-                    return Some(Some(first));
-                }
-                Unit::Nothing(length) => self.rest = self.rest.get(length..)?,
-                Unit::Point(point, length) => {
-                    self.rest = self.rest.get(length..)?;
-                    let c = char::from_u32(point).unwrap_or(char::REPLACEMENT_CHARACTER);
-                    self.count = c.encode_utf8(&mut self.read).len();
-                    let read = self.read.get_mut(..self.count)?;
-                    read.reverse();
-                    return self.next();
-                }
-            }
-        }
-    }
-}
-
-/// `data:` at the beginning of a line.
-fn event(bytes: &[u8]) -> Unit {
-    const FIELD: &[u8] = b"data:";
-    match bytes {
-        [b'\r' | b'\n', rest @ ..] if rest.starts_with(FIELD) => {
-            Unit::Nothing(FIELD.len().saturating_add(1))
-        }
-        [b'\r' | b'\n', rest @ ..] if FIELD.starts_with(rest) => Unit::Unsure,
-        _ => Unit::Plain,
-    }
-}
-
-/// `=3C`, or a soft line break.
-fn quoted(bytes: &[u8]) -> Unit {
-    let digit = |byte: u8| char::from(byte).to_digit(16);
-    match *bytes {
-        [b'=', b'\n', ..] => Unit::Nothing(2),
-        [b'=', b'\r', b'\n', ..] => Unit::Nothing(3),
-        [b'='] | [b'=', b'\r'] => Unit::Unsure,
-        [b'=', high, low, ..] => match (digit(high), digit(low)) {
-            (Some(high), Some(low)) if high < 8 => Unit::Point(high << 4 | low, 3),
-            // Half a character, or more.
-            (Some(_), Some(_)) => Unit::Unsure,
-            _ => Unit::Plain,
-        },
-        [b'=', high] if digit(high).is_some() => Unit::Unsure,
-        _ => Unit::Plain,
-    }
-}
-
-/// Percent, backslash and character-reference escapes.
-fn escape(bytes: &[u8]) -> Unit {
-    match once(bytes) {
-        Unit::Point(point, length) => match u8::try_from(point) {
-            // It may begin another, of which the rest stands behind it.
-            Ok(byte) if leads(byte) => match again(byte, bytes.get(length..).unwrap_or_default()) {
-                Unit::Plain => Unit::Point(point, length),
-                _ => Unit::Unsure,
-            },
-            _ => Unit::Point(point, length),
-        },
-        unit => unit,
-    }
-}
-
-fn leads(byte: u8) -> bool {
-    matches!(byte, b'%' | b'\\' | b'&')
-}
-
-fn again(byte: u8, rest: &[u8]) -> Unit {
-    let mut bytes = [byte; LONGEST];
-    let behind = bytes.iter_mut().skip(1).zip(rest);
-    let count = behind.map(|(to, from)| *to = *from).count();
-    once(bytes.get(..=count).unwrap_or_default())
-}
-
-fn once(bytes: &[u8]) -> Unit {
-    if !bytes.first().is_some_and(|byte| leads(*byte)) {
-        return Unit::Plain;
-    }
-    // What is most frequent first: what JSON has to escape, and references by name.
-    if let [b'\\', byte @ (b'"' | b'/' | b'\\'), ..] = *bytes {
-        return Unit::Point(u32::from(byte), 2);
-    }
-    if let [b'\\', b'n' | b'r' | b't', ..] = *bytes {
-        return Unit::Point(u32::from(b'\n'), 2);
-    }
-    if let Some(end) = bytes.iter().take(LONGEST).position(|byte| *byte == b';')
-        && let [b'&', b'a'..=b'z', ..] = bytes
-        && let Reading::Byte(byte, used) = read(bytes.get(..=end).unwrap_or_default())
-        && used == end.saturating_add(1)
-    {
-        return Unit::Point(u32::from(byte), used);
-    }
-    for length in 1..=LONGEST {
-        let Some(held) = bytes.get(..length) else { return Unit::Unsure };
-        let last = held.last().copied().unwrap_or(0);
-        // Another that begins inside may spell the rest of this one, in a second reading.
-        let broken = length > 1 && (last == 0 || leads(last));
-        match read(held) {
-            _ if broken || leading_zero(held) => return Unit::Unsure,
-            Reading::Open => {}
-            Reading::Plain => return Unit::Plain,
-            Reading::Nothing(used) => return Unit::Nothing(used),
-            // A byte that is no character by itself.
-            Reading::Byte(0x80.., _) => return Unit::Unsure,
-            Reading::Byte(byte, used) => return Unit::Point(u32::from(byte), used),
-            Reading::Point(point, used) => return Unit::Point(point, used),
-        }
-    }
-    Unit::Unsure
 }
 
 #[cfg(test)]

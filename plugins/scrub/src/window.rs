@@ -23,9 +23,8 @@ use postern_core::effect::Flow;
 use postern_core::record::ScrubReceipt;
 use postern_core::scrubbing::{Coding, Scan, Scrubbed, Scrubber};
 
-use crate::automaton::Automaton;
 use crate::coding::{self, Chain, Growth, Peek, Room};
-use crate::views::Search;
+use crate::views::{Search, Searches, Sets};
 use text::Text;
 
 /// Written in place of every secret, whatever its length.
@@ -39,14 +38,14 @@ pub const HELD: usize = 128 * 1024;
 
 /// Scrubs one response.
 pub struct Window {
-    automaton: Rc<Automaton>,
-    search: Search,
+    sets: Sets,
+    search: Searches,
     text: Text,
     room: Room,
     /// Decodes the content, when it is in a coding.
     chain: Option<Chain>,
     /// Looks into content that is compressed without saying so.
-    peek: Peek<Rc<Automaton>>,
+    peek: Peek<Sets>,
     /// How many bytes at the front of the window the host does not have.
     inside: usize,
     /// How many bytes the host holds.
@@ -58,11 +57,11 @@ pub struct Window {
 
 impl Window {
     /// A scrubber at the start of a response.
-    pub(crate) fn new(automaton: Rc<Automaton>, room: Room) -> Self {
+    pub(crate) fn new(sets: Sets, room: Room) -> Self {
         Self {
-            search: Search::new(Rc::clone(&automaton)),
-            peek: Peek::new(Rc::clone(&automaton), room.clone()),
-            automaton,
+            search: Searches::new(&sets),
+            peek: Peek::new(Rc::clone(&sets), room.clone()),
+            sets,
             text: Text::default(),
             room,
             chain: None,
@@ -81,7 +80,7 @@ impl Window {
             receipt.bytes = receipt.bytes.saturating_add(coding::length(chunk));
             peek.feed(chunk)?;
             search.read(chunk);
-            let clean = search.hits().is_empty() && search.open() == 0;
+            let clean = !search.found() && search.open() == 0;
             if clean && text.len() == 0 && !peek.unsettled() {
                 text.skip(chunk.len());
             } else {
@@ -124,9 +123,9 @@ impl Window {
 }
 
 fn take_piece(
-    search: &mut Search,
+    search: &mut Searches,
     text: &mut Text,
-    peek: &mut Peek<Rc<Automaton>>,
+    peek: &mut Peek<Sets>,
     piece: &[u8],
 ) -> Result<(), Unscannable> {
     text.push(piece);
@@ -179,10 +178,10 @@ impl Scrubber for Window {
     }
 
     fn field(&mut self, value: &[u8]) -> Option<Vec<u8>> {
-        let mut search = Search::new(Rc::clone(&self.automaton));
+        let mut search = Searches::new(&self.sets);
         search.read(value);
         search.finish();
-        if search.hits().is_empty() {
+        if !search.found() {
             return None;
         }
         let mut text = Text::default();

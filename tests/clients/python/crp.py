@@ -121,7 +121,12 @@ def part(kind, q):
         bindings = sorted((sha256(b["json"].encode()), b["json"]) for b in q["bindings"])
         out = lp8(q["credential"]) + lp8(q["description"]) + u(32, q["expected"])
         out += u(64, q["not_after_ms"]) + fields(q["fields"]) + u(8, len(bindings))
-        return out + b"".join(digest + lp16(text) for digest, text in bindings)
+        out += b"".join(digest + lp16(text) for digest, text in bindings)
+        minted = q["minted"]
+        if minted is None:
+            return out + u(8, 0)
+        out += u(8, 1) + lp8(minted["agent"]) + raw(minted["caller_hash"])
+        return out + lp8(minted["source"]) + raw(minted["source_binding_hash"])
     records = [lp16(raw(record)) for record in q["records"]]
     head = raw(q["boot"]) + raw(q["vm"]) + u(64, q["first"]) + raw(q["prev"])
     return head + u(16, len(records)) + b"".join(records)

@@ -64,6 +64,10 @@ impl Names for Echo {
         None
     }
 
+    fn minted(&self, _: &str) -> Option<Vec<u8>> {
+        None
+    }
+
     fn secret(&self, name: &str) -> Option<Vec<u8>> {
         (name == "canary").then(|| self.0.clone().into_bytes())
     }

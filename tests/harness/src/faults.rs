@@ -61,6 +61,8 @@ pub enum Exchange {
     Audit,
     /// `/crp/v1/revocations`.
     Revocations,
+    /// Message type 4.
+    Store,
     /// Anything else.
     Other,
 }
@@ -73,6 +75,7 @@ impl Exchange {
             (Some("/crp/v1/revocations"), _) => Self::Revocations,
             (_, Some(1)) => Self::Release,
             (_, Some(3)) => Self::Directory,
+            (_, Some(4)) => Self::Store,
             (_, Some(5)) => Self::Audit,
             _ => Self::Other,
         }

@@ -16,6 +16,7 @@ pub mod core;
 pub mod faults;
 pub mod gateway;
 pub mod live;
+pub mod minted;
 pub mod observation;
 pub mod policy;
 pub mod run;

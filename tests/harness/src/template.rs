@@ -1,7 +1,7 @@
 //! `${…}` in scenario files: keys, secrets, their encodings and bytes that YAML cannot
 //! hold.
 //!
-//! `${key NAME}` · `${token NAME}` · `${secret NAME}` · `${byte ff}` · `${repeat N TEXT}`, then filters:
+//! `${key NAME}` · `${token NAME}` · `${secret NAME}` · `${minted N}` · `${byte ff}` · `${repeat N TEXT}`, then filters:
 //! `| after TEXT` · `| before TEXT` · `| base64` · `| base64url` · `| percent` · `| hex`
 //! · `| first N` · `| last N` · `| gzip` · `| zlib` · `| deflate` · `| brotli` · `| zstd`.
 
@@ -22,6 +22,8 @@ pub trait Names {
     fn token(&self, name: &str) -> Option<Vec<u8>>;
     /// The value of credential `name`.
     fn secret(&self, name: &str) -> Option<Vec<u8>>;
+    /// The random part of a minted credential's name, by its number.
+    fn minted(&self, number: &str) -> Option<Vec<u8>>;
 }
 
 /// `text` with every `${…}` replaced.
@@ -50,13 +52,19 @@ fn source(text: &str, names: &dyn Names) -> Result<Vec<u8>> {
         "key" => names.key(argument).context("no such key"),
         "token" => names.token(argument).context("no such token"),
         "secret" => names.secret(argument).context("no such credential"),
-        "byte" => Ok(vec![u8::from_str_radix(argument, 16)?]),
+        "minted" => names.minted(argument).context("no such minted credential yet"),
+        "byte" => bytes(argument),
         "repeat" => {
             let (count, unit) = argument.split_once(' ').context("expected a count and a text")?;
             Ok(unit.repeat(count.parse()?).into_bytes())
         }
         _ => bail!("unknown verb {verb}"),
     }
+}
+
+fn bytes(digits: &str) -> Result<Vec<u8>> {
+    let pairs = digits.as_bytes().chunks(2);
+    pairs.map(|pair| Ok(u8::from_str_radix(str::from_utf8(pair)?, 16)?)).collect()
 }
 
 fn filter(bytes: Vec<u8>, text: &str) -> Result<Vec<u8>> {
@@ -127,6 +135,9 @@ mod tests {
         fn secret(&self, name: &str) -> Option<Vec<u8>> {
             (name == "slack").then(|| b"s/1".to_vec())
         }
+        fn minted(&self, _: &str) -> Option<Vec<u8>> {
+            None
+        }
     }
 
     #[test]
@@ -137,6 +148,7 @@ mod tests {
             ("${secret slack | after ab | base64}", b"YWJzLzE="),
             ("${secret slack | first 2}|${secret slack | last 1}", b"s/|1"),
             ("${byte ff}${repeat 3 ab}", b"\xffababab"),
+            ("${byte 7b7d | hex}", b"7b7d"),
             ("${secret slack | hex}", b"732f31"),
         ] {
             assert_eq!(expand(text, &Fixed).unwrap(), expected, "{text}");

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::Allowed;
 use super::bootstrap::{Bootstrap, Cluster, protocol_options};
 use super::listeners::{check_tls_version, is_loopback};
-use super::modules::Module;
+use super::modules::{Instance, Module};
 use super::report::Report;
 use super::routes::check_keys;
 use super::yaml::At;
@@ -38,7 +38,7 @@ fn check_credentialed(
     allowed: Allowed,
     report: &mut Report,
 ) {
-    check_filters(cluster, report);
+    check_filters(cluster, upstream, report);
     check_keys(&cluster.at, report);
     if let Some(options) = protocol_options(&cluster.at) {
         check_keys(&options, report);
@@ -58,8 +58,8 @@ fn check_credentialed(
 }
 
 /// The credential module is the last filter before the codec, so that no other sees the value.
-fn check_filters(cluster: &Cluster<'_>, report: &mut Report) {
-    let is_credential = |(_, instance): &(At<'_>, Option<super::modules::Instance<'_>>)| {
+fn check_filters(cluster: &Cluster<'_>, upstream: &Value, report: &mut Report) {
+    let is_credential = |(_, instance): &(At<'_>, Option<Instance<'_>>)| {
         instance.as_ref().is_some_and(|i| i.module == Some(Module::Credential))
     };
     let Some(position) = cluster.filters.iter().position(is_credential) else {
@@ -76,15 +76,38 @@ fn check_filters(cluster: &Cluster<'_>, report: &mut Report) {
     for (entry, _) in after.iter().filter(|(entry, _)| !codec(entry)) {
         report.error(entry, "stands after the credential module and could read what it injects");
     }
-    let (entry, _) = &cluster.filters[position];
+    let (entry, instance) = &cluster.filters[position];
+    if let (Some(instance), Some(authority)) = (instance, upstream.get("authority")) {
+        check_head_waits(instance, authority.as_str().unwrap_or_default(), report);
+    }
     if !after.iter().any(|(entry, _)| codec(entry)) {
         report.error(entry, "expected envoy.filters.http.upstream_codec after this filter");
     }
 }
 
+/// A token endpoint's answer is read before its head leaves; any other upstream does without,
+/// since uploads would be buffered while a value is asked for.
+fn check_head_waits(instance: &Instance<'_>, authority: &str, report: &mut Report) {
+    let key = "allow_on_headers_stop_iteration";
+    let on = instance.plugin.get(key).is_some_and(|at| at.is_true());
+    match (instance.mints_at(authority), on) {
+        (true, false) => report.missing(
+            &instance.plugin,
+            key,
+            format!("expected true: answers of {authority} mint, and their head has to wait"),
+        ),
+        (false, true) => report.missing(
+            &instance.plugin,
+            key,
+            format!("expected false: nothing of {authority} mints, and it would buffer uploads"),
+        ),
+        _ => {}
+    }
+}
+
 fn check_key_service(
     bootstrap: &Bootstrap<'_>,
-    plugin: &super::modules::Instance<'_>,
+    plugin: &Instance<'_>,
     seen: &mut BTreeSet<String>,
     report: &mut Report,
 ) {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use postern_core::authority::Authority;
 use postern_core::config::{self, ConfigError};
 use postern_crp::evidence::Trust;
 use serde_json::Value;
@@ -155,6 +156,25 @@ impl<'a> Instance<'a> {
         path.iter().try_fold(&self.settings, |value, key| value.get(key))?.as_str()
     }
 
+    /// Whether a binding of its configuration mints.
+    fn mints(&self) -> bool {
+        self.list("bindings").iter().any(|binding| !mints_of(binding).is_empty())
+    }
+
+    /// Whether answers of this upstream are token endpoints' answers.
+    pub fn mints_at(&self, authority: &str) -> bool {
+        let authority = Authority::parse(authority);
+        let is = |written: &Value| {
+            let written = written.get("authority").and_then(Value::as_str);
+            written.and_then(Authority::parse) == authority && authority.is_some()
+        };
+        self.list("bindings").iter().any(|binding| {
+            let mints = mints_of(binding);
+            let again = |mint: &Value| mint.get("again") == Some(&Value::Bool(true)) && is(mint);
+            (!mints.is_empty() && is(binding)) || mints.iter().any(again)
+        })
+    }
+
     /// Whether its configuration has a key.
     pub fn has(&self, key: &str) -> bool {
         self.settings.get(key).is_some_and(|value| !value.is_null())
@@ -169,6 +189,10 @@ impl<'a> Instance<'a> {
     pub fn place(&self, path: &str) -> At<'a> {
         self.value.as_ref().map_or_else(|| self.plugin.clone(), |value| value.nearest(path))
     }
+}
+
+fn mints_of(binding: &Value) -> &[Value] {
+    binding.get("mints").and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
 /// By the file it loads; by its name where the file does not say.
@@ -329,6 +353,8 @@ fn check_header_pause(module: Module, instance: &Instance<'_>, report: &mut Repo
             key,
             "expected false unless the configuration says body: hold",
         ),
+        // Where something is minted, it depends on the cluster.
+        (Module::Credential, true) if instance.mints() => {}
         (Module::Credential | Module::Audit, true) => report.missing(
             &instance.plugin,
             key,

@@ -103,6 +103,27 @@ fn every_rule_finds_its_edit_and_names_the_place() {
     }
 }
 
+/// The shipped file where slack.com's answers mint, with or without the switch.
+fn minting(switch: bool) -> String {
+    let mints = "mints: [{value: /access_token, name: access, authority: slack.com, methods: [GET], \
+                 paths: [/api/**], site: {style: bearer}}]";
+    let text =
+        edited("max_occurrences: 1", &format!("max_occurrences: 1\n                      {mints}"));
+    let name = "name: credential\n";
+    let with = format!("{name}              allow_on_headers_stop_iteration: true\n");
+    if switch { text.replacen(name, &with, 1) } else { text }
+}
+
+#[test]
+fn the_head_of_a_token_endpoints_answer_has_to_wait_and_no_other() {
+    // Both clusters of the shipped file have the same filter.
+    let found = errors(&check(&minting(false), None, LOCAL));
+    assert!(found.len() == 1 && found[0].contains("answers of slack.com mint"), "{found:#?}");
+    let found = errors(&check(&minting(true), None, LOCAL));
+    let other = "nothing of local.test mints, and it would buffer uploads";
+    assert!(found.len() == 1 && found[0].contains(other), "{found:#?}");
+}
+
 #[test]
 fn a_forward_endpoint_needs_a_route_to_each_upstream() {
     let with = |from: &str, to: &str| {

@@ -185,6 +185,7 @@ fn put(args: &PutArgs, out: Output) -> Outcome {
         not_after: args.expires.map(|span| span::now().after(span)),
         fields: read_fields(&args.name, names)?,
         bindings,
+        minted: None,
     };
     let identity = Identity::from_seed(&operator.seed).or_environment("operator.json")?;
     let sender = Sender { identity: &identity, id: operator.id, tenant: &operator.tenant };

@@ -11,10 +11,13 @@
 
 mod directory;
 mod enrol;
+mod mint;
+pub(crate) mod policy;
 mod release;
 mod store;
 
 use postern_core::time::{Entropy, UnixMillis};
+use postern_crp::Role;
 use postern_crp::message::{Answer, Kind, Message, Receipt, Status};
 use postern_crp::service::{self as protocol, ClearError, Opened, SealError, Verified};
 use sqlx::SqliteConnection;
@@ -32,6 +35,7 @@ use crate::store::{self as db, nonces};
 struct Asker<'a> {
     gateway: &'a [u8; 16],
     tenant: &'a str,
+    role: Role,
 }
 
 impl Asker<'_> {
@@ -111,14 +115,14 @@ impl Inner {
     /// The identity that must have signed. An enrolment is signed by the key it brings.
     async fn sender(&self, opened: &Opened, now: UnixMillis) -> Result<Option<Identity>, Fault> {
         if let Some(public_key) = opened.enrolling_key() {
-            let role = postern_crp::Role::Operator;
+            let role = Role::Operator;
             return Ok(Some(Identity { tenant: String::new(), public_key, role }));
         }
         let mut db = self.pool.acquire().await?;
         let gateway = opened.gateway_id();
         let identities = identities::active(&mut db, &self.rows, gateway, now).await?;
         Ok(identities.into_iter().find(|identity| {
-            identity.tenant == opened.tenant() && may_send(opened.kind(), identity)
+            identity.tenant == opened.tenant() && opened.kind().allows(identity.role)
         }))
     }
 
@@ -130,7 +134,8 @@ impl Inner {
         now: UnixMillis,
     ) -> Result<Answer, Failure> {
         let mut tx = db::write(&self.pool).await?;
-        let asker = Asker { gateway: verified.gateway_id(), tenant: &sender.tenant };
+        let (gateway, tenant, role) = (verified.gateway_id(), &sender.tenant, sender.role);
+        let asker = Asker { gateway, tenant, role };
         let answer = match self.replayed(&mut tx, verified, &asker, now).await? {
             Some(receipt) => refusal(verified.message(), Status::Denied, receipt),
             None => self.serve(&mut tx, verified, &asker, now).await?,
@@ -184,13 +189,6 @@ impl Inner {
             }
         }
     }
-}
-
-/// The protocol lets a gateway's `credential` identity store minted tokens; nothing grants
-/// that yet, so only operators store.
-fn may_send(kind: Kind, identity: &Identity) -> bool {
-    kind.allows(identity.role)
-        && (kind != Kind::Store || identity.role == postern_crp::Role::Operator)
 }
 
 fn refuse(opened: &Opened, why: &str, entropy: &Entropy) -> Result<Vec<u8>, Failure> {

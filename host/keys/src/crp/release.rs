@@ -1,7 +1,8 @@
 //! Type 1: may this agent have this credential for this host, and what is it.
 //!
 //! Grants, for now: a credential belongs to a tenant, and every agent of that tenant may
-//! use it at the hosts, methods and paths of its bindings. Approvals and capability tokens
+//! use it at the hosts, methods and paths of its bindings; a minted one belongs to the agent
+//! and caller whose request minted it, and nobody else learns that it is there. Approvals and capability tokens
 //! are not known yet, so a request that brings one is refused, not served without it.
 //!
 //! Invariant: the value is opened only after every check, and its event is appended before
@@ -10,6 +11,7 @@
 use postern_core::authority::Authority;
 use postern_core::binding::Binding;
 use postern_core::path::RequestPath;
+use postern_core::placeholder::Name;
 use postern_core::revocation::Kind;
 use postern_core::time::UnixMillis;
 use postern_crp::message::Status;
@@ -19,7 +21,8 @@ use sqlx::SqliteConnection;
 
 use super::{Asker, receipt};
 use crate::audit::Event;
-use crate::crp::store::{bindings_of, decode_fields};
+use crate::crp::policy::{self, Owner};
+use crate::crp::store::decode_fields;
 use crate::envelope::{RecordName, Scope, open_value};
 use crate::fault::Fault;
 use crate::service::Inner;
@@ -134,14 +137,18 @@ fn check(
         return Err(Refusal(Status::Denied, "capability_unsupported"));
     }
     let credential = found.ok_or(Refusal(Status::UnknownCredential, "credential_unknown"))?;
+    let policy = policy::read(&credential.policy);
+    let asks = Owner::new(&request.agent, &request.caller_hash);
+    if policy.owner.is_some_and(|owner| owner != asks) {
+        return Err(Refusal(Status::UnknownCredential, "minted_for_another"));
+    }
     if credential.not_after.is_some_and(|end| end <= now) {
         return Err(Refusal(Status::Expired, "credential_expired"));
     }
     if credential.version < least {
         return Err(Refusal(Status::Denied, "version_too_old"));
     }
-    let bindings = bindings_of(&credential.policy);
-    let binding = bindings.iter().find(|binding| binding.hash() == request.binding_hash);
+    let binding = policy.bindings.iter().find(|binding| binding.hash() == request.binding_hash);
     let binding = binding.ok_or(Refusal(Status::Denied, "binding_unknown"))?;
     bound(binding, request, asker)?;
     Ok(credential)
@@ -149,9 +156,9 @@ fn check(
 
 /// The hash already says which binding; the request must be one that it allows.
 fn bound(binding: &Binding, request: &Request, asker: &Asker<'_>) -> Result<(), Refusal> {
-    let named =
-        binding.tenant() == asker.tenant && binding.credential().as_str() == request.credential;
-    if !named {
+    let name = Name::new(&request.credential);
+    let named = name.is_some_and(|name| binding.is_of(&name));
+    if !named || binding.tenant() != asker.tenant {
         return Err(Refusal(Status::Denied, "binding_of_another"));
     }
     if Authority::parse(&request.host).as_ref() != Some(binding.authority()) {

@@ -1,21 +1,21 @@
-//! Type 4: a value that an operator sealed to this service's attested key.
+//! Type 4: a value that an operator sealed to this service's attested key. What gateways mint
+//! is in `mint`.
 //!
 //! Invariant: the value is encrypted before anything is written, and from then on only a
 //! release opens it; no answer, list or event repeats it.
 
-use postern_core::binding::{Binding, Wire};
 use postern_core::placeholder::Name;
 use postern_core::revocation::Kind;
 use postern_core::secret::Secret;
 use postern_core::time::UnixMillis;
+use postern_crp::Role;
 use postern_crp::message::store::{Answer as Stored, Expected, Request};
 use postern_crp::message::{Answer, Status};
 use postern_crp::wire::{Reader, Writer};
-use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 use sqlx::SqliteConnection;
 
-use super::{Asker, receipt};
+use super::{Asker, mint, policy, receipt};
 use crate::audit::event_hex;
 use crate::envelope::{RecordName, Scope, seal_value};
 use crate::fault::Fault;
@@ -35,6 +35,17 @@ pub(super) async fn store(
     request: &Request,
     now: UnixMillis,
 ) -> Result<Answer, Fault> {
+    match (asker.role, &request.minted) {
+        (Role::Credential, Some(origin)) => {
+            return mint::mint(service, db, asker, (request, origin), now).await;
+        }
+        (Role::Operator, None) => {}
+        _ => {
+            let event = asker.event("credential_stored").with("decision", "refused");
+            service.audit.append(db, event.with("reason", "not_of_this_role"), now).await?;
+            return Ok(Answer::Denied(Status::Denied));
+        }
+    }
     let event = asker.event("credential_stored").with("credential", request.credential.as_str());
     let Some(policy) = acceptable(request, asker.tenant, now) else {
         let event = event.with("decision", "refused").with("reason", "not_acceptable");
@@ -48,7 +59,7 @@ pub(super) async fn store(
         return Ok(Answer::Denied(Status::VersionConflict));
     };
     let credential = Credential { id, version, policy, not_after: request.not_after };
-    write(service, db, asker.tenant, request, &credential, now).await?;
+    write(service, db, (asker.tenant, request, None), &credential, now).await?;
     let (rows, kind, name) = (&service.rows, Kind::Credential, request.credential.as_bytes());
     // A name that was deleted a moment ago is in use again; gateways keep the old value.
     revocations::remove(&mut *db, rows, asker.tenant, kind, name, true).await?;
@@ -77,11 +88,11 @@ fn next(expected: Expected, found: Option<&Credential>) -> Result<Option<([u8; 1
     Ok(next)
 }
 
-async fn write(
+/// Seals the value and writes it; `minted_by` is the caller that it is for.
+pub(super) async fn write(
     service: &Inner,
     db: &mut SqliteConnection,
-    tenant: &str,
-    request: &Request,
+    (tenant, request, minted_by): (&str, &Request, Option<&[u8; 32]>),
     credential: &Credential,
     now: UnixMillis,
 ) -> Result<(), Fault> {
@@ -105,6 +116,7 @@ async fn write(
         dek_id: dek.id(),
         policy_hash: &policy_hash,
         value_ct: &value_ct,
+        minted_by,
     };
     credentials::put(db, new, now).await
 }
@@ -119,31 +131,21 @@ fn acceptable(request: &Request, tenant: &str, now: UnixMillis) -> Option<Vec<u8
         return None;
     }
     let ours = |json: &[u8]| {
-        let binding = binding(json)?;
-        let named =
-            binding.tenant() == tenant && binding.credential().as_str() == request.credential;
+        let binding = policy::binding(json)?;
+        let named = !binding.is_family()
+            && binding.tenant() == tenant
+            && binding.credential().as_str() == request.credential;
         (named && binding.canonical() == json).then_some(())
     };
     request.bindings.iter().try_for_each(|binding| ours(binding.json()))?;
-    let bindings: Vec<&[u8]> = request.bindings.iter().map(|binding| binding.json()).collect();
-    Some([b"[".as_slice(), &bindings.join(b",".as_slice()), b"]"].concat())
+    policy::written(&request.bindings, None)
 }
 
 /// What may stand in a header field: no CR, LF or NUL, 1 byte to 16 KiB.
-fn acceptable_value(value: &Secret) -> bool {
+pub(super) fn acceptable_value(value: &Secret) -> bool {
     let bytes = value.expose();
     (1..=MAX_VALUE).contains(&bytes.len())
         && !bytes.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0))
-}
-
-fn binding(json: &[u8]) -> Option<Binding> {
-    Binding::try_from(serde_json::from_slice::<Wire>(json).ok()?).ok()
-}
-
-/// The bindings of a stored policy; one that does not read binds nothing.
-pub(super) fn bindings_of(policy: &[u8]) -> Vec<Binding> {
-    let written: Vec<&RawValue> = serde_json::from_slice(policy).unwrap_or_default();
-    written.iter().filter_map(|json| binding(json.get().as_bytes())).collect()
 }
 
 /// The fields as the one value that is sealed: `n × (lp8 name | lp16 value)`.

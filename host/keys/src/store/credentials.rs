@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sqlx::{FromRow, SqliteConnection};
 
+use crate::crp::policy;
 use crate::fault::Fault;
 use crate::store::{at, exact, millis};
 
@@ -18,7 +19,7 @@ pub struct Credential {
     pub id: [u8; 16],
     /// Newest version, from 1.
     pub version: u32,
-    /// Where it may go: an array of bindings in canonical form.
+    /// Where it may go and, where it was minted, whose it is (`crp::policy`).
     pub policy: Vec<u8>,
     /// When it ends.
     pub not_after: Option<UnixMillis>,
@@ -35,6 +36,9 @@ pub struct Metadata {
     pub version: u32,
     /// Where it may go.
     pub bindings: Box<RawValue>,
+    /// Of a minted credential the agent that it was minted for.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub agent: Option<String>,
     /// When it ends.
     pub not_after: Option<u64>,
     /// When it was first stored.
@@ -92,12 +96,14 @@ pub async fn all(db: &mut SqliteConnection, tenant: &str) -> Result<Vec<Metadata
 }
 
 fn metadata(row: Row) -> Result<Metadata, Fault> {
-    let policy = String::from_utf8(row.policy).map_err(|_| Fault::Malformed("credential"))?;
+    let shown = policy::shown(&row.policy);
+    let (owner, bindings) = shown.ok_or(Fault::Malformed("credential"))?;
     Ok(Metadata {
         name: row.name,
         description: row.description,
         version: version(row.version)?,
-        bindings: RawValue::from_string(policy).map_err(|_| Fault::Malformed("credential"))?,
+        bindings,
+        agent: owner.map(|owner| owner.agent),
         not_after: row.not_after_ms.map(|end| at(end).0),
         created: at(row.created_ms).0,
         updated: at(row.updated_ms).0,
@@ -120,16 +126,19 @@ pub struct New<'a> {
     pub policy_hash: &'a [u8; 32],
     /// The sealed value.
     pub value_ct: &'a [u8],
+    /// Hash of the caller that it was minted for.
+    pub minted_by: Option<&'a [u8; 32]>,
 }
 
 /// Writes a credential with its newest value; older values go.
 pub async fn put(db: &mut SqliteConnection, new: New<'_>, now: UnixMillis) -> Result<(), Fault> {
     let Credential { id, version, policy, not_after } = new.credential;
     sqlx::query(
-        "INSERT INTO credentials (cred_id, tenant, name, description, policy, version, not_after_ms, created_ms, updated_ms)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+        "INSERT INTO credentials (cred_id, tenant, name, description, policy, version, not_after_ms, created_ms, updated_ms, minted_by)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
          ON CONFLICT (cred_id) DO UPDATE SET description = excluded.description, policy = excluded.policy,
-         version = excluded.version, not_after_ms = excluded.not_after_ms, updated_ms = excluded.updated_ms",
+         version = excluded.version, not_after_ms = excluded.not_after_ms, updated_ms = excluded.updated_ms,
+         minted_by = excluded.minted_by",
     )
     .bind(id.as_slice())
     .bind(new.tenant)
@@ -140,6 +149,7 @@ pub async fn put(db: &mut SqliteConnection, new: New<'_>, now: UnixMillis) -> Re
     .bind(not_after.map(millis))
     .bind(millis(now))
     .bind(millis(now))
+    .bind(new.minted_by.map(<[u8; 32]>::as_slice))
     .execute(&mut *db)
     .await?;
     sqlx::query("DELETE FROM credential_versions WHERE cred_id = ?")
@@ -184,4 +194,38 @@ pub async fn delete(db: &mut SqliteConnection, tenant: &str, name: &str) -> Resu
         .execute(db)
         .await?;
     Ok(done.rows_affected() == 1)
+}
+
+/// Deletes what was minted and had ended by `then`.
+pub async fn forget_minted(
+    db: &mut SqliteConnection,
+    tenant: &str,
+    then: UnixMillis,
+) -> Result<(), Fault> {
+    sqlx::query(
+        "DELETE FROM credentials WHERE tenant = ? AND minted_by IS NOT NULL AND not_after_ms <= ?",
+    )
+    .bind(tenant)
+    .bind(millis(then))
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// How many minted credentials of this caller have not ended.
+pub async fn count_minted(
+    db: &mut SqliteConnection,
+    tenant: &str,
+    minted_by: &[u8; 32],
+    now: UnixMillis,
+) -> Result<u32, Fault> {
+    let (count,): (i64,) = sqlx::query_as(
+        "SELECT count(*) FROM credentials WHERE tenant = ? AND minted_by = ? AND not_after_ms > ?",
+    )
+    .bind(tenant)
+    .bind(minted_by.as_slice())
+    .bind(millis(now))
+    .fetch_one(db)
+    .await?;
+    Ok(u32::try_from(count).unwrap_or(u32::MAX))
 }

@@ -105,7 +105,12 @@ impl TryFrom<Wire> for Config {
         problems.scalar("role", role(wire.role.as_deref()));
         let key_service =
             key_service::read(wire.key_service, wire.danger_allow_simulated, &mut problems);
-        let bindings = problems.list("bindings", wire.bindings, Binding::try_from);
+        let bindings = problems.list("bindings", wire.bindings, |wire| {
+            let binding = Binding::try_from(wire)?;
+            let expected = || ConfigError::one("minted", "expected credential; mints makes these");
+            (!binding.is_family()).then_some(binding).ok_or_else(expected)
+        });
+        let bindings = binding::with_minted(bindings, &mut problems);
         let upstreams = problems.part("upstreams", Upstreams::try_from(wire.upstreams));
         if let (Some(tenant), Some(upstreams)) = (&tenant, &upstreams) {
             check(&bindings, tenant, upstreams, &mut problems);

@@ -231,12 +231,23 @@ pub(super) fn bindings(
     upstreams: Option<&Upstreams>,
     problems: &mut Problems,
 ) -> Vec<Binding> {
-    problems.list("bindings", wire, |wire| {
+    let bindings = problems.list("bindings", wire, |wire| {
         let binding = Binding::try_from(wire)?;
+        if binding.is_family() {
+            return Err(ConfigError::one("minted", "expected credential; mints makes these"));
+        }
         let reached = upstreams.is_none_or(|table| table.has_authority(binding.authority()));
         let unreached = || ConfigError::one("authority", "no cluster in upstreams leads to it");
         reached.then_some(binding).ok_or_else(unreached)
-    })
+    });
+    let bindings = binding::with_minted(bindings, problems);
+    for family in bindings.iter().filter(|one| one.is_family()) {
+        if upstreams.is_some_and(|table| !table.has_authority(family.authority())) {
+            let path = format!("bindings.mints ({}).authority", family.credential().as_str());
+            problems.note(path, "no cluster in upstreams leads to it");
+        }
+    }
+    bindings
 }
 
 fn body_limit(written: Option<String>, problems: &mut Problems) -> usize {
@@ -267,7 +278,7 @@ impl Config {
     pub fn capability(&self) -> Option<&Capability> {
         self.authenticators.iter().find_map(|one| match one {
             Authentication::Capability(capability) => Some(capability),
-            Authentication::ApiKey(_) => None,
+            _ => None,
         })
     }
 

@@ -3,7 +3,6 @@
 //! Invariant: an answer that cannot be read as plain content from its first byte to its
 //! last is refused, never passed on unread.
 
-use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use super::run::Run;
@@ -11,6 +10,7 @@ use crate::denial::{Denial, Ours, Unscannable};
 use crate::effect::Part;
 use crate::fields::Fields;
 use crate::inject::InPlay;
+use crate::order;
 use crate::scrubbing::{Coding, Scrubber};
 use crate::slots::percent_decoded;
 
@@ -66,7 +66,7 @@ pub(crate) fn shows(
     scrubber: &mut dyn Scrubber,
 ) -> Result<bool, Denial> {
     scannable(fields, false)?;
-    let names: BTreeSet<&[u8]> = fields.0.iter().map(|field| field.name.as_slice()).collect();
+    let names = order::distinct(fields.0.iter().map(|field| field.name.as_slice()));
     let told = names.into_iter().any(|name| {
         in_name(name, in_play, scrubber)
             || str::from_utf8(name).is_ok_and(|name| in_lines(fields, name, scrubber))
@@ -90,7 +90,7 @@ fn in_lines(fields: &Fields, name: &str, scrubber: &mut dyn Scrubber) -> bool {
     lines.iter().any(|line| scrubber.field(line).is_some()) || is_split(&lines, scrubber)
 }
 
-fn scannable(fields: &Fields, partial: bool) -> Result<(), Denial> {
+pub(super) fn scannable(fields: &Fields, partial: bool) -> Result<(), Denial> {
     let status = fields.only(":status").and_then(|value| str::from_utf8(value).ok());
     let status: Option<u16> = status.and_then(|text| text.parse().ok());
     let why = match status {
@@ -118,7 +118,7 @@ const MOST_CODINGS: usize = 2;
 
 /// The content's codings but `identity`, on all lines, in the order in which they were
 /// applied (RFC 9110 8.4).
-fn codings(fields: &Fields) -> Result<Vec<Coding>, Denial> {
+pub(super) fn codings(fields: &Fields) -> Result<Vec<Coding>, Denial> {
     let names = fields.all("content-encoding").flat_map(|value| value.split(|byte| *byte == b','));
     let names = names.map(<[u8]>::trim_ascii);
     let coded = names.filter(|name| !name.is_empty() && !name.eq_ignore_ascii_case(b"identity"));
@@ -161,7 +161,7 @@ pub(super) fn scrub_fields(
     scrubber: &mut dyn Scrubber,
     run: &mut Run,
 ) -> Result<(), Denial> {
-    let names: BTreeSet<&[u8]> = fields.0.iter().map(|field| field.name.as_slice()).collect();
+    let names = order::distinct(fields.0.iter().map(|field| field.name.as_slice()));
     for name in names {
         // A name is ASCII (RFC 9110 5.1); another one could not even be removed.
         let unnamed = |_| Denial::UpstreamUnscannable(Unscannable::Undeliverable);

@@ -13,9 +13,10 @@ use crate::config::credential::Config;
 use crate::denial::{Ambiguity, Denial, NotAllowed, PolicyReason};
 use crate::fields::Fields;
 use crate::inject::{Placement, Put, Signable};
+use crate::order;
 use crate::path::RequestPath;
 use crate::permit::{CredentialUse, Permit};
-use crate::placeholder::{self, Frame, Reference};
+use crate::placeholder::{self, Frame, Name, Reference};
 use crate::slots::{self, Slot};
 use crate::websocket;
 
@@ -24,6 +25,8 @@ use crate::websocket;
 pub(super) struct Planned {
     pub(super) want: Want,
     pub(super) placement: Placement,
+    /// The binding, where the answer mints.
+    pub(super) mints: Option<Binding>,
 }
 
 /// What is known of the request's content before it comes.
@@ -72,7 +75,9 @@ pub(super) fn plan(
             None => put(&leaving, permit, binding, used).ok_or(denied(NotAllowed::Site))?,
         };
         let placement = Placement { used: used.clone(), put };
-        Ok(Planned { want: leaving.want(permit, used, &upstream.authority), placement })
+        let want = leaving.want(permit, used, &upstream.authority);
+        let mints = (!binding.mints().is_empty()).then(|| binding.clone());
+        Ok(Planned { want, placement, mints })
     });
     let planned: Vec<Planned> = planned.collect::<Result<_, Denial>>()?;
     one_use_a_site(permit)?;
@@ -82,9 +87,10 @@ pub(super) fn plan(
 
 /// The binding this was decided under, if it is configured here too.
 fn find<'c>(config: &'c Config, used: &CredentialUse) -> Option<&'c Binding> {
+    let credential = Name::new(&used.credential)?;
     config.bindings.iter().find(|binding| {
         binding.hash() == used.binding_hash
-            && binding.credential().as_str() == used.credential
+            && binding.is_of(&credential)
             && binding.tenant() == config.tenant
     })
 }
@@ -178,11 +184,12 @@ fn frame(fields: &Fields, binding: &Binding, used: &CredentialUse) -> Option<Fra
 
 /// Two values in one field would be one injection over the other.
 fn one_use_a_site(permit: &Permit) -> Result<(), Denial> {
-    let mut sites: Vec<&str> = permit.uses().iter().map(|used| used.site.as_str()).collect();
-    sites.sort_unstable();
-    let uses = sites.len();
-    sites.dedup();
-    if sites.len() == uses { Ok(()) } else { Err(Denial::CredentialNotAllowed(NotAllowed::Site)) }
+    let sites = order::distinct(permit.uses().iter().map(|used| used.site.as_str()));
+    if sites.len() == permit.uses().len() {
+        Ok(())
+    } else {
+        Err(Denial::CredentialNotAllowed(NotAllowed::Site))
+    }
 }
 
 /// A signature covers the target, the content and `x-amz-*`: a value that is put in there

@@ -12,6 +12,7 @@ use super::canary;
 use super::check::{self, ContentFacts, Planned};
 use super::content::Content;
 use super::forwarded::{Forwarded, Upload};
+use super::minting::Endpoint;
 use super::release::Release;
 use super::run::Run;
 use super::stream::State;
@@ -21,7 +22,7 @@ use crate::denial::{Denial, NotAllowed, Ours, PolicyReason};
 use crate::effect::{Effect, Part};
 use crate::event::{Event, Surroundings};
 use crate::fields::Fields;
-use crate::inject::{NotInjected, Placed, inject};
+use crate::inject::{NotInjected, Placed, Put, inject};
 use crate::key_service::{CallId, KeyServiceFault, Released, Turn};
 use crate::permit::{CredentialUse, Permit, PermitFault};
 use crate::record::ReleaseSource;
@@ -95,7 +96,8 @@ fn examine(
     let facts = facts(&permit, end, around);
     let plan = check::plan(&run.pipeline.config, &permit, fields, cluster, facts)?;
     let websocket = websocket::is_asked(fields);
-    let request = Request { permit, plan, released: Vec::new(), content, ended: end, websocket };
+    let (released, kept) = (Vec::new(), Vec::new());
+    let request = Request { permit, plan, released, content, kept, ended: end, websocket };
     Ok(Leaving::WithCredentials(Box::new(request)))
 }
 
@@ -148,7 +150,9 @@ struct Request {
     plan: Vec<Planned>,
     released: Vec<Rc<Release>>,
     content: Content,
-    /// The head was all of it.
+    /// Content that came while the head was held, where something is to be filled in.
+    kept: Vec<u8>,
+    /// All of it is here.
     ended: bool,
     /// It is a handshake, and what follows is frames.
     websocket: bool,
@@ -158,7 +162,7 @@ impl Request {
     /// Asks for the next value; injects when there is none left to ask for.
     fn ask(self, entropy: Entropy, now: UnixMillis, run: &mut Run) -> State {
         let Some(next) = self.plan.get(self.released.len()) else {
-            return self.inject(&Moment { now, entropy }, run);
+            return self.inject(now, entropy, run);
         };
         let (entropy, rest) = entropy.split();
         let turn = run.pipeline.releases.ask(&next.want, Moment { now, entropy });
@@ -192,7 +196,39 @@ impl Request {
         }
     }
 
-    fn inject(self, at: &Moment, run: &mut Run) -> State {
+    /// Where it goes, if the answer of that mints.
+    fn endpoint(&mut self, entropy: Entropy) -> Option<Endpoint> {
+        let mints = |planned: &mut Planned| {
+            let binding = planned.mints.take()?;
+            Some((planned.placement.used.credential.clone(), binding))
+        };
+        let sources = self.plan.iter_mut().filter_map(mints).collect();
+        let caller = (self.permit.agent().to_owned(), self.permit.subject_hash());
+        Endpoint::new(sources, caller, entropy)
+    }
+
+    /// Content that comes while the head is held.
+    fn take(&mut self, chunk: &[u8], end: bool) -> Result<(), Denial> {
+        if self.ended {
+            return Err(Denial::Internal(Ours::Unexpected));
+        }
+        self.content.chunk(chunk)?;
+        let filled = |one: &Planned| matches!(one.placement.put, Put::Content(_));
+        if self.plan.iter().any(filled) {
+            self.kept.extend_from_slice(chunk);
+        }
+        if end { self.end() } else { Ok(()) }
+    }
+
+    fn end(&mut self) -> Result<(), Denial> {
+        self.ended = true;
+        self.content.end()
+    }
+
+    fn inject(mut self, now: UnixMillis, entropy: Entropy, run: &mut Run) -> State {
+        let (entropy, rest) = entropy.split();
+        let endpoint = self.endpoint(rest);
+        let at = &Moment { now, entropy };
         let placements = self.plan.into_iter().map(|planned| planned.placement);
         let pipeline = Rc::clone(&run.pipeline);
         let placed = placements.zip(self.released).map(|(placement, release)| {
@@ -227,10 +263,12 @@ impl Request {
                         self.content.into_guarded(),
                     )));
                 }
-                State::Forwarded(Box::new(Forwarded::new(
-                    looked,
-                    Upload::new(self.content, injected.filling, self.ended),
-                )))
+                let upload = Upload::new(self.content, injected.filling, self.ended);
+                let mut upload = upload.with(self.kept);
+                if let Err(denial) = upload.start(run) {
+                    return run.refuse(denial);
+                }
+                State::Forwarded(Box::new(Forwarded::new(looked, upload, endpoint)))
             }
             Err(why) => run.refuse(refusal(why)),
         }
@@ -261,8 +299,18 @@ pub(super) struct AwaitRelease {
 }
 
 impl AwaitRelease {
-    pub(super) fn on(self, event: Event, now: UnixMillis, run: &mut Run) -> State {
+    pub(super) fn on(mut self, event: Event, now: UnixMillis, run: &mut Run) -> State {
         match event {
+            // Where the head waits alone (`allow_on_headers_stop_iteration`), content comes.
+            Event::RequestBody { chunk, end } => {
+                let taken = self.request.take(&chunk, end);
+                self.held(taken, run)
+            }
+            Event::RequestTrailers(fields) if !self.request.ended => {
+                self.request.ended = true;
+                let taken = self.request.content.trailers(&fields);
+                self.held(taken, run)
+            }
             Event::CallReply { id, result, entropy } if id == self.call => {
                 let (entropy, rest) = entropy.split();
                 let releases = Rc::clone(&run.pipeline.releases);
@@ -278,15 +326,23 @@ impl AwaitRelease {
                 run.pipeline.releases.abandon(self.call);
                 State::Over
             }
-            // A held head holds everything behind it, and no answer can come before the
-            // request has left.
+            // No answer can come before the request has left.
             Event::CallReply { .. }
             | Event::RequestHeaders { .. }
-            | Event::RequestBody { .. }
             | Event::RequestTrailers(_)
             | Event::ResponseHeaders { .. }
             | Event::ResponseBody { .. }
             | Event::ResponseTrailers(_) => self.give_up(Denial::Internal(Ours::Unexpected), run),
+        }
+    }
+
+    fn held(self, taken: Result<(), Denial>, run: &mut Run) -> State {
+        match taken {
+            Ok(()) => {
+                run.pause();
+                State::AwaitRelease(Box::new(self))
+            }
+            Err(denial) => self.give_up(denial, run),
         }
     }
 

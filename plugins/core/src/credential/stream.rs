@@ -8,6 +8,7 @@ use std::rc::Rc;
 use super::Pipeline;
 use super::canary::Canary;
 use super::forwarded::{Forwarded, Upload};
+use super::minting::{Holding, Storing};
 use super::request::{self, AwaitRelease};
 use super::run::Run;
 use super::scrubbing::Scrubbing;
@@ -37,6 +38,10 @@ pub(super) enum State {
     Unscrubbed(Box<Upload>),
     /// The answer to a request that left with a credential.
     Forwarded(Box<Forwarded>),
+    /// The rest of a token endpoint's answer, whose head is held.
+    Holding(Box<Holding>),
+    /// The key service's word that it has a value of that answer.
+    Storing(Box<Storing>),
     /// The rest of that answer.
     Scrubbing(Box<Scrubbing>),
     /// The answer to a handshake that left with a credential.
@@ -67,7 +72,9 @@ impl crate::stream::Stream for Stream {
             }
             (State::Canary(canary), event) => canary.on(&event, run),
             (State::AwaitRelease(wait), event) => wait.on(event, now, run),
-            (State::Forwarded(forwarded), event) => forwarded.on(event, run),
+            (State::Forwarded(forwarded), event) => forwarded.on(event, now, run),
+            (State::Holding(holding), event) => holding.on(event, now, run),
+            (State::Storing(storing), event) => storing.on(event, now, run),
             (State::Scrubbing(scrubbing), event) => scrubbing.on(event, run),
             (State::Handshake(handshake), event) => handshake.on(event, run),
             (State::Tunnel(tunnel), event) => tunnel.on(event, run),

@@ -3,6 +3,7 @@
 mod answers;
 mod canary;
 mod guard;
+mod minting;
 mod orders;
 mod refusals;
 mod requests;

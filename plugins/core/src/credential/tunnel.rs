@@ -59,8 +59,8 @@ impl Handshake {
         if fields.only(":status") != Some(b"101".as_slice()) {
             // Declined: an answer like any other to a request without content.
             let upload = Upload::new(Content::new(None, self.guarded), None, false);
-            let forwarded = Forwarded::new(self.looked, upload);
-            return forwarded.on(Event::ResponseHeaders { fields, end }, run);
+            let forwarded = Forwarded::new(self.looked, upload, None);
+            return forwarded.head(&fields, end, run);
         }
         if end || !websocket::is_agreed(&fields) {
             return run.refuse(Denial::UpstreamUnscannable(Unscannable::Extensions));

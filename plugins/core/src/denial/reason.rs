@@ -175,6 +175,15 @@ reasons! {
         Control "websocket_control" "A secret in a control frame of a WebSocket.",
         Canary "canary_failed" "A canary had no answer of the upstream's that could be read.",
         Undeliverable "undeliverable" "Held bytes that can no longer be delivered.",
+        MintEarly "mint_early" "A token endpoint's answer before the end of the request.",
+        MintLarge "mint_large" "A token endpoint's answer of more than 64 KiB.",
+        MintSlow "mint_slow" "A token endpoint's answer that does not end, or that the host does not deliver.",
+        MintTrailers "mint_trailers" "A token endpoint's answer with trailers.",
+        MintField "mint_field" "A header field that names a value which is minted.",
+        MintForm "mint_form" "A token endpoint's answer that is no strict JSON.",
+        MintKind "mint_kind" "A value to mint that is no string, too short, too long or unfit for a field.",
+        MintElsewhere "mint_elsewhere" "A value of a minted name in another place of the answer.",
+        MintExpiry "mint_expiry" "A number of seconds to live that is none.",
     }
 }
 

@@ -69,7 +69,7 @@ pub(super) fn bind(
     for one in asked {
         let binding = choose(config, one, tenant, head, to);
         let binding = binding.map_err(Denial::CredentialNotAllowed)?;
-        let name = binding.credential().as_str();
+        let name = one.reference.credential.as_str();
         let site = binding.site().key();
         let times = bound.uses.iter().filter(|earlier| earlier.credential == name).count();
         let taken = bound.uses.iter().any(|earlier| earlier.site == site);
@@ -93,7 +93,7 @@ pub(super) fn bind(
 /// What a binding has to fulfil, and what the audit says when none does.
 type Condition<'a> = (NotAllowed, &'a dyn Fn(&Binding) -> bool);
 
-/// The first binding that fits. The reason is for the audit; the client gets one answer.
+/// The first binding that fits, one that mints before others. The reason is for the audit; the client gets one answer.
 fn choose<'a>(
     config: &'a Config,
     asked: &Asked,
@@ -103,7 +103,7 @@ fn choose<'a>(
 ) -> Result<&'a Binding, NotAllowed> {
     let steps: [Condition<'_>; 6] = [
         (NotAllowed::Unknown, &|binding| {
-            binding.tenant() == tenant && *binding.credential() == asked.reference.credential
+            binding.tenant() == tenant && binding.is_of(&asked.reference.credential)
         }),
         (NotAllowed::Site, &|binding| stands_at(binding, asked, head)),
         (NotAllowed::Method, &|binding| binding.allows_method(&head.method)),
@@ -118,7 +118,9 @@ fn choose<'a>(
             return Err(reason);
         }
     }
-    fitting.first().copied().ok_or(NotAllowed::Unknown)
+    // The answer of a token endpoint is never read under a binding that mints nothing.
+    let mints = fitting.iter().find(|binding| !binding.mints().is_empty());
+    mints.or(fitting.first()).copied().ok_or(NotAllowed::Unknown)
 }
 
 /// Whether the placeholder stands where this binding has it.

@@ -4,11 +4,10 @@
 //! the proxy, or that the proxy's modules or another gateway behind believe, comes from a
 //! caller.
 
-use std::collections::BTreeSet;
-
 use crate::config::gate::{CAPABILITY_FIELD, Config, METHOD, TARGET};
 use crate::gate::bind::Bound;
 use crate::gate::head::Head;
+use crate::order;
 
 /// Written by the proxy itself and read by its telemetry; none of them is an order.
 const PROXYS_OWN: [&str; 5] = [
@@ -62,5 +61,5 @@ pub(super) fn fields(config: &Config, head: &Head, bound: &Bound) -> Vec<String>
     };
     let names =
         head.fields.0.iter().map(|field| String::from_utf8_lossy(&field.name).to_ascii_lowercase());
-    names.filter(|name| removed(name)).collect::<BTreeSet<_>>().into_iter().collect()
+    order::distinct(names.filter(|name| removed(name)))
 }

@@ -13,7 +13,7 @@ use crate::canary::Verdict;
 use crate::time::UnixMillis;
 
 const VERSION: u8 = 3;
-const ITEMS: u64 = 19;
+const ITEMS: u64 = 20;
 const CALLER_ITEMS: u64 = 8;
 const SCRUB_ITEMS: u64 = 3;
 /// Bytes of a name: tenant, agent, method, scope, credential, reason.
@@ -53,6 +53,7 @@ fn write<W: Write>(e: &mut Encoder<W>, draft: &Draft) -> Written<W> {
         None => e.null()?,
     };
     maybe_text(e, draft.canary.map(Verdict::as_str))?;
+    list(e, &draft.minted)?;
     e.u64(draft.scrub_hits)?;
     scrub(e, draft.scrub.as_ref())?;
     maybe_text(e, draft.attestation.as_deref())?;
@@ -156,6 +157,7 @@ impl Reader<'_> {
             binding_hash: self.maybe(Self::bytes)?,
             release: self.maybe(Self::release)?,
             canary: self.maybe(|reader| Verdict::named(&reader.name()?))?,
+            minted: self.list()?,
             scrub_hits: self.0.u64().ok()?,
             scrub: self.maybe(Self::scrub)?,
             attestation: self.maybe(Self::name)?,

@@ -49,6 +49,8 @@ struct Line<'a> {
     kind: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     method: Option<&'a str>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    minted: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
     platform: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -155,6 +157,7 @@ impl<'a> Line<'a> {
             key: None,
             kind: "request",
             method: None,
+            minted: &[],
             platform: None,
             policy: None,
             reason: None,
@@ -210,6 +213,7 @@ impl<'a> Line<'a> {
             cached: release.cached,
         });
         self.canary = draft.canary.map(Verdict::as_str);
+        self.minted = &draft.minted;
         self.scrub = draft.scrub.as_ref().map(Scrub::of);
         self.scrub_hits = Some(draft.scrub_hits.to_string());
         self.attestation = draft.attestation.as_deref();

@@ -12,9 +12,32 @@ use zeroize::Zeroizing;
 /// Deeper documents are not read.
 const DEEPEST: usize = 64;
 
-/// Every string value: its JSON pointer (RFC 6901) and where it stands between its
-/// quotation marks.
+/// What stands at a JSON pointer (RFC 6901).
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Value {
+    pub(crate) pointer: String,
+    pub(crate) kind: Kind,
+    /// Where; of a string what is between its quotation marks.
+    pub(crate) range: Range<usize>,
+}
+
+/// What a value is, as far as anybody here asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Text,
+    Number,
+    Other,
+}
+
+/// Every string value: its pointer and where it stands between its quotation marks.
 pub(super) fn strings(content: &[u8]) -> Option<Vec<(String, Range<usize>)>> {
+    let values = values(content)?.into_iter();
+    let texts = values.filter(|value| value.kind == Kind::Text);
+    Some(texts.map(|value| (value.pointer, value.range)).collect())
+}
+
+/// Every value, what is inside of an object or array before it.
+pub(crate) fn values(content: &[u8]) -> Option<Vec<Value>> {
     let text = str::from_utf8(content).ok()?;
     let mut reader = Reader { text: text.as_bytes(), at: 0, found: Vec::new() };
     reader.value("", 0)?;
@@ -25,7 +48,7 @@ pub(super) fn strings(content: &[u8]) -> Option<Vec<(String, Range<usize>)>> {
 struct Reader<'a> {
     text: &'a [u8],
     at: usize,
-    found: Vec<(String, Range<usize>)>,
+    found: Vec<Value>,
 }
 
 impl Reader<'_> {
@@ -56,19 +79,27 @@ impl Reader<'_> {
             return None;
         }
         self.blank();
-        match self.peek()? {
-            b'{' => self.object(pointer, depth.saturating_add(1)),
-            b'[' => self.array(pointer, depth.saturating_add(1)),
-            b'"' => {
-                let range = self.string()?;
-                self.found.push((pointer.to_owned(), range));
-                Some(())
+        let start = self.at;
+        let (kind, range) = match self.peek()? {
+            b'"' => (Kind::Text, self.string()?),
+            b'-' | b'0'..=b'9' => {
+                self.number()?;
+                (Kind::Number, start..self.at)
             }
-            b't' => self.take(b"true"),
-            b'f' => self.take(b"false"),
-            b'n' => self.take(b"null"),
-            _ => self.number(),
-        }
+            other => {
+                match other {
+                    b'{' => self.object(pointer, depth.saturating_add(1))?,
+                    b'[' => self.array(pointer, depth.saturating_add(1))?,
+                    b't' => self.take(b"true")?,
+                    b'f' => self.take(b"false")?,
+                    b'n' => self.take(b"null")?,
+                    _ => return None,
+                }
+                (Kind::Other, start..self.at)
+            }
+        };
+        self.found.push(Value { pointer: pointer.to_owned(), kind, range });
+        Some(())
     }
 
     fn object(&mut self, pointer: &str, depth: usize) -> Option<()> {

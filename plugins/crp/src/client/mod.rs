@@ -1,6 +1,5 @@
 //! The key service as the modules ask it: implements the core's [`Directory`],
-//! [`Releases`], [`Collector`], and, in `watch`, its
-//! revocation feed.
+//! [`Releases`], [`Vault`], [`Collector`], and, in `watch`, its revocation feed.
 //!
 //! Owns evidence, caches and calls in flight, shared by all streams of a VM. Knows no
 //! socket and no clock: a question turns into a [`Call`](postern_core::key_service::Call)
@@ -27,7 +26,7 @@ use postern_core::config::key_service::{Evidence, KeyService};
 use postern_core::credential::{Release, Want};
 use postern_core::key_service::{
     Acknowledged, Batch, CallId, CallResult, Collector, Directory, KeyEntry, KeyServiceFault,
-    ReleaseDenied, Released, Releases, Turn,
+    Minted, ReleaseDenied, Released, Releases, Stored, Turn, Vault,
 };
 use postern_core::revocation::{Freshness, Limits};
 use postern_core::secret::Secret;
@@ -39,7 +38,7 @@ use self::feed::Feed;
 use self::question::{Answered, Origin, Question, Questions};
 use crate::evidence::Trust;
 use crate::identity::{BadSeed, Identity, Role};
-use crate::message::{Answer, Status, audit, directory, release};
+use crate::message::{Answer, Message, Status, audit, directory, release};
 
 /// Longest use of a cached value or record while no live revocation head is held: a
 /// revoked key must be refused within five seconds.
@@ -453,6 +452,32 @@ impl Releases for Client {
     fn abandon(&self, call: CallId) {
         self.forget(call);
     }
+}
+
+impl Vault for Client {
+    fn store(&self, minted: Minted, at: Moment) -> Turn<Stored> {
+        self.with(at.now, |state| {
+            let message = Message::Store(minted.into());
+            let question = Question::Store(Box::new(message));
+            stored(state.questions.start(&self.origin, question, &at))
+        })
+    }
+
+    fn heard(&self, call: CallId, result: CallResult, at: Moment) -> Turn<Stored> {
+        self.with(at.now, |state| stored(state.questions.heard(&self.origin, call, result, &at)))
+    }
+
+    fn abandon(&self, call: CallId) {
+        self.forget(call);
+    }
+}
+
+fn stored(turn: Turn<Answered>) -> Turn<Stored> {
+    conclude(turn, |answered| match answered.answer {
+        Answer::Store(_) => Ok(Stored),
+        Answer::Denied(_) => Err(KeyServiceFault::NotReady),
+        _ => Err(KeyServiceFault::NotAuthentic),
+    })
 }
 
 impl Collector for Client {

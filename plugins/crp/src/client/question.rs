@@ -46,15 +46,33 @@ pub(super) enum Question {
     Key(KeyId),
     Release(Box<Want>),
     Batch(Box<Batch>),
+    /// Kept as it is, since a value cannot be copied.
+    Store(Box<Message>),
+}
+
+/// What a question is as a message.
+enum Said<'a> {
+    Made(Box<Message>),
+    Kept(&'a Message),
+}
+
+impl Said<'_> {
+    fn message(&self) -> &Message {
+        match self {
+            Self::Made(message) => message,
+            Self::Kept(message) => message,
+        }
+    }
 }
 
 impl Question {
-    fn message(&self) -> Message {
-        match self {
+    fn said(&self) -> Said<'_> {
+        Said::Made(Box::new(match self {
             Self::Key(id) => Message::Directory(directory::Request { ids: vec![*id] }),
             Self::Release(want) => Message::Release(release_request(want)),
             Self::Batch(batch) => Message::Audit(audit::Request { batch: (**batch).clone() }),
-        }
+            Self::Store(message) => return Said::Kept(message),
+        }))
     }
 }
 
@@ -262,7 +280,8 @@ impl Questions {
         let Some(evidence) = self.evidence.as_ref().filter(|found| found.is_valid(at.now)) else {
             return self.ask_evidence(question, started, retried, at.now);
         };
-        let message = question.message();
+        let said = question.said();
+        let message = said.message();
         // All zeros is what a host without randomness gives.
         if at.entropy.0 == [0; 32] || !message.kind().allows(origin.role) {
             return Turn::Failed(KeyServiceFault::Local);
@@ -275,7 +294,9 @@ impl Questions {
             tenant: &origin.tenant,
             now: at.now,
         };
-        match exchange::ask(evidence, &asker, &message, &seed) {
+        let asked = exchange::ask(evidence, &asker, message, &seed);
+        drop(said);
+        match asked {
             Ok((body, awaiting)) => {
                 let awaiting = Box::new(awaiting);
                 let stage = Stage::Message { awaiting, generation: self.generation };

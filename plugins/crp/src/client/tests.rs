@@ -11,7 +11,7 @@ use postern_core::time::{Entropy, Moment, UnixMillis};
 use super::question::MAX_PENDING;
 use super::{Client, Settings};
 use crate::identity::Role;
-use crate::message::{Answer, Message, Receipt, Status, audit, directory};
+use crate::message::{Answer, Message, Receipt, Status, audit, directory, store};
 use crate::service;
 use crate::tests::fixture::{self, NOW};
 use postern_core::credential::Want;
@@ -479,4 +479,48 @@ fn a_seed_of_the_wrong_length_makes_no_client() {
         cache_entries: 0,
     };
     assert!(Client::new(settings).is_err());
+}
+
+fn kept(message: &Message) -> Answer {
+    assert!(matches!(message, Message::Store(request) if request.minted.is_some()));
+    Answer::Store(store::Answer { version: 1, receipt: Receipt { seq: 1, hash: [1; 32] } })
+}
+
+/// A client with evidence, and the call that stores a minted value.
+fn storing() -> (Client, Call) {
+    let client = warm();
+    let call = asked(client.store(fixture::minted(), at(10)));
+    assert_eq!((call.method, &*call.path), ("POST", "/crp/v1/message"));
+    (client, call)
+}
+
+#[test]
+fn a_minted_value_is_stored_when_the_service_says_so_under_its_key() {
+    let (client, call) = storing();
+    let reply = ok(serve(&call, kept));
+    assert_eq!(answered(Vault::heard(&client, call.id, reply, at(20))), Stored);
+}
+
+#[test]
+fn a_minted_value_is_sent_again_with_another_nonce_and_then_given_up() {
+    let (client, first) = storing();
+    let again = asked(Vault::heard(&client, first.id, status(503), at(20)));
+    assert_ne!(first.body, again.body);
+    assert!(serve(&again, kept).len() > 100, "the same message");
+    let fault = failed(Vault::heard(&client, again.id, status(503), at(30)));
+    assert_eq!(fault, KeyServiceFault::Unreachable);
+}
+
+#[test]
+fn a_refusal_or_another_answer_does_not_count_as_stored() {
+    for status in [Status::Denied, Status::Rate, Status::VersionConflict] {
+        let (client, call) = storing();
+        let reply = ok(serve(&call, |_| Answer::Denied(status)));
+        let fault = failed(Vault::heard(&client, call.id, reply, at(20)));
+        assert_eq!(fault, KeyServiceFault::NotReady);
+    }
+    let client = client(Role::Audit);
+    let evidence = asked(client.store(fixture::minted(), at(0)));
+    let turn = Vault::heard(&client, evidence.id, ok(fixture::document()), at(0));
+    assert_eq!(failed(turn), KeyServiceFault::Local, "not of this role");
 }

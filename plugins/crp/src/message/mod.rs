@@ -139,7 +139,6 @@ impl Status {
 }
 
 /// What is asked.
-#[expect(clippy::large_enum_variant, reason = "a release is the common case, one lives at a time")]
 pub enum Message {
     /// Type 1.
     Release(release::Request),

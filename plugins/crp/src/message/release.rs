@@ -245,8 +245,11 @@ pub(super) fn encode_fields(
     fields: &[(String, Secret)],
 ) -> Result<(), TooLong> {
     writer.count8(fields.len(), MAX_FIELDS)?;
-    let mut sorted: Vec<&(String, Secret)> = fields.iter().collect();
-    sorted.sort_by(|left, right| left.0.cmp(&right.0));
+    let mut sorted: Vec<&(String, Secret)> = Vec::with_capacity(fields.len());
+    for field in fields {
+        let at = sorted.partition_point(|known| known.0 <= field.0);
+        sorted.insert(at, field);
+    }
     sorted.into_iter().try_for_each(|(name, value)| {
         writer.lp8(name.as_bytes())?;
         writer.lp16(value.expose())

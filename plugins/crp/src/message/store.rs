@@ -1,5 +1,8 @@
-//! Type 4: a credential value, sealed by whoever has it to the attested key.
+//! Type 4: a credential value, sealed by whoever has it to the attested key: an operator, or
+//! a gateway that took it from a token endpoint's answer.
 
+use postern_core::key_service::{Minted, Origin};
+use postern_core::order;
 use postern_core::secret::Secret;
 use postern_core::time::UnixMillis;
 use sha2::{Digest, Sha256};
@@ -25,6 +28,8 @@ pub struct Request {
     pub fields: Vec<(String, Secret)>,
     /// Where the value may go; at least one, each once.
     pub bindings: Vec<Binding>,
+    /// Where a minted value comes from; an operator's has none.
+    pub minted: Option<Origin>,
 }
 
 /// The version that the caller expects to replace.
@@ -90,12 +95,11 @@ impl Request {
         writer.u64(self.not_after.map_or(0, |end| end.0));
         encode_fields(writer, &self.fields)?;
         writer.count8(self.bindings.len(), MAX_BINDINGS)?;
-        let mut sorted: Vec<&Binding> = self.bindings.iter().collect();
-        sorted.sort();
-        sorted.into_iter().try_for_each(|binding| {
+        order::ascending(&self.bindings).into_iter().try_for_each(|binding| {
             writer.put(&binding.hash);
             writer.lp16(&binding.json)
-        })
+        })?;
+        encode_origin(writer, self.minted.as_ref())
     }
 
     pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
@@ -104,10 +108,52 @@ impl Request {
         let not_after = Some(reader.u64()?).filter(|end| *end != 0).map(UnixMillis);
         let fields = decode_fields(reader)?;
         let bindings = decode_bindings(reader)?;
+        let minted = decode_origin(reader)?;
         if fields.is_empty() || bindings.is_empty() {
             return Err(Malformed);
         }
-        Ok(Self { credential, description, expected, not_after, fields, bindings })
+        Ok(Self { credential, description, expected, not_after, fields, bindings, minted })
+    }
+}
+
+impl From<Minted> for Request {
+    fn from(minted: Minted) -> Self {
+        let Minted { credential, value, not_after, binding, origin } = minted;
+        Self {
+            credential,
+            description: format!("minted from {}", origin.source),
+            expected: Expected::Absent,
+            not_after: Some(not_after),
+            fields: vec![(String::new(), value)],
+            bindings: vec![Binding::new(binding)],
+            minted: Some(origin),
+        }
+    }
+}
+
+fn encode_origin(writer: &mut Writer, origin: Option<&Origin>) -> Result<(), TooLong> {
+    let Some(origin) = origin else {
+        writer.u8(0);
+        return Ok(());
+    };
+    writer.u8(1);
+    writer.lp8(origin.agent.as_bytes())?;
+    writer.put(&origin.caller_hash);
+    writer.lp8(origin.source.as_bytes())?;
+    writer.put(&origin.source_binding);
+    Ok(())
+}
+
+fn decode_origin(reader: &mut Reader<'_>) -> Result<Option<Origin>, Malformed> {
+    match reader.u8()? {
+        0 => Ok(None),
+        1 => Ok(Some(Origin {
+            agent: reader.text8()?,
+            caller_hash: reader.array()?,
+            source: reader.text8()?,
+            source_binding: reader.array()?,
+        })),
+        _ => Err(Malformed),
     }
 }
 

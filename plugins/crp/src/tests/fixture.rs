@@ -2,7 +2,7 @@
 
 use postern_core::api_key::{KeyId, StoredKey};
 use postern_core::identity::{DirectoryRecord, KeyState};
-use postern_core::key_service::{Batch, KeyEntry};
+use postern_core::key_service::{Batch, KeyEntry, Minted, Origin};
 use postern_core::secret::Secret;
 use postern_core::time::{Entropy, UnixMillis};
 use zeroize::Zeroizing;
@@ -183,6 +183,7 @@ pub(crate) fn exchanges() -> Vec<(Message, Answer)> {
                     ("password".into(), Secret::new(b"not-a-real-one".to_vec())),
                 ],
                 bindings: vec![store::Binding::new(binding)],
+                minted: None,
             }),
             Answer::Store(store::Answer { version: 3, receipt }),
         ),
@@ -193,13 +194,30 @@ pub(crate) fn exchanges() -> Vec<(Message, Answer)> {
     ]
 }
 
+/// A value of a token endpoint's answer.
+pub(crate) fn minted() -> Minted {
+    Minted {
+        credential: "access-mfrggzdfmztwq2lknnwg23tpoa".into(),
+        value: Secret::new(b"not-a-real-token".to_vec()),
+        not_after: UnixMillis(NOW.0 + 3_600_000),
+        binding: br#"{"authority":"slack.example:443","minted":"access"}"#.to_vec(),
+        origin: Origin {
+            agent: "agent-7".into(),
+            caller_hash: [0xca; 32],
+            source: "oauth".into(),
+            source_binding: [0xb1; 32],
+        },
+    }
+}
+
 /// Bytes that parse, for fuzzing round them.
 pub(crate) fn samples() -> Vec<Vec<u8>> {
     let (message, answer) = exchanges().swap_remove(0);
     let mut samples = vec![ask(&message).0, document(), runtime().to_bytes()];
-    for part in [2, 3] {
+    let stored = Message::Store(minted().into());
+    for message in [&exchanges()[2].0, &exchanges()[3].0, &stored] {
         let mut writer = crate::wire::Writer::new(1024);
-        exchanges()[part].0.encode(&mut writer).unwrap();
+        message.encode(&mut writer).unwrap();
         samples.push(writer.bytes().to_vec());
     }
     let mut writer = crate::wire::Writer::new(1024);

@@ -134,7 +134,13 @@ fn question(message: &Message) -> Value {
         }
         Message::Store(request) => json!({
             "credential": request.credential, "description": request.description,
-            "expected": 2, "not_after_ms": "0", "fields": fields(&request.fields),
+            "expected": if request.minted.is_some() { 0 } else { 2 },
+            "not_after_ms": request.not_after.map_or(0, |end| end.0).to_string(),
+            "fields": fields(&request.fields),
+            "minted": request.minted.as_ref().map(|origin| json!({
+                "agent": origin.agent, "caller_hash": hex(&origin.caller_hash),
+                "source": origin.source, "source_binding_hash": hex(&origin.source_binding),
+            })),
             "bindings": request.bindings.iter().map(|binding| json!({
                 "sha256": hex(binding.hash()), "json": String::from_utf8_lossy(binding.json()),
             })).collect::<Vec<_>>(),
@@ -211,6 +217,14 @@ fn each_type_of_message_makes_its_published_bytes() {
     for (message, answer) in fixture::exchanges() {
         check(message.kind().name(), &exchange_vector(&message, &answer));
     }
+}
+
+#[test]
+fn a_minted_value_makes_its_published_bytes() {
+    let message = Message::Store(fixture::minted().into());
+    let receipt = crate::message::Receipt { seq: 43, hash: [0x43; 32] };
+    let answer = Answer::Store(crate::message::store::Answer { version: 1, receipt });
+    check("store-minted", &exchange_vector(&message, &answer));
 }
 
 #[test]

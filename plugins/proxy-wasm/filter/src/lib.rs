@@ -19,6 +19,8 @@
 //!   paused, also while a call of the headers callback is out. Headers, content and trailers
 //!   stay until one callback continues or `continue_stream` is called; request headers and
 //!   content can be changed to the end, also from the trailers callback and a call's reply.
+//!   The same holds of an answer in a cluster's chain: its head, held while a call of the content
+//!   callback is out, and its content can be changed or answered for from that call's reply.
 //! * Without that switch a pause in headers holds everything and no body callback comes.
 //! * A local reply in the request phase passes the replying filter's own response
 //!   callbacks; one in the response phase does not.

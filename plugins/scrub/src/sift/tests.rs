@@ -85,7 +85,7 @@ fn echo(value: String) -> impl Strategy<Value = Vec<u8>> {
     let (of_form, mixed) = (value.clone(), value);
     prop_oneof![
         form.prop_map(move |(form, index)| {
-            let all = (forms::FORMS[form].spell)(of_form.as_bytes());
+            let all = (forms::FORMS[form].spell)(forms::Subject::whole(of_form.as_bytes()));
             if all.is_empty() { Vec::new() } else { all[index.index(all.len())].to_vec() }
         }),
         (0..whole, 0..=whole, 8_u8..60, proptest::collection::vec(any::<u8>(), whole)).prop_map(

@@ -20,6 +20,7 @@
 //! bounded, and so is what each view keeps.
 
 mod node;
+mod several;
 mod unescape;
 
 use std::borrow::Cow;
@@ -27,8 +28,8 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use crate::automaton::{Automaton, State};
-use crate::coding::{Begin, Growth, Look};
 use node::Node;
+pub(crate) use several::{Searches, Sets};
 use unescape::{Held, Kind};
 use zeroize::{Zeroize as _, Zeroizing};
 
@@ -75,6 +76,8 @@ const STEP: usize = 8;
 const PATIENCE: usize = 32;
 /// … and at most so many.
 const MOST_PATIENCE: usize = 64 * 1024;
+/// A doubt is rare behind so many bytes that were passed over.
+const RARE: usize = 4 * PATIENCE;
 
 /// Looks for the patterns in all views of one content.
 pub(crate) struct Search {
@@ -168,11 +171,10 @@ impl Search {
     }
 
     /// Where doubts are frequent, each costs more than views do; so views read on for
-    /// longer, and for less long once they were rare again.
+    /// longer. What is passed over costs next to nothing, so a doubt now and then is no reason.
     fn grow_patient(&mut self, passed: usize) {
-        let rare = passed > self.patience.saturating_mul(4);
         let longer = self.patience.saturating_mul(2).min(MOST_PATIENCE);
-        self.patience = if rare { PATIENCE } else { longer };
+        self.patience = if passed > RARE { PATIENCE } else { longer };
     }
 
     /// Reads the bytes between these two in all views.
@@ -236,32 +238,6 @@ impl Search {
         let views = self.views.all().into_iter().filter_map(|node| node.open_from(&self.automaton));
         let views = views.map(|from| self.at.saturating_sub(from));
         views.fold(raw, u64::max)
-    }
-}
-
-impl Begin for Rc<Automaton> {
-    type Look = Search;
-
-    const GROWTH: Growth = Growth::ANSWER;
-
-    fn begin(&self) -> Search {
-        Search::new(Self::clone(self))
-    }
-}
-
-impl Look for Search {
-    fn look(&mut self, bytes: &[u8]) -> bool {
-        self.read(bytes);
-        !self.hits.is_empty()
-    }
-
-    fn end(&mut self) -> bool {
-        self.finish();
-        !self.hits.is_empty()
-    }
-
-    fn open(&self) -> u64 {
-        Self::open(self)
     }
 }
 

@@ -2,7 +2,7 @@
 #![allow(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::unwrap_used)]
 
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use postern_core::effect::Flow;
 use postern_core::inject::{InPlay, Keep};
 use postern_core::secret::Secret;
@@ -70,10 +70,29 @@ fn hex_by(value: &str, between: &str) -> Vec<u8> {
     value.bytes().map(|b| format!("{b:02x}")).collect::<Vec<_>>().join(between).into_bytes()
 }
 
+fn base64(bytes: impl AsRef<[u8]>) -> Vec<u8> {
+    STANDARD.encode(bytes).into_bytes()
+}
+
+fn text(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).unwrap()
+}
+
+fn escaped(value: &str) -> Vec<u8> {
+    each(value, |_, b| match b {
+        b'/' | b'+' | b'=' => format!("%{b:02X}"),
+        b => char::from(b).to_string(),
+    })
+}
+
+fn wide(value: &str, order: fn(u16) -> [u8; 2]) -> Vec<u8> {
+    value.encode_utf16().flat_map(order).collect()
+}
+
 type Spelling = (&'static str, fn(&str) -> Vec<u8>);
 
 /// Spellings of which nothing may be left.
-const WHOLE: [Spelling; 38] = [
+const WHOLE: [Spelling; 46] = [
     ("percent, upper", |v| each(v, |_, b| format!("%{b:02X}"))),
     ("percent, lower", |v| each(v, |_, b| format!("%{b:02x}"))),
     ("percent, some", |v| some(v, |b| format!("%{b:02X}"))),
@@ -126,7 +145,15 @@ const WHOLE: [Spelling; 38] = [
     ("hex, spaces", |v| hex_by(v, " ")),
     ("hex, dashes, upper", |v| hex_by(v, "-").to_ascii_uppercase()),
     ("hex, wrapped", |v| hex_by(v, "\n")),
-    ("hex, 0x and commas", |v| [b"0x".to_vec(), hex_by(v, ", 0x")].concat()),
+    ("hex, 0x and commas", |v| hex_by(v, ", 0x")),
+    ("base64 of base64", |v| base64(base64(v))),
+    ("base64 of base64, wrapped", |v| lines(&text(base64(base64(v))), 76, "\r\n")),
+    ("base64 of base64url", |v| base64(URL_SAFE_NO_PAD.encode(v))),
+    ("base64 of hex", |v| base64(hex_by(v, ""))),
+    ("base64 of hex, percent", |v| each(&text(base64(hex_by(v, ""))), |_, b| format!("%{b:02X}"))),
+    ("hex of hex", |v| hex_by(&text(hex_by(v, "")), "")),
+    ("hex of hex, upper inside", |v| hex_by(&text(hex_by(v, "")).to_uppercase(), "")),
+    ("hex of hex, colons", |v| hex_by(&text(hex_by(v, "")), ":")),
     ("bytes in JSON", |v| {
         v.bytes().map(|b| b.to_string()).collect::<Vec<_>>().join(", ").into_bytes()
     }),
@@ -147,6 +174,68 @@ fn every_spelling_is_replaced_at_every_chunking() {
             assert_eq!(scrub_by(VALUE, &body, size), whole, "{name} by {size}");
         }
     }
+}
+
+/// Encodings of spellings, of which digits may be left that hold bits of what stands beside.
+const INSIDE: [Spelling; 8] = [
+    ("base64 of base64, inside", |v| base64(base64(format!("ab{v}c")))),
+    ("base64 of base64, inside of both", |v| {
+        base64([b"a".to_vec(), base64(format!("a{v}"))].concat())
+    }),
+    ("base64 of hex, inside", |v| base64([b"ab".to_vec(), hex_by(v, "")].concat())),
+    ("base64 of percent", |v| base64(escaped(v))),
+    ("base64 of JSON, solidus", |v| base64(v.replace('/', "\\/"))),
+    ("base64 of UTF-16LE", |v| base64(wide(v, u16::to_le_bytes))),
+    ("base64 of UTF-16BE", |v| base64(wide(v, u16::to_be_bytes))),
+    ("base64 of UTF-16LE, inside", |v| base64(wide(&format!("\"{v}\""), u16::to_le_bytes))),
+];
+
+#[test]
+fn encodings_of_spellings_are_replaced_at_every_chunking() {
+    for (name, spell) in INSIDE {
+        let body = [b"before; ", &spell(VALUE)[..], b" ;after"].concat();
+        let whole = scrub_by(VALUE, &body, body.len());
+        let text = String::from_utf8_lossy(&whole);
+        assert!(text.contains("[REDACTED]") && text.len() < 45, "{name}: {text}");
+        for size in 1..body.len() {
+            assert_eq!(scrub_by(VALUE, &body, size), whole, "{name} by {size}");
+        }
+    }
+}
+
+#[test]
+fn beginnings_are_replaced_in_every_form() {
+    let part = |length: usize| &VALUE[..length];
+    for length in 12..VALUE.len() {
+        for (name, spelt) in [
+            ("base64", base64(part(length))),
+            ("base64, inside", base64(format!("ab{}!", part(length)))),
+            ("hex", hex_by(part(length), "")),
+            ("hex, colons", hex_by(part(length), ":")),
+            ("hex, 0x and commas", hex_by(part(length), ", 0x")),
+            ("base32", base32(part(length), false).into_bytes()),
+            (
+                "numbers",
+                part(length)
+                    .bytes()
+                    .map(|b| b.to_string())
+                    .collect::<Vec<_>>()
+                    .join(",")
+                    .into_bytes(),
+            ),
+        ] {
+            let body = [b"<", &spelt[..], b">"].concat();
+            let whole = scrub_by(VALUE, &body, body.len());
+            let text = String::from_utf8_lossy(&whole);
+            // Beside it at most the digits that hold bits of what follows.
+            assert!(text.contains("[REDACTED]") && text.len() < 24, "{name}, {length}: {text}");
+            for size in [1, 3, 7] {
+                assert_eq!(scrub_by(VALUE, &body, size), whole, "{name} by {size}");
+            }
+        }
+    }
+    let eleven = [base64(part(11)), hex_by(part(11), "")];
+    eleven.iter().for_each(|it| assert_eq!(scrub_by(VALUE, it, it.len()), *it));
 }
 
 #[test]
@@ -238,7 +327,8 @@ fn spelling() -> impl Strategy<Value = Vec<u8>> {
         }
         .into_bytes()
     });
-    let whole = (0..WHOLE.len()).prop_map(|at| WHOLE[at].1(VALUE));
+    let all = WHOLE.len() + INSIDE.len();
+    let whole = (0..all).prop_map(|at| WHOLE.iter().chain(&INSIDE).nth(at).unwrap().1(VALUE));
     let piece =
         prop_oneof![4 => character, 1 => whole, 1 => "[ -~]{0,6}".prop_map(String::into_bytes)];
     proptest::collection::vec(piece, 0..30).prop_map(|pieces| pieces.concat())

@@ -205,24 +205,30 @@ impl Driver<'_> {
         let end = content.is_empty() && trailers.is_none();
         let event = Event::ResponseHeaders { fields: held.head.clone(), end };
         match self.turn(stream, event, &mut held)? {
-            Ok(Flow::Continue) => {}
-            Ok(Flow::Pause) => bail!("the answer would wait for ever"),
+            Ok(Flow::Pause) if end => bail!("the answer would wait for ever"),
+            Ok(_) => {}
             Err(stop) => return Ok(Err(stop)),
         }
+        // While the head waits the client has nothing, and can have another answer.
+        let begun = stream.flow() == Flow::Continue;
+        let stopped = |held: Held, stop: Stop| match stop {
+            Stop::Reply(_) if !begun => Err(stop),
+            _ => Ok((held, true)),
+        };
         let last = content.len().saturating_sub(1);
         for (index, chunk) in content.into_iter().enumerate() {
             held.content.extend_from_slice(&chunk);
             let end = index == last && trailers.is_none();
             match self.turn(stream, Event::ResponseBody { chunk, end }, &mut held)? {
                 Ok(flow) => held.settle(flow),
-                Err(_) => return Ok(Ok((held, true))),
+                Err(stop) => return Ok(stopped(held, stop)),
             }
         }
         if let Some(trailers) = trailers {
             held.trailers = Some(trailers.clone());
             match self.turn(stream, Event::ResponseTrailers(trailers), &mut held)? {
                 Ok(flow) => held.settle(flow),
-                Err(_) => return Ok(Ok((held, true))),
+                Err(stop) => return Ok(stopped(held, stop)),
             }
         }
         let cut = !held.content.is_empty();

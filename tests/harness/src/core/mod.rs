@@ -140,7 +140,10 @@ impl Modules {
                 scrubbing(),
                 random16(),
             ),
-            credential: credential::Pipeline::new(credential, permit()?, releases, scrubbing()),
+            credential: {
+                let vault = Rc::clone(&releases);
+                credential::Pipeline::new(credential, permit()?, releases, vault, scrubbing())
+            },
             background: callers.background,
             shared: Shared::default(),
             shared_keys: shared()?,
@@ -207,7 +210,8 @@ impl Modules {
         let mut upstream = outcome.upstream;
         upstream.iter_mut().for_each(|seen| settle(seen, &world.base, received));
         let canaries = outcome.canaries;
-        Ok(Observation { answer: outcome.answer, upstream, canaries, audit, took })
+        let answer = outcome.answer;
+        Ok(world.number(Observation { answer, upstream, canaries, audit, took }))
     }
 
     /// Lets time pass until the collector has the record of a request.

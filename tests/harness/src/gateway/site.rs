@@ -16,6 +16,8 @@ use postern_rig::server::{After, Handler, Server};
 use postern_rig::upstream::{self, Framing, Instead, Upstream};
 use postern_rig::wait::until;
 
+use serde_json::Value;
+
 use crate::canary;
 use crate::capability;
 use crate::faults::{self, Exchange, Fault, Outcome};
@@ -96,6 +98,9 @@ impl Site {
                 *document = self.world.module(name, document.take(), overlay);
             });
         }
+        for route in &self.world.base.routes {
+            head_waits(config.cluster(&route.cluster)?, &route.domain);
+        }
         Ok(config)
     }
 
@@ -129,6 +134,18 @@ impl Site {
         });
         waited.transpose()?;
         Ok(records)
+    }
+}
+
+/// The head of a token endpoint's answer waits for its content, as `postern check` has it.
+fn head_waits(cluster: &mut Value, authority: &str) {
+    let options = &mut cluster["typed_extension_protocol_options"];
+    let http = &mut options["envoy.extensions.upstreams.http.v3.HttpProtocolOptions"];
+    let plugin = &mut http["http_filters"][0]["typed_config"]["config"];
+    let bindings = plugin["configuration"]["value"]["bindings"].as_array();
+    let mints = |one: &Value| one["authority"] == *authority && !one["mints"].is_null();
+    if bindings.is_some_and(|bindings| bindings.iter().any(mints)) {
+        plugin["allow_on_headers_stop_iteration"] = Value::Bool(true);
     }
 }
 
@@ -243,13 +260,13 @@ impl Gateway {
         ensure!(records.len() <= 1, "{} audit records for one request", records.len());
         let mut upstream = forwarded.first().map(Seen::of);
         upstream.iter_mut().for_each(|seen| settle(seen, &site.world.base, now()));
-        Ok(Observation {
+        Ok(site.world.number(Observation {
             answer: Answer::of(&message),
             upstream,
             canaries,
             audit: records.first().and_then(|record| comparable(record)),
             took,
-        })
+        }))
     }
 }
 

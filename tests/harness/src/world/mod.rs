@@ -36,6 +36,8 @@ pub use party::Party;
 pub use staged::{Flaw, Kind as EvidenceKind, pins};
 
 use crate::faults::{Kind, Outcome, Stand};
+use crate::minted;
+use crate::observation::Observation;
 use crate::scenario::{KeySeed, KeyState, Named};
 use crate::template::Names;
 
@@ -115,6 +117,8 @@ struct Notes {
     event: i64,
     /// Every API key that was presented or could be.
     keys: Vec<Vec<u8>>,
+    /// Minted credentials of the scenario at hand.
+    minted: minted::Seen,
 }
 
 impl World {
@@ -195,6 +199,7 @@ impl World {
                     .map(|(name, value)| (name.to_owned(), Secret::new(value.into())))
                     .collect(),
                 bindings: bindings.collect(),
+                minted: None,
             };
             let operator = self.operator(&credential.tenant)?;
             let answer = operator.ask(&self.backend, &Message::Store(request), now)?;
@@ -214,6 +219,7 @@ impl World {
             not_after: None,
             fields: vec![(String::new(), Secret::new(value.as_bytes().to_vec()))],
             bindings: vec![store::Binding::new(binding.canonical())],
+            minted: None,
         };
         let operator = self.operator(&credential.tenant)?;
         let answer = operator.ask(&self.backend, &Message::Store(request), now)?;
@@ -230,6 +236,7 @@ impl World {
         let kinds = named.scenario.seed.evidence.clone();
         self.backend.stage.set(|shows| shows.kinds = kinds);
         self.backend.stand.set_feed(Kind::Well);
+        self.notes().minted = minted::Seen::default();
         for (name, seed) in &named.scenario.seed.keys {
             let key = || format!("{}: key {name}", named.name);
             self.notes().keys.extend(keys::text(&named.name, name, seed));
@@ -286,6 +293,12 @@ impl World {
         Ok(records)
     }
 
+    /// Writes numbers for the random names of an observation.
+    pub fn number(&self, mut seen: Observation) -> Observation {
+        self.notes().minted.settle(&mut seen);
+        seen
+    }
+
     /// Every API key of the scenarios so far.
     pub fn keys(&self) -> Vec<Vec<u8>> {
         self.notes().keys.clone()
@@ -302,7 +315,7 @@ impl World {
 
     /// The same, as of another moment.
     pub fn names_at<'a>(&'a self, named: &'a Named, now: UnixMillis) -> Known<'a> {
-        Known { base: &self.base, named, now }
+        Known { base: &self.base, named, now, notes: &self.notes }
     }
 }
 
@@ -336,6 +349,7 @@ pub struct Known<'a> {
     base: &'a Base,
     named: &'a Named,
     now: UnixMillis,
+    notes: &'a Mutex<Notes>,
 }
 
 impl Names for Known<'_> {
@@ -352,5 +366,10 @@ impl Names for Known<'_> {
         let (name, field) = name.split_once('.').unwrap_or((name, ""));
         let mut values = self.base.credentials.get(name)?.values();
         values.find(|(have, _)| *have == field).map(|(_, value)| value.into())
+    }
+
+    fn minted(&self, number: &str) -> Option<Vec<u8>> {
+        let notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        notes.minted.part(number).map(|part| part.as_bytes().to_vec())
     }
 }

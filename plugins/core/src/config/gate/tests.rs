@@ -235,3 +235,35 @@ fn a_policy_that_cannot_be_one_is_reported_with_its_path() {
         assert!(found.iter().any(|problem| problem == expected), "{expected}: {found:?}");
     }
 }
+
+#[test]
+fn what_bindings_mint_has_bindings_too_and_leads_to_an_upstream() {
+    let mint = |name: &str, authority: &str| {
+        json!({"value": format!("/{name}"), "name": name, "authority": authority, "methods": ["GET"],
+               "paths": ["/api/**"], "site": {"header": "x-minted", "style": "template", "template": "{}"}})
+    };
+    let mut document = good();
+    document["bindings"][0]["mints"] = json!([mint("access", "slack.com")]);
+    let config = parse(&document).unwrap();
+    let names: Vec<_> =
+        config.bindings.iter().map(|one| (one.credential().as_str(), one.is_family())).collect();
+    assert_eq!(names, [("slack", false), ("access", true)]);
+    assert!(config.is_site("x-minted"));
+    document["bindings"][0]["mints"] = json!([mint("access", "other.com")]);
+    let expected = "bindings.mints (access).authority: no cluster in upstreams leads to it";
+    assert_eq!(problems(&document), [expected]);
+    let mut family = good();
+    family["bindings"][0]["credential"] = Value::Null;
+    family["bindings"][0]["minted"] = json!("access");
+    assert_eq!(problems(&family), ["bindings[0].minted: expected credential; mints makes these"]);
+    // Its content is read, or its site is in content that nobody reads.
+    let mut form = good();
+    let mut renewal = mint("renewal", "slack.com");
+    renewal["site"] = json!({"form": "refresh_token"});
+    form["bindings"][0]["mints"] = json!([renewal]);
+    form["body"] = json!("stream");
+    assert_eq!(
+        problems(&form),
+        ["body: expected hold, since a binding has its site in the content"]
+    );
+}

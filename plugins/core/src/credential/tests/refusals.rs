@@ -327,6 +327,7 @@ fn a_refusal_keeps_what_the_gate_recorded() {
         world.config.clone(),
         permit_keys(),
         world.keys.clone(),
+        world.keys.clone(),
         Rc::new(StarScrubbing),
     );
     let mut stream = pipeline.stream();

@@ -14,7 +14,8 @@ use crate::fields::Fields;
 use crate::identity::{Identity, Kind, Principal};
 use crate::inject::InPlay;
 use crate::key_service::{
-    Call, CallFailure, CallId, CallResult, KeyServiceFault, Released, Releases, Turn,
+    Call, CallFailure, CallId, CallResult, KeyServiceFault, Minted, Released, Releases, Stored,
+    Turn, Vault,
 };
 use crate::mac::MacKeys;
 use crate::permit::{CredentialUse, Decision, PermitKeys, grant};
@@ -57,6 +58,15 @@ const CONFIG: &str = r#"{
         {"credential": "store", "tenant": "acme", "authority": "slack.com",
          "methods": ["GET", "POST"], "paths": ["/api/**"],
          "site": {"style": "sigv4", "region": "eu-west-1", "service": "s3"}},
+        {"credential": "oauth", "tenant": "acme", "authority": "slack.com",
+         "methods": ["GET", "POST"], "paths": ["/api/**"],
+         "site": {"header": "x-client", "style": "template", "template": "{}"},
+         "mints": [
+            {"value": "/access_token", "name": "access", "authority": "slack.com",
+             "methods": ["GET"], "paths": ["/api/**"], "site": {"style": "bearer"}},
+            {"value": "/refresh_token", "name": "refresh", "authority": "slack.com",
+             "methods": ["POST"], "paths": ["/api/**"], "site": {"form": "refresh_token"},
+             "max_life": "24h", "again": true}]},
         {"credential": "client", "tenant": "acme", "authority": "slack.com",
          "methods": ["GET", "POST"], "paths": ["/api/**"], "site": {"style": "oauth1"}}
     ]
@@ -70,6 +80,9 @@ pub struct Keys {
     /// Answer without a call.
     pub cached: Cell<bool>,
     pub answer: RefCell<Option<Result<Released, KeyServiceFault>>>,
+    pub stored: RefCell<Vec<Minted>>,
+    /// What becomes of the next value to store.
+    pub fault: Cell<Option<KeyServiceFault>>,
     calls: Cell<u32>,
 }
 
@@ -82,7 +95,7 @@ impl Keys {
         }
     }
 
-    pub fn call(&self) -> Turn<Released> {
+    pub fn call<A>(&self) -> Turn<A> {
         self.calls.set(self.calls.get() + 1);
         Turn::Ask(Call {
             id: CallId(self.calls.get()),
@@ -104,6 +117,24 @@ impl Releases for Keys {
 
     fn heard(&self, _: CallId, _: CallResult, _: Moment) -> Turn<Released> {
         self.turn()
+    }
+
+    fn abandon(&self, call: CallId) {
+        self.abandoned.borrow_mut().push(call);
+    }
+}
+
+impl Vault for Keys {
+    fn store(&self, minted: Minted, _: Moment) -> Turn<Stored> {
+        self.stored.borrow_mut().push(minted);
+        self.call()
+    }
+
+    fn heard(&self, _: CallId, _: CallResult, _: Moment) -> Turn<Stored> {
+        match self.fault.take() {
+            Some(fault) => Turn::Failed(fault),
+            None => Turn::Answer(Stored),
+        }
     }
 
     fn abandon(&self, call: CallId) {
@@ -272,8 +303,13 @@ impl World {
     fn with(config: &str) -> Self {
         let keys = Rc::new(Keys::default());
         let config = Config::parse(config.as_bytes()).unwrap();
-        let pipeline =
-            Pipeline::new(config.clone(), permit_keys(), keys.clone(), Rc::new(StarScrubbing));
+        let pipeline = Pipeline::new(
+            config.clone(),
+            permit_keys(),
+            keys.clone(),
+            keys.clone(),
+            Rc::new(StarScrubbing),
+        );
         Self { keys, config, now: NOW, stream: pipeline.stream(), pipeline }
     }
 

@@ -46,6 +46,31 @@ fn a_credential_is_named_by_the_field_or_by_a_placeholder_in_its_site() {
 }
 
 #[test]
+fn a_minted_credential_is_named_as_its_rule_says_and_bound_as_it_says() {
+    let mut document = document();
+    document["bindings"][0]["mints"] = serde_json::json!([{
+        "value": "/access_token", "name": "access", "authority": "slack.com",
+        "methods": ["POST"], "paths": ["/api/chat"], "site": {"style": "bearer"},
+    }]);
+    let gate = Gate::with(&document);
+    let name = format!("access-{}", "a2".repeat(13));
+    let placeholder = format!("Bearer <CREDENTIAL:{name}>");
+    let used = format!("{name}. at authorization");
+    let good = allowed(&[&used], &["x-tap-key"]);
+    assert_eq!(gate.get(&[("authorization", &placeholder)]), good);
+    let good = allowed(&[&used], &["x-tap-credential", "x-tap-key"]);
+    assert_eq!(gate.get(&[("x-tap-credential", &name)]), good);
+    let elsewhere = [("authorization", placeholder.as_str()), (":path", "/api/other")];
+    let denied = |reason| refused(403, "credential_not_allowed", reason);
+    assert_eq!(gate.get(&elsewhere), denied("credential_path"));
+    for other in ["access", "access-", &name[1..], &format!("{name}2"), &name.to_uppercase()] {
+        if crate::placeholder::Name::new(other).is_some() {
+            assert_eq!(gate.get(&[("x-tap-credential", other)]), denied("credential_unknown"));
+        }
+    }
+}
+
+#[test]
 fn a_placeholder_inside_basic_is_taken_where_the_binding_has_it() {
     let gate = Gate::new();
     let send = |value: &str| {

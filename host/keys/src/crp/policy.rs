@@ -1,0 +1,87 @@
+//! What is stored with a value and covered by its seal: where it may go and, where it was
+//! minted, whose it is.
+//!
+//! Invariant: a policy that does not read binds nothing, and a minted value without an owner
+//! does not exist.
+
+use postern_core::binding::{Binding, Wire};
+use postern_crp::message::store;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::audit::event_hex;
+
+/// A minted credential's; an operator's is the array of bindings alone.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Minted<'a> {
+    agent: String,
+    #[serde(borrow)]
+    bindings: Vec<&'a RawValue>,
+    caller: String,
+}
+
+/// Who minted a credential: the only one to whom it is released.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Owner {
+    pub(crate) agent: String,
+    caller: String,
+}
+
+impl Owner {
+    /// The one of this agent and caller.
+    pub(super) fn new(agent: &str, caller: &[u8; 32]) -> Self {
+        Self { agent: agent.to_owned(), caller: event_hex(caller) }
+    }
+}
+
+/// What is stored with a credential.
+#[derive(Default)]
+pub(super) struct Policy {
+    pub(super) bindings: Vec<Binding>,
+    pub(super) owner: Option<Owner>,
+}
+
+/// Reads what is stored.
+pub(super) fn read(stored: &[u8]) -> Policy {
+    let Some(parts) = parts(stored) else { return Policy::default() };
+    let (owner, written) = parts;
+    let bindings = written.iter().filter_map(|json| binding(json.get().as_bytes())).collect();
+    Policy { bindings, owner }
+}
+
+fn parts(stored: &[u8]) -> Option<(Option<Owner>, Vec<&RawValue>)> {
+    if stored.starts_with(b"{") {
+        let Minted { agent, bindings, caller } = serde_json::from_slice(stored).ok()?;
+        return Some((Some(Owner { agent, caller }), bindings));
+    }
+    Some((None, serde_json::from_slice(stored).ok()?))
+}
+
+/// The owner and the array of bindings, for a list.
+pub(crate) fn shown(stored: &[u8]) -> Option<(Option<Owner>, Box<RawValue>)> {
+    let (owner, bindings) = parts(stored)?;
+    let texts: Vec<&str> = bindings.iter().map(|json| json.get()).collect();
+    Some((owner, RawValue::from_string(format!("[{}]", texts.join(","))).ok()?))
+}
+
+/// The bytes to store.
+pub(super) fn written(bindings: &[store::Binding], owner: Option<&Owner>) -> Option<Vec<u8>> {
+    let bindings: Vec<&RawValue> = bindings
+        .iter()
+        .map(|binding| serde_json::from_slice(binding.json()).ok())
+        .collect::<Option<_>>()?;
+    let stored = match owner {
+        None => serde_json::to_vec(&bindings),
+        Some(Owner { agent, caller }) => {
+            let (agent, caller) = (agent.clone(), caller.clone());
+            serde_json::to_vec(&Minted { agent, bindings, caller })
+        }
+    };
+    stored.ok()
+}
+
+/// One binding of a message or a policy.
+pub(super) fn binding(json: &[u8]) -> Option<Binding> {
+    Binding::try_from(serde_json::from_slice::<Wire>(json).ok()?).ok()
+}
