@@ -36,6 +36,19 @@ fn single(from: char, mut to: impl Iterator<Item = char>) -> char {
     }
 }
 
+/// Where `needle` first is, in characters, or -1; an empty one is an error in OPA.
+pub(super) fn index_of(args: &[Value], _: &mut Context, _: &mut Caches) -> Value {
+    let [haystack, needle] = args else { return Value::Undefined };
+    let (Some(haystack), Some(needle)) = (text(haystack), text(needle)) else {
+        return Value::Undefined;
+    };
+    if needle.is_empty() {
+        return Value::Undefined;
+    }
+    let before = haystack.split_once(needle).map(|(before, _)| before.chars().count());
+    before.map_or(Value::from(-1_i64), Value::from)
+}
+
 /// How often `needle` is in `text`, without overlap; Go counts one more than characters for
 /// an empty one.
 pub(super) fn count(args: &[Value], _: &mut Context, _: &mut Caches) -> Value {

@@ -212,7 +212,7 @@ impl Source {
             2 => format!("v != {}", self.text(0)),
             _ => format!("some w in {}; v == w", self.texts(1)),
         };
-        let term = self.of(&["v", "[i, v]", "upper(v)", "i + 1"]);
+        let term = self.of(&["v", "[i, v]", "upper(v)", "sum([i, 1])"]);
         format!("[{term} | some i, v in {}; {condition}]", self.texts(1))
     }
 }
