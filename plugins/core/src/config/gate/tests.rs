@@ -133,8 +133,8 @@ fn an_empty_document_lists_what_is_required() {
         problems(&json!({})),
         [
             "tenant: missing",
-            "danger_allow_simulated: missing: simulated evidence is the only kind configured, \
-             and it needs the key",
+            "danger_allow_simulated: missing: key_service.evidence asks for simulated evidence, \
+             and that needs the key",
             "key_service: missing",
             "authenticators: expected 1 to 8",
             "scopes: expected at least one: what no rule covers is denied",
