@@ -52,7 +52,11 @@ impl Source {
             5 => format!("count({})", self.text(depth)),
             6 => format!("abs({})", self.number(depth)),
             7 => format!("max([{}, {}])", self.number(depth), self.number(depth)),
-            8 => format!("indexof({}, {})", self.text(depth), self.text(0)),
+            // An empty one is an error, which the library raises even out of a comprehension.
+            8 => {
+                let sought = self.of(&["\"a\"", "\"/v\"", "\"ü\""]).to_owned();
+                format!("indexof({}, {sought})", self.text(depth))
+            }
             9 => format!("strings.count({}, {})", self.text(depth), self.text(0)),
             10 => format!("sum([{}, {}])", self.number(depth), self.number(depth)),
             _ => self.number(0),
@@ -185,7 +189,7 @@ impl Source {
             1 => format!("({} & {})", self.set(depth), self.set(depth)),
             2 => format!("({} - {})", self.set(depth), self.set(depth)),
             3 => format!("{{{}, {}}}", self.text(depth), self.number(depth)),
-            _ => format!("{{v | some v in {}}}", self.list(depth)),
+            _ => format!("{{v{depth} | some v{depth} in {}}}", self.list(depth)),
         }
     }
 
@@ -200,7 +204,9 @@ impl Source {
             0 => format!("object.union({}, {})", self.object(depth), self.object(depth)),
             1 => format!("object.remove({}, [\"a\"])", self.object(depth)),
             2 => format!("{{\"k\": {}, \"l\": {}}}", self.number(depth), self.text(depth)),
-            3 => format!("{{v: i | some i, v in {}}}", self.texts(depth)),
+            3 => {
+                format!("{{v{depth}: i{depth} | some i{depth}, v{depth} in {}}}", self.texts(depth))
+            }
             _ => format!("object.filter({}, {{\"a\", \"q\"}})", self.object(depth)),
         }
     }
