@@ -38,19 +38,17 @@ fn configure(document: &[u8]) -> Result<Module, ConfigError> {
     let vm = problems.required("randomness", random());
     let read = (|| Some((config?, permit?, shared?, nonces?, seed?, vm?)))();
     let (config, permit, shared, nonces, seed, vm) = problems.finish(read)?;
-    let policy = postern_rego::of_gate(&config)?;
     let key_service = config.key_service.clone();
     let client = Client::new(Settings::of(&key_service, &config.tenant, Role::Gate, seed)?);
     let client = client.map_err(|bad| ConfigError::one("environment", bad.to_string()))?;
     let client = Rc::new(client);
     let feed = Rc::clone(&client);
     let directory: Rc<dyn Directory> = Rc::clone(&client) as _;
-    let nonces = Table::new(nonces, MEMORY);
-    let nonces: Rc<dyn Nonces> = Rc::new(SharedNonces::new(nonces));
+    let nonces: Rc<dyn Nonces> = Rc::new(SharedNonces::new(Table::new(nonces, MEMORY)));
     let callers = postern_identity::assemble(&config, &directory, &nonces)?;
     let (detector, scrubbing) = (Rc::new(MarkerDetector), Rc::new(PatternScrubbing::new()));
     let known = callers.authenticators;
-    let loaded = Loaded { config, policy };
+    let loaded = Loaded { policy: postern_rego::of_gate(&config)?, config };
     let pipeline = Pipeline::new(loaded, permit, known, client, detector, scrubbing, vm);
     Ok(Module {
         streams: Box::new(move || Box::new(pipeline.stream())),
