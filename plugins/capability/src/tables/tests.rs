@@ -1,3 +1,5 @@
+//! Verdicts of tables beside those of plain verification, on good, random and hostile input.
+
 use curve25519_dalek::constants::EIGHT_TORSION;
 use ed25519_dalek::{Signer, SigningKey};
 use proptest::prelude::*;

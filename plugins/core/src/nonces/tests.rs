@@ -1,3 +1,5 @@
+//! The table of nonces: once is good, twice is not, and what is full or forged refuses.
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;

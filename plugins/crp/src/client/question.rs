@@ -328,7 +328,7 @@ impl Questions {
         let id = CallId(self.calls);
         self.calls = self.calls.wrapping_add(1);
         self.pending.insert(id, pending);
-        let (to, path) = (Destination::KeyService, path.into());
+        let (to, path) = (Destination::KeyService, path);
         Turn::Ask(Call { id, to, method, path, content_type, body, timeout })
     }
 }

@@ -1,3 +1,5 @@
+//! Capability tokens as an authenticator: chains, proofs, nonces and caches together.
+
 use std::time::Duration;
 
 use ed25519_dalek::SigningKey;
