@@ -189,7 +189,7 @@ impl Source {
             1 => format!("({} & {})", self.set(depth), self.set(depth)),
             2 => format!("({} - {})", self.set(depth), self.set(depth)),
             3 => format!("{{{}, {}}}", self.text(depth), self.number(depth)),
-            _ => format!("{{v{depth} | some v{depth} in {}}}", self.list(depth)),
+            _ => format!("{{x{depth} | some x{depth} in {}}}", self.list(depth)),
         }
     }
 
@@ -205,7 +205,7 @@ impl Source {
             1 => format!("object.remove({}, [\"a\"])", self.object(depth)),
             2 => format!("{{\"k\": {}, \"l\": {}}}", self.number(depth), self.text(depth)),
             3 => {
-                format!("{{v{depth}: i{depth} | some i{depth}, v{depth} in {}}}", self.texts(depth))
+                format!("{{x{depth}: i{depth} | some i{depth}, x{depth} in {}}}", self.texts(depth))
             }
             _ => format!("object.filter({}, {{\"a\", \"q\"}})", self.object(depth)),
         }
