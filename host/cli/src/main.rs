@@ -30,7 +30,7 @@ use serde_json::json;
 use commands::{
     apikey, attack, attest, audit, check as check_command, completions, credential,
     demo as demo_command, enrol, gateway as gateway_command, init as init_command, keys, man,
-    release, replay, revocation, token, upstream,
+    policy, release, replay, revocation, token, upstream,
 };
 use failure::{Failure, Kind, Outcome};
 use output::Output;
@@ -95,6 +95,9 @@ enum Command {
     Audit(audit::Command),
     /// Look for mistakes in an envoy.yaml or a module's configuration.
     Check(check_command::Args),
+    /// Policies in Rego: check, test and evaluate them.
+    #[command(subcommand)]
+    Policy(policy::Command),
     /// Attack a gateway, as its caller and its upstream at once.
     Attack(attack::Args),
     /// See it work: key service, gateway, upstream and real requests, on this machine.
@@ -154,6 +157,7 @@ fn run(command: Command, out: Output) -> Outcome {
         Command::Release(command) => release::run(&command, out),
         Command::Audit(command) => audit::run(command, out),
         Command::Check(args) => check_command::run(&args, out),
+        Command::Policy(command) => policy::run(command, out),
         Command::Attack(args) => attack::run(&args, out),
         Command::Demo(args) => demo_command::run(&args, out),
         Command::Completions(args) => completions::run(&args, Cli::command()),

@@ -16,7 +16,7 @@ use crate::run::{Failure, line};
 use crate::workspace;
 
 /// The default members of the workspace.
-const MEMBERS: [&str; 21] = [
+const MEMBERS: [&str; 22] = [
     "postern-attack",
     "postern-attest",
     "postern-attester",
@@ -34,6 +34,7 @@ const MEMBERS: [&str; 21] = [
     "postern-identity",
     "postern-jose",
     "postern-keys",
+    "postern-rego",
     "postern-rig",
     "postern-runtime",
     "postern-scrub",

@@ -29,6 +29,8 @@ const LIBRARIES: [&str; 5] = [
     "oauthlib==4.0.1",
 ];
 
+/// OPA's version as its wheel on PyPI counts: it holds OPA 1.20.2.
+const OPA: &str = "0.4.4";
 const IMPORTS: &str = "import cryptography, pycose, http_message_signatures, botocore, oauthlib";
 
 #[derive(Args)]
@@ -56,6 +58,7 @@ pub fn everything(options: &Options) -> Result<()> {
     println!("wasm target: {toolchain:?}");
     println!("envoy: {}", envoy()?.display());
     println!("nginx: {}", nginx()?.display());
+    println!("opa: {}", opa()?.display());
     Ok(())
 }
 
@@ -154,6 +157,28 @@ fn virtual_environment(home: &Path, wheels: &[&str]) -> Result<()> {
     step(Command::new("python3").args(["-m", "venv", "--clear"]).arg(home))?;
     step(Command::new(home.join("bin/pip")).args(["install", "--quiet"]).args(wheels))?;
     Ok(())
+}
+
+/// The Open Policy Agent as a library, laid out in target/tools. Its wheel asks for a newer
+/// Python than it needs: a C library, and a wrapper that any Python 3 runs.
+pub fn opa() -> Result<PathBuf> {
+    let home = workspace::tools().join("opa");
+    let known = home.join(format!("opa_golib_python_bindings-{OPA}.dist-info"));
+    if known.is_dir() && home.join("opa_bindings/libopabridge.so").exists() {
+        return Ok(home);
+    }
+    eprintln!("setup: laying out OPA {OPA} in {}", home.display());
+    let failed = |why| Failure::environment(format!("cannot lay out OPA: {why}"));
+    std::fs::create_dir_all(&home)?;
+    let mut pip = Command::new(python()?);
+    pip.args(["-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]);
+    pip.args(["--python-version", "3.14", "--platform", "manylinux_2_34_x86_64"]);
+    pip.arg(format!("opa-golib-python-bindings=={OPA}")).arg("--dest").arg(&home);
+    quiet(&mut pip).map_err(failed)?;
+    let unpack = "import glob, sys, zipfile\n\
+                  zipfile.ZipFile(glob.glob(sys.argv[1] + '/*.whl')[0]).extractall(sys.argv[1])";
+    quiet(Command::new("python3").args(["-c", unpack]).arg(&home)).map_err(failed)?;
+    Ok(home)
 }
 
 /// nginx: the system's, or Debian's package laid out below target/tools without installing it.

@@ -7,6 +7,7 @@
 use crate::effect::{Metric, Reply};
 use crate::hex;
 use crate::key_service::KeyServiceFault;
+use crate::policy::Refusal;
 
 mod code;
 mod reason;
@@ -57,6 +58,9 @@ pub enum Denial {
     /// Policy: a rule refuses, or no rule allows.
     #[error("policy does not allow this request")]
     PolicyDenied(PolicyReason),
+    /// Policy: refused by a policy that writes its own answer.
+    #[error("policy does not allow this request")]
+    PolicyAnswered(Box<Refusal>),
     /// Policy: a person has to approve this first.
     #[error("an approval is needed")]
     ApprovalRequired,
@@ -118,7 +122,7 @@ impl Denial {
             Self::EncodingUnsupported => Code::EncodingUnsupported,
             Self::InsufficientScope { .. } => Code::InsufficientScope,
             Self::CredentialNotAllowed(_) => Code::CredentialNotAllowed,
-            Self::PolicyDenied(_) => Code::PolicyDenied,
+            Self::PolicyDenied(_) | Self::PolicyAnswered(_) => Code::PolicyDenied,
             Self::ApprovalRequired => Code::ApprovalRequired,
             Self::RateLimited => Code::RateLimited,
             Self::UpstreamUnscannable(_) => Code::UpstreamUnscannable,
@@ -141,6 +145,9 @@ impl Denial {
     /// challenges (RFC 9728, 5.1), without a quote.
     pub fn reply_with(&self, decision: &DecisionId, metadata: Option<&str>) -> Reply {
         let code = self.code();
+        if let Self::PolicyAnswered(refusal) = self {
+            return refusal.reply(self, decision);
+        }
         let mut fields = vec![
             ("content-type".to_owned(), "application/problem+json".to_owned()),
             ("cache-control".to_owned(), "no-store".to_owned()),
@@ -156,7 +163,7 @@ impl Denial {
             // upstream's to say, so the list is empty.
             fields.push(("allow".to_owned(), String::new()));
         }
-        let content = self.problem(decision).into_bytes();
+        let content = self.problem(code.status(), decision).into_bytes();
         Reply { status: code.status(), fields, content, details: code.as_str() }
     }
 
@@ -185,9 +192,9 @@ impl Denial {
 
     /// Everything in it is ours or, for the scope, checked configuration (no quote, no
     /// backslash), so it needs no escaping.
-    fn problem(&self, decision: &DecisionId) -> String {
+    fn problem(&self, status: u16, decision: &DecisionId) -> String {
         let code = self.code();
-        let (name, title, status) = (code.as_str(), code.title(), code.status());
+        let (name, title) = (code.as_str(), code.title());
         let scope = match self {
             Self::InsufficientScope { scope } => format!(",\"scope\":\"{scope}\""),
             _ => String::new(),
@@ -197,6 +204,24 @@ impl Denial {
              \"code\":\"{name}\",\"decision\":\"{}\"{scope}}}",
             decision.hex()
         )
+    }
+}
+
+impl Refusal {
+    /// The policy's own answer; what it leaves out is as in any other refusal.
+    fn reply(&self, denial: &Denial, decision: &DecisionId) -> Reply {
+        let code = denial.code();
+        let status = self.status.unwrap_or(code.status());
+        let (kind, content) = match &self.content {
+            Some(text) => ("text/plain; charset=utf-8", text.clone()),
+            None => ("application/problem+json", denial.problem(status, decision)),
+        };
+        let has = |name: &str| self.fields.iter().any(|(field, _)| field == name);
+        let usual = [("content-type", kind), ("cache-control", "no-store")];
+        let usual = usual.into_iter().filter(|(name, _)| !has(name));
+        let usual = usual.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let fields = usual.chain(self.fields.iter().cloned()).collect();
+        Reply { status, fields, content: content.into_bytes(), details: code.as_str() }
     }
 }
 

@@ -48,6 +48,7 @@ pub mod order;
 pub mod path;
 pub mod permit;
 pub mod placeholder;
+pub mod policy;
 pub mod receipt;
 pub mod record;
 pub mod redacted;

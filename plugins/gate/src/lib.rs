@@ -16,7 +16,7 @@ use std::rc::Rc;
 
 use postern_core::config::gate::Config;
 use postern_core::config::{ConfigError, Problems};
-use postern_core::gate::Pipeline;
+use postern_core::gate::{Loaded, Pipeline};
 use postern_core::key_service::Directory;
 use postern_core::keyring;
 use postern_core::nonces::{MEMORY, Nonces, Table};
@@ -44,12 +44,12 @@ fn configure(document: &[u8]) -> Result<Module, ConfigError> {
     let client = Rc::new(client);
     let feed = Rc::clone(&client);
     let directory: Rc<dyn Directory> = Rc::clone(&client) as _;
-    let nonces = Table::new(nonces, MEMORY);
-    let nonces: Rc<dyn Nonces> = Rc::new(SharedNonces::new(nonces));
+    let nonces: Rc<dyn Nonces> = Rc::new(SharedNonces::new(Table::new(nonces, MEMORY)));
     let callers = postern_identity::assemble(&config, &directory, &nonces)?;
     let (detector, scrubbing) = (Rc::new(MarkerDetector), Rc::new(PatternScrubbing::new()));
     let known = callers.authenticators;
-    let pipeline = Pipeline::new(config, permit, known, client, detector, scrubbing, vm);
+    let loaded = Loaded { policy: postern_rego::of_gate(&config)?, config };
+    let pipeline = Pipeline::new(loaded, permit, known, client, detector, scrubbing, vm);
     Ok(Module {
         streams: Box::new(move || Box::new(pipeline.stream())),
         feed,

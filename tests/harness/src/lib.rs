@@ -18,6 +18,7 @@ pub mod gateway;
 pub mod live;
 pub mod minted;
 pub mod observation;
+pub mod policy;
 pub mod run;
 pub mod scenario;
 pub mod signature;

@@ -1,5 +1,6 @@
 //! `postern-harness --boundary core|host|envoy [--only NAME]`: runs the scenarios of a boundary;
 //! `postern-harness --conformance [--only NAME]` compares our gateway with Envoy;
+//! `postern-harness --policy [--seed N]` compares policies with OPA;
 //! `postern-harness --attacks [--boundary host|envoy] [--only ROW]` attacks both and compares.
 //!
 //! One line a scenario, then `scenarios on BOUNDARY: N passed`. Exit 0 when all passed, 1 when one did
@@ -11,13 +12,13 @@ use std::process::ExitCode;
 use clap::Parser;
 use postern_harness::run::{Selection, boundary};
 use postern_harness::scenario::Boundary;
-use postern_harness::{attacks, conformance};
+use postern_harness::{attacks, conformance, policy};
 
 #[derive(Parser)]
 #[command(about = "Runs the scenario files of tests/scenarios on one boundary")]
 struct Options {
     /// Where to run them.
-    #[arg(long, value_enum, required_unless_present_any = ["conformance", "attacks"])]
+    #[arg(long, value_enum, required_unless_present_any = ["conformance", "attacks", "policy"])]
     boundary: Option<Boundary>,
     /// Run those of tests/conformance instead, on both gateways, and compare.
     #[arg(long, conflicts_with = "boundary")]
@@ -25,6 +26,15 @@ struct Options {
     /// Run the cases of tests/conformance/attacks instead, on both gateways unless one is named.
     #[arg(long, conflicts_with = "conformance")]
     attacks: bool,
+    /// Run the pairs of policy and input of tests/policy instead, and compare with OPA.
+    #[arg(long, conflicts_with_all = ["boundary", "conformance", "attacks"])]
+    policy: bool,
+    /// With --policy: seed of the generated pairs, instead of one from the clock.
+    #[arg(long, requires = "policy")]
+    seed: Option<u64>,
+    /// With --policy: how many pairs are generated.
+    #[arg(long, requires = "policy")]
+    pairs: Option<usize>,
     /// With --attacks: count known failures as failures.
     #[arg(long, requires = "attacks")]
     strict: bool,
@@ -42,7 +52,13 @@ struct Options {
 fn main() -> ExitCode {
     let options = Options::parse();
     let selection = Selection { only: options.only, show: options.show };
+    let usual = policy::Options::default();
+    let pairs = policy::Options {
+        seed: options.seed.unwrap_or(usual.seed),
+        pairs: options.pairs.unwrap_or(usual.pairs),
+    };
     let result = match options.boundary {
+        None if options.policy => policy::run(&selection, pairs),
         place if options.attacks => attacks::run(place, &selection, options.strict),
         Some(place) => boundary(place, &selection),
         None => conformance::run(&selection, options.record),

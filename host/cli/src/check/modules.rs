@@ -97,7 +97,11 @@ impl Module {
     /// The module's own parser.
     fn parse(self, json: &[u8]) -> Result<(), ConfigError> {
         let key_service = match self {
-            Self::Gate => config::gate::Config::parse(json)?.key_service,
+            Self::Gate => {
+                let config = config::gate::Config::parse(json)?;
+                postern_rego::of_gate(&config)?;
+                config.key_service
+            }
             Self::Credential => config::credential::Config::parse(json)?.key_service,
             Self::Audit => config::audit::Config::parse(json)?.key_service,
         };

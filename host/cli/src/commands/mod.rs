@@ -13,6 +13,7 @@ pub mod gateway;
 pub mod init;
 pub mod keys;
 pub mod man;
+pub mod policy;
 pub mod release;
 pub mod replay;
 pub mod revocation;

@@ -16,6 +16,7 @@ use super::{ConfigError, Problems, units};
 use crate::binding::{self, Binding, Place, Signing};
 use crate::identity::Kind;
 use crate::path::RequestPath;
+use crate::policy::Policy;
 use crate::upstreams::{self, Upstreams};
 
 mod authenticators;
@@ -24,6 +25,7 @@ mod endpoint;
 mod forward;
 mod jwt;
 mod parts;
+mod policy;
 mod resource;
 mod tokens;
 
@@ -35,6 +37,9 @@ pub use forward::{Forward, ForwardWire, METHOD, TARGET};
 pub use jwt::Jwt;
 pub use parts::ScopeRule;
 use parts::ScopeRuleWire;
+pub use policy::{
+    DEFAULT_INSTRUCTIONS, DEFAULT_QUERY, ModuleWire, PATH, PolicySource, PolicyWire, RegoWire,
+};
 pub use resource::{Resource, ResourceWire};
 pub use tokens::{Claims, KeySource};
 
@@ -91,6 +96,8 @@ pub struct Wire {
     /// An endpoint for clients that name the target in a field: `POST` to its path, with
     /// `X-TAP-Target` and `X-TAP-Method`. Default: none.
     pub forward: Option<ForwardWire>,
+    /// A policy that decides after scopes and bindings. Default: none.
+    pub policy: Option<PolicyWire>,
 }
 
 /// What happens to content before a decision.
@@ -135,6 +142,8 @@ pub struct Config {
     pub credential_header: String,
     /// The forward endpoint.
     pub forward: Option<Forward>,
+    /// The policy that decides after scopes and bindings.
+    pub policy: Option<PolicySource>,
     /// SHA-256 of the document: which configuration decided.
     pub revision: [u8; 32],
 }
@@ -177,6 +186,7 @@ impl TryFrom<Wire> for Config {
             forward::check(names, &authenticators, &bindings, upstreams.as_ref(), &mut problems);
             problems.part("forward", forward::forward(wire))
         });
+        let policy = wire.policy.and_then(|wire| problems.part("policy", policy::policy(wire)));
         let body = wire.body.unwrap_or_default();
         if body != BodyMode::Hold && bindings.iter().any(|one| one.site().place().in_content()) {
             problems.note("body", "expected hold, since a binding has its site in the content");
@@ -207,6 +217,7 @@ impl TryFrom<Wire> for Config {
                 bind_headers,
                 credential_header,
                 forward,
+                policy,
                 revision: [0; 32],
             })
         })();
@@ -285,6 +296,14 @@ impl Config {
     pub fn is_site(&self, name: &str) -> bool {
         let mut sites = self.bindings.iter().map(Binding::site);
         sites.any(|site| site.key() == name && site.signing().is_none())
+    }
+
+    /// Whether content is held for a policy that reads it.
+    pub fn check_policy(&self, policy: &dyn Policy) -> Result<(), ConfigError> {
+        if self.body == BodyMode::Hold || !policy.reads_content() {
+            return Ok(());
+        }
+        Err(ConfigError::one("body", "expected hold, since the policy reads the content"))
     }
 
     /// Whether a binding signs the parameters of form content.

@@ -147,6 +147,15 @@ reasons! {
         ClusterUnknown "cluster_unknown" "The cluster is not in the upstreams table.",
         CanaryMark "canary_mark" "A canary's mark that does not hold, or on another request.",
         RequestChanged "request_changed" "What leaves is not what was decided.",
+        Denied "policy_denies" "The policy refuses.",
+        Undefined "policy_undefined" "The policy has no decision about this request.",
+        Conflict "policy_conflict" "Rules of the policy contradict each other.",
+        Failed "policy_error" "The policy could not be evaluated.",
+        Limit "policy_limit" "The policy took more instructions than it may.",
+        Type "policy_type" "The policy's decision is not of the documented form.",
+        Input "policy_input" "The request cannot be made into the policy's input.",
+        Change "policy_change" "The policy asks for a change that no policy may make.",
+        NotLoaded "policy_not_loaded" "A policy is configured and none was loaded.",
     }
 }
 
@@ -201,6 +210,7 @@ impl Denial {
             Self::InvalidToken(reason) => reason.as_str(),
             Self::CredentialNotAllowed(reason) => reason.as_str(),
             Self::PolicyDenied(reason) => reason.as_str(),
+            Self::PolicyAnswered(_) => PolicyReason::Denied.as_str(),
             Self::UpstreamUnscannable(reason) => reason.as_str(),
             Self::KeyService(fault) => key_service(*fault),
             Self::KeysUnavailable(reason) => reason.as_str(),

@@ -43,7 +43,9 @@ pub(super) fn start(
     entropy: Entropy,
     step: &mut Step<'_>,
 ) -> State {
-    let content = Content::new(&step.pipeline.config, &*step.pipeline.detector, &request.head);
+    let pipeline = step.pipeline;
+    let content = Content::new(&pipeline.config, &*pipeline.detector, &request.head)
+        .kept_whole(pipeline.policy_reads_content());
     let running = |attempt| Running { attempt, call: None, established: None };
     let running = attempts.into_iter().map(running).collect();
     let mut state = Authenticating { request, content, since: step.now, running };

@@ -30,6 +30,7 @@ use crate::gate::{Pipeline, Step};
 use crate::identity::Principal;
 use crate::inject::{Decoy, InPlay};
 use crate::key_service::{CallAnswer, CallId, CallResult, UpstreamCall};
+use crate::policy::Changes;
 use crate::time::UnixMillis;
 use crate::upstreams::Upstream;
 
@@ -95,6 +96,8 @@ pub(super) struct Ready {
     pub(super) principal: Principal,
     pub(super) decided: Decided,
     pub(super) content: Content,
+    /// What the policy changes about it.
+    pub(super) changes: Changes,
 }
 
 impl Ready {
@@ -127,8 +130,8 @@ impl Ready {
                 None => return self.ask(binding, canary, step),
             }
         }
-        let Self { request, principal, decided, content } = self;
-        allow(step, request, principal, decided, content)
+        let Self { request, principal, decided, content, changes } = self;
+        allow(step, request, principal, decided, content, changes)
     }
 
     fn ask(mut self, binding: &Binding, canary: &Canary, step: &mut Step<'_>) -> State {

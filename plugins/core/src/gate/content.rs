@@ -27,6 +27,8 @@ pub(super) struct Content {
     kept: Option<Kept>,
     asked: Vec<Asked>,
     form: Option<Vec<u8>>,
+    /// All of it, for a policy that reads it.
+    whole: Option<Vec<u8>>,
     /// What a chunk behind the end is.
     behind: Denial,
 }
@@ -87,6 +89,7 @@ impl Content {
             kept: if held && !end { Kept::new(config, head) } else { None },
             asked: Vec::new(),
             form: None,
+            whole: None,
             behind: match head.websocket {
                 // Nothing was agreed yet.
                 true => Denial::RequestAmbiguous(Ambiguity::Frame),
@@ -94,6 +97,12 @@ impl Content {
                 false => Denial::Internal(Ours::Unexpected),
             },
         }
+    }
+
+    /// Keeps the bytes as well, where they are held and something reads them.
+    pub(super) fn kept_whole(mut self, wanted: bool) -> Self {
+        self.whole = (wanted && self.hash.is_some()).then(Vec::new);
+        self
     }
 
     /// Takes new bytes.
@@ -111,6 +120,10 @@ impl Content {
         }
         if let Some(hash) = &mut self.hash {
             hash.update(chunk);
+        }
+        match &mut self.whole {
+            Some(whole) if self.fault.is_none() => whole.extend_from_slice(chunk),
+            _ => {}
         }
         match &mut self.kept {
             Some(kept) if self.fault.is_none() => kept.bytes.extend_from_slice(chunk),
@@ -176,6 +189,11 @@ impl Content {
     /// Form content that a signature may have to cover; known at its end.
     pub(super) fn form(&self) -> Option<&[u8]> {
         self.form.as_deref()
+    }
+
+    /// The whole content, where it was kept; known at its end.
+    pub(super) fn whole(&self) -> Option<&[u8]> {
+        self.whole.as_deref().filter(|_| self.ended)
     }
 
     /// Whether the end was seen.

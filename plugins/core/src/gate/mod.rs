@@ -3,7 +3,7 @@
 //! A request is read in this order, and stops at the first refusal: audit receipts,
 //! method, an unambiguous head, the caller's credential (offline, then whoever can say whose
 //! it is), revocation, the target of the forward endpoint, scopes, limits of the caller's token,
-//! placeholder positions, bindings, content, canaries, permit. From the
+//! placeholder positions, bindings, content, policy, canaries, permit. From the
 //! target on everything is about the request as it is rewritten. The states of one [`Stream`] are in `states`, one
 //! struct for each thing to wait for; each check is a function in a file of its own.
 //!
@@ -21,6 +21,7 @@ use crate::authenticator::Authenticator;
 use crate::effect::{Effect, Flow};
 use crate::event::Event;
 use crate::permit::PermitKeys;
+use crate::policy::Policy;
 use crate::revocation::Revocations;
 use crate::scrubbing::{Detector, Scrubbing};
 use crate::time::UnixMillis;
@@ -36,6 +37,7 @@ mod forward;
 mod head;
 mod limits;
 mod outcome;
+mod policy;
 mod recognise;
 mod references;
 mod revocation;
@@ -45,6 +47,7 @@ mod tunnel;
 
 pub use crate::config::gate::Config;
 pub use api_keys::ApiKeys;
+pub use policy::Loaded;
 
 use states::State;
 
@@ -55,16 +58,18 @@ pub struct Pipeline {
     authenticators: Vec<Rc<dyn Authenticator>>,
     revocations: Rc<dyn Revocations>,
     detector: Rc<dyn Detector>,
+    policy: Option<Rc<dyn Policy>>,
     scrubbing: Rc<dyn Scrubbing>,
     vm: [u8; 16],
     canaries: RefCell<canary::Canaries>,
 }
 
 impl Pipeline {
-    /// Puts the parts together: `authenticators` in the order of the configuration;
+    /// Puts the parts together: `config` with the policy that it names, without which every
+    /// request is refused; `authenticators` in the order of the configuration;
     /// `scrubbing` is for answers to canaries; `vm` is this VM's random id, which permits name.
     pub fn new(
-        config: Config,
+        config: impl Into<Loaded>,
         keys: PermitKeys,
         authenticators: Vec<Rc<dyn Authenticator>>,
         revocations: Rc<dyn Revocations>,
@@ -73,12 +78,14 @@ impl Pipeline {
         vm: [u8; 16],
     ) -> Rc<Self> {
         let canaries = RefCell::default();
+        let Loaded { config, policy } = config.into();
         Rc::new(Self {
             config,
             keys,
             authenticators,
             revocations,
             detector,
+            policy,
             scrubbing,
             vm,
             canaries,

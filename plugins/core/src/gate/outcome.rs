@@ -18,11 +18,12 @@ use crate::gate::decide::Decided;
 use crate::gate::head::Head;
 use crate::gate::states::{Granted, Refused, State};
 use crate::gate::tunnel::Tunnel;
-use crate::gate::{Config, Step, forward};
+use crate::gate::{Config, Step, forward, policy};
 use crate::hex;
 use crate::identity::{Identity, Principal};
 use crate::limits::Limits;
 use crate::permit::{self, Decision, LONGEST_LIFE};
+use crate::policy::Changes;
 use crate::record::{self, Caller, Draft};
 use crate::target::Target;
 use crate::time::{Entropy, UnixMillis};
@@ -178,6 +179,7 @@ pub(super) fn allow(
     principal: Principal,
     decided: Decided,
     content: Content,
+    changes: Changes,
 ) -> State {
     let Ok(identity) = serde_json::to_string(principal.identity()) else {
         let denial = Denial::Internal(crate::denial::Ours::Unreachable);
@@ -200,6 +202,7 @@ pub(super) fn allow(
     for name in decided.removed {
         step.emit(Effect::RemoveField { part: Part::Request, name });
     }
+    policy::write(step, changes);
     step.emit(Effect::Publish(Publication {
         permit: Some(step.pipeline.keys.seal(&permit)),
         form,

@@ -221,8 +221,16 @@ impl AwaitContent {
                 return refuse(step, request.draft, request.id, &denial);
             }
             let more = content.asked();
-            return match step.pipeline.decide_content(&mut request, caller, decided, more) {
-                Ok(decided) => Ready { request, principal, decided, content }.go_on(step),
+            let (pipeline, now) = (step.pipeline, step.now);
+            let granted = pipeline.decide_content(&mut request, caller, decided, more);
+            let granted = granted.and_then(|decided| {
+                let asked = pipeline.ask_policy(&mut request, caller, &decided, &content, now);
+                asked.map(|changes| (decided, changes))
+            });
+            return match granted {
+                Ok((decided, changes)) => {
+                    Ready { request, principal, decided, content, changes }.go_on(step)
+                }
                 Err(denial) => refuse(step, request.draft, request.id, &denial),
             };
         }

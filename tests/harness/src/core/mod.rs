@@ -123,6 +123,7 @@ impl Modules {
         let authenticators = callers.authenticators;
         let releases = client(Role::Credential, &credential.key_service)?;
         let collector = client(Role::Audit, &audit.key_service)?;
+        let policy = postern_rego::of_gate(&gate)?;
         let permit = || keyring::permit_keys(variable("POSTERN_PERMIT_KEY"));
         let detector = Rc::new(postern_scrub::MarkerDetector);
         let scrubbing = || Rc::new(postern_scrub::PatternScrubbing::default());
@@ -131,7 +132,7 @@ impl Modules {
             world: Rc::clone(world),
             ledger: Ledger::new(audit, shared()?, collector, random16(), random16(), now.get()),
             gate: gate::Pipeline::new(
-                gate,
+                gate::Loaded { config: gate, policy },
                 permit()?,
                 authenticators,
                 keys,

@@ -115,7 +115,7 @@ fn every_problem_is_reported_at_once_with_its_path() {
             "credential_header",
             "key_service.extra",
             "key_service.gateway_id",
-            "policy",
+            "policy.rego",
             "scopes[0].methods[0]",
             "scopes[0].path",
             "scopes[0].require[0]",
@@ -199,6 +199,41 @@ fn the_forward_endpoint_has_an_exact_path_and_fields_of_its_own() {
     nowhere["upstreams"] = json!({});
     nowhere["bindings"] = json!([]);
     assert_eq!(problems(&nowhere), ["forward: expected upstreams: a target must be one of them"]);
+}
+
+#[test]
+fn a_policy_is_text_and_data_with_defaults() {
+    let config = parse(&with("/policy", json!({"rego": {"inline": "package a"}}))).unwrap();
+    let source = config.policy.unwrap();
+    assert_eq!(source.modules, [("inline.rego".to_owned(), "package a".to_owned())]);
+    assert_eq!((source.query.as_str(), source.instructions), ("data.envoy.authz.allow", 25_000));
+    assert_eq!(source.data, json!({}));
+}
+
+#[test]
+fn a_policy_that_cannot_be_one_is_reported_with_its_path() {
+    let rows = [
+        (json!({}), "policy.rego: missing"),
+        (json!({"rego": {}}), "policy.rego: expected either inline or 1 to 256 modules"),
+        (
+            json!({"rego": {"inline": "", "modules": [{"name": "a", "text": ""}]}}),
+            "policy.rego: expected either inline or 1 to 256 modules",
+        ),
+        (json!({"rego": {"modules": [{"text": ""}]}}), "policy.rego.modules[0].name: missing"),
+        (
+            json!({"rego": {"modules": [{"name": "a", "text": ""}, {"name": "a", "text": ""}]}}),
+            "policy.rego.modules: expected every name once",
+        ),
+        (json!({"rego": {"inline": "", "data": []}}), "policy.rego.data: expected an object"),
+        (
+            json!({"rego": {"inline": "", "instructions": 0}}),
+            "policy.rego.instructions: expected 1 to 1000000",
+        ),
+    ];
+    for (policy, expected) in rows {
+        let found = problems(&with("/policy", policy));
+        assert!(found.iter().any(|problem| problem == expected), "{expected}: {found:?}");
+    }
 }
 
 #[test]

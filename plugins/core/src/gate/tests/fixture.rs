@@ -16,7 +16,7 @@ use crate::credential::tests::StarScrubbing;
 use crate::effect::{Effect, Flow, Publication, Reply};
 use crate::event::{Event, Surroundings};
 use crate::fields::Fields;
-use crate::gate::{ApiKeys, Config, Pipeline, Stream};
+use crate::gate::{ApiKeys, Config, Loaded, Pipeline, Stream};
 use crate::identity::{DirectoryRecord, KeyState};
 use crate::key_service::{
     Call, CallAnswer, CallFailure, CallId, CallResult, Directory, KeyEntry, KeyServiceFault, Turn,
@@ -224,7 +224,11 @@ impl Gate {
     }
 
     pub fn with(document: &Value) -> Self {
-        let config = Config::parse(document.to_string().as_bytes()).unwrap();
+        Self::loaded(Config::parse(document.to_string().as_bytes()).unwrap().into())
+    }
+
+    /// With this configuration and policy.
+    pub fn loaded(loaded: Loaded) -> Self {
         let stored = StoredKey::of([9; 16], &Secret::new(good_key().into_bytes()));
         let entry = KeyEntry { stored, record: record() };
         let directory = Rc::new(FakeDirectory {
@@ -235,10 +239,10 @@ impl Gate {
             abandoned: Cell::new(0),
         });
         let (detector, revocations) = (Rc::new(FakeDetector), FakeRevocations::none());
-        let (callers, list) = (callers(&config, &directory), revocations.clone());
+        let (callers, list) = (callers(&loaded.config, &directory), revocations.clone());
         let scrubbing = Rc::new(StarScrubbing);
         let pipeline =
-            Pipeline::new(config, permit_keys(), callers, list, detector, scrubbing, [0xee; 16]);
+            Pipeline::new(loaded, permit_keys(), callers, list, detector, scrubbing, [0xee; 16]);
         Self { pipeline, directory, revocations }
     }
 

@@ -7,6 +7,7 @@ mod flow;
 mod forward;
 mod identity;
 mod order;
+mod policy;
 mod refusals;
 mod revocation;
 mod signatures;

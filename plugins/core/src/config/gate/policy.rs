@@ -1,0 +1,106 @@
+//! `policy` of the gate's document: which policy decides, as text and data.
+//!
+//! Owns what can be checked without knowing the policy's language. Invariant: a
+//! [`PolicySource`] has at least one module, each with a name of its own.
+
+use std::collections::BTreeSet;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::config::{ConfigError, Problems};
+
+/// `policy` as written.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PolicyWire {
+    /// A policy in Rego, the language of the Open Policy Agent. Required.
+    pub rego: Option<RegoWire>,
+}
+
+/// `policy.rego` as written.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RegoWire {
+    /// The text of the only module, named `inline.rego`. Either this or `modules`.
+    pub inline: Option<String>,
+    /// Several modules; at most 256.
+    #[serde(default)]
+    pub modules: Vec<ModuleWire>,
+    /// The document `data` that rules read. Default `{}`.
+    pub data: Option<Value>,
+    /// The rule that decides. Default `data.envoy.authz.allow`.
+    pub query: Option<String>,
+    /// Most instructions of one decision; beyond it is a refusal. Default 25000, limit
+    /// 1000000.
+    pub instructions: Option<u32>,
+}
+
+/// One module as written.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModuleWire {
+    /// Name, for messages. Required.
+    pub name: Option<String>,
+    /// Its text. Required.
+    pub text: Option<String>,
+}
+
+/// A policy as configured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicySource {
+    /// Modules: name and text.
+    pub modules: Vec<(String, String)>,
+    /// The document `data`: an object.
+    pub data: Value,
+    /// Path of the rule that decides.
+    pub query: String,
+    /// Most instructions of one decision.
+    pub instructions: u32,
+}
+
+/// Where [`PolicySource`] stands in the document.
+pub const PATH: &str = "policy.rego";
+/// The rule that decides unless another is named: that of Envoy's OPA plugin.
+pub const DEFAULT_QUERY: &str = "data.envoy.authz.allow";
+/// Most instructions of one decision unless the document says so.
+pub const DEFAULT_INSTRUCTIONS: u32 = 25_000;
+const MOST_INSTRUCTIONS: u32 = 1_000_000;
+const MOST_MODULES: usize = 256;
+
+pub(super) fn policy(wire: PolicyWire) -> Result<PolicySource, ConfigError> {
+    let mut problems = Problems::default();
+    let rego = problems.required("rego", wire.rego);
+    let source = rego.and_then(|wire| problems.part("rego", source(wire)));
+    problems.finish(source)
+}
+
+fn source(wire: RegoWire) -> Result<PolicySource, ConfigError> {
+    let mut problems = Problems::default();
+    if wire.inline.is_some() != wire.modules.is_empty() || wire.modules.len() > MOST_MODULES {
+        problems.note("", "expected either inline or 1 to 256 modules");
+    }
+    let mut modules = problems.list("modules", wire.modules, module);
+    modules.extend(wire.inline.map(|text| ("inline.rego".to_owned(), text)));
+    let names: BTreeSet<&str> = modules.iter().map(|(name, _)| name.as_str()).collect();
+    if names.len() < modules.len() {
+        problems.note("modules", "expected every name once");
+    }
+    let data = wire.data.unwrap_or_else(|| Value::Object(serde_json::Map::new()));
+    if !data.is_object() {
+        problems.note("data", "expected an object");
+    }
+    let instructions = wire.instructions.unwrap_or(DEFAULT_INSTRUCTIONS);
+    if !(1..=MOST_INSTRUCTIONS).contains(&instructions) {
+        problems.note("instructions", "expected 1 to 1000000");
+    }
+    let query = wire.query.unwrap_or_else(|| DEFAULT_QUERY.to_owned());
+    problems.finish(Some(PolicySource { modules, data, query, instructions }))
+}
+
+fn module(wire: ModuleWire) -> Result<(String, String), ConfigError> {
+    let mut problems = Problems::default();
+    let name = problems.required("name", wire.name.filter(|name| !name.is_empty()));
+    let text = problems.required("text", wire.text);
+    problems.finish(name.zip(text))
+}

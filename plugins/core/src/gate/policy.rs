@@ -1,0 +1,179 @@
+//! Asks the policy, once bindings are chosen and content is read, and applies what it
+//! answers.
+//!
+//! Invariant: a configured policy that is not loaded, or has no decision, denies. What a
+//! policy changes is no field that frames, routes, authenticates or holds a credential, and
+//! no value that it sets holds a placeholder.
+
+use std::rc::Rc;
+
+use crate::binding::{is_field_name, is_reserved};
+use crate::config::gate::Config;
+use crate::denial::{Denial, PolicyReason};
+use crate::effect::{Effect, Part};
+use crate::gate::bind::Destination;
+use crate::gate::content::Content;
+use crate::gate::decide::Decided;
+use crate::gate::outcome::Request;
+use crate::gate::{Pipeline, Step};
+use crate::identity::Identity;
+use crate::policy::{Answer, Changes, Policy, Question, Refusal};
+use crate::time::UnixMillis;
+
+/// A configuration, and the policy that it names, loaded.
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// Its policy.
+    pub policy: Option<Rc<dyn Policy>>,
+}
+
+impl From<Config> for Loaded {
+    fn from(config: Config) -> Self {
+        Self { config, policy: None }
+    }
+}
+
+impl Pipeline {
+    /// Whether content has to be kept for the policy.
+    pub(super) fn policy_reads_content(&self) -> bool {
+        self.policy.as_ref().is_some_and(|policy| policy.reads_content())
+    }
+
+    /// What the policy changes about a request that it allows; nothing where none is
+    /// configured.
+    pub(super) fn ask_policy(
+        &self,
+        request: &mut Request,
+        caller: &Identity,
+        decided: &Decided,
+        content: &Content,
+        now: UnixMillis,
+    ) -> Result<Changes, Denial> {
+        if self.config.policy.is_none() {
+            return Ok(Changes::default());
+        }
+        let policy = self.policy.as_ref();
+        let policy = policy.ok_or(Denial::PolicyDenied(PolicyReason::NotLoaded))?;
+        let question = self.question(request, caller, decided, content, now);
+        match policy.decide(&question).map_err(Denial::PolicyDenied)? {
+            Answer::Allow(changes) => {
+                self.check(&changes, decided)?;
+                apply(&changes, request);
+                Ok(changes)
+            }
+            Answer::Deny(refusal) if refusal == Refusal::default() => {
+                Err(Denial::PolicyDenied(PolicyReason::Denied))
+            }
+            Answer::Deny(refusal) => {
+                check_answer(&refusal)?;
+                Err(Denial::PolicyAnswered(Box::new(refusal)))
+            }
+        }
+    }
+
+    fn question<'a>(
+        &'a self,
+        request: &'a Request,
+        caller: &'a Identity,
+        decided: &'a Decided,
+        content: &'a Content,
+        now: UnixMillis,
+    ) -> Question<'a> {
+        let config = &self.config;
+        let bindings = &config.bindings;
+        let with_binding =
+            |used| (used, bindings.iter().find(|binding| binding.hash() == used_hash(used)));
+        let authority = match &request.destination {
+            Destination::To(authority) => Some(authority),
+            Destination::Untold | Destination::Nowhere => None,
+        };
+        let region = authority.and_then(|authority| {
+            let mut upstreams = config.upstreams.iter().map(|(_, upstream)| upstream);
+            upstreams.find(|upstream| upstream.authority == *authority)?.region.as_deref()
+        });
+        Question {
+            fields: &request.head.fields,
+            hidden: config.credential_fields().collect(),
+            identity: caller,
+            uses: decided.bound.uses.iter().map(with_binding).collect(),
+            authority: authority.map(ToString::to_string),
+            region,
+            content: content.whole(),
+            now,
+            id: request.id,
+        }
+    }
+
+    /// Whether every change is one that a policy may make.
+    fn check(&self, changes: &Changes, decided: &Decided) -> Result<(), Denial> {
+        let denied = Denial::PolicyDenied(PolicyReason::Change);
+        let uses = &decided.bound.uses;
+        let names = changes.set.iter().map(|(name, _)| name).chain(&changes.remove);
+        let names_fit = names.into_iter().all(|name| {
+            may_change(&self.config, name) && !uses.iter().any(|used| used.site == *name)
+        });
+        let clean = |value: &str| {
+            let mut scan = self.detector.scan();
+            is_value(value) && !scan.feed(value.as_bytes()) && !scan.finish()
+        };
+        let values_fit = changes.set.iter().all(|(_, value)| clean(value));
+        if names_fit && values_fit { Ok(()) } else { Err(denied) }
+    }
+}
+
+fn used_hash(used: &crate::permit::CredentialUse) -> [u8; 32] {
+    used.binding_hash
+}
+
+/// Not a field that frames or routes, that authenticates, that is a credential's site, or
+/// that somebody behind the gate believes because only the gate writes it.
+fn may_change(config: &Config, name: &str) -> bool {
+    is_field_name(name)
+        && !is_reserved(name)
+        && !config.credential_fields().any(|field| field == name)
+        && !config.is_site(name)
+        && name != config.credential_header
+        && !["postern-", "x-postern-", "x-tap-", "x-envoy-"].iter().any(|p| name.starts_with(p))
+}
+
+/// The digest of the request covers what leaves, so its head changes first.
+fn apply(changes: &Changes, request: &mut Request) {
+    let fields = &mut request.head.fields;
+    let named = |name: &str| {
+        changes.remove.iter().any(|one| one == name)
+            || changes.set.iter().any(|(one, _)| one == name)
+    };
+    fields.0.retain(|field| !named(&String::from_utf8_lossy(&field.name).to_ascii_lowercase()));
+    for (name, value) in &changes.set {
+        let (name, value) = (name.clone().into_bytes(), value.clone().into_bytes());
+        fields.0.push(crate::fields::Field { name, value });
+    }
+}
+
+/// Tells the host what [`apply`] did to the head.
+pub(super) fn write(step: &mut Step<'_>, changes: Changes) {
+    for name in changes.remove {
+        step.emit(Effect::RemoveField { part: Part::Request, name });
+    }
+    for (name, value) in changes.set {
+        step.emit(Effect::SetField { part: Part::Request, name, value: value.into_bytes() });
+    }
+}
+
+fn check_answer(refusal: &Refusal) -> Result<(), Denial> {
+    let fits = |(name, value): &(String, String)| {
+        let free = name == "content-type" || !is_reserved(name);
+        is_field_name(name) && free && is_value(value)
+    };
+    let status = refusal.status.is_none_or(|status| (300..=599).contains(&status));
+    if status && refusal.fields.iter().all(fits) {
+        return Ok(());
+    }
+    Err(Denial::PolicyDenied(PolicyReason::Change))
+}
+
+/// RFC 9110 5.5, without what ends a line or a string somewhere.
+fn is_value(value: &str) -> bool {
+    value.len() <= 8 * 1024 && !value.bytes().any(|byte| b"\r\n\0".contains(&byte))
+}

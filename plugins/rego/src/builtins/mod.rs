@@ -1,0 +1,312 @@
+//! The builtins that a policy may call.
+//!
+//! Owns two tables: those of the engine that answer as OPA does, and those that are ours
+//! because the engine has none or answers otherwise. The same functions serve bytecode and
+//! interpreter. What is in neither table is refused at load.
+//!
+//! Invariant: a builtin of ours never panics and is bounded by the size of its arguments; an
+//! error is undefined, as in OPA; what would have an answer in OPA and has none here is a
+//! fault, which denies.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use regorus::Value;
+
+use crate::machine::Fault;
+
+mod cache;
+mod crypto;
+mod format;
+mod glob;
+mod json;
+mod net;
+mod regexes;
+mod strings;
+mod times;
+
+pub(crate) use format::verbs;
+pub(crate) use strings::unescape;
+
+/// One builtin of ours.
+pub struct Builtin {
+    pub(crate) name: &'static str,
+    pub(crate) arity: usize,
+    call: fn(&[Value], &mut Context, &mut Caches) -> Value,
+}
+
+macro_rules! supplied {
+    ($($name:literal $arity:literal $call:path),+ $(,)?) => {
+        /// Ours, by name.
+        pub static SUPPLIED: &[Builtin] =
+            &[$(Builtin { name: $name, arity: $arity, call: $call },)+];
+    };
+}
+
+supplied! {
+    "crypto.hmac.equal" 2 crypto::equal,
+    "crypto.hmac.sha256" 2 crypto::hmac_sha256,
+    "crypto.sha1" 1 crypto::sha1,
+    "crypto.sha256" 1 crypto::sha256,
+    "glob.match" 3 glob::matches,
+    "indexof" 2 strings::index_of,
+    "io.jwt.decode" 1 crypto::decode_jwt,
+    "json.marshal" 1 json::marshal,
+    "lower" 1 strings::lower,
+    "net.cidr_contains" 2 net::contains,
+    "net.cidr_intersects" 2 net::intersects,
+    "net.cidr_is_valid" 1 net::is_valid,
+    "numbers.range" 2 strings::range,
+    "postern.object" 1 postern_object,
+    "postern.one" 3 postern_one,
+    "regex.find_n" 3 regexes::find_n,
+    "regex.is_valid" 1 regexes::is_valid,
+    "regex.match" 2 regexes::matches,
+    "regex.replace" 3 regexes::replace,
+    "regex.split" 2 regexes::split,
+    "sprintf" 2 format::sprintf,
+    "strings.count" 2 strings::count,
+    "time.clock" 1 times::clock,
+    "time.date" 1 times::date,
+    "time.now_ns" 0 times::now,
+    "time.parse_rfc3339_ns" 1 times::parse_rfc3339,
+    "time.weekday" 1 times::weekday,
+    "to_number" 1 strings::to_number,
+    "upper" 1 strings::upper,
+    "urlquery.decode" 1 strings::query_decode,
+    "urlquery.encode" 1 strings::query_encode,
+}
+
+/// The engine's own.
+const NATIVE: &[(&str, usize)] = &[
+    ("abs", 1),
+    ("array.concat", 2),
+    ("array.reverse", 1),
+    ("array.slice", 3),
+    ("base64.decode", 1),
+    ("base64.encode", 1),
+    ("base64.is_valid", 1),
+    ("base64url.decode", 1),
+    ("base64url.encode", 1),
+    ("base64url.encode_no_pad", 1),
+    ("bits.and", 2),
+    ("bits.or", 2),
+    ("bits.xor", 2),
+    ("ceil", 1),
+    ("concat", 2),
+    ("contains", 2),
+    ("count", 1),
+    ("endswith", 2),
+    ("floor", 1),
+    ("format_int", 2),
+    ("hex.decode", 1),
+    ("hex.encode", 1),
+    ("intersection", 1),
+    ("is_array", 1),
+    ("is_boolean", 1),
+    ("is_null", 1),
+    ("is_number", 1),
+    ("is_object", 1),
+    ("is_set", 1),
+    ("is_string", 1),
+    ("json.filter", 2),
+    ("json.is_valid", 1),
+    ("json.remove", 2),
+    ("json.unmarshal", 1),
+    ("max", 1),
+    ("min", 1),
+    ("object.filter", 2),
+    ("object.get", 3),
+    ("object.keys", 1),
+    ("object.remove", 2),
+    ("object.subset", 2),
+    ("object.union", 2),
+    ("object.union_n", 1),
+    ("product", 1),
+    ("replace", 3),
+    ("round", 1),
+    ("sort", 1),
+    ("split", 2),
+    ("startswith", 2),
+    ("strings.any_prefix_match", 2),
+    ("strings.any_suffix_match", 2),
+    ("strings.replace_n", 2),
+    ("strings.reverse", 1),
+    ("substring", 3),
+    ("sum", 1),
+    ("trim", 2),
+    ("trim_left", 2),
+    ("trim_prefix", 2),
+    ("trim_right", 2),
+    ("trim_space", 1),
+    ("trim_suffix", 2),
+    ("type_name", 1),
+    ("union", 1),
+];
+
+/// Number of arguments of a builtin that a policy may call.
+pub(crate) fn arity(name: &str) -> Option<usize> {
+    let ours = SUPPLIED.iter().find(|one| one.name == name && !name.starts_with("postern."));
+    let native = || NATIVE.iter().find(|(known, _)| *known == name).map(|(_, arity)| *arity);
+    ours.map(|one| one.arity).or_else(native)
+}
+
+/// Why a builtin of OPA's is not in the tables.
+pub(crate) fn why_not(name: &str) -> Option<&'static str> {
+    let reason = match name {
+        "http.send" | "net.lookup_ip_addr" => "a decision asks nobody: put what it needs into data",
+        "print" | "trace" => "it is for tests: take it out of the gate's policy",
+        "walk" => "it is not supported in bytecode: name the path",
+        "opa.runtime" | "rego.metadata.rule" | "rego.metadata.chain" => {
+            "the gate has no OPA around it"
+        }
+        "rand.intn" | "uuid.rfc4122" => "a decision has no randomness",
+        _ => {
+            return KNOWN_TO_OPA.contains(&family(name)).then_some(
+                "this builtin of OPA's is not supported here (see policies/DIFFERENCES.md)",
+            );
+        }
+    };
+    Some(reason)
+}
+
+/// Families of OPA's builtins, so that a name that OPA has is told from one that nobody has.
+const KNOWN_TO_OPA: &[&str] = &[
+    "array",
+    "bits",
+    "crypto",
+    "glob",
+    "graph",
+    "graphql",
+    "io",
+    "json",
+    "net",
+    "numbers",
+    "object",
+    "providers",
+    "regex",
+    "rego",
+    "semver",
+    "strings",
+    "time",
+    "units",
+    "urlquery",
+    "uuid",
+    "yaml",
+    "indexof_n",
+    "any",
+    "all",
+];
+
+fn family(name: &str) -> &str {
+    name.split('.').next().unwrap_or(name)
+}
+
+/// What is known of one decision.
+#[derive(Default)]
+pub(crate) struct Context {
+    /// Nanoseconds since the epoch.
+    now: i64,
+    /// The value of each rule, or of each of its keys.
+    ones: BTreeMap<(Value, Value), Value>,
+    fault: Option<Fault>,
+}
+
+impl Context {
+    /// A decision at this time, in milliseconds since the epoch.
+    pub(crate) fn at(millis: u64) -> Self {
+        let now = i64::try_from(millis).ok().and_then(|millis| millis.checked_mul(1_000_000));
+        Self { now: now.unwrap_or(i64::MAX), ..Self::default() }
+    }
+
+    fn fail(&mut self, fault: Fault) -> Value {
+        self.fault.get_or_insert(fault);
+        Value::Undefined
+    }
+}
+
+/// Compiled patterns; they outlive a decision.
+#[derive(Default)]
+struct Caches {
+    regexes: cache::Cache<Option<regex::Regex>>,
+    globs: cache::Cache<Option<glob::Pattern>>,
+}
+
+#[derive(Default)]
+struct Inner {
+    context: Context,
+    caches: Caches,
+}
+
+/// Context and caches, shared by the functions that an engine holds.
+#[derive(Clone, Default)]
+pub(crate) struct Shared(Arc<Mutex<Inner>>);
+
+impl Shared {
+    pub(crate) fn begin(&self, context: Context) {
+        if let Ok(mut inner) = self.0.lock() {
+            inner.context = context;
+        }
+    }
+
+    /// What went wrong that no value can say.
+    pub(crate) fn fault(&self) -> Option<Fault> {
+        self.0.lock().map_or(Some(Fault::Failed), |inner| inner.context.fault)
+    }
+
+    pub(crate) fn call(&self, builtin: &Builtin, args: &[Value]) -> Value {
+        if args.iter().any(|arg| *arg == Value::Undefined) {
+            return Value::Undefined;
+        }
+        let Ok(mut inner) = self.0.lock() else { return Value::Undefined };
+        let Inner { context, caches } = &mut *inner;
+        (builtin.call)(args, context, caches)
+    }
+
+    /// Answers a suspension of the bytecode.
+    pub(crate) fn answer(&self, name: &Value, argument: &Value) -> Value {
+        let (Ok(name), Ok(args)) = (name.as_string(), argument.as_array()) else {
+            return Value::Undefined;
+        };
+        let builtin = SUPPLIED.iter().find(|one| *one.name == **name);
+        builtin.map_or(Value::Undefined, |one| self.call(one, args.as_slice()))
+    }
+}
+
+/// `postern.one(rule, key, value)`: the value; a second one that differs is a conflict.
+fn postern_one(args: &[Value], context: &mut Context, _: &mut Caches) -> Value {
+    let [rule, key, value] = args else { return context.fail(Fault::Failed) };
+    let known = context.ones.entry((rule.clone(), key.clone())).or_insert_with(|| value.clone());
+    if known != value {
+        return context.fail(Fault::Conflict);
+    }
+    value.clone()
+}
+
+/// `postern.object(pairs)`: the object of these pairs; a key with two values is a conflict.
+fn postern_object(args: &[Value], context: &mut Context, _: &mut Caches) -> Value {
+    let [Value::Array(pairs)] = args else { return context.fail(Fault::Failed) };
+    let mut object: BTreeMap<Value, Value> = BTreeMap::new();
+    for pair in pairs.iter() {
+        let Value::Array(pair) = pair else { return context.fail(Fault::Failed) };
+        let [key, value] = pair.as_slice() else { return context.fail(Fault::Failed) };
+        let known = object.entry(key.clone()).or_insert_with(|| value.clone());
+        if known != value {
+            return context.fail(Fault::Conflict);
+        }
+    }
+    Value::from(object)
+}
+
+/// The text of an argument.
+fn text(value: &Value) -> Option<&str> {
+    match value {
+        Value::String(text) => Some(text),
+        _ => None,
+    }
+}
+
+/// Undefined is how OPA sees a builtin's error.
+fn defined<T: Into<Value>>(value: Option<T>) -> Value {
+    value.map_or(Value::Undefined, Into::into)
+}

@@ -1,0 +1,510 @@
+//! Writes admitted modules anew, in the form that the bytecode compiler takes, with the same
+//! meaning, and so that contradictions are noticed which the bytecode would pass over.
+//!
+//! - An import's name becomes what it stands for.
+//! - A key that is a constant (`headers["x"] := …`, `result.allowed := …`) becomes an
+//!   expression, since the compiler takes no constants there.
+//! - Where a rule could have two values, each value passes through `postern.one`, which
+//!   notices a second one: OPA calls that a conflict, the bytecode takes one of them.
+//! - A value, key or term that may be undefined is computed where its body ends, as in OPA: the
+//!   bytecode would take undefined for a value.
+//! - An object comprehension becomes `postern.object` of its pairs, for the same reason.
+//!
+//! The text is written from the tree, since the parser's spans do not always cover what
+//! they stand for. Invariant: a rule stands on the line on which it was written.
+
+use regorus::unstable::{
+    ArithOp, AssignOp, BinOp, BoolOp, Expr, Literal, LiteralStmt, Module, Query, Ref, Rule,
+    RuleBody, RuleHead,
+};
+
+use crate::names::{Chain, Definition, Group, Names, Path};
+
+mod conflicts;
+
+use conflicts::constant;
+
+/// The modules' texts, rewritten.
+pub(crate) fn rewrite(modules: &[Module], names: &Names<'_>, watch: bool) -> Vec<(String, String)> {
+    let modules = modules.iter().enumerate();
+    modules.map(|(index, module)| text(index, module, names, watch)).collect()
+}
+
+fn text(index: usize, module: &Module, names: &Names<'_>, watch: bool) -> (String, String) {
+    let package: Path =
+        names.scopes.get(index).map(|scope| scope.package.clone()).unwrap_or_default();
+    let name = dotted(package.get(1..).unwrap_or_default());
+    let mut out = format!("package {name}\nimport rego.v1");
+    let (mut line, mut made) = (2_u32, 0);
+    for rule in &module.policy {
+        out.push('\n');
+        line = line.saturating_add(1);
+        while line < rule.span().line {
+            out.push('\n');
+            line = line.saturating_add(1);
+        }
+        let mut writer = Writer { names, module: index, package: &package, out, made, watch };
+        writer.rule(rule);
+        (out, made) = (writer.out, writer.made);
+    }
+    out.push('\n');
+    (module.package.span.source.file().clone(), out)
+}
+
+/// Writes one module.
+struct Writer<'a> {
+    names: &'a Names<'a>,
+    module: usize,
+    package: &'a Path,
+    out: String,
+    /// Variables that were made up.
+    made: u32,
+    /// Whether contradictions are to be noticed: the interpreter notices them itself.
+    watch: bool,
+}
+
+/// How the values of a definition are written.
+struct Watch {
+    /// What stands before each value; `None` when no second value is possible.
+    call: Option<String>,
+    /// Statements that end the first body.
+    tail: Vec<String>,
+}
+
+impl Writer<'_> {
+    fn put(&mut self, text: &str) {
+        self.out.push_str(text);
+    }
+
+    fn rule(&mut self, rule: &Rule) {
+        match rule {
+            Rule::Default { refr, value, .. } => {
+                self.put("default ");
+                self.expr(refr);
+                self.put(" := ");
+                self.expr(value);
+            }
+            Rule::Spec { head, bodies, .. } => {
+                let definition = Definition { module: self.module, rule };
+                let watch = self.head(definition, head);
+                if bodies.is_empty() && !watch.tail.is_empty() {
+                    self.put(&format!(" if {{ {} }}", watch.tail.join("; ")));
+                }
+                for (index, body) in bodies.iter().enumerate() {
+                    self.body(index, body, &watch);
+                }
+            }
+        }
+    }
+
+    fn group(&self, name: &str) -> Option<(Path, &Group<'_>)> {
+        let path: Path = self.package.iter().cloned().chain([name.to_owned()]).collect();
+        self.names.rules.get(&path).map(|group| (path, group))
+    }
+
+    fn head(&mut self, definition: Definition<'_>, head: &RuleHead) -> Watch {
+        let (RuleHead::Compr { refr, .. }
+        | RuleHead::Set { refr, .. }
+        | RuleHead::Func { refr, .. }) = head;
+        let name = Chain::of(refr).name().unwrap_or_default();
+        let watched = self.group(name).filter(|(_, group)| self.watch && group.may_conflict());
+        let id = watched.map(|(path, _)| serde_json::json!(path.join(".")).to_string());
+        self.put(name);
+        let mut tail = Vec::new();
+        let (key, assign) = match head {
+            RuleHead::Set { key, .. } => {
+                if let Some(key) = key {
+                    let key = self.named(key, &mut tail);
+                    self.put(&format!(" contains {key}"));
+                }
+                return Watch { call: None, tail };
+            }
+            RuleHead::Compr { refr, assign, .. } => (self.key(definition, refr, &mut tail), assign),
+            RuleHead::Func { args, assign, .. } => (self.arguments(args), assign),
+        };
+        let call = id.map(|id| format!("postern.one({id}, {key}, "));
+        let value = assign.as_ref().map(|assign| &assign.value);
+        self.value(value, call.as_deref(), &mut tail);
+        Watch { call, tail }
+    }
+
+    /// Writes the key of a partial object; gives it as an expression of its own.
+    fn key(
+        &mut self,
+        definition: Definition<'_>,
+        refr: &Ref<Expr>,
+        tail: &mut Vec<String>,
+    ) -> String {
+        let key = match (definition.constant_key(), refr.as_ref()) {
+            (Some(key), _) => {
+                // The compiler takes no constants here.
+                self.put(&format!("[[{key}][0]]"));
+                return key;
+            }
+            (None, Expr::RefBrack { index, .. }) => self.named(index, tail),
+            (None, _) => return "[]".to_owned(),
+        };
+        self.put(&format!("[{key}]"));
+        key
+    }
+
+    /// The expression, or a variable that `tail` gives its value: OPA, too, computes what a
+    /// head needs in the body, so that undefined is no value.
+    fn named(&mut self, expr: &Ref<Expr>, tail: &mut Vec<String>) -> String {
+        let text = self.apart(|writer| writer.expr(expr));
+        if self.is_defined(expr) {
+            return text;
+        }
+        let name = self.name();
+        tail.push(format!("{name} := {text}; type_name({name})"));
+        name
+    }
+
+    /// A variable of a body, or a literal.
+    fn is_defined(&self, expr: &Ref<Expr>) -> bool {
+        match expr.as_ref() {
+            Expr::Var { span, .. } => {
+                let scope = self.names.scopes.get(self.module);
+                let import = scope.is_some_and(|scope| scope.imports.contains_key(span.text()));
+                let root = ["input", "data", "_"].contains(&span.text());
+                !import && !root && self.group(span.text()).is_none()
+            }
+            _ => constant(expr).is_some(),
+        }
+    }
+
+    /// Writes a value; a definition without one has the value true.
+    fn value(&mut self, value: Option<&Ref<Expr>>, call: Option<&str>, tail: &mut Vec<String>) {
+        match (value, call) {
+            (None, None) => {}
+            (Some(value), None) => {
+                let value = self.named(value, tail);
+                self.put(&format!(" := {value}"));
+            }
+            (value, Some(call)) => {
+                let text = value.map(|value| self.named(value, tail));
+                let name = self.name();
+                tail.push(format!("{name} := {call}{})", text.as_deref().unwrap_or("true")));
+                self.put(&format!(" := {name}"));
+            }
+        }
+    }
+
+    /// Writes parameters, with a name for each `_`; gives them as an array.
+    fn arguments(&mut self, args: &[Ref<Expr>]) -> String {
+        let mut named = self.apart(|writer| writer.list(args));
+        let mut count = 0_usize;
+        while let Some(at) = wildcard(&named) {
+            count = count.saturating_add(1);
+            named.replace_range(at..=at, &format!("__postern_{count}"));
+        }
+        self.put(&format!("({named})"));
+        format!("[{named}]")
+    }
+
+    /// What `write` writes, by itself.
+    fn apart(&mut self, write: impl FnOnce(&mut Self)) -> String {
+        let before = std::mem::take(&mut self.out);
+        write(self);
+        std::mem::replace(&mut self.out, before)
+    }
+
+    fn body(&mut self, index: usize, body: &RuleBody, watch: &Watch) {
+        let mut tail = Vec::new();
+        if index > 0 {
+            self.put(" else");
+            let value = body.assign.as_ref().map(|assign| &assign.value);
+            self.value(value, watch.call.as_deref(), &mut tail);
+        } else {
+            tail.clone_from(&watch.tail);
+        }
+        if body.query.stmts.is_empty() && tail.is_empty() {
+            return;
+        }
+        self.put(" if { ");
+        self.stmts(&body.query);
+        if !body.query.stmts.is_empty() && !tail.is_empty() {
+            self.put("; ");
+        }
+        self.put(&tail.join("; "));
+        self.put(" }");
+    }
+
+    fn query(&mut self, query: &Query) {
+        self.put("{ ");
+        self.stmts(query);
+        self.put(" }");
+    }
+
+    fn stmts(&mut self, query: &Query) {
+        for (index, stmt) in query.stmts.iter().enumerate() {
+            if index > 0 {
+                self.put("; ");
+            }
+            self.stmt(stmt);
+        }
+    }
+
+    fn stmt(&mut self, stmt: &LiteralStmt) {
+        if stmt.with_mods.is_empty() {
+            return self.literal(stmt, true);
+        }
+        // Only in tests, which run on the interpreter.
+        self.literal(stmt, false);
+        for with in &stmt.with_mods {
+            self.put(" with ");
+            self.expr(&with.refr);
+            self.put(" as ");
+            self.expr(&with.r#as);
+        }
+    }
+
+    fn literal(&mut self, stmt: &LiteralStmt, guard: bool) {
+        match &stmt.literal {
+            Literal::SomeVars { vars, .. } => {
+                let names: Vec<&str> = vars.iter().map(|var| var.text()).collect();
+                self.put(&format!("some {}", names.join(", ")));
+            }
+            Literal::SomeIn { key, value, collection, .. } => {
+                self.put("some ");
+                self.pair(key.as_ref(), value);
+                self.put(" in ");
+                self.expr(collection);
+            }
+            Literal::Expr { expr, .. } => match expr.as_ref() {
+                Expr::AssignExpr { op: AssignOp::ColEq, lhs, rhs, .. } if guard => {
+                    self.assign(lhs, rhs);
+                }
+                _ => self.top(expr),
+            },
+            Literal::NotExpr { expr, .. } => {
+                self.put("not ");
+                self.top(expr);
+            }
+            Literal::Every { key, value, domain, query, .. } => {
+                let key = key.as_ref().map(|key| format!("{}, ", key.text()));
+                self.put(&format!("every {}{} in ", key.unwrap_or_default(), value.text()));
+                self.expr(domain);
+                self.put(" ");
+                self.query(query);
+            }
+        }
+    }
+
+    /// The bytecode goes on when what is assigned is undefined; a call of it does not.
+    fn assign(&mut self, lhs: &Ref<Expr>, rhs: &Ref<Expr>) {
+        if self.is_defined(rhs) {
+            return self.infix(lhs, ":=", rhs);
+        }
+        let name = self.name();
+        self.put(&format!("{name} := "));
+        self.expr(rhs);
+        self.put(&format!("; type_name({name}); "));
+        self.expr(lhs);
+        self.put(&format!(" := {name}"));
+    }
+
+    fn pair(&mut self, key: Option<&Ref<Expr>>, value: &Ref<Expr>) {
+        if let Some(key) = key {
+            self.expr(key);
+            self.put(", ");
+        }
+        self.expr(value);
+    }
+
+    /// An expression as a statement: without the brackets that it needs inside of another.
+    fn top(&mut self, expr: &Ref<Expr>) {
+        match expr.as_ref() {
+            Expr::BoolExpr { op, lhs, rhs, .. } => self.infix(lhs, comparison(op), rhs),
+            Expr::AssignExpr { op, lhs, rhs, .. } => self.infix(lhs, assignment(op), rhs),
+            Expr::Membership { key, value, collection, .. } => {
+                self.pair(key.as_ref(), value);
+                self.put(" in ");
+                self.expr(collection);
+            }
+            _ => self.expr(expr),
+        }
+    }
+
+    fn infix(&mut self, lhs: &Ref<Expr>, op: &str, rhs: &Ref<Expr>) {
+        self.expr(lhs);
+        self.put(&format!(" {op} "));
+        self.expr(rhs);
+    }
+
+    fn list(&mut self, items: &[Ref<Expr>]) {
+        for (index, item) in items.iter().enumerate() {
+            if index > 0 {
+                self.put(", ");
+            }
+            self.expr(item);
+        }
+    }
+
+    fn around(&mut self, open: &str, close: &str, inside: impl FnOnce(&mut Self)) {
+        self.put(open);
+        inside(self);
+        self.put(close);
+    }
+
+    fn var(&mut self, name: &str) {
+        let scope = self.names.scopes.get(self.module);
+        match scope.and_then(|scope| scope.imports.get(name)) {
+            Some(path) => self.put(&dotted(path)),
+            None => self.put(name),
+        }
+    }
+
+    fn expr(&mut self, expr: &Ref<Expr>) {
+        match expr.as_ref() {
+            Expr::Var { span, .. } => self.var(span.text()),
+            Expr::RefDot { refr, field, .. } => {
+                self.expr(refr);
+                self.put(".");
+                self.put(field.0.text());
+            }
+            Expr::RefBrack { refr, index, .. } => {
+                self.expr(refr);
+                self.around("[", "]", |writer| writer.expr(index));
+            }
+            Expr::Call { fcn, params, .. } => {
+                self.expr(fcn);
+                self.around("(", ")", |writer| writer.list(params));
+            }
+            Expr::UnaryExpr { expr, .. } => {
+                self.put("-");
+                self.expr(expr);
+            }
+            Expr::BinExpr { op, lhs, rhs, .. } => {
+                let op = if *op == BinOp::Union { "|" } else { "&" };
+                self.around("(", ")", |writer| writer.infix(lhs, op, rhs));
+            }
+            Expr::ArithExpr { op, lhs, rhs, .. } => {
+                self.around("(", ")", |writer| writer.infix(lhs, arithmetic(op), rhs));
+            }
+            Expr::BoolExpr { .. } | Expr::AssignExpr { .. } | Expr::Membership { .. } => {
+                self.around("(", ")", |writer| writer.top(expr));
+            }
+            _ => self.term(expr),
+        }
+    }
+
+    fn term(&mut self, expr: &Ref<Expr>) {
+        match expr.as_ref() {
+            Expr::Array { items, .. } => self.around("[", "]", |writer| writer.list(items)),
+            Expr::Set { items, .. } if items.is_empty() => self.put("set()"),
+            Expr::Set { items, .. } => self.around("{", "}", |writer| writer.list(items)),
+            Expr::Object { fields, .. } => self.around("{", "}", |writer| {
+                for (index, (_, key, value)) in fields.iter().enumerate() {
+                    if index > 0 {
+                        writer.put(", ");
+                    }
+                    writer.infix(key, ":", value);
+                }
+            }),
+            Expr::ArrayCompr { term, query, .. } => {
+                self.around("[", "]", |writer| writer.comprehension(&[term], query));
+            }
+            Expr::SetCompr { term, query, .. } => {
+                self.around("{", "}", |writer| writer.comprehension(&[term], query));
+            }
+            Expr::ObjectCompr { key, value, query, .. } => {
+                self.around("postern.object([", "])", |writer| {
+                    writer.comprehension(&[key, value], query);
+                });
+            }
+            _ => {
+                if let Some(text) = constant(expr) {
+                    self.put(&text);
+                }
+            }
+        }
+    }
+
+    /// A term that may be undefined gets a name in the query: the bytecode would take
+    /// undefined for a value.
+    fn comprehension(&mut self, terms: &[&Ref<Expr>], query: &Query) {
+        let terms: Vec<Ref<Expr>> = terms.iter().map(|term| (*term).clone()).collect();
+        let term = self.apart(|writer| match terms.as_slice() {
+            [one] => writer.expr(one),
+            pair => writer.around("[", "]", |writer| writer.list(pair)),
+        });
+        if terms.iter().all(|term| self.is_defined(term)) {
+            self.put(&format!("{term} | "));
+            return self.stmts(query);
+        }
+        let name = self.name();
+        self.put(&format!("{name} | "));
+        self.stmts(query);
+        self.put(&format!("; {name} := {term}; type_name({name})"));
+    }
+
+    fn name(&mut self) -> String {
+        self.made = self.made.saturating_add(1);
+        format!("__postern_v{}", self.made)
+    }
+}
+
+/// Where a variable `_` stands, outside of strings.
+fn wildcard(text: &str) -> Option<usize> {
+    let mut quote = None;
+    let mut before = b' ';
+    for (at, byte) in text.bytes().enumerate() {
+        let name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+        match quote {
+            Some(end) if byte == end && before != b'\\' => quote = None,
+            Some(_) => {}
+            None if byte == b'"' || byte == b'`' => quote = Some(byte),
+            None => {
+                let next = text.as_bytes().get(at.saturating_add(1)).copied().unwrap_or(b' ');
+                if byte == b'_' && !name(before) && !name(next) {
+                    return Some(at);
+                }
+            }
+        }
+        before = byte;
+    }
+    None
+}
+
+fn comparison(op: &BoolOp) -> &'static str {
+    match op {
+        BoolOp::Lt => "<",
+        BoolOp::Le => "<=",
+        BoolOp::Eq => "==",
+        BoolOp::Ge => ">=",
+        BoolOp::Gt => ">",
+        BoolOp::Ne => "!=",
+    }
+}
+
+fn assignment(op: &AssignOp) -> &'static str {
+    match op {
+        AssignOp::Eq => "=",
+        AssignOp::ColEq => ":=",
+    }
+}
+
+fn arithmetic(op: &ArithOp) -> &'static str {
+    match op {
+        ArithOp::Add => "+",
+        ArithOp::Sub => "-",
+        ArithOp::Mul => "*",
+        ArithOp::Div => "/",
+        ArithOp::Mod => "%",
+    }
+}
+
+/// A path as a reference; a part that is no name stands in brackets.
+fn dotted(path: &[String]) -> String {
+    let name = |part: &str| part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    let mut text = String::new();
+    for part in path {
+        match (text.is_empty(), name(part)) {
+            (true, _) => text.push_str(part),
+            (false, true) => text.extend([".", part]),
+            (false, false) => text.push_str(&format!("[{}]", serde_json::json!(part))),
+        }
+    }
+    text
+}

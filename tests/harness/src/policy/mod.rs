@@ -1,0 +1,186 @@
+//! Policies against OPA: the same answers by the interpreter, by bytecode in this process, by
+//! bytecode in the gateway's module, and by OPA itself.
+//!
+//! Owns the pairs: expressions of `tests/policy/expressions.txt`, policies with their inputs
+//! in `tests/policy/envoy`, and generated expressions. Invariant: a pair whose expression is
+//! refused at load fails here, unless its file says that it has to be refused.
+
+mod answer;
+mod generate;
+mod opa;
+mod wasm;
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+
+use crate::root;
+use crate::run::{Count, Selection};
+
+use answer::Answer;
+
+/// How many pairs are generated.
+const GENERATED: usize = 500;
+/// The time of every decision here.
+const NOW: u64 = 1_750_000_000_000;
+const INSTRUCTIONS: u32 = 1_000_000;
+
+/// One pair of policy and input.
+#[derive(Clone, Debug)]
+pub struct Pair {
+    name: String,
+    modules: Vec<(String, String)>,
+    data: Value,
+    query: String,
+    input: Value,
+    /// The expression, where the policy is only one.
+    expression: Option<String>,
+}
+
+/// What is to be run.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Seed of the generated pairs.
+    pub seed: u64,
+    /// How many of them.
+    pub pairs: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let seed = crate::run::now().0;
+        Self { seed, pairs: GENERATED }
+    }
+}
+
+/// Runs every pair everywhere.
+pub fn run(selection: &Selection, options: Options) -> Result<Count> {
+    println!("seed {}", options.seed);
+    let mut pairs = expressions()?;
+    let written = pairs.len();
+    ensure!(written >= 200, "{written} expressions, expected at least 200");
+    pairs.extend(generate::pairs(options.seed, options.pairs, &document()?));
+    pairs.extend(policies()?);
+    pairs.retain(|pair| selection.has(&pair.name));
+    let mut count = Count::default();
+    compare(&pairs, selection, &mut count)?;
+    refusals(selection, &mut count)?;
+    wasm::compare(&pairs, selection, &mut count)?;
+    println!("{}", count.closing("policies"));
+    Ok(count)
+}
+
+fn folder() -> PathBuf {
+    root().join("tests/policy")
+}
+
+fn document() -> Result<Value> {
+    let text = std::fs::read_to_string(folder().join("input.json")).context("input.json")?;
+    Ok(serde_json::from_str(&text)?)
+}
+
+/// Lines of a file that are neither empty nor comments.
+fn lines(file: &str) -> Result<Vec<String>> {
+    let text = std::fs::read_to_string(folder().join(file)).context(file.to_owned())?;
+    let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    Ok(lines.map(str::to_owned).collect())
+}
+
+/// A pair that is one expression.
+fn pair(name: String, expression: &str, input: &Value) -> Pair {
+    let text = format!("package t\n\nanswer := {expression}\n");
+    Pair {
+        name,
+        modules: vec![("expression.rego".to_owned(), text)],
+        data: json!({}),
+        query: "data.t.answer".to_owned(),
+        input: input.clone(),
+        expression: Some(expression.to_owned()),
+    }
+}
+
+fn expressions() -> Result<Vec<Pair>> {
+    let input = document()?;
+    let lines = lines("expressions.txt")?.into_iter().enumerate();
+    Ok(lines.map(|(index, line)| pair(format!("expression/{index}"), &line, &input)).collect())
+}
+
+/// Policies in the style of Envoy's OPA plugin: `NAME.rego` and the inputs of `NAME.json`,
+/// a list of documents with `data`, `query` and `inputs`.
+fn policies() -> Result<Vec<Pair>> {
+    let mut pairs = Vec::new();
+    let mut files: Vec<PathBuf> = std::fs::read_dir(folder().join("envoy"))?
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<Result<_, _>>()?;
+    files.retain(|file| file.extension().is_some_and(|kind| kind == "rego"));
+    files.sort();
+    ensure!(files.len() >= 10, "{} policies, expected at least 10", files.len());
+    for file in files {
+        let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let text = std::fs::read_to_string(&file)?;
+        let cases = std::fs::read_to_string(file.with_extension("json")).context(name.clone())?;
+        let cases: Value = serde_json::from_str(&cases).context(name.clone())?;
+        let inputs = cases["inputs"].as_array().context("inputs")?;
+        for (index, input) in inputs.iter().enumerate() {
+            pairs.push(Pair {
+                name: format!("envoy/{name}/{index}"),
+                modules: vec![(format!("{name}.rego"), text.clone())],
+                data: cases.get("data").cloned().unwrap_or_else(|| json!({})),
+                query: cases["query"].as_str().context("query")?.to_owned(),
+                input: input.clone(),
+                expression: None,
+            });
+        }
+    }
+    Ok(pairs)
+}
+
+/// OPA, bytecode and interpreter in this process.
+fn compare(pairs: &[Pair], selection: &Selection, count: &mut Count) -> Result<()> {
+    let opa = opa::answers(pairs)?;
+    let (mut same, mut alike) = (0, 0);
+    for (pair, opa) in pairs.iter().zip(&opa) {
+        let ours = answer::bytecode(pair);
+        let interpreted = answer::interpreter(pair);
+        let mut found = Vec::new();
+        if !ours.is(opa) {
+            found.push(format!("bytecode {ours:?}, OPA {opa:?}"));
+        }
+        if !interpreted.is(opa) {
+            found.push(format!("interpreter {interpreted:?}, OPA {opa:?}"));
+        }
+        if found.is_empty() {
+            same += 1;
+            alike += usize::from(matches!(opa, Answer::Value(_)));
+            count.passed += 1;
+            if selection.show {
+                println!("ok      {}: {opa:?}", pair.name);
+            }
+            continue;
+        }
+        found.push(pair.expression.clone().unwrap_or_default());
+        count.report(&pair.name, &found);
+    }
+    println!("{same} of {} pairs as OPA answers them, {alike} with a value", pairs.len());
+    Ok(())
+}
+
+/// Expressions that OPA answers and this engine must refuse, each with a part of the message.
+fn refusals(selection: &Selection, count: &mut Count) -> Result<()> {
+    for (index, line) in lines("refused.txt")?.iter().enumerate() {
+        let name = format!("refused/{index}");
+        if !selection.has(&name) {
+            continue;
+        }
+        let (expression, message) =
+            line.split_once(" ## ").context("expected ## in refused.txt")?;
+        let pair = pair(name.clone(), expression, &json!({}));
+        let found = match answer::bytecode(&pair) {
+            Answer::Refused(text) if text.contains(message) => Vec::new(),
+            other => vec![format!("{expression}: expected {message:?}, got {other:?}")],
+        };
+        count.report(&name, &found);
+    }
+    Ok(())
+}
