@@ -116,10 +116,10 @@ fn shape(path: &[String], group: &Group<'_>, found: &mut Vec<Finding>) {
         if bodies.len() > 1 && matches!(group.kind, Some(Kind::Set | Kind::Object)) {
             found.push(Finding::at(span, "else is for rules that make a value, and functions"));
         }
-        if let RuleHead::Func { args, .. } = head {
-            if args.len() > MOST_ARGUMENTS {
-                found.push(Finding::at(span, "expected at most 8 parameters"));
-            }
+        if let RuleHead::Func { args, .. } = head
+            && args.len() > MOST_ARGUMENTS
+        {
+            found.push(Finding::at(span, "expected at most 8 parameters"));
         }
     }
 }

@@ -119,10 +119,8 @@ impl Builder {
         let mut http = Members::default();
         let names = ["method", "path", "host", "scheme"];
         for ((pseudo, wanted), name) in self.http.iter().zip(names) {
-            if *wanted {
-                if let Some(value) = question.fields.only(pseudo) {
-                    http.put(name, utf8(value)?);
-                }
+            if *wanted && let Some(value) = question.fields.only(pseudo) {
+                http.put(name, utf8(value)?);
             }
         }
         if self.wants.headers {

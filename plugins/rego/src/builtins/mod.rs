@@ -255,7 +255,7 @@ impl Shared {
     }
 
     pub(crate) fn call(&self, builtin: &Builtin, args: &[Value]) -> Value {
-        if args.iter().any(|arg| *arg == Value::Undefined) {
+        if args.contains(&Value::Undefined) {
             return Value::Undefined;
         }
         let Ok(mut inner) = self.0.lock() else { return Value::Undefined };

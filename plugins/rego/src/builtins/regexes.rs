@@ -35,7 +35,7 @@ fn differs(pattern: &str) -> bool {
     classes || nested || escapes.iter().any(|escape| pattern.contains(escape))
 }
 
-fn pair<'a>(args: &'a [Value]) -> Option<(&'a str, &'a str)> {
+fn pair(args: &[Value]) -> Option<(&str, &str)> {
     let [first, second, ..] = args else { return None };
     Some((text(first)?, text(second)?))
 }
