@@ -287,7 +287,7 @@ fn another_authority_or_another_simulated_key_is_refused() {
     let (code, _, stderr) = put_with(&|o| o["danger_allow_simulated"] = "A".repeat(43).into());
     assert!(code == 1 && stderr.contains("evidence is not signed"), "{stderr}");
     let (code, _, stderr) = put_with(&|o| o["danger_allow_simulated"] = Value::Null);
-    assert!(code == 1 && stderr.contains("not accepted"), "{stderr}");
+    assert!(code == 3 && stderr.contains("either danger_allow_simulated or evidence"), "{stderr}");
     let other = postern_rig::authority::Authority::new().unwrap().root_pem();
     let (code, _, stderr) = put_with(&|o| o["ca"] = other.clone().into());
     assert!(code == 3 && stderr.contains("cannot reach"), "{stderr}");

@@ -8,6 +8,9 @@ use crate::machine::Fault;
 /// Longest range; OPA has no bound, so a longer one is a fault.
 const LONGEST_RANGE: i64 = 10_000;
 
+/// Longest text that `replace` may grow to, about; a decision reads far less.
+const LONGEST_TEXT: usize = 1 << 20;
+
 /// Go maps letter by letter.
 pub(super) fn lower(args: &[Value], _: &mut Context, _: &mut Caches) -> Value {
     let [arg] = args else { return Value::Undefined };
@@ -47,6 +50,20 @@ pub(super) fn index_of(args: &[Value], _: &mut Context, _: &mut Caches) -> Value
     }
     let before = haystack.split_once(needle).map(|(before, _)| before.chars().count());
     before.map_or(Value::from(-1_i64), Value::from)
+}
+
+/// An empty text to replace is between all characters; in one that is not ASCII, OPA takes
+/// letters apart there.
+pub(super) fn replace(args: &[Value], context: &mut Context, _: &mut Caches) -> Value {
+    let [whole, old, new] = args else { return Value::Undefined };
+    let (Some(whole), Some(old), Some(new)) = (text(whole), text(old), text(new)) else {
+        return Value::Undefined;
+    };
+    let grown = whole.matches(old).count().saturating_mul(new.len());
+    if old.is_empty() && !whole.is_ascii() || grown > LONGEST_TEXT {
+        return context.fail(Fault::Failed);
+    }
+    Value::from(whole.replace(old, new))
 }
 
 /// How often `needle` is in `text`, without overlap; Go counts one more than characters for

@@ -63,6 +63,11 @@ impl Source {
         }
     }
 
+    /// A text that is not empty, as `policies/DIFFERENCES.md` asks of what is replaced.
+    fn needle(&mut self) -> String {
+        Some(self.text(0)).filter(|text| text != "\"\"").unwrap_or_else(|| "\"r\"".to_owned())
+    }
+
     fn text(&mut self, depth: usize) -> String {
         if depth == 0 {
             let leaves = [
@@ -85,7 +90,7 @@ impl Source {
             0 => format!("concat({}, {})", self.text(0), self.texts(depth)),
             1 => format!("lower({})", self.text(depth)),
             2 => format!("upper({})", self.text(depth)),
-            3 => format!("replace({}, {}, {})", self.text(depth), self.text(0), self.text(0)),
+            3 => format!("replace({}, {}, {})", self.text(depth), self.needle(), self.text(0)),
             4 => format!("trim({}, {})", self.text(depth), self.text(0)),
             5 => format!("substring({}, {}, 2)", self.text(depth), self.below(4)),
             6 => format!("sprintf(\"%s:%d\", [{}, {}])", self.text(depth), self.number(depth)),
