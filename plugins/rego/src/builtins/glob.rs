@@ -4,16 +4,21 @@
 use regorus::Value;
 
 use super::{Caches, Context, text};
+use crate::machine::Fault;
 
 /// A compiled pattern: a regular expression over the whole text.
 pub(super) struct Pattern(regex::Regex);
 
 /// `glob.match(pattern, delimiters, text)`: no delimiters are `.`, null is none at all.
-pub(super) fn matches(args: &[Value], _: &mut Context, caches: &mut Caches) -> Value {
+pub(super) fn matches(args: &[Value], context: &mut Context, caches: &mut Caches) -> Value {
     let [pattern, delimiters, subject] = args else { return Value::Undefined };
     let (Some(pattern), Some(subject)) = (text(pattern), text(subject)) else {
         return Value::Undefined;
     };
+    // OPA takes some patterns of one letter to match no letter at all.
+    if subject.is_empty() && pattern.contains(['?', '[']) {
+        return context.fail(Fault::Failed);
+    }
     let Some(delimiters) = separators(delimiters) else { return Value::Undefined };
     let key = format!("{delimiters}\0{pattern}");
     let make = || compile(pattern, &delimiters);

@@ -123,7 +123,11 @@ impl Source {
             2 => format!("startswith({}, {})", self.text(depth), self.text(0)),
             3 => format!("contains({}, {})", self.text(depth), self.text(0)),
             4 => format!("{} in {}", self.text(0), self.texts(depth)),
-            5 => format!("glob.match({}, [\"/\"], {})", self.glob(), self.text(depth)),
+            // Never the empty text: see `policies/DIFFERENCES.md`.
+            5 => {
+                let text = format!("concat(\"\", [\"a\", {}])", self.text(depth));
+                format!("glob.match({}, [\"/\"], {text})", self.glob())
+            }
             6 => format!("regex.match({}, {})", self.regex(), self.text(depth)),
             7 => format!("net.cidr_contains({}, {})", self.range(), self.address()),
             8 => format!("{} != {}", self.list(depth), self.list(depth)),
