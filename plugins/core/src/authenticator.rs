@@ -18,6 +18,7 @@ use crate::fields::Fields;
 use crate::identity::{Identity, Kind};
 use crate::key_service::{Call, CallId, CallResult};
 use crate::limits::Limits;
+use crate::revocation;
 use crate::time::{Moment, UnixMillis};
 
 /// One way of saying who is calling, as configured. State that requests share (keys,
@@ -101,6 +102,20 @@ pub enum Progress {
 /// Who it is, or why nobody.
 pub type Verdict = Result<Established, Denial>;
 
+/// What an identity says of itself that can be revoked.
+fn revocables(identity: &Identity) -> Vec<Revocable> {
+    let token = match identity.kind {
+        Kind::ApiKey => revocation::Kind::ApiKey,
+        Kind::Jwt | Kind::Introspected | Kind::Mtls | Kind::JwtSvid | Kind::Capability => {
+            revocation::Kind::Token
+        }
+    };
+    let (agent, user) = (revocation::Kind::Agent, revocation::Kind::User);
+    let named = [(token, &identity.token_id), (agent, &identity.agent), (user, &identity.user)];
+    let known = named.into_iter().filter(|(_, id)| !id.is_empty());
+    known.map(|(kind, id)| (kind, id.clone())).collect()
+}
+
 /// Whom a verified credential names. Data of one authenticator; not yet a principal.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Established {
@@ -108,12 +123,29 @@ pub struct Established {
     content: Option<[u8; 32]>,
     limits: Option<Rc<dyn Limits>>,
     attempts: Vec<String>,
+    names: Vec<Revocable>,
 }
+
+/// Something of a credential that can be revoked: its kind and id.
+pub type Revocable = (revocation::Kind, String);
 
 impl Established {
     /// Only where the credential was verified.
     pub fn verified(identity: Identity) -> Self {
-        Self { identity, content: None, limits: None, attempts: Vec::new() }
+        let names = revocables(&identity);
+        Self { identity, content: None, limits: None, attempts: Vec::new(), names }
+    }
+
+    /// More of it that can be revoked: what went before it, such as the blocks of a chain.
+    #[must_use]
+    pub fn known_by(mut self, names: impl IntoIterator<Item = Revocable>) -> Self {
+        self.names.extend(names);
+        self
+    }
+
+    /// Everything of it that can be revoked.
+    pub fn names(&self) -> &[Revocable] {
+        &self.names
     }
 
     /// The caller has signed this SHA-256 of the content: with any other the request is

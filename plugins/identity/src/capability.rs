@@ -16,7 +16,7 @@ use postern_capability::proof::{self, Request, Window};
 use postern_capability::right::Right;
 use postern_capability::{Chain, Context, IssuerKey, PublicKey, Refusal, Tables, claims};
 use postern_core::authenticator::{
-    Attempt, Authenticator, Established, Presented, Progress, Sight, Verdict,
+    Attempt, Authenticator, Established, Presented, Progress, Revocable, Sight, Verdict,
 };
 use postern_core::config::gate::{CAPABILITY_FIELD, Capability};
 use postern_core::config::{ConfigError, Problems};
@@ -26,6 +26,7 @@ use postern_core::identity::{Identity, Kind};
 use postern_core::key_service::{CallId, CallResult};
 use postern_core::limits::Limits;
 use postern_core::nonces::{Met, Nonces};
+use postern_core::revocation;
 use postern_core::time::{Moment, UnixMillis};
 use sha2::{Digest, Sha256};
 
@@ -188,7 +189,7 @@ impl Verifier {
         let content = proof.content().copied().unwrap_or_else(nothing);
         let limits = Rc::new(TokenLimits(chain.right().clone()));
         let established = Established::verified(identity(&chain)).of_content(content);
-        Ok(established.within(limits, attempts(&chain)))
+        Ok(established.within(limits, attempts(&chain)).known_by(passed_on(&chain)))
     }
 
     fn chain(&self, token: &str, now: u64) -> Result<Chain, Denial> {
@@ -271,6 +272,14 @@ fn identity(chain: &Chain) -> Identity {
         expires: Some(right.expires),
         platform: None,
     }
+}
+
+/// Every block and everybody through whose hands the token went: one of them revoked, and
+/// nothing that was narrowed from there on holds.
+fn passed_on(chain: &Chain) -> Vec<Revocable> {
+    let blocks = chain.ids().iter().map(|id| (revocation::Kind::Token, hex(id)));
+    let holders = chain.subjects().iter().map(|name| (revocation::Kind::Agent, name.clone()));
+    blocks.chain(holders).collect()
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -174,7 +174,7 @@ impl Authenticating {
             Err(denial) => return refuse(step, request.draft, request.id, &denial),
         };
         let caller = admitted.principal.identity();
-        let in_force = revocation::check(step.pipeline, caller, &request.head, step.now);
+        let in_force = revocation::check(step.pipeline, &admitted.names, &request.head, step.now);
         // Whoever is revoked leaves the same record whether the directory says so or the list.
         if !matches!(in_force, Err(Denial::InvalidToken(_))) {
             request.draft.caller = Some(outcome::caller(caller, &admitted.attempts));

@@ -213,10 +213,10 @@ impl AwaitContent {
                 return self.refuse(&Denial::InvalidToken(TokenReason::Content), step);
             }
             let Self { mut request, admitted, decided, content, .. } = self;
-            let principal = admitted.principal;
+            let Admitted { principal, names, .. } = admitted;
             let caller = principal.identity();
             // Content may take long to come.
-            let checked = revocation::check(step.pipeline, caller, &request.head, step.now);
+            let checked = revocation::check(step.pipeline, &names, &request.head, step.now);
             if let Err(denial) = checked {
                 return refuse(step, request.draft, request.id, &denial);
             }
