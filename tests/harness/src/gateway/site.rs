@@ -251,13 +251,15 @@ impl Gateway {
         let took = start.elapsed();
         site.world.backend.stand.set(Fault::default());
         let message = message?;
+        let records = site.wait_for_records(1)?;
+        ensure!(records.len() <= 1, "{} audit records for one request", records.len());
+        // Last: of a request that is cut the caller has its answer before the upstream has
+        // seen the end of it.
         let came = site.take_forwarded();
         let is_canary = |message: &Message| canary::is_one(&message.word(1));
         let (canaries, forwarded): (Vec<_>, Vec<_>) = came.into_iter().partition(is_canary);
         let canaries = canaries.iter().map(|it| Seen::of(it).settled_canary()).collect();
         ensure!(forwarded.len() <= 1, "{} requests reached an upstream", forwarded.len());
-        let records = site.wait_for_records(1)?;
-        ensure!(records.len() <= 1, "{} audit records for one request", records.len());
         let mut upstream = forwarded.first().map(Seen::of);
         upstream.iter_mut().for_each(|seen| settle(seen, &site.world.base, now()));
         Ok(site.world.number(Observation {
