@@ -233,3 +233,53 @@ async fn one_caller_has_256_at_a_time_and_what_has_ended_goes() {
     assert_eq!((&shown[0]["name"], &shown[0]["agent"]), (&NAME.into(), &"helper".into()));
     assert!(shown[0]["bindings"][0]["minted"] == "access" && shown[1].get("agent").is_none());
 }
+
+async fn revoke(world: &World, acme: &Tenant, kind: &str, id: &str) -> u16 {
+    let body = serde_json::json!({"kind": kind, "id": id}).to_string();
+    let path = "/api/v1/revocations";
+    world.operate(&acme.operator, "POST", path, body.as_bytes(), NOW).await.status
+}
+
+/// A refresh token as the source of what comes next.
+fn refreshed() -> store::Request {
+    let mut request = minted("access-cccccccccccccccccccccccccc", 0);
+    let origin = request.minted.as_mut().unwrap();
+    origin.source = REFRESH.into();
+    origin.source_binding = family(1).hash();
+    request
+}
+
+const REFRESH: &str = "refresh-aaaaaaaaaaaaaaaaaaaaaaaaa2";
+
+#[tokio::test]
+async fn what_was_minted_ends_with_the_credential_that_minted_it() {
+    for deleted in [false, true] {
+        let (world, acme) = world().await;
+        assert_eq!(mint(&world, &acme, minted(NAME, 0), NOW).await, Status::Ok);
+        assert_eq!(mint(&world, &acme, minted(REFRESH, 1), NOW).await, Status::Ok);
+        assert_eq!(mint(&world, &acme, refreshed(), NOW).await, Status::Ok);
+        let done = if deleted {
+            let path = "/api/v1/credentials/oauth";
+            world.operate(&acme.operator, "DELETE", path, b"", NOW).await.status
+        } else {
+            revoke(&world, &acme, "credential", "oauth").await
+        };
+        assert_eq!(done, if deleted { 204 } else { 200 });
+        let want = if deleted { Status::UnknownCredential } else { Status::Revoked };
+        for name in [NAME, "access-cccccccccccccccccccccccccc"] {
+            let answer = world.release(&acme.credential, using(name), NOW).await;
+            assert_eq!((answer.status, answer.fields.len()), (want, 0), "{name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_minted_of_what_is_revoked() {
+    for (kind, id) in [("credential", "oauth"), ("agent", "helper"), ("tenant", "")] {
+        let (world, acme) = world().await;
+        assert_eq!(mint(&world, &acme, minted(REFRESH, 1), NOW).await, Status::Ok);
+        assert_eq!(revoke(&world, &acme, kind, id).await, 200);
+        assert_eq!(mint(&world, &acme, minted(NAME, 0), NOW).await, Status::Revoked, "{kind}");
+        assert_eq!(mint(&world, &acme, refreshed(), NOW).await, Status::Revoked, "{kind}");
+    }
+}

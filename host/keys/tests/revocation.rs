@@ -5,7 +5,7 @@ mod support;
 
 use postern_core::revocation::{Entry, Kind};
 use postern_core::time::UnixMillis;
-use postern_crp::message::Status;
+use postern_crp::message::{Message, Status};
 use postern_crp::revocation::{Head, List, open};
 use serde_json::json;
 use support::*;
@@ -191,4 +191,34 @@ async fn a_planted_revocation_stops_the_feed_and_revokes_nobody() {
     sqlx::query(plant).execute(&pool).await.unwrap();
     assert_eq!(world.service.revocations(None, NOW).await.status, 503);
     drop(acme);
+}
+
+#[tokio::test]
+async fn a_thousand_tokens_do_not_keep_an_agent_from_being_revoked() {
+    let world = World::in_memory().await;
+    let acme = world.tenant("acme").await;
+    for n in 0..1000 {
+        assert_eq!(revoke(&world, &acme, "token", &format!("t{n}"), NOW).await, 200);
+    }
+    assert_eq!(revoke(&world, &acme, "token", "one-more", NOW).await, 409);
+    assert_eq!(revoke(&world, &acme, "token", "t7", NOW).await, 200, "is revoked already");
+    assert_eq!(revoke(&world, &acme, "agent", "helper", NOW).await, 200);
+    assert_eq!(revoke(&world, &acme, "tenant", "", NOW).await, 200);
+}
+
+#[tokio::test]
+async fn deleting_a_credential_does_not_end_its_revocation() {
+    let world = World::in_memory().await;
+    let acme = world.tenant("acme").await;
+    world.ask(&acme.operator, &Message::Store(storing("acme", b"xoxb-value")), NOW).await;
+    assert_eq!(revoke(&world, &acme, "credential", "slack", NOW).await, 200);
+    let path = "/api/v1/credentials/slack";
+    let deleted = world.operate(&acme.operator, "DELETE", path, b"", NOW).await;
+    assert_eq!(deleted.status, 204);
+    let much_later = later(700_000);
+    let (_, list) = head(&world, much_later).await;
+    assert!(on(&list, Kind::Credential, "acme", b"slack"));
+    world.ask(&acme.operator, &Message::Store(storing("acme", b"xoxb-value")), much_later).await;
+    let answer = world.release(&acme.credential, releasing("acme"), much_later).await;
+    assert_eq!(answer.status, Status::Revoked);
 }

@@ -274,12 +274,13 @@ fn identity(chain: &Chain) -> Identity {
     }
 }
 
-/// Every block and everybody through whose hands the token went: one of them revoked, and
-/// nothing that was narrowed from there on holds.
+/// The issuer's key, every block, and everybody through whose hands the token went: one of
+/// them revoked, and nothing that was narrowed from there on holds.
 fn passed_on(chain: &Chain) -> Vec<Revocable> {
     let blocks = chain.ids().iter().map(|id| (revocation::Kind::Token, hex(id)));
     let holders = chain.subjects().iter().map(|name| (revocation::Kind::Agent, name.clone()));
-    blocks.chain(holders).collect()
+    let key = (revocation::Kind::IssuerKey, chain.issuer().id.clone());
+    blocks.chain(holders).chain([key]).collect()
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -18,6 +18,7 @@ use postern_core::config::gate::Jwt;
 use postern_core::denial::{Denial, KeysReason, TokenReason};
 use postern_core::identity::{Identity, Kind};
 use postern_core::key_service::{CallId, CallResult};
+use postern_core::revocation;
 use postern_core::time::{Moment, UnixMillis};
 use postern_jose::jws::{LENGTH, Unverified};
 use postern_jose::jwt::{self, Rules, Token};
@@ -210,9 +211,15 @@ struct JwtAttempt {
 }
 
 impl JwtAttempt {
+    /// The key it is signed with can be revoked as well, where the token names one.
+    fn established(&self, identity: Identity) -> Established {
+        let key = self.token.key_id().map(|id| (revocation::Kind::IssuerKey, id.to_owned()));
+        Established::verified(identity).known_by(key)
+    }
+
     fn verdict(&self, now: UnixMillis) -> Result<Verdict, Lack> {
         match self.tokens.verified(&self.token, &self.digest, now) {
-            Ok(identity) => Ok(Ok(Established::verified(identity))),
+            Ok(identity) => Ok(Ok(self.established(identity))),
             Err(Lack::Other(reason)) => Ok(Err(Denial::InvalidToken(reason))),
             Err(missing) => Err(missing),
         }
@@ -231,7 +238,7 @@ fn without(missing: &Lack) -> Denial {
 impl Attempt for JwtAttempt {
     fn start(&mut self, at: Moment) -> Progress {
         if let Some(identity) = self.tokens.remembered(&self.digest, at.now) {
-            return Progress::Done(Ok(Established::verified(identity)));
+            return Progress::Done(Ok(self.established(identity)));
         }
         let ended = self.tokens.keys.standing(at.now).ended;
         match self.verdict(at.now) {

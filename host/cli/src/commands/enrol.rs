@@ -37,7 +37,8 @@ Examples:
 
 Writes into DIR:
   gateway.env    the five keys of the gateway's modules, for Envoy's environment (mode 0600)
-  gateway.json   gateway id, tenant and the key of simulated evidence, for the configurations
+  gateway.json   gateway id, tenant, and the key of simulated evidence or the pins of real
+                 evidence, for the configurations
   keys-ca.pem    the authority that the key service's certificate comes from
   operator.json  the operator's key, for this command (mode 0600)")]
 pub struct Args {
@@ -238,12 +239,18 @@ async fn mint(plan: &Plan<'_>) -> Outcome<Minted> {
     let now = span::now();
     let service = postern_keys::Service::open(plan.config, now).await;
     let service = service.or_environment("cannot open the key service's files")?;
+    if plan.evidence.is_some() && service.sim_key().is_some() {
+        return Err(Failure::usage(
+            "--pins are for evidence of hardware, and this service's files ask for simulated \
+             evidence: give its own --config, or leave --pins out",
+        ));
+    }
     let (gateway, operator) = minted(service.mint(plan.tenant, now).await)?;
     let endpoint = Endpoint {
         url: plan.reach.to_owned(),
         ca: keys::authority(plan.config, plan.ca)?,
         simulated: service.sim_key(),
-        evidence: plan.evidence.clone().filter(|_| service.sim_key().is_none()),
+        evidence: plan.evidence.clone(),
     };
     service.close(now).await;
     Ok(Minted { endpoint, gateway, operator })

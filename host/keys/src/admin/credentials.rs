@@ -6,7 +6,7 @@ use postern_core::time::UnixMillis;
 use super::{Operator, not_found};
 use crate::fault::Fault;
 use crate::service::{HttpAnswer, Service};
-use crate::store::revocations::Revocation;
+use crate::store::revocations::{self, Revocation};
 use crate::store::{self, credentials};
 
 impl Service {
@@ -32,6 +32,8 @@ impl Service {
         }
         let told = Revocation::told(Kind::Credential, name.as_bytes(), now);
         self.tell(&mut db, operator, told, now).await?;
+        // What was minted by it goes with it, and gateways do not know which that is.
+        revocations::forget(&mut db, &self.inner.rows).await?;
         let event = operator.event("credential_deleted").with("credential", name);
         self.recorded(db, event, now).await?;
         Ok(HttpAnswer::empty(204))

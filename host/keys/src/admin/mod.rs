@@ -242,7 +242,7 @@ impl Service {
         now: UnixMillis,
     ) -> Result<(), Fault> {
         let (rows, tenant) = (&self.inner.rows, &operator.tenant);
-        if revocations::add(db, rows, tenant, &revocation, now).await?.is_err() {
+        if revocations::tell(db, rows, tenant, &revocation, now).await?.is_err() {
             tracing::warn!(kind = revocation.kind.name(), "the list of revocations is full");
         }
         Ok(())

@@ -16,7 +16,7 @@ use crate::store::{self, revocations};
 const DEFAULT_MS: u64 = 24 * 3600 * 1000;
 const LONGEST_MS: u64 = 30 * DEFAULT_MS;
 const MAX_ID: usize = 128;
-/// Most that one tenant may have, so that it does not fill the list of all.
+/// Most tokens and the like that one tenant may have, so that it does not fill the list of all.
 const MAX_OF_TENANT: usize = 1000;
 
 /// `POST` and `DELETE /api/v1/revocations`.
@@ -80,6 +80,11 @@ fn until(
     }
 }
 
+/// What there may be many of. Agents, users and the like can always be revoked.
+fn is_capped(kind: Kind) -> bool {
+    matches!(kind, Kind::Token | Kind::Session | Kind::IssuerKey | Kind::Measurement)
+}
+
 impl Service {
     pub(super) async fn list_revocations(&self, operator: &Operator) -> Result<HttpAnswer, Fault> {
         let mut db = self.inner.pool.acquire().await?;
@@ -112,11 +117,19 @@ impl Service {
         };
         let mut db = store::write(&self.inner.pool).await?;
         let (rows, tenant) = (&self.inner.rows, &operator.tenant);
-        if revocations::all(&mut db, rows, tenant).await?.len() >= MAX_OF_TENANT {
-            return Ok(conflict("1 000 things are revoked; revoke an agent or an issuer's key"));
+        if is_capped(revocation.kind) {
+            let mut others = revocations::all(&mut db, rows, tenant).await?;
+            others.retain(|one| is_capped(one.kind) && !one.is_of(&revocation));
+            if others.len() >= MAX_OF_TENANT {
+                return Ok(conflict("1 000 tokens are revoked; revoke an agent or a user"));
+            }
         }
         if revocations::add(&mut db, rows, tenant, &revocation, now).await?.is_err() {
-            return Ok(conflict("The list is full; revoke an agent or an issuer's key"));
+            return Ok(conflict("The list is full; revoke an agent or a user"));
+        }
+        if revocation.kind == Kind::Credential {
+            // What was minted by it goes with it, and gateways do not know which that is.
+            revocations::forget(&mut db, rows).await?;
         }
         let event = operator.event("revoked").with("what", named.kind.as_str());
         self.recorded(db, event.with("id", named.id.as_str()), now).await?;

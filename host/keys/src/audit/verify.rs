@@ -1,8 +1,9 @@
 //! The offline verifier: finds the first event that is not as it was written, and names it.
 //!
 //! Knows no database: it reads an export, a public key and, to see a cut-off end, a
-//! checkpoint that was kept apart. Invariant: `good` is said only after every line was
-//! hashed, its signature checked, its number and predecessor compared.
+//! checkpoint that was kept apart. Invariant: `good` is said only after every line's
+//! signature was checked and its number and predecessor compared, and every line that has bytes
+//! was hashed; those without are counted.
 
 use std::io::BufRead;
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use postern_core::binding::{Binding, Mint};
 use postern_core::key_service::Origin;
 use postern_core::placeholder::Name;
+use postern_core::revocation::Kind;
 use postern_core::time::UnixMillis;
 use postern_crp::message::store::{Answer as Stored, Expected, Request};
 use postern_crp::message::{Answer, Status};
@@ -21,6 +22,7 @@ use crate::fault::Fault;
 use crate::random;
 use crate::service::Inner;
 use crate::store::credentials::{self, Credential};
+use crate::store::revocations;
 
 /// What the gateway's clock may be ahead.
 const SKEW: Duration = Duration::from_secs(60);
@@ -45,7 +47,7 @@ pub(super) async fn mint(
         .with_hex("caller", &origin.caller_hash)
         .with_hex("source_binding", &origin.source_binding);
     credentials::forget_minted(&mut *db, asker.tenant, ended(now)).await?;
-    let policy = match permitted(db, asker, request, origin, now).await? {
+    let policy = match permitted(service, db, asker, (request, origin), now).await? {
         Ok(policy) => policy,
         Err((status, reason)) => {
             let event = event.with("decision", "refused").with("reason", reason);
@@ -69,10 +71,10 @@ type Refusal = (Status, &'static str);
 
 /// The policy to store, or why nothing is.
 async fn permitted(
+    service: &Inner,
     db: &mut SqliteConnection,
     asker: &Asker<'_>,
-    request: &Request,
-    origin: &Origin,
+    (request, origin): (&Request, &Origin),
     now: UnixMillis,
 ) -> Result<Result<Vec<u8>, Refusal>, Fault> {
     let denied = |reason| Ok(Err((Status::Denied, reason)));
@@ -82,13 +84,23 @@ async fn permitted(
     if let Err(reason) = declared(&source, &owner, (request, origin), now) {
         return denied(reason);
     }
+    let root = policy::read(&source.policy).source.unwrap_or_else(|| origin.source.clone());
+    let things = [
+        (Kind::Tenant, b"".as_slice()),
+        (Kind::Agent, origin.agent.as_bytes()),
+        (Kind::Credential, origin.source.as_bytes()),
+        (Kind::Credential, root.as_bytes()),
+    ];
+    if revocations::any(&mut *db, &service.rows, asker.tenant, &things, now).await?.is_some() {
+        return Ok(Err((Status::Revoked, "source_revoked")));
+    }
     if credentials::find(&mut *db, asker.tenant, &request.credential).await?.is_some() {
         return denied("name_taken");
     }
     if credentials::count_minted(db, asker.tenant, &origin.caller_hash, now).await? >= MOST {
         return Ok(Err((Status::Rate, "too_many_minted")));
     }
-    let policy = policy::written(&request.bindings, Some(&owner));
+    let policy = policy::written(&request.bindings, Some((&owner, &root)));
     Ok(policy.ok_or((Status::Denied, "not_acceptable")))
 }
 

@@ -19,6 +19,7 @@ struct Minted<'a> {
     #[serde(borrow)]
     bindings: Vec<&'a RawValue>,
     caller: String,
+    source: String,
 }
 
 /// Who minted a credential: the only one to whom it is released.
@@ -40,42 +41,52 @@ impl Owner {
 pub(super) struct Policy {
     pub(super) bindings: Vec<Binding>,
     pub(super) owner: Option<Owner>,
+    /// The operator's credential at whose token endpoint it was minted, be it over refreshed
+    /// ones: it ends with that.
+    pub(super) source: Option<String>,
 }
 
 /// Reads what is stored.
 pub(super) fn read(stored: &[u8]) -> Policy {
     let Some(parts) = parts(stored) else { return Policy::default() };
-    let (owner, written) = parts;
+    let (minted, written) = parts;
     let bindings = written.iter().filter_map(|json| binding(json.get().as_bytes())).collect();
-    Policy { bindings, owner }
+    let (owner, source) = minted.unzip();
+    Policy { bindings, owner, source }
 }
 
-fn parts(stored: &[u8]) -> Option<(Option<Owner>, Vec<&RawValue>)> {
+type Parts<'a> = (Option<(Owner, String)>, Vec<&'a RawValue>);
+
+fn parts(stored: &[u8]) -> Option<Parts<'_>> {
     if stored.starts_with(b"{") {
-        let Minted { agent, bindings, caller } = serde_json::from_slice(stored).ok()?;
-        return Some((Some(Owner { agent, caller }), bindings));
+        let Minted { agent, bindings, caller, source } = serde_json::from_slice(stored).ok()?;
+        return Some((Some((Owner { agent, caller }, source)), bindings));
     }
     Some((None, serde_json::from_slice(stored).ok()?))
 }
 
 /// The owner and the array of bindings, for a list.
 pub(crate) fn shown(stored: &[u8]) -> Option<(Option<Owner>, Box<RawValue>)> {
-    let (owner, bindings) = parts(stored)?;
+    let (minted, bindings) = parts(stored)?;
+    let owner = minted.map(|(owner, _)| owner);
     let texts: Vec<&str> = bindings.iter().map(|json| json.get()).collect();
     Some((owner, RawValue::from_string(format!("[{}]", texts.join(","))).ok()?))
 }
 
-/// The bytes to store.
-pub(super) fn written(bindings: &[store::Binding], owner: Option<&Owner>) -> Option<Vec<u8>> {
+/// The bytes to store; `minted` is who minted it, and by what.
+pub(super) fn written(
+    bindings: &[store::Binding],
+    minted: Option<(&Owner, &str)>,
+) -> Option<Vec<u8>> {
     let bindings: Vec<&RawValue> = bindings
         .iter()
         .map(|binding| serde_json::from_slice(binding.json()).ok())
         .collect::<Option<_>>()?;
-    let stored = match owner {
+    let stored = match minted {
         None => serde_json::to_vec(&bindings),
-        Some(Owner { agent, caller }) => {
+        Some((Owner { agent, caller }, source)) => {
             let (agent, caller) = (agent.clone(), caller.clone());
-            serde_json::to_vec(&Minted { agent, bindings, caller })
+            serde_json::to_vec(&Minted { agent, bindings, caller, source: source.to_owned() })
         }
     };
     stored.ok()

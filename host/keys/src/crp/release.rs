@@ -49,7 +49,9 @@ pub(super) async fn release(
     let revoked = revoked(service, db, asker, request, now).await?;
     // One that was deleted is told to gateways as revoked, and here it is not there.
     let revoked = revoked.filter(|Refusal(_, reason)| there || *reason != CREDENTIAL);
-    let checked = revoked.map_or_else(|| check(request, asker, found, least, now), Err);
+    let orphaned = orphaned(service, db, asker, found.as_ref(), now).await?;
+    let checked =
+        revoked.or(orphaned).map_or_else(|| check(request, asker, found, least, now), Err);
     let opened = match checked {
         Ok(credential) => {
             let name = &request.credential;
@@ -105,6 +107,25 @@ async fn revoked(
         };
         Refusal(Status::Revoked, reason)
     }))
+}
+
+/// Whether what was minted has lost the credential that it was minted by.
+async fn orphaned(
+    service: &Inner,
+    db: &mut SqliteConnection,
+    asker: &Asker<'_>,
+    found: Option<&Credential>,
+    now: UnixMillis,
+) -> Result<Option<Refusal>, Fault> {
+    let Some(source) = found.and_then(|one| policy::read(&one.policy).source) else {
+        return Ok(None);
+    };
+    if credentials::find(&mut *db, asker.tenant, &source).await?.is_none() {
+        return Ok(Some(Refusal(Status::UnknownCredential, "source_deleted")));
+    }
+    let things = [(Kind::Credential, source.as_bytes())];
+    let found = revocations::any(db, &service.rows, asker.tenant, &things, now).await?;
+    Ok(found.map(|_| Refusal(Status::Revoked, "source_revoked")))
 }
 
 fn event(asker: &Asker<'_>, request: &Request) -> Event {

@@ -40,6 +40,21 @@ impl Revocation {
     pub fn told(kind: Kind, id: &[u8], now: UnixMillis) -> Self {
         Self { kind, id: id.to_vec(), from: now, until: Some(UnixMillis(now.0 + TOLD_MS)) }
     }
+
+    /// Whether both revoke the same thing.
+    pub fn is_of(&self, other: &Self) -> bool {
+        (self.kind, &self.id) == (other.kind, &other.id)
+    }
+
+    /// Whether it says all that `other` does: no later, and for at least as long.
+    fn covers(&self, other: &Self) -> bool {
+        let lasts = match (self.until, other.until) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(own), Some(others)) => own >= others,
+        };
+        self.is_of(other) && self.from <= other.from && lasts
+    }
 }
 
 /// The list is full, and gateways cannot be made to ask about this kind.
@@ -166,6 +181,37 @@ pub async fn add(
     Ok(Ok(()))
 }
 
+/// Tells of something that ended. What an operator has revoked for longer stays so.
+pub async fn tell(
+    db: &mut SqliteConnection,
+    rows: &RowKeys,
+    tenant: &str,
+    told: &Revocation,
+    now: UnixMillis,
+) -> Result<Result<(), Full>, Fault> {
+    match find(&mut *db, rows, tenant, told.kind, &told.id).await? {
+        Some(known) if known.covers(told) => Ok(Ok(())),
+        _ => add(db, rows, tenant, told, now).await,
+    }
+}
+
+async fn find(
+    db: &mut SqliteConnection,
+    rows: &RowKeys,
+    tenant: &str,
+    kind: Kind,
+    id: &[u8],
+) -> Result<Option<Revocation>, Fault> {
+    let found: Option<Row> =
+        sqlx::query_as("SELECT * FROM revocations WHERE tenant = ? AND kind = ? AND id = ?")
+            .bind(tenant)
+            .bind(i64::from(kind.code()))
+            .bind(id)
+            .fetch_optional(db)
+            .await?;
+    Ok(found.map(|row| row.read(rows)).transpose()?.map(|(_, found)| found))
+}
+
 async fn count(db: &mut SqliteConnection) -> Result<i64, Fault> {
     let (count,): (i64,) =
         sqlx::query_as("SELECT COUNT(*) FROM revocations WHERE listed = 1").fetch_one(db).await?;
@@ -241,14 +287,8 @@ pub async fn any(
     now: UnixMillis,
 ) -> Result<Option<Kind>, Fault> {
     for (kind, id) in things {
-        let found: Option<Row> =
-            sqlx::query_as("SELECT * FROM revocations WHERE tenant = ? AND kind = ? AND id = ?")
-                .bind(tenant)
-                .bind(i64::from(kind.code()))
-                .bind(*id)
-                .fetch_optional(&mut *db)
-                .await?;
-        let Some((_, found)) = found.map(|row| row.read(rows)).transpose()? else { continue };
+        let found = find(&mut *db, rows, tenant, *kind, id).await?;
+        let Some(found) = found else { continue };
         if found.from <= now && found.until.is_none_or(|until| now < until) {
             return Ok(Some(*kind));
         }
