@@ -102,6 +102,12 @@ pub trait Scrubbing {
 pub trait Detector {
     /// Starts a scan of one piece of a request (a field value, the path, content).
     fn scan(&self) -> Box<dyn Scan>;
+
+    /// Whether a scan of these pieces, one after the other and nothing behind them, sees a marker.
+    fn sighted(&self, pieces: &[&[u8]]) -> bool {
+        let mut scan = self.scan();
+        pieces.iter().any(|piece| scan.feed(piece)) || scan.finish()
+    }
 }
 
 /// A running scan; state is kept across chunks.

@@ -12,13 +12,16 @@ use postern_core::secret::Secret;
 use crate::coding::{Chain, Room};
 use crate::{MarkerDetector, PatternScrubbing};
 
-/// The detector sees the same whether bytes come one by one or at once.
+/// The detector sees the same whether bytes come one by one, or at once, or are looked at
+/// before they are read.
 pub fn fuzz_detector(data: &[u8]) {
     let mut scan = MarkerDetector.scan();
     for byte in data {
         scan.feed(std::slice::from_ref(byte));
     }
-    assert_eq!(scan.finish(), MarkerDetector.sees(data), "chunking changed the answer");
+    let seen = scan.finish();
+    assert_eq!(seen, MarkerDetector.reads(data), "chunking changed the answer");
+    assert_eq!(seen, MarkerDetector.sees(data), "looking before reading changed the answer");
 }
 
 /// A raw marker behind any bytes is seen.

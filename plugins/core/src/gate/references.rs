@@ -40,7 +40,7 @@ pub(super) fn find(
         let slots = slots_of(config, &name, &field.value)?;
         if !slots.is_empty() {
             let rest = slots::without(&field.value, &slots);
-            if fields.all(&name).count() > 1 || sighted(detector, &[&rest]) {
+            if fields.all(&name).count() > 1 || detector.sighted(&[&rest]) {
                 return Err(sighting(config, &name));
             }
             asked.extend(slots.into_iter().map(Asked::from));
@@ -50,7 +50,7 @@ pub(super) fn find(
             // A second line of the field would be joined to the placeholder, and what the
             // caller wrote around it may hide another.
             let around = [&placed.frame.before, &placed.frame.after];
-            let hidden = around.iter().any(|text| sighted(detector, &[text.as_bytes()]));
+            let hidden = around.iter().any(|text| detector.sighted(&[text.as_bytes()]));
             if hidden || fields.all(&name).count() > 1 {
                 return Err(Denial::PlaceholderMalformed);
             }
@@ -112,10 +112,10 @@ fn check_field(
     field: &Field,
     detector: &dyn Detector,
 ) -> Result<(), Denial> {
-    if sighted(detector, &[&field.name]) {
+    if detector.sighted(&[&field.name]) {
         return Err(Denial::PlaceholderMisplaced(Place::FieldName));
     }
-    if sighted(detector, &[&field.value]) {
+    if detector.sighted(&[&field.value]) {
         return Err(sighting(config, name));
     }
     Ok(())
@@ -127,7 +127,7 @@ fn check_joined(
     lines: &BTreeMap<String, Vec<&[u8]>>,
     detector: &dyn Detector,
 ) -> Result<(), Denial> {
-    let split = lines.iter().find(|(_, lines)| lines.len() > 1 && sighted(detector, lines));
+    let split = lines.iter().find(|(_, lines)| lines.len() > 1 && detector.sighted(lines));
     split.map_or(Ok(()), |(name, _)| Err(sighting(config, name)))
 }
 
@@ -160,17 +160,12 @@ pub(super) fn check_trailers(
         }
         let lines = all.entry(name).or_default();
         lines.push(&field.value);
-        if sighted(detector, &[&field.name]) || sighted(detector, &[&field.value]) {
+        if detector.sighted(&[&field.name]) || detector.sighted(&[&field.value]) {
             return Err(Denial::PlaceholderMisplaced(Place::Trailer));
         }
     }
-    let split = all.values().any(|lines| lines.len() > 1 && sighted(detector, lines));
+    let split = all.values().any(|lines| lines.len() > 1 && detector.sighted(lines));
     if split { Err(Denial::PlaceholderMisplaced(Place::Trailer)) } else { Ok(()) }
-}
-
-fn sighted(detector: &dyn Detector, pieces: &[&[u8]]) -> bool {
-    let mut scan = detector.scan();
-    pieces.iter().any(|piece| scan.feed(piece)) || scan.finish()
 }
 
 fn lower(field: &Field) -> String {

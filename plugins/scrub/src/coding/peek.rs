@@ -87,6 +87,11 @@ impl<B: Begin> Peek<B> {
         Self { begin, room, depth: DEPTH, budget: Rc::default(), state: State::Head(Vec::new()) }
     }
 
+    /// Whether these first bytes tell a coding.
+    pub(crate) fn tells_coding(head: &[u8]) -> bool {
+        matches!(sniff(head.get(..MAGIC).unwrap_or(head)), Told::Coding(_))
+    }
+
     /// Takes more content; `Err` when a secret is inside.
     pub(crate) fn feed(&mut self, bytes: &[u8]) -> Result<(), Unscannable> {
         self.budget.set(B::GROWTH.at_once);

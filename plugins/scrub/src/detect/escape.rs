@@ -9,7 +9,7 @@ use super::fold::utf8;
 use super::view::Decoder;
 
 /// The longest escape kept; `&#x0010ffff;` has 12 bytes.
-const LONGEST: usize = 16;
+pub(super) const LONGEST: usize = 16;
 
 /// A decoder of `%3C`, `%u003c`, `\u003c`, `\x3c`, `\74`, `\/`, `&lt;`, `&#60;`, `&#x3c;`.
 #[derive(Default)]

@@ -10,6 +10,7 @@ pub(crate) mod escape;
 mod fold;
 mod quoted;
 mod runs;
+mod screen;
 mod utf7;
 mod view;
 
@@ -31,6 +32,11 @@ pub struct MarkerDetector;
 impl MarkerDetector {
     /// Whether `bytes`, taken whole, contain a marker.
     pub fn sees(self, bytes: &[u8]) -> bool {
+        (Peek::<Self>::tells_coding(bytes) || screen::suspects(bytes)) && self.reads(bytes)
+    }
+
+    /// The same by a scan alone.
+    pub(crate) fn reads(self, bytes: &[u8]) -> bool {
         let mut scan = self.scan();
         scan.feed(bytes);
         scan.finish()
@@ -41,6 +47,13 @@ impl Detector for MarkerDetector {
     fn scan(&self) -> Box<dyn Scan> {
         let peek = Peek::new(*self, Room::default());
         Box::new(ContentScan { text: MarkerScan::default(), peek, opaque: false })
+    }
+
+    fn sighted(&self, pieces: &[&[u8]]) -> bool {
+        match pieces {
+            [one] => self.sees(one),
+            several => self.sees(&several.concat()),
+        }
     }
 }
 

@@ -30,7 +30,7 @@ impl<V: View> Base64<V> {
     /// Takes one byte of the view above.
     pub(super) fn push(&mut self, c: Class) -> bool {
         let Some(six) = c.sextet() else {
-            return !c.line_break() && end(&mut self.len, BASE64_RUN, self.views.as_deref_mut());
+            return !c.line_break() && self.end();
         };
         self.recent = self.recent << 6 | u128::from(six);
         self.len = self.len.saturating_add(1);
@@ -50,6 +50,12 @@ impl<V: View> Base64<V> {
                 self.views.as_deref_mut().is_some_and(|views| decode(views, bits, at))
             }
         }
+    }
+
+    /// Ends the run.
+    fn end(&mut self) -> bool {
+        self.recent = 0;
+        end(&mut self.len, BASE64_RUN, self.views.as_deref_mut())
     }
 
     /// Position in the run; kept small, as only its remainder by four counts.
@@ -94,7 +100,7 @@ impl<V: View> Hex<V> {
     /// Takes one byte of the view above.
     pub(super) fn push(&mut self, c: Class) -> bool {
         let Some(four) = c.nibble() else {
-            return !c.separates() && end(&mut self.len, HEX_RUN, self.views.as_deref_mut());
+            return !c.separates() && self.end();
         };
         self.recent = self.recent << 4 | u128::from(four);
         self.len = self.len.saturating_add(1);
@@ -115,6 +121,12 @@ impl<V: View> Hex<V> {
                 self.views.as_deref_mut().is_some_and(|views| pair(views, bits, at))
             }
         }
+    }
+
+    /// Ends the run.
+    fn end(&mut self) -> bool {
+        self.recent = 0;
+        end(&mut self.len, HEX_RUN, self.views.as_deref_mut())
     }
 }
 

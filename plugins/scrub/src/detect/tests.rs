@@ -8,13 +8,16 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Whether a scan sees a marker when `bytes` come in chunks of `size`.
+/// Whether a scan sees a marker when `bytes` come in chunks of `size`, and whether so does a
+/// look at all of them at once.
 fn sees_in_chunks(bytes: &[u8], size: usize) -> bool {
     let mut scan = MarkerDetector.scan();
     bytes.chunks(size.max(1)).for_each(|chunk| {
         scan.feed(chunk);
     });
-    scan.finish()
+    let seen = scan.finish();
+    assert_eq!(MarkerDetector.sees(bytes), seen, "{}", String::from_utf8_lossy(bytes));
+    seen
 }
 
 const PLACEHOLDER: &str = "<CREDENTIAL:slack>";
@@ -233,6 +236,8 @@ fn innocent_text_is_not_seen() {
         b"=?utf-8?q?=3Cnothing=3E?=",
         b"<p>1 &lt; 2 &amp;&amp; 3 &gt; 2 &copy; &#169;</p>",
         b"PENSRURFTlRJQUw8", // base64 of `<CREDENTIAL<`
+        b"P!ENSRURFTlRJQUw6c2xhY2s+", // of the run that is long enough the `<` has but a part
+        b"3!c43524544454e5449414c3a",
         b"3c43524544454e5449414c3c",
         b"\xff\xfe\x00\x00\x01\x02",
     ] {
@@ -267,6 +272,30 @@ proptest! {
         }
         let body = [before.as_bytes(), gap.as_bytes(), &text, after.as_bytes()].concat();
         prop_assert!(sees_in_chunks(&body, size));
+    }
+
+    #[test]
+    fn what_is_seen_at_once_is_what_a_scan_sees(
+        first in 0..STACKABLE.len() + FURTHER.len(),
+        second in 0..STACKABLE.len() + FURTHER.len() + 8,
+        seeds in any::<(u64, u64)>(),
+        before in ".{0,8}",
+        changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<Option<u8>>()), 0..4),
+    ) {
+        let encodings: Vec<&Encoding> = STACKABLE.iter().chain(&FURTHER).collect();
+        let mut text = encodings[first].1(PLACEHOLDER.as_bytes(), seeds.0);
+        if let Some((_, encode)) = encodings.get(second) {
+            text = encode(&text, seeds.1);
+        }
+        text.splice(0..0, before.bytes());
+        for (at, to) in changes {
+            let at = at.index(text.len());
+            match to {
+                Some(to) => text[at] = to,
+                None => drop(text.remove(at)),
+            }
+        }
+        prop_assert_eq!(MarkerDetector.sees(&text), MarkerDetector.reads(&text));
     }
 
     #[test]
@@ -313,7 +342,7 @@ proptest! {
         body in "(<|%3C|&lt;|CREDENTIAL|%|=|3c|:|%3A|\\\\u003a|\\+ADw-|x){0,12}",
         size in 1_usize..20,
     ) {
-        prop_assert_eq!(sees_in_chunks(body.as_bytes(), size), MarkerDetector.sees(body.as_bytes()));
+        prop_assert_eq!(sees_in_chunks(body.as_bytes(), size), MarkerDetector.reads(body.as_bytes()));
     }
 }
 
