@@ -60,7 +60,8 @@ impl Issuer {
         })
     }
 
-    fn set(&self) -> Value {
+    /// The keys that are published, as a JWK Set (RFC 7517, section 5).
+    pub fn set(&self) -> Value {
         let names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let jwk = |name: &String| {
             let x = URL_SAFE_NO_PAD.encode(key(name).verifying_key().as_bytes());
