@@ -110,6 +110,12 @@ pub(super) fn authenticators(
                 {
                     problems.note(path("issuer"), "expected an issuer once for each field");
                 }
+                // The second would never be asked, since both read the same field.
+                (Authentication::Capability(_), Authentication::Capability(_)) => {
+                    let path = format!("authenticators[{index}].capability");
+                    problems
+                        .note(path, "expected capability once: several issuers go into its list");
+                }
                 _ => {}
             }
         }
