@@ -90,6 +90,7 @@ reasons! {
         ProofTime "proof_time" "The proof is too old, or lies in the future.",
         ProofDigest "proof_digest" "Content without one sha-256 digest.",
         ProofSignature "proof_signature" "The holder has not signed this request.",
+        ProofField "proof_field" "The holder has not signed the field that names a credential.",
         Replayed "replayed" "The nonce was used before.",
     }
 }

@@ -69,7 +69,7 @@ pub fn run(
     audit: AuditState,
 ) -> Result<Outcome> {
     let (head, content, trailers) =
-        request(&capability::signed(&step.request, modules.now.get())?, names)?;
+        request(&capability::signed(&step.request, names, modules.now.get())?, names)?;
     let routes = modules.world.base.routes.clone();
     // Chosen when the caller's head has come, and again when the gate has written to it.
     let route = |head: &Fields| {

@@ -247,7 +247,7 @@ impl Gateway {
         }
         site.world.backend.stand.set(step.key_service.clone());
         let start = Instant::now();
-        let message = self.ask(&request(&capability::signed(&step.request, now())?, names)?);
+        let message = self.ask(&request(&capability::signed(&step.request, names, now())?, names)?);
         let took = start.elapsed();
         site.world.backend.stand.set(Fault::default());
         let message = message?;
