@@ -109,6 +109,9 @@ fn plain_rules_have_their_values() {
         ("x := strings.replace_n({\"a\": \"b\", \"b\": \"a\"}, \"ab\")", json!("ba")),
         ("x := concat(\"-\", {\"b\", \"a\"})", json!("a-b")),
         ("x := concat(\"-\", [\"b\", 1])", json!("<undefined>")),
+        ("x := concat(\"-\", input.n)", json!("<undefined>")),
+        ("x := strings.replace_n({\"a\": input.n}, \"abc\")", json!("<undefined>")),
+        ("x := strings.replace_n({\"a\": \"b\"}, input.n)", json!("<undefined>")),
     ];
     for (text, want) in rows {
         assert_eq!(json(text, &input), want, "{text}");
