@@ -104,7 +104,15 @@ pub fn assemble(prefix: &str, id: &KeyId, secret: &[u8; SECRET_LENGTH]) -> Optio
 }
 
 fn digest(salt: &[u8; 16], key: &[u8]) -> [u8; 32] {
+    #[cfg(test)]
+    DIGESTS.with(|count| count.set(count.get().wrapping_add(1)));
     Sha256::new().chain_update(LABEL).chain_update(salt).chain_update(key).finalize().into()
+}
+
+#[cfg(test)]
+thread_local! {
+    /// How many keys this thread has hashed.
+    pub(crate) static DIGESTS: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
 }
 
 /// CRC-32/ISO-HDLC of `body` in six base62 digits, zero padded, most significant first.

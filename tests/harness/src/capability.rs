@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use ed25519_dalek::SigningKey;
 use postern_capability::claims::Claims;
 use postern_capability::form::Set;
@@ -16,7 +16,9 @@ use postern_capability::mint::{self, Unsigned};
 use postern_capability::token::{PREFIX, blocks};
 use postern_core::time::UnixMillis;
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 
+use crate::hostile::{self, Flaw};
 use crate::scenario::RequestSpec;
 use crate::template::{Names, expand};
 
@@ -37,6 +39,12 @@ pub struct Spec {
     pub further: Vec<Block>,
     /// Which further block was made for another token, by its place.
     pub spliced: Option<usize>,
+    /// Which blocks are sent, in this order. Default: all, as they were made.
+    pub order: Option<Vec<usize>>,
+    /// What is wrong with the last block.
+    pub flaw: Option<Flaw>,
+    /// How the signature of the request is changed.
+    pub signature: Option<String>,
     /// Whose key signs the request: 1 is the holder of the first block. Default: the last.
     pub signer: Option<u8>,
     /// Whose key signs the first block. Default 0, the issuer's.
@@ -132,7 +140,12 @@ pub fn signed(request: &RequestSpec, names: &dyn Names, now: UnixMillis) -> Resu
     let created = now.seconds().checked_add_signed(spec.created).context("created")?;
     let fresh = || crate::world::short(&crate::world::entropy().0);
     let nonce = spec.nonce.map_or_else(fresh, |byte| [byte; 16]);
-    let fields = mint::sign_request(&unsigned, &key, created, &nonce)?;
+    let mut fields = mint::sign_request(&unsigned, &key, created, &nonce)?;
+    if let Some(how) = &spec.signature {
+        let text = fields.signature.trim_start_matches("pop=:").trim_end_matches(':');
+        let changed = STANDARD.encode(hostile::changed(&STANDARD.decode(text)?, how)?);
+        fields.signature = format!("pop=:{changed}:");
+    }
     let all = [
         ("postern-capability", Some(token.clone())),
         ("signature-input", Some(fields.signature_input)),
@@ -180,6 +193,11 @@ fn token(spec: &Spec, now: UnixMillis) -> Result<String> {
         ..claims(&spec.claims, now, 0)?
     };
     let mut token = mint::mint(&first, KEY_ID, &key(spec.issuer))?;
+    let last = spec.further.len();
+    if let Some(flaw) = spec.flaw.as_ref().filter(|_| last == 0) {
+        let block = hostile::block(Some(KEY_ID), &first.encode()?, flaw, &key(spec.issuer))?;
+        token = text(&[block]);
+    }
     for (place, block) in (1..).zip(&spec.further) {
         let other = spec.spliced == Some(usize::from(place));
         let parent = if other {
@@ -191,27 +209,34 @@ fn token(spec: &Spec, now: UnixMillis) -> Result<String> {
         };
         let longer = mint::attenuate(&parent, claims(block, now, place)?, &key(place))?;
         token = if other { with_last_of(&token, &longer)? } else { longer };
+        if let Some(flaw) = spec.flaw.as_ref().filter(|_| usize::from(place) == last) {
+            token = flawed(&parent, claims(block, now, place)?, flaw, &key(place))?;
+        }
     }
-    Ok(token)
+    let Some(order) = &spec.order else { return Ok(token) };
+    let all = blocks(token.as_bytes())?;
+    let chosen: Option<Vec<_>> = order.iter().map(|at| all.get(*at).cloned()).collect();
+    Ok(text(&chosen.context("a block that there is not")?))
+}
+
+/// A token and one more block with this flaw.
+fn flawed(parent: &str, claims: Claims, flaw: &Flaw, key: &SigningKey) -> Result<String> {
+    let mut blocks = blocks(parent.as_bytes())?;
+    let previous = Sha256::digest(blocks.last().context("a block")?).into();
+    let claims = Claims { previous: Some(previous), ..claims };
+    blocks.push(hostile::block(None, &claims.encode()?, flaw, key)?);
+    Ok(text(&blocks))
+}
+
+fn text(blocks: &[Vec<u8>]) -> String {
+    format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(hostile::chain(blocks)))
 }
 
 /// A token with the last block of another behind its own.
 fn with_last_of(token: &str, other: &str) -> Result<String> {
     let mut blocks = blocks(token.as_bytes())?;
     blocks.extend(self::blocks(other.as_bytes())?.pop());
-    let mut chain = vec![0x80 | u8::try_from(blocks.len())?];
-    for block in blocks {
-        // A byte string; blocks are never so short that the head has its length.
-        match u8::try_from(block.len()) {
-            Ok(length) => chain.extend([0x58, length]),
-            Err(_) => {
-                chain.push(0x59);
-                chain.extend(u16::try_from(block.len())?.to_be_bytes());
-            }
-        }
-        chain.extend(block);
-    }
-    Ok(format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(chain)))
+    Ok(text(&blocks))
 }
 
 fn claims(block: &Block, now: UnixMillis, place: u8) -> Result<Claims> {

@@ -15,6 +15,7 @@ pub mod conformance;
 pub mod core;
 pub mod faults;
 pub mod gateway;
+pub mod hostile;
 pub mod live;
 pub mod minted;
 pub mod observation;

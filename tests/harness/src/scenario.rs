@@ -107,6 +107,8 @@ pub struct TokenSeed {
     pub claims: Value,
     /// The payload instead, as it stands.
     pub payload: Option<String>,
+    /// How the signature is changed; the words are in `hostile`.
+    pub signature: Option<String>,
 }
 
 /// One API key.

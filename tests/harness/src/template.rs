@@ -62,7 +62,8 @@ fn source(text: &str, names: &dyn Names) -> Result<Vec<u8>> {
     }
 }
 
-fn bytes(digits: &str) -> Result<Vec<u8>> {
+/// What hexadecimal digits say.
+pub(crate) fn bytes(digits: &str) -> Result<Vec<u8>> {
     let pairs = digits.as_bytes().chunks(2);
     pairs.map(|pair| Ok(u8::from_str_radix(str::from_utf8(pair)?, 16)?)).collect()
 }

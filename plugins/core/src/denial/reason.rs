@@ -65,6 +65,7 @@ reasons! {
         Mismatch "mismatch" "The id is known, the secret is wrong.",
         Expired "expired" "The key's time is over.",
         Revoked "revoked" "The key was revoked.",
+        RecordName "record_name" "The directory gives the key a role or trust level that nobody knows.",
         Tenant "tenant" "Of a tenant that this gate does not serve.",
         Combined "combined" "Credentials that came together name different callers.",
         Content "content" "The caller has signed other content.",

@@ -1,7 +1,8 @@
 //! API keys: recognised by their prefix, compared with what the directory holds.
 //!
 //! Invariant: unknown, wrong, expired and revoked keys cost the same comparison and get the
-//! same answer; a key whose form or checksum is wrong is refused without a look-up.
+//! same answer, and so does one whose record has a role or trust level that this gate does not
+//! know; a key whose form or checksum is wrong is refused without a look-up.
 
 use std::rc::Rc;
 
@@ -11,7 +12,7 @@ use crate::authenticator::{
 };
 use crate::config::gate::ApiKeyField;
 use crate::denial::{Denial, TokenReason};
-use crate::identity::{DirectoryRecord, Identity, KeyState, Kind};
+use crate::identity::{DirectoryRecord, Identity, KeyState, Kind, ROLES, TRUST_LEVELS};
 use crate::key_service::{CallId, CallResult, Directory, KeyEntry, KeyServiceFault, Turn};
 use crate::time::{Moment, UnixMillis};
 
@@ -129,7 +130,17 @@ fn verdict(
     if record.state == KeyState::Revoked {
         return Some(TokenReason::Revoked);
     }
-    record.not_after.is_some_and(|end| end <= now).then_some(TokenReason::Expired)
+    if record.not_after.is_some_and(|end| end <= now) {
+        return Some(TokenReason::Expired);
+    }
+    (!names_are_known(record)).then_some(TokenReason::RecordName)
+}
+
+/// A role or trust level of a newer key service, or of none, means nothing here: a rule that
+/// says who may not would let it pass.
+fn names_are_known(record: &DirectoryRecord) -> bool {
+    let role = |role: &String| ROLES.contains(&role.as_str());
+    record.roles.iter().all(role) && TRUST_LEVELS.contains(&record.trust.as_str())
 }
 
 fn identity(key: &PresentedKey, record: DirectoryRecord) -> Identity {

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
+use anyhow::Result;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ed25519_dalek::{Signer, SigningKey};
@@ -13,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::keys::derive;
 use crate::faults::Outcome;
+use crate::hostile::{self, NEUTRAL};
 use crate::scenario::TokenSeed;
 
 /// Its name.
@@ -63,18 +65,66 @@ impl Issuer {
     /// The keys that are published, as a JWK Set (RFC 7517, section 5).
     pub fn set(&self) -> Value {
         let names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let jwk = |name: &String| {
-            let x = URL_SAFE_NO_PAD.encode(key(name).verifying_key().as_bytes());
-            json!({"kty": "OKP", "crv": "Ed25519", "use": "sig", "kid": name, "x": x})
-        };
-        json!({"keys": names.iter().map(jwk).collect::<Vec<_>>()})
+        json!({"keys": names.iter().map(|name| jwk(name)).collect::<Vec<_>>()})
     }
 }
 
+/// A key as it is published: of P-256 when its name begins with `es`, one that no verifier may
+/// take when it is called so, else of Ed25519.
+fn jwk(name: &str) -> Value {
+    let okp = |x: &[u8]| {
+        let x = URL_SAFE_NO_PAD.encode(x);
+        json!({"kty": "OKP", "crv": "Ed25519", "use": "sig", "kid": name, "x": x})
+    };
+    let ec = |x: &[u8], y: &[u8]| {
+        let (x, y) = (URL_SAFE_NO_PAD.encode(x), URL_SAFE_NO_PAD.encode(y));
+        json!({"kty": "EC", "crv": "P-256", "use": "sig", "kid": name, "x": x, "y": y})
+    };
+    match name {
+        "neutral" => okp(&NEUTRAL),
+        "off_curve" => ec(&[1; 32], &[1; 32]),
+        "small_rsa" => {
+            let n = URL_SAFE_NO_PAD.encode([0xff; 64]);
+            json!({"kty": "RSA", "alg": "RS256", "kid": name, "n": n, "e": "AQAB"})
+        }
+        "shared" => {
+            let k = URL_SAFE_NO_PAD.encode(key(name).verifying_key().as_bytes());
+            json!({"kty": "oct", "alg": "HS256", "kid": name, "k": k})
+        }
+        _ if is_p256(name) => {
+            let point = p256_key(name).verifying_key().to_sec1_point(false);
+            let (x, y) = (point.x(), point.y());
+            ec(
+                x.map(|x| x.as_slice()).unwrap_or_default(),
+                y.map(|y| y.as_slice()).unwrap_or_default(),
+            )
+        }
+        _ => okp(key(name).verifying_key().as_bytes()),
+    }
+}
+
+fn is_p256(name: &str) -> bool {
+    name.starts_with("es")
+}
+
+#[expect(clippy::expect_used, reason = "a fixed scalar that is below the order")]
+fn p256_key(name: &str) -> p256::ecdsa::SigningKey {
+    p256::ecdsa::SigningKey::from_slice(&derive(&format!("issuer {name}"))).expect("a key")
+}
+
+fn sign(name: &str, message: &[u8]) -> Vec<u8> {
+    if is_p256(name) {
+        let signature: p256::ecdsa::Signature = p256_key(name).sign(message);
+        return signature.to_bytes().to_vec();
+    }
+    key(name).sign(message).to_bytes().to_vec()
+}
+
 /// A token as of now.
-pub fn token(seed: &TokenSeed, now: UnixMillis) -> String {
+pub fn token(seed: &TokenSeed, now: UnixMillis) -> Result<String> {
     let name = seed.key.as_deref().unwrap_or("k1");
-    let usual = json!({"alg": "EdDSA", "kid": name, "typ": "at+jwt"});
+    let algorithm = if is_p256(name) { "ES256" } else { "EdDSA" };
+    let usual = json!({"alg": algorithm, "kid": name, "typ": "at+jwt"});
     let header = merged(usual, &seed.header);
     let usual = json!({
         "iss": ISSUER, "aud": "https://gateway.test", "sub": "service-7", "client_id": "agent-7",
@@ -85,8 +135,10 @@ pub fn token(seed: &TokenSeed, now: UnixMillis) -> String {
     let payload = seed.payload.clone().unwrap_or_else(|| claims.to_string());
     let encode = |text: &str| URL_SAFE_NO_PAD.encode(text);
     let signed = format!("{}.{}", encode(&header.to_string()), encode(&payload));
-    let signature = key(name).sign(signed.as_bytes()).to_bytes();
-    format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
+    let signature = sign(name, signed.as_bytes());
+    let changed = seed.signature.as_deref().map(|how| hostile::changed(&signature, how));
+    let signature = changed.transpose()?.unwrap_or(signature);
+    Ok(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature)))
 }
 
 fn merged(mut usual: Value, overlay: &Value) -> Value {

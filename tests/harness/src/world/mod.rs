@@ -359,7 +359,7 @@ impl Names for Known<'_> {
 
     fn token(&self, name: &str) -> Option<Vec<u8>> {
         let seed = self.named.scenario.seed.tokens.get(name)?;
-        Some(issuer::token(seed, self.now).into_bytes())
+        issuer::token(seed, self.now).ok().map(String::into_bytes)
     }
 
     fn secret(&self, name: &str) -> Option<Vec<u8>> {

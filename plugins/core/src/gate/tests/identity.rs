@@ -2,7 +2,8 @@
 
 use sha2::{Digest, Sha256};
 
-use super::fixture::*;
+use super::fixture::{key as key_of, *};
+use crate::api_key::DIGESTS;
 use crate::digest::request_digest;
 use crate::effect::Publication;
 use crate::identity::KeyState;
@@ -123,5 +124,88 @@ fn no_effect_of_a_request_holds_its_key() {
     let secret = &key[12..];
     for text in [format!("{:?}", run.publications), format!("{:?}", run.records)] {
         assert!(!text.contains(secret));
+    }
+}
+
+#[test]
+fn a_record_with_a_role_or_trust_level_that_nobody_knows_is_refused() {
+    for (roles, trust) in [
+        (&["AGENT", "ROOT"][..], "suggester"),
+        (&["agent"], "suggester"),
+        (&[""], "suggester"),
+        (&["AGENT"], "omnipotent"),
+        (&["AGENT"], "Suggester"),
+        (&["AGENT"], ""),
+    ] {
+        let gate = Gate::new();
+        gate.change(|record| {
+            record.roles = roles.iter().map(|role| (*role).to_owned()).collect();
+            trust.clone_into(&mut record.trust);
+        });
+        let unknown = refused(401, "invalid_token", "record_name");
+        assert_eq!(gate.get(&[]), unknown, "{roles:?} {trust}");
+    }
+    let gate = Gate::new();
+    gate.change(|record| record.roles = crate::identity::ROLES.map(str::to_owned).to_vec());
+    assert_eq!(gate.get(&[]), allowed(&[], &["x-tap-key"]));
+}
+
+/// Work and answer of one refused request: look-ups, hashes of keys, calls, and what the caller
+/// gets without the decision's id.
+fn work(gate: &Gate, head: &[(&str, &str)]) -> (u32, u32, usize, String) {
+    let (finds, digests) = (gate.directory.finds.get(), DIGESTS.get());
+    let mut run = Run::new(gate.pipeline.stream());
+    run.event(headers(fields(head), true));
+    let [reply] = run.replies.as_slice() else { panic!("one answer") };
+    let id: String =
+        run.records[0].decision_id.unwrap().iter().map(|b| format!("{b:02x}")).collect();
+    let answer =
+        format!("{} {:?} {}", reply.status, reply.fields, String::from_utf8_lossy(&reply.content));
+    let (finds, digests) = (gate.directory.finds.get() - finds, DIGESTS.get() - digests);
+    (finds, digests, run.calls, answer.replace(&id, "ID"))
+}
+
+#[test]
+fn whatever_is_wrong_with_a_key_costs_one_look_up_and_one_hash_and_gets_one_answer() {
+    let key = |gate: &Gate, text: &str| work(gate, &[("x-tap-key", text)]);
+    let unknown = key(&Gate::new(), &key_of(b"NoSuchK1"));
+    assert_eq!((unknown.0, unknown.1, unknown.2), (1, 1, 0));
+    type Change = fn(&mut crate::identity::DirectoryRecord);
+    let changes: [Change; 5] = [
+        |record| record.state = KeyState::Revoked,
+        |record| record.not_after = Some(NOW),
+        |record| record.trust = "omnipotent".into(),
+        |record| record.tenant = "globex".into(),
+        |record| record.roles = vec!["ROOT".into()],
+    ];
+    for change in changes {
+        let gate = Gate::new();
+        gate.change(change);
+        assert_eq!(key(&gate, &good_key()), unknown);
+    }
+    let guessed = Gate::new();
+    let other = crate::secret::Secret::new(b"another key".to_vec());
+    let stored = crate::api_key::StoredKey::of([9; 16], &other);
+    guessed.directory.entries.borrow_mut().values_mut().for_each(|one| one.stored = stored.clone());
+    assert_eq!(key(&guessed, &good_key()), unknown);
+    let revoked = Gate::new();
+    let name = (crate::revocation::Kind::ApiKey, "GoodKey1".to_owned());
+    revoked.revocations.revoked.borrow_mut().push(name);
+    assert_eq!(key(&revoked, &good_key()), unknown);
+}
+
+#[test]
+fn a_credential_that_may_not_be_used_costs_the_same_whether_or_not_there_is_one() {
+    let gate = Gate::new();
+    let unknown = work(&gate, &[("x-tap-credential", "unheard-of")]);
+    assert_eq!((unknown.0, unknown.1, unknown.2), (1, 1, 0));
+    // Another tenant's, at another upstream, for another path and another method.
+    for head in [
+        &[("x-tap-credential", "theirs")][..],
+        &[("x-tap-credential", "mail")],
+        &[("x-tap-credential", "slack"), (":method", "GET")],
+        &[("x-tap-credential", "slack"), (":path", "/open"), (":method", "GET")],
+    ] {
+        assert_eq!(work(&gate, head), unknown, "{head:?}");
     }
 }
