@@ -5,8 +5,8 @@
 //!
 //! Invariant: a token is good only under keys that its issuer has now: a new set forgets
 //! what was verified before, and without a set nothing is good, which is our fault (503) and
-//! not the caller's. One that says it is bound to a key (`cnf`) is refused, since nothing
-//! here looks for the proof.
+//! not the caller's. One that says it is bound (`cnf`) is good only on a connection with that
+//! certificate, every time it comes, and with any other kind of confirmation it is refused.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -27,7 +27,9 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use crate::cache::{Cache, Digest};
+use crate::certificate;
 use crate::claims;
+use crate::confirmation::Confirmation;
 use crate::keys::Keys;
 
 /// Tokens of one issuer.
@@ -43,7 +45,14 @@ pub struct Jwts {
 struct Known {
     /// Which one.
     generation: u64,
-    tokens: Cache<Identity>,
+    tokens: Cache<Good>,
+}
+
+/// What a verified token says.
+#[derive(Clone)]
+struct Good {
+    identity: Identity,
+    bound: Confirmation,
 }
 
 impl Jwts {
@@ -63,8 +72,8 @@ impl Jwts {
         Rc::new(Self { config: config.clone(), rules, tenant: tenant.to_owned(), keys, known })
     }
 
-    /// The identity of a token that is as good now as when it was verified.
-    fn remembered(&self, digest: &Digest, now: UnixMillis) -> Option<Identity> {
+    /// A token that is as good now as when it was verified.
+    fn remembered(&self, digest: &Digest, now: UnixMillis) -> Option<Good> {
         let standing = self.keys.standing(now);
         standing.set?;
         let mut known = self.known.try_borrow_mut().ok()?;
@@ -75,12 +84,7 @@ impl Jwts {
         known.tokens.find(digest, now)
     }
 
-    fn verified(
-        &self,
-        token: &Unverified,
-        digest: &Digest,
-        now: UnixMillis,
-    ) -> Result<Identity, Lack> {
+    fn verified(&self, token: &Unverified, digest: &Digest, now: UnixMillis) -> Result<Good, Lack> {
         let standing = self.keys.standing(now);
         let set = standing.set.ok_or(Lack::NoKeys)?;
         let token = match jwt::check(token, &set, &self.rules, now.seconds(), &Pure) {
@@ -90,22 +94,17 @@ impl Jwts {
             Err(Refusal::UnknownKey) => return Err(Lack::UnknownKey),
             Err(other) => return Err(Lack::Other(reason(other))),
         };
-        let identity = self.identity(&token, digest, now).map_err(Lack::Other)?;
+        let good = self.good(&token, digest, now).map_err(Lack::Other)?;
         if let Ok(mut known) = self.known.try_borrow_mut()
             && known.generation == standing.generation
         {
             let end = UnixMillis(token.expires().saturating_mul(1000));
-            known.tokens.put(*digest, identity.clone(), end);
+            known.tokens.put(*digest, good.clone(), end);
         }
-        Ok(identity)
+        Ok(good)
     }
 
-    fn identity(
-        &self,
-        token: &Token,
-        digest: &Digest,
-        now: UnixMillis,
-    ) -> Result<Identity, TokenReason> {
+    fn good(&self, token: &Token, digest: &Digest, now: UnixMillis) -> Result<Good, TokenReason> {
         // `iat` was checked to be a date, and not to lie ahead.
         let issued = token.claim("iat").and_then(Value::as_f64);
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked")]
@@ -113,9 +112,7 @@ impl Jwts {
         if token.expires().saturating_sub(issued) > self.config.max_life.as_secs() {
             return Err(TokenReason::Life);
         }
-        if token.claim("cnf").is_some() {
-            return Err(TokenReason::Bound);
-        }
+        let bound = Confirmation::read(token.claim("cnf")).ok_or(TokenReason::Bound)?;
         if let Some(tenants) = &self.config.tenants {
             let tid = token.claim("tid").and_then(Value::as_str);
             if !tid.is_some_and(|tid| tenants.iter().any(|one| one == tid)) {
@@ -128,7 +125,9 @@ impl Jwts {
             digest: *digest,
             expires: token.expires(),
         };
-        claims::identity(&self.config.claims, token.claims(), &token_facts, &self.tenant)
+        let names = &self.config.claims;
+        let identity = claims::identity(names, token.claims(), &token_facts, &self.tenant)?;
+        Ok(Good { identity, bound })
     }
 }
 
@@ -196,6 +195,7 @@ impl Authenticator for JwtAuthenticator {
             tokens: Rc::clone(&self.0),
             digest: Sha256::digest(token).into(),
             token: unverified,
+            certificate: presented.certificate.map(<[u8]>::to_vec),
             waits: None,
         };
         Sight::Recognised { place: header.to_owned(), attempt: Box::new(attempt) }
@@ -206,20 +206,28 @@ struct JwtAttempt {
     tokens: Rc<Jwts>,
     digest: Digest,
     token: Unverified,
+    /// What the caller has shown on its connection, PEM.
+    certificate: Option<Vec<u8>>,
     /// Fetches that had ended when this began to wait for the next one.
     waits: Option<u64>,
 }
 
 impl JwtAttempt {
-    /// The key it is signed with can be revoked as well, where the token names one.
-    fn established(&self, identity: Identity) -> Established {
+    /// The token is good; now its holder has to be the one that it was made for. The key it is
+    /// signed with can be revoked as well, where the token names one.
+    fn established(&self, good: Good) -> Verdict {
+        let Good { identity, bound } = good;
+        let shown = || self.certificate.as_deref().and_then(certificate::thumbprint);
+        if !bound.holds(shown) {
+            return Err(Denial::InvalidToken(TokenReason::Bound));
+        }
         let key = self.token.key_id().map(|id| (revocation::Kind::IssuerKey, id.to_owned()));
-        Established::verified(identity).known_by(key)
+        Ok(Established::verified(identity).known_by(key))
     }
 
     fn verdict(&self, now: UnixMillis) -> Result<Verdict, Lack> {
         match self.tokens.verified(&self.token, &self.digest, now) {
-            Ok(identity) => Ok(Ok(self.established(identity))),
+            Ok(good) => Ok(self.established(good)),
             Err(Lack::Other(reason)) => Ok(Err(Denial::InvalidToken(reason))),
             Err(missing) => Err(missing),
         }
@@ -237,8 +245,8 @@ fn without(missing: &Lack) -> Denial {
 
 impl Attempt for JwtAttempt {
     fn start(&mut self, at: Moment) -> Progress {
-        if let Some(identity) = self.tokens.remembered(&self.digest, at.now) {
-            return Progress::Done(Ok(self.established(identity)));
+        if let Some(good) = self.tokens.remembered(&self.digest, at.now) {
+            return Progress::Done(self.established(good));
         }
         let ended = self.tokens.keys.standing(at.now).ended;
         match self.verdict(at.now) {

@@ -19,9 +19,13 @@
 
 pub mod cache;
 mod capability;
+pub mod certificate;
 pub mod claims;
+mod confirmation;
 pub mod jwt;
 pub mod keys;
+mod mtls;
+mod workload;
 
 use std::rc::Rc;
 
@@ -65,6 +69,9 @@ pub fn assemble(
             Authentication::Capability(tokens) => {
                 let made = Capabilities::new(tokens, &config.tenant, Rc::clone(nonces));
                 Rc::new(problems.part(&path, made)?)
+            }
+            Authentication::Mtls(workloads) => {
+                Rc::new(mtls::Mtls::new((**workloads).clone(), &config.tenant))
             }
         })
     };

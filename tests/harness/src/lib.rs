@@ -11,6 +11,7 @@
 pub mod attacks;
 pub mod canary;
 pub mod capability;
+pub mod certificates;
 pub mod conformance;
 pub mod core;
 pub mod faults;

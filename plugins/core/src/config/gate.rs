@@ -28,6 +28,7 @@ mod parts;
 mod policy;
 mod resource;
 mod tokens;
+mod workloads;
 
 use authenticators::AuthenticatorWire;
 pub use authenticators::{ApiKeyField, Authentication};
@@ -42,6 +43,7 @@ pub use policy::{
 };
 pub use resource::{Resource, ResourceWire};
 pub use tokens::{Claims, KeySource};
+pub use workloads::{MtlsWire, Workload, WorkloadWire, Workloads};
 
 /// The whole document as written.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -280,6 +282,13 @@ impl Config {
             Authentication::Capability(capability) => Some(capability),
             _ => None,
         })
+    }
+
+    /// Whether somebody looks at the certificate of the caller's connection.
+    pub fn reads_certificates(&self) -> bool {
+        let looks =
+            |one: &Authentication| matches!(one, Authentication::Mtls(_) | Authentication::Jwt(_));
+        self.authenticators.iter().any(looks)
     }
 
     /// What holds the values of all bindings.

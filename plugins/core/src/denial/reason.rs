@@ -68,7 +68,7 @@ reasons! {
         Tenant "tenant" "Of a tenant that this gate does not serve.",
         Combined "combined" "Credentials that came together name different callers.",
         Content "content" "The caller has signed other content.",
-        TooLong "too_long" "Longer than any token.",
+        TooLong "too_long" "Longer than any token or name.",
         Form "form" "Not the parts of a token.",
         Json "json" "JSON that is malformed, too deep, too large or has a name twice.",
         Header "header" "A header parameter that is not understood or brings a key along.",
@@ -90,6 +90,12 @@ reasons! {
         ProofTime "proof_time" "The proof is too old, or lies in the future.",
         ProofDigest "proof_digest" "Content without one sha-256 digest.",
         ProofSignature "proof_signature" "The holder has not signed this request.",
+        Certificate "certificate" "The client certificate cannot be read, or is an authority's.",
+        NoSpiffeId "no_spiffe_id" "A client certificate without a SPIFFE ID.",
+        SpiffeIds "several_uris" "A client certificate with more than one URI.",
+        SpiffeId "spiffe_id" "Not a SPIFFE ID of a workload as the specification spells it.",
+        TrustDomain "trust_domain" "Of a trust domain that is not accepted.",
+        Unmapped "unmapped" "A SPIFFE ID that no agent is configured for.",
         Replayed "replayed" "The nonce was used before.",
     }
 }

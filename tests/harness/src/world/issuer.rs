@@ -70,16 +70,19 @@ impl Issuer {
     }
 }
 
-/// A token as of now.
-pub fn token(seed: &TokenSeed, now: UnixMillis) -> String {
+/// A token as of now, bound to a certificate of this thumbprint.
+pub fn token(seed: &TokenSeed, bound: Option<String>, now: UnixMillis) -> String {
     let name = seed.key.as_deref().unwrap_or("k1");
     let usual = json!({"alg": "EdDSA", "kid": name, "typ": "at+jwt"});
     let header = merged(usual, &seed.header);
-    let usual = json!({
+    let mut usual = json!({
         "iss": ISSUER, "aud": "https://gateway.test", "sub": "service-7", "client_id": "agent-7",
         "jti": "token-7", "iat": "+0", "exp": "+300",
         "scope": "documents:read documents:write",
     });
+    if let Some(thumbprint) = bound {
+        usual["cnf"] = json!({"x5t#S256": thumbprint});
+    }
     let claims = dated(merged(usual, &seed.claims), now);
     let payload = seed.payload.clone().unwrap_or_else(|| claims.to_string());
     let encode = |text: &str| URL_SAFE_NO_PAD.encode(text);

@@ -35,6 +35,7 @@ pub use keys::{entropy, short};
 pub use party::Party;
 pub use staged::{Flaw, Kind as EvidenceKind, pins};
 
+use crate::certificates;
 use crate::faults::{Kind, Outcome, Stand};
 use crate::minted;
 use crate::observation::Observation;
@@ -358,8 +359,14 @@ impl Names for Known<'_> {
     }
 
     fn token(&self, name: &str) -> Option<Vec<u8>> {
-        let seed = self.named.scenario.seed.tokens.get(name)?;
-        Some(issuer::token(seed, self.now).into_bytes())
+        let seeds = &self.named.scenario.seed;
+        let seed = seeds.tokens.get(name)?;
+        let bound = match &seed.certificate {
+            Some(name) => Some(certificates::issued(seeds.certificates.get(name)?).ok()?),
+            None => None,
+        };
+        let bound = bound.map(|identity| certificates::thumbprint(&identity));
+        Some(issuer::token(seed, bound.transpose().ok()?, self.now).into_bytes())
     }
 
     fn secret(&self, name: &str) -> Option<Vec<u8>> {

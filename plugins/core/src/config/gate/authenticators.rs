@@ -11,6 +11,7 @@ use crate::config::{ConfigError, Problems};
 use crate::identity::Kind;
 
 use super::capability::{Capability, CapabilityWire, FIELD, capability};
+use super::workloads::{MtlsWire, Workloads, mtls};
 
 /// One authenticator as written: exactly one kind.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -22,6 +23,8 @@ pub struct AuthenticatorWire {
     pub jwt: Option<JwtWire>,
     /// Capability tokens with proof of possession; needs `body: hold`.
     pub capability: Option<CapabilityWire>,
+    /// Client certificates that are SPIFFE X.509-SVIDs; once.
+    pub mtls: Option<MtlsWire>,
 }
 
 /// `api_key` as written.
@@ -44,6 +47,8 @@ pub enum Authentication {
     Jwt(Box<Jwt>),
     /// Capability tokens.
     Capability(Capability),
+    /// Client certificates.
+    Mtls(Box<Workloads>),
 }
 
 /// A field that may hold an API key.
@@ -72,6 +77,7 @@ impl Authentication {
             Self::ApiKey(_) => Kind::ApiKey,
             Self::Jwt(_) => Kind::Jwt,
             Self::Capability(_) => Kind::Capability,
+            Self::Mtls(_) => Kind::Mtls,
         }
     }
 
@@ -81,6 +87,8 @@ impl Authentication {
             Self::ApiKey(field) => Some(&field.header),
             Self::Jwt(jwt) => Some(&jwt.header),
             Self::Capability(_) => Some(FIELD),
+            // The connection has it.
+            Self::Mtls(_) => None,
         }
     }
 }
@@ -110,6 +118,10 @@ pub(super) fn authenticators(
                 {
                     problems.note(path("issuer"), "expected an issuer once for each field");
                 }
+                (Authentication::Mtls(_), Authentication::Mtls(_)) => {
+                    let path = format!("authenticators[{index}].mtls");
+                    problems.note(path, "expected once: a connection has one certificate");
+                }
                 _ => {}
             }
         }
@@ -122,18 +134,22 @@ pub(super) fn authenticators(
 
 fn authenticator(wire: AuthenticatorWire) -> Result<Authentication, ConfigError> {
     let mut problems = Problems::default();
-    let read = match (wire.api_key, wire.jwt, wire.capability) {
-        (Some(wire), None, None) => {
+    let read = match (wire.api_key, wire.jwt, wire.capability, wire.mtls) {
+        (Some(wire), None, None, None) => {
             problems.part("api_key", api_key(wire)).map(Authentication::ApiKey)
         }
-        (None, Some(wire), None) => {
+        (None, Some(wire), None, None) => {
             problems.part("jwt", jwt::jwt(wire)).map(|jwt| Authentication::Jwt(Box::new(jwt)))
         }
-        (None, None, Some(wire)) => {
+        (None, None, Some(wire), None) => {
             problems.part("capability", capability(wire)).map(Authentication::Capability)
         }
+        (None, None, None, Some(wire)) => {
+            let workloads = problems.part("mtls", mtls(wire));
+            workloads.map(|workloads| Authentication::Mtls(Box::new(workloads)))
+        }
         _ => {
-            problems.note("", "expected exactly one of api_key, jwt and capability");
+            problems.note("", "expected exactly one of api_key, jwt, capability and mtls");
             None
         }
     };
