@@ -1,4 +1,5 @@
-//! Access tokens that are JWTs (RFC 7519, RFC 9068), verified here.
+//! Tokens that are JWTs, verified here: access tokens (RFC 7519, RFC 9068) and, for
+//! [`crate::svid`], JWT-SVIDs.
 //!
 //! Owns the order of checks, the wait for keys and the memory of verified tokens. Rules and
 //! signatures are `postern-jose`'s.
@@ -10,15 +11,17 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::time::Duration;
 
 use postern_core::authenticator::{
     Attempt, Authenticator, Established, Presented, Progress, Sight, Verdict,
 };
-use postern_core::config::gate::Jwt;
+use postern_core::config::gate::{Jwt, Workloads};
 use postern_core::denial::{Denial, KeysReason, TokenReason};
 use postern_core::identity::{Identity, Kind};
 use postern_core::key_service::{CallId, CallResult};
 use postern_core::revocation;
+use postern_core::spiffe::SpiffeId;
 use postern_core::time::{Moment, UnixMillis};
 use postern_jose::jws::{LENGTH, Unverified};
 use postern_jose::jwt::{self, Rules, Token};
@@ -31,14 +34,24 @@ use crate::certificate;
 use crate::claims;
 use crate::confirmation::Confirmation;
 use crate::keys::Keys;
+use crate::workload;
 
-/// Tokens of one issuer.
+/// Tokens of one issuer, or of one trust domain.
 pub struct Jwts {
-    config: Jwt,
+    reading: Reading,
     rules: Rules,
+    max_life: Duration,
     tenant: String,
     keys: Rc<Keys>,
     known: RefCell<Known>,
+}
+
+/// What a good token is turned into an identity document by.
+pub enum Reading {
+    /// Claims.
+    Access(Box<Jwt>),
+    /// A SPIFFE ID of this trust domain.
+    Svid(Rc<Workloads>, String),
 }
 
 /// Tokens that were verified under the set at hand.
@@ -68,8 +81,20 @@ impl Jwts {
             kind,
             leeway: config.leeway.as_secs(),
         };
-        let known = RefCell::new(Known { generation: 0, tokens: Cache::new(config.cache) });
-        Rc::new(Self { config: config.clone(), rules, tenant: tenant.to_owned(), keys, known })
+        let reading = Reading::Access(Box::new(config.clone()));
+        Self::of(reading, rules, (config.max_life, config.cache), tenant, keys)
+    }
+
+    /// Tokens that these rules are for, of at most this life; so many are remembered.
+    pub fn of(
+        reading: Reading,
+        rules: Rules,
+        (max_life, cache): (Duration, usize),
+        tenant: &str,
+        keys: Rc<Keys>,
+    ) -> Rc<Self> {
+        let known = RefCell::new(Known { generation: 0, tokens: Cache::new(cache) });
+        Rc::new(Self { reading, rules, max_life, tenant: tenant.to_owned(), keys, known })
     }
 
     /// A token that is as good now as when it was verified.
@@ -109,11 +134,24 @@ impl Jwts {
         let issued = token.claim("iat").and_then(Value::as_f64);
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked")]
         let issued = issued.map_or(now.seconds(), |seconds| seconds as u64);
-        if token.expires().saturating_sub(issued) > self.config.max_life.as_secs() {
+        if token.expires().saturating_sub(issued) > self.max_life.as_secs() {
             return Err(TokenReason::Life);
         }
         let bound = Confirmation::read(token.claim("cnf")).ok_or(TokenReason::Bound)?;
-        if let Some(tenants) = &self.config.tenants {
+        let identity = match &self.reading {
+            Reading::Access(config) => self.caller(config, token, digest)?,
+            Reading::Svid(workloads, domain) => self.workload(workloads, domain, token, digest)?,
+        };
+        Ok(Good { identity, bound })
+    }
+
+    fn caller(
+        &self,
+        config: &Jwt,
+        token: &Token,
+        digest: &Digest,
+    ) -> Result<Identity, TokenReason> {
+        if let Some(tenants) = &config.tenants {
             let tid = token.claim("tid").and_then(Value::as_str);
             if !tid.is_some_and(|tid| tenants.iter().any(|one| one == tid)) {
                 return Err(TokenReason::Directory);
@@ -121,13 +159,42 @@ impl Jwts {
         }
         let token_facts = claims::Token {
             kind: Kind::Jwt,
-            issuer: &self.config.issuer,
+            issuer: &config.issuer,
             digest: *digest,
             expires: token.expires(),
         };
-        let names = &self.config.claims;
-        let identity = claims::identity(names, token.claims(), &token_facts, &self.tenant)?;
-        Ok(Good { identity, bound })
+        claims::identity(&config.claims, token.claims(), &token_facts, &self.tenant)
+    }
+
+    /// The trust domain whose keys have signed it is the only one that it can speak for.
+    fn workload(
+        &self,
+        workloads: &Workloads,
+        domain: &str,
+        token: &Token,
+        digest: &Digest,
+    ) -> Result<Identity, TokenReason> {
+        let id = token.subject().and_then(SpiffeId::parse).ok_or(TokenReason::SpiffeId)?;
+        if id.trust_domain() != domain {
+            return Err(TokenReason::TrustDomain);
+        }
+        let document = workload::Document {
+            kind: Kind::JwtSvid,
+            token_id: claims::token_id(token.claims(), digest)?,
+            expires: Some(token.expires()),
+        };
+        workload::identity(workloads, &id, document, &self.tenant)
+    }
+
+    /// The way to a verdict about a token.
+    pub fn attempt(
+        self: &Rc<Self>,
+        token: Unverified,
+        digest: Digest,
+        certificate: Option<&[u8]>,
+    ) -> Box<dyn Attempt> {
+        let (tokens, certificate) = (Rc::clone(self), certificate.map(<[u8]>::to_vec));
+        Box::new(JwtAttempt { tokens, digest, token, certificate, waits: None })
     }
 }
 
@@ -159,46 +226,58 @@ fn reason(refusal: Refusal) -> TokenReason {
     }
 }
 
-/// The issuer's tokens in its field.
-pub struct JwtAuthenticator(pub Rc<Jwts>);
+/// The token in a field, in compact form and unverified.
+pub fn presented(shown: &Presented<'_>, header: &str) -> Result<(Unverified, Digest), Sight> {
+    if shown.value(header).is_none() {
+        return Err(Sight::Absent);
+    }
+    let token = match header {
+        "authorization" => shown.token(header, &["Bearer"]),
+        _ => shown.value(header),
+    };
+    let Some(token) = token else { return Err(Sight::Unlike(TokenReason::Scheme)) };
+    // Nothing longer is a token, and hashing it would only cost time.
+    if token.len() > LENGTH {
+        return Err(Sight::Unlike(TokenReason::TooLong));
+    }
+    let unverified = Unverified::parse(token.as_bytes());
+    let unverified = unverified.map_err(|refusal| Sight::Unlike(reason(refusal)))?;
+    Ok((unverified, Sha256::digest(token).into()))
+}
+
+/// An issuer's tokens in its field.
+pub struct JwtAuthenticator {
+    header: String,
+    issuer: String,
+    tokens: Rc<Jwts>,
+}
+
+impl JwtAuthenticator {
+    /// Tokens as configured, under these keys.
+    pub fn new(config: &Jwt, tenant: &str, keys: Rc<Keys>) -> Self {
+        let (header, issuer) = (config.header.clone(), config.issuer.clone());
+        Self { header, issuer, tokens: Jwts::new(config, tenant, keys) }
+    }
+}
 
 impl Authenticator for JwtAuthenticator {
     fn kind(&self) -> Kind {
         Kind::Jwt
     }
 
-    fn sight(&self, presented: &Presented<'_>) -> Sight {
-        let header = self.0.config.header.as_str();
-        if presented.value(header).is_none() {
-            return Sight::Absent;
-        }
-        let token = match header {
-            "authorization" => presented.token(header, &["Bearer"]),
-            _ => presented.value(header),
-        };
-        let Some(token) = token else { return Sight::Unlike(TokenReason::Scheme) };
-        // Nothing longer is a token, and hashing it would only cost time.
-        if token.len() > LENGTH {
-            return Sight::Unlike(TokenReason::TooLong);
-        }
-        let unverified = match Unverified::parse(token.as_bytes()) {
-            Ok(unverified) => unverified,
-            Err(refusal) => return Sight::Unlike(reason(refusal)),
+    fn sight(&self, shown: &Presented<'_>) -> Sight {
+        let (token, digest) = match presented(shown, &self.header) {
+            Ok(found) => found,
+            Err(sight) => return sight,
         };
         // Another issuer's may be another authenticator's.
-        match unverified.claimed_issuer() {
-            Some(issuer) if issuer == self.0.config.issuer => {}
+        match token.claimed_issuer() {
+            Some(issuer) if issuer == self.issuer => {}
             Some(_) => return Sight::Unlike(TokenReason::Issuer),
             None => return Sight::Unlike(TokenReason::Claim),
         }
-        let attempt = JwtAttempt {
-            tokens: Rc::clone(&self.0),
-            digest: Sha256::digest(token).into(),
-            token: unverified,
-            certificate: presented.certificate.map(<[u8]>::to_vec),
-            waits: None,
-        };
-        Sight::Recognised { place: header.to_owned(), attempt: Box::new(attempt) }
+        let attempt = self.tokens.attempt(token, digest, shown.certificate);
+        Sight::Recognised { place: self.header.clone(), attempt }
     }
 }
 
@@ -222,7 +301,9 @@ impl JwtAttempt {
             return Err(Denial::InvalidToken(TokenReason::Bound));
         }
         let key = self.token.key_id().map(|id| (revocation::Kind::IssuerKey, id.to_owned()));
-        Ok(Established::verified(identity).known_by(key))
+        let id = (identity.kind == Kind::JwtSvid).then(|| SpiffeId::parse(&identity.subject));
+        let id = id.flatten().and_then(|id| workload::revocable(&id));
+        Ok(Established::verified(identity).known_by(key).known_by(id))
     }
 
     fn verdict(&self, now: UnixMillis) -> Result<Verdict, Lack> {

@@ -21,8 +21,8 @@ pub struct Document {
     pub kind: Kind,
     /// What names this one.
     pub token_id: String,
-    /// Its end, in seconds.
-    pub expires: u64,
+    /// Its end, in seconds, where that is known.
+    pub expires: Option<u64>,
 }
 
 /// The identity document of a verified SVID, for a gate of `tenant`.
@@ -53,7 +53,7 @@ pub fn identity(
         clearance: workload.clearance.clone(),
         document: None,
         token_id: document.token_id,
-        expires: Some(document.expires),
+        expires: document.expires,
         platform: None,
     })
 }

@@ -106,8 +106,22 @@ impl Unverified {
 
     /// The issuer that it claims: only to choose whose keys to verify with.
     pub fn claimed_issuer(&self) -> Option<String> {
+        self.claimed("iss")
+    }
+
+    /// The subject that it claims, for the same.
+    pub fn claimed_subject(&self) -> Option<String> {
+        self.claimed("sub")
+    }
+
+    fn claimed(&self, name: &str) -> Option<String> {
         let claims = json::object(&self.payload)?;
-        Some(claims.get("iss")?.as_str()?.to_owned())
+        Some(claims.get(name)?.as_str()?.to_owned())
+    }
+
+    /// The algorithm that it says.
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
     }
 }
 

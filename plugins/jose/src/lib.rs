@@ -31,6 +31,6 @@ pub mod signatures;
 mod tests;
 
 pub use algorithm::Algorithm;
-pub use jwk::{Key, KeySet};
+pub use jwk::{Key, KeySet, Usage};
 pub use refusal::Refusal;
 pub use signatures::{Native, Pure, Signatures};

@@ -27,6 +27,7 @@ mod jwt;
 mod parts;
 mod policy;
 mod resource;
+mod svid;
 mod tokens;
 mod workloads;
 
@@ -42,6 +43,7 @@ pub use policy::{
     DEFAULT_INSTRUCTIONS, DEFAULT_QUERY, ModuleWire, PATH, PolicySource, PolicyWire, RegoWire,
 };
 pub use resource::{Resource, ResourceWire};
+pub use svid::{JwtSvid, JwtSvidWire, TrustDomain, TrustDomainWire};
 pub use tokens::{Claims, KeySource};
 pub use workloads::{MtlsWire, Workload, WorkloadWire, Workloads};
 
@@ -286,8 +288,10 @@ impl Config {
 
     /// Whether somebody looks at the certificate of the caller's connection.
     pub fn reads_certificates(&self) -> bool {
-        let looks =
-            |one: &Authentication| matches!(one, Authentication::Mtls(_) | Authentication::Jwt(_));
+        let looks = |one: &Authentication| {
+            use Authentication::{Jwt, JwtSvid, Mtls};
+            matches!(one, Mtls(_) | Jwt(_) | JwtSvid(_))
+        };
         self.authenticators.iter().any(looks)
     }
 

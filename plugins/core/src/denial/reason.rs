@@ -95,6 +95,9 @@ reasons! {
         SpiffeIds "several_uris" "A client certificate with more than one URI.",
         SpiffeId "spiffe_id" "Not a SPIFFE ID of a workload as the specification spells it.",
         TrustDomain "trust_domain" "Of a trust domain that is not accepted.",
+        Hop "hop" "A forwarded certificate from a peer that is no configured hop.",
+        NotForwarded "not_forwarded" "A hop that says nothing of its caller's certificate.",
+        Forwarded "forwarded" "A forwarded certificate that is not one element of one workload.",
         Unmapped "unmapped" "A SPIFFE ID that no agent is configured for.",
         Replayed "replayed" "The nonce was used before.",
     }

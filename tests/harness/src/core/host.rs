@@ -74,6 +74,10 @@ pub fn run(
     if connection.tls {
         set(&mut head, ":scheme", b"https");
     }
+    // As proxies do, with `forward_client_cert_details: FORWARD_ONLY` or without it.
+    if connection.certificate.is_none() {
+        remove(&mut head, "x-forwarded-client-cert");
+    }
     let certificate =
         connection.certificate.as_ref().map(|one| one.certificate.clone().into_bytes());
     let routes = modules.world.base.routes.clone();

@@ -39,6 +39,10 @@ pub fn speak(
         common["validation_context"] = json!({"trusted_ca": file("clients.pem", ca)?});
     }
     let chain = &mut config.listener("ingress")?["filter_chains"][0];
+    if let Clients::Optional(_) = clients {
+        // A client can be a hop with clients of its own.
+        chain["filters"][0]["typed_config"]["forward_client_cert_details"] = json!("FORWARD_ONLY");
+    }
     chain["transport_socket"] = json!({"name": "tls", "typed_config": {
         "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
         "require_client_certificate": matches!(clients, Clients::Required(_)),

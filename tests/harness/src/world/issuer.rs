@@ -36,6 +36,31 @@ fn key(name: &str) -> SigningKey {
     SigningKey::from_bytes(&derive(&format!("issuer {name}")))
 }
 
+/// Keys whose names begin so are for ES256, all others for Ed25519.
+fn is_p256(name: &str) -> bool {
+    name.starts_with("p256")
+}
+
+fn p256_key(name: &str) -> p256::ecdsa::SigningKey {
+    let bytes = derive(&format!("issuer {name}"));
+    p256::ecdsa::SigningKey::from_slice(&bytes)
+        .unwrap_or_else(|_| unreachable!("all but a few in 2^32 numbers are below the order"))
+}
+
+/// The public half, as a member of a set.
+fn jwk(name: &str) -> Value {
+    // `bundle` keys stand in the set as trust bundles have them.
+    let usage = if name.ends_with("bundle") { "jwt-svid" } else { "sig" };
+    if !is_p256(name) {
+        let x = URL_SAFE_NO_PAD.encode(key(name).verifying_key().as_bytes());
+        return json!({"kty": "OKP", "crv": "Ed25519", "use": usage, "kid": name, "x": x});
+    }
+    let point = p256_key(name).verifying_key().to_sec1_point(false);
+    let part =
+        |at: usize| URL_SAFE_NO_PAD.encode(point.as_bytes().get(at..at + 32).unwrap_or_default());
+    json!({"kty": "EC", "crv": "P-256", "use": usage, "kid": name, "x": part(1), "y": part(33)})
+}
+
 impl Issuer {
     /// Publishes these keys from now on.
     pub fn publish(&self, keys: Vec<String>) {
@@ -62,18 +87,15 @@ impl Issuer {
 
     fn set(&self) -> Value {
         let names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let jwk = |name: &String| {
-            let x = URL_SAFE_NO_PAD.encode(key(name).verifying_key().as_bytes());
-            json!({"kty": "OKP", "crv": "Ed25519", "use": "sig", "kid": name, "x": x})
-        };
-        json!({"keys": names.iter().map(jwk).collect::<Vec<_>>()})
+        json!({"keys": names.iter().map(|name| jwk(name)).collect::<Vec<_>>()})
     }
 }
 
 /// A token as of now, bound to a certificate of this thumbprint.
 pub fn token(seed: &TokenSeed, bound: Option<String>, now: UnixMillis) -> String {
     let name = seed.key.as_deref().unwrap_or("k1");
-    let usual = json!({"alg": "EdDSA", "kid": name, "typ": "at+jwt"});
+    let algorithm = if is_p256(name) { "ES256" } else { "EdDSA" };
+    let usual = json!({"alg": algorithm, "kid": name, "typ": "at+jwt"});
     let header = merged(usual, &seed.header);
     let mut usual = json!({
         "iss": ISSUER, "aud": "https://gateway.test", "sub": "service-7", "client_id": "agent-7",
@@ -87,7 +109,13 @@ pub fn token(seed: &TokenSeed, bound: Option<String>, now: UnixMillis) -> String
     let payload = seed.payload.clone().unwrap_or_else(|| claims.to_string());
     let encode = |text: &str| URL_SAFE_NO_PAD.encode(text);
     let signed = format!("{}.{}", encode(&header.to_string()), encode(&payload));
-    let signature = key(name).sign(signed.as_bytes()).to_bytes();
+    let signature = match is_p256(name) {
+        true => {
+            let signature: p256::ecdsa::Signature = p256_key(name).sign(signed.as_bytes());
+            signature.to_bytes().to_vec()
+        }
+        false => key(name).sign(signed.as_bytes()).to_bytes().to_vec(),
+    };
     format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
 }
 

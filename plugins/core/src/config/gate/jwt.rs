@@ -86,10 +86,7 @@ pub(super) fn jwt(wire: JwtWire) -> Result<Jwt, ConfigError> {
     let header = header(wire.header, &mut problems);
     let issuer = problems.required("issuer", wire.issuer.filter(|text| !text.is_empty()));
     let audiences = tokens::audiences(wire.audience, &mut problems);
-    let leeway = span(&mut problems, "leeway", wire.leeway, LEEWAY);
-    if leeway > MOST_LEEWAY {
-        problems.note("leeway", "expected at most 60s");
-    }
+    let leeway = leeway(wire.leeway, &mut problems);
     let max_life = span(&mut problems, "max_life", wire.max_life, LIFE);
     if !(Duration::from_secs(1)..=MOST_LIFE).contains(&max_life) {
         problems.note("max_life", "expected 1s to 720h");
@@ -100,10 +97,7 @@ pub(super) fn jwt(wire: JwtWire) -> Result<Jwt, ConfigError> {
     if wire.tenants.as_ref().is_some_and(|list| list.is_empty() || list.len() > 256) {
         problems.note("tenants", "expected 1 to 256");
     }
-    let cache = wire.cache.unwrap_or(CACHE);
-    if cache > LARGEST_CACHE {
-        problems.note("cache", "expected at most 16384");
-    }
+    let cache = cache(wire.cache, &mut problems);
     let read = (|| {
         Some(Jwt {
             header,
@@ -115,8 +109,26 @@ pub(super) fn jwt(wire: JwtWire) -> Result<Jwt, ConfigError> {
             keys: keys?,
             claims: claims?,
             tenants: wire.tenants,
-            cache: usize::try_from(cache).ok()?,
+            cache,
         })
     })();
     problems.finish(read)
+}
+
+/// How far clocks may be apart.
+pub(super) fn leeway(written: Option<String>, problems: &mut Problems) -> Duration {
+    let leeway = span(problems, "leeway", written, LEEWAY);
+    if leeway > MOST_LEEWAY {
+        problems.note("leeway", "expected at most 60s");
+    }
+    leeway
+}
+
+/// Most remembered tokens.
+pub(super) fn cache(written: Option<u32>, problems: &mut Problems) -> usize {
+    let cache = written.unwrap_or(CACHE);
+    if cache > LARGEST_CACHE {
+        problems.note("cache", "expected at most 16384");
+    }
+    usize::try_from(cache).unwrap_or_default()
 }

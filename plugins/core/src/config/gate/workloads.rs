@@ -1,4 +1,4 @@
-//! `authenticators[].mtls`: workloads that show an X.509-SVID, and who they are here.
+//! `authenticators[].mtls`: workloads that show an X.509-SVID; `agents`: who they are here.
 //!
 //! Owns what all kinds of SVID have in common: trust domains, and SPIFFE IDs to agents.
 //! Invariant: an ID that no entry is for is nobody.
@@ -11,8 +11,11 @@ use crate::identity::{ROLES, TRUST_LEVELS};
 use crate::spiffe::{self, Pattern, SpiffeId};
 
 const MOST_DOMAINS: usize = 64;
+const MOST_HOPS: usize = 64;
 const MOST_AGENTS: usize = 1024;
 const MOST_SCOPES: usize = 64;
+/// What the name of a trust domain has to be.
+pub(super) const DOMAIN: &str = "expected 1 to 255 of [a-z0-9._-], without spiffe://";
 /// Names are as long as what an operator can revoke.
 const NAME: usize = 128;
 
@@ -28,6 +31,11 @@ pub struct MtlsWire {
     /// matches authenticates nobody. Required, 1 to 1024.
     #[serde(default)]
     pub agents: Vec<WorkloadWire>,
+    /// SPIFFE IDs of proxies in front, which verify callers' certificates themselves: on their
+    /// connections the caller is whom `x-forwarded-client-cert` names, and nobody without it. From
+    /// everybody else the field is refused. Default: none, and the field is not read; at most 64.
+    #[serde(default)]
+    pub hops: Vec<String>,
 }
 
 /// One entry of `agents` as written.
@@ -62,6 +70,8 @@ pub struct Workloads {
     pub trust_domains: Vec<String>,
     /// Entries in order.
     pub agents: Vec<Workload>,
+    /// Proxies whose word about their callers' certificates is taken.
+    pub hops: Vec<SpiffeId>,
 }
 
 /// One entry.
@@ -99,36 +109,43 @@ impl Workloads {
 
 pub(super) fn mtls(wire: MtlsWire) -> Result<Workloads, ConfigError> {
     let mut problems = Problems::default();
+    for (index, domain) in wire.trust_domains.iter().enumerate() {
+        if !spiffe::is_trust_domain(domain) {
+            problems.note(format!("trust_domains[{index}]"), DOMAIN);
+        }
+    }
     let workloads = workloads(wire.trust_domains, wire.agents, &mut problems);
-    problems.finish(Some(workloads))
+    if wire.hops.len() > MOST_HOPS {
+        problems.note("hops", "expected at most 64");
+    }
+    let hops = problems.list("hops", wire.hops, |hop| {
+        let expected = || ConfigError::one("", "expected a SPIFFE ID without wildcards");
+        SpiffeId::parse(&hop).ok_or_else(expected)
+    });
+    problems.finish(Some(Workloads { hops, ..workloads }))
 }
 
-fn workloads(
-    domains: Vec<String>,
+/// Reads who the workloads of these trust domains are.
+pub(super) fn workloads(
+    trust_domains: Vec<String>,
     agents: Vec<WorkloadWire>,
     problems: &mut Problems,
 ) -> Workloads {
-    if domains.is_empty() || domains.len() > MOST_DOMAINS {
+    if trust_domains.is_empty() || trust_domains.len() > MOST_DOMAINS {
         problems.note("trust_domains", "expected 1 to 64");
     }
-    let written = domains.clone();
-    let trust_domains = problems.list("trust_domains", domains, |domain| {
-        let expected =
-            || ConfigError::one("", "expected 1 to 255 of [a-z0-9._-], without spiffe://");
-        spiffe::is_trust_domain(&domain).then_some(domain).ok_or_else(expected)
-    });
     if agents.is_empty() || agents.len() > MOST_AGENTS {
         problems.note("agents", "expected 1 to 1024");
     }
     let count = agents.len();
-    let agents = problems.list("agents", agents, |wire| workload(wire, &written));
+    let agents = problems.list("agents", agents, |wire| workload(wire, &trust_domains));
     // Places are those of the document as long as every entry could be read.
     for (index, one) in agents.iter().enumerate().filter(|_| agents.len() == count) {
         if agents.iter().take(index).any(|earlier| earlier.id == one.id) {
             problems.note(format!("agents[{index}].id"), "expected another than before");
         }
     }
-    Workloads { trust_domains, agents }
+    Workloads { trust_domains, agents, hops: Vec::new() }
 }
 
 fn workload(wire: WorkloadWire, domains: &[String]) -> Result<Workload, ConfigError> {
@@ -204,7 +221,8 @@ mod tests {
     fn every_problem_is_named() {
         let bad = json!({"trust_domains": ["spiffe://a", "prod.test"], "agents": [
             {}, {"id": "spiffe://other.test/a"}, {"id": "prod.test/a*", "agent": "", "user": "a\nb",
-             "roles": ["BOSS"], "scopes": ["a b"], "trust": "all"}]});
+             "roles": ["BOSS"], "scopes": ["a b"], "trust": "all"}],
+            "hops": ["spiffe://mesh.test/*"]});
         let text = "expected 1 to 128 bytes without control characters";
         assert_eq!(
             read(bad).unwrap_err(),
@@ -219,6 +237,7 @@ mod tests {
                 "agents[2].roles[0]: expected AGENT, DEVELOPER, ADMIN, AUDITOR or PLATFORM".to_owned(),
                 "agents[2].scopes[0]: expected a scope token (RFC 6749 3.3)".to_owned(),
                 "agents[2].trust: expected observer, suggester, collaborator or autonomous".to_owned(),
+                "hops[0]: expected a SPIFFE ID without wildcards".to_owned(),
             ]
         );
         let one = json!({"id": "spiffe://prod.test/a"});
