@@ -15,6 +15,8 @@ pub enum Confirmation {
     Bearer,
     /// Who shows the certificate of this thumbprint (RFC 8705, 3.1).
     Certificate(Digest),
+    /// Who proves to have the key of this thumbprint (RFC 9449, 6.1).
+    Key(Digest),
 }
 
 impl Confirmation {
@@ -22,15 +24,11 @@ impl Confirmation {
     pub fn read(claim: Option<&Value>) -> Option<Self> {
         let Some(claim) = claim else { return Some(Self::Bearer) };
         let claim = claim.as_object().filter(|claim| claim.len() == 1)?;
-        let thumbprint = B64.decode(claim.get("x5t#S256")?.as_str()?).ok()?;
-        Some(Self::Certificate(thumbprint.try_into().ok()?))
-    }
-
-    /// Whether it holds on a connection with the certificate of this thumbprint.
-    pub fn holds(&self, shown: impl FnOnce() -> Option<Digest>) -> bool {
-        match self {
-            Self::Bearer => true,
-            Self::Certificate(thumbprint) => shown().as_ref() == Some(thumbprint),
+        let thumbprint = |value: &Value| B64.decode(value.as_str()?).ok()?.try_into().ok();
+        match (claim.get("x5t#S256"), claim.get("jkt")) {
+            (Some(value), None) => thumbprint(value).map(Self::Certificate),
+            (None, Some(value)) => thumbprint(value).map(Self::Key),
+            _ => None,
         }
     }
 }
@@ -48,12 +46,9 @@ mod tests {
     fn a_thumbprint_is_compared_and_nothing_else_is_taken_for_one() {
         let read = |claim: Value| Confirmation::read(Some(&claim));
         assert_eq!(Confirmation::read(None), Some(Confirmation::Bearer));
-        let Some(Confirmation::Certificate(digest)) = read(json!({"x5t#S256": EXAMPLE})) else {
-            panic!("no thumbprint");
-        };
-        let bound = Confirmation::Certificate(digest);
-        assert!(bound.holds(|| Some(digest)) && Confirmation::Bearer.holds(|| None));
-        assert!(!bound.holds(|| None) && !bound.holds(|| Some([0; 32])));
+        let digest: Digest = B64.decode(EXAMPLE).unwrap().try_into().unwrap();
+        assert_eq!(read(json!({"x5t#S256": EXAMPLE})), Some(Confirmation::Certificate(digest)));
+        assert_eq!(read(json!({"jkt": EXAMPLE})), Some(Confirmation::Key(digest)));
         for bad in [
             json!(null),
             json!({}),
@@ -66,6 +61,9 @@ mod tests {
             json!({"x5t#S256": EXAMPLE.replace("dg0", "dg2")}),
             json!({"x5t#S256": format!("{EXAMPLE}=")}),
             json!({"x5t#S256": EXAMPLE.replace('_', "/")}),
+            json!({"x5t#S256": EXAMPLE, "jkt": EXAMPLE}),
+            json!({"jkt": 7}),
+            json!({"jkt": EXAMPLE[1..]}),
             json!({"x5t": EXAMPLE}),
             json!({"jwk": {}}),
         ] {

@@ -7,7 +7,8 @@
 //! Invariant: a token is good only under keys that its issuer has now: a new set forgets
 //! what was verified before, and without a set nothing is good, which is our fault (503) and
 //! not the caller's. One that says it is bound (`cnf`) is good only on a connection with that
-//! certificate, every time it comes, and with any other kind of confirmation it is refused.
+//! certificate, or with a proof by that key, every time it comes; with any other kind of
+//! confirmation it is refused.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -20,6 +21,7 @@ use postern_core::config::gate::{Jwt, Workloads};
 use postern_core::denial::{Denial, KeysReason, TokenReason};
 use postern_core::identity::{Identity, Kind};
 use postern_core::key_service::{CallId, CallResult};
+use postern_core::nonces::Nonces;
 use postern_core::revocation;
 use postern_core::spiffe::SpiffeId;
 use postern_core::time::{Moment, UnixMillis};
@@ -33,6 +35,7 @@ use crate::cache::{Cache, Digest};
 use crate::certificate;
 use crate::claims;
 use crate::confirmation::Confirmation;
+use crate::dpop::{Proofs, Shown};
 use crate::keys::Keys;
 use crate::workload;
 
@@ -41,6 +44,8 @@ pub struct Jwts {
     reading: Reading,
     rules: Rules,
     max_life: Duration,
+    /// Of keys that tokens are bound to, where they may be.
+    proofs: Option<Proofs>,
     tenant: String,
     keys: Rc<Keys>,
     known: RefCell<Known>,
@@ -70,7 +75,7 @@ struct Good {
 
 impl Jwts {
     /// Tokens as configured, under these keys.
-    pub fn new(config: &Jwt, tenant: &str, keys: Rc<Keys>) -> Rc<Self> {
+    pub fn new(config: &Jwt, tenant: &str, keys: Rc<Keys>, nonces: Rc<dyn Nonces>) -> Rc<Self> {
         let kind = match config.access_tokens_only {
             true => jwt::Kind::AccessToken,
             false => jwt::Kind::Plain,
@@ -82,7 +87,9 @@ impl Jwts {
             leeway: config.leeway.as_secs(),
         };
         let reading = Reading::Access(Box::new(config.clone()));
-        Self::of(reading, rules, (config.max_life, config.cache), tenant, keys)
+        let proofs = config.dpop.map(|window| Proofs::new(window, nonces));
+        let bounds = (config.max_life, config.cache);
+        Self::of(reading, rules, bounds, tenant, (keys, proofs))
     }
 
     /// Tokens that these rules are for, of at most this life; so many are remembered.
@@ -91,10 +98,11 @@ impl Jwts {
         rules: Rules,
         (max_life, cache): (Duration, usize),
         tenant: &str,
-        keys: Rc<Keys>,
+        (keys, proofs): (Rc<Keys>, Option<Proofs>),
     ) -> Rc<Self> {
         let known = RefCell::new(Known { generation: 0, tokens: Cache::new(cache) });
-        Rc::new(Self { reading, rules, max_life, tenant: tenant.to_owned(), keys, known })
+        let tenant = tenant.to_owned();
+        Rc::new(Self { reading, rules, max_life, proofs, tenant, keys, known })
     }
 
     /// A token that is as good now as when it was verified.
@@ -191,10 +199,11 @@ impl Jwts {
         self: &Rc<Self>,
         token: Unverified,
         digest: Digest,
-        certificate: Option<&[u8]>,
+        shown: &Presented<'_>,
+        proof: Option<Shown>,
     ) -> Box<dyn Attempt> {
-        let (tokens, certificate) = (Rc::clone(self), certificate.map(<[u8]>::to_vec));
-        Box::new(JwtAttempt { tokens, digest, token, certificate, waits: None })
+        let (tokens, certificate) = (Rc::clone(self), shown.certificate.map(<[u8]>::to_vec));
+        Box::new(JwtAttempt { tokens, digest, token, certificate, proof, waits: None })
     }
 }
 
@@ -226,13 +235,18 @@ fn reason(refusal: Refusal) -> TokenReason {
     }
 }
 
-/// The token in a field, in compact form and unverified.
-pub fn presented(shown: &Presented<'_>, header: &str) -> Result<(Unverified, Digest), Sight> {
+/// The token in a field, in compact form and unverified; the field has one of these schemes
+/// where it is `Authorization`.
+pub fn presented(
+    shown: &Presented<'_>,
+    header: &str,
+    schemes: &[&str],
+) -> Result<(Unverified, Digest), Sight> {
     if shown.value(header).is_none() {
         return Err(Sight::Absent);
     }
     let token = match header {
-        "authorization" => shown.token(header, &["Bearer"]),
+        "authorization" => shown.token(header, schemes),
         _ => shown.value(header),
     };
     let Some(token) = token else { return Err(Sight::Unlike(TokenReason::Scheme)) };
@@ -254,9 +268,9 @@ pub struct JwtAuthenticator {
 
 impl JwtAuthenticator {
     /// Tokens as configured, under these keys.
-    pub fn new(config: &Jwt, tenant: &str, keys: Rc<Keys>) -> Self {
+    pub fn new(config: &Jwt, tenant: &str, keys: Rc<Keys>, nonces: Rc<dyn Nonces>) -> Self {
         let (header, issuer) = (config.header.clone(), config.issuer.clone());
-        Self { header, issuer, tokens: Jwts::new(config, tenant, keys) }
+        Self { header, issuer, tokens: Jwts::new(config, tenant, keys, nonces) }
     }
 }
 
@@ -266,7 +280,9 @@ impl Authenticator for JwtAuthenticator {
     }
 
     fn sight(&self, shown: &Presented<'_>) -> Sight {
-        let (token, digest) = match presented(shown, &self.header) {
+        let proofs = self.tokens.proofs.is_some();
+        let schemes: &[&str] = if proofs { &["Bearer", "DPoP"] } else { &["Bearer"] };
+        let (token, digest) = match presented(shown, &self.header, schemes) {
             Ok(found) => found,
             Err(sight) => return sight,
         };
@@ -276,7 +292,10 @@ impl Authenticator for JwtAuthenticator {
             Some(_) => return Sight::Unlike(TokenReason::Issuer),
             None => return Sight::Unlike(TokenReason::Claim),
         }
-        let attempt = self.tokens.attempt(token, digest, shown.certificate);
+        // The scheme says that a proof comes along (RFC 9449, 7.1).
+        let proven = proofs && shown.token(&self.header, &["DPoP"]).is_some();
+        let proof = proven.then(|| Shown::of(shown));
+        let attempt = self.tokens.attempt(token, digest, shown, proof);
         Sight::Recognised { place: self.header.clone(), attempt }
     }
 }
@@ -287,6 +306,8 @@ struct JwtAttempt {
     token: Unverified,
     /// What the caller has shown on its connection, PEM.
     certificate: Option<Vec<u8>>,
+    /// What a proof has to be about, where the caller says that one comes along.
+    proof: Option<Shown>,
     /// Fetches that had ended when this began to wait for the next one.
     waits: Option<u64>,
 }
@@ -294,21 +315,44 @@ struct JwtAttempt {
 impl JwtAttempt {
     /// The token is good; now its holder has to be the one that it was made for. The key it is
     /// signed with can be revoked as well, where the token names one.
-    fn established(&self, good: Good) -> Verdict {
+    fn established(&self, good: Good, now: UnixMillis) -> Verdict {
         let Good { identity, bound } = good;
-        let shown = || self.certificate.as_deref().and_then(certificate::thumbprint);
-        if !bound.holds(shown) {
-            return Err(Denial::InvalidToken(TokenReason::Bound));
-        }
+        self.confirm(&bound, now)?;
         let key = self.token.key_id().map(|id| (revocation::Kind::IssuerKey, id.to_owned()));
         let id = (identity.kind == Kind::JwtSvid).then(|| SpiffeId::parse(&identity.subject));
         let id = id.flatten().and_then(|id| workload::revocable(&id));
         Ok(Established::verified(identity).known_by(key).known_by(id))
     }
 
+    fn confirm(&self, bound: &Confirmation, now: UnixMillis) -> Result<(), Denial> {
+        let invalid = |reason| Err(Denial::InvalidToken(reason));
+        let proofs = self.tokens.proofs.as_ref();
+        match (bound, &self.proof) {
+            (Confirmation::Key(key), Some(shown)) => match proofs {
+                Some(proofs) => proofs.check(shown, key, &self.digest, now),
+                None => invalid(TokenReason::Bound),
+            },
+            // Nobody may send such a token as if it were anybody's (RFC 9449, 7.2).
+            (Confirmation::Key(_), None) => invalid(TokenReason::Bound),
+            (_, Some(_)) => invalid(TokenReason::Scheme),
+            (Confirmation::Certificate(thumbprint), None) => {
+                let shown = self.certificate.as_deref().and_then(certificate::thumbprint);
+                if shown.as_ref() == Some(thumbprint) {
+                    Ok(())
+                } else {
+                    invalid(TokenReason::Bound)
+                }
+            }
+            (Confirmation::Bearer, None) if proofs.is_some_and(Proofs::required) => {
+                invalid(TokenReason::Unbound)
+            }
+            (Confirmation::Bearer, None) => Ok(()),
+        }
+    }
+
     fn verdict(&self, now: UnixMillis) -> Result<Verdict, Lack> {
         match self.tokens.verified(&self.token, &self.digest, now) {
-            Ok(good) => Ok(self.established(good)),
+            Ok(good) => Ok(self.established(good, now)),
             Err(Lack::Other(reason)) => Ok(Err(Denial::InvalidToken(reason))),
             Err(missing) => Err(missing),
         }
@@ -327,7 +371,7 @@ fn without(missing: &Lack) -> Denial {
 impl Attempt for JwtAttempt {
     fn start(&mut self, at: Moment) -> Progress {
         if let Some(good) = self.tokens.remembered(&self.digest, at.now) {
-            return Progress::Done(self.established(good));
+            return Progress::Done(self.established(good, at.now));
         }
         let ended = self.tokens.keys.standing(at.now).ended;
         match self.verdict(at.now) {

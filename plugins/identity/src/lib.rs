@@ -22,6 +22,7 @@ mod capability;
 pub mod certificate;
 pub mod claims;
 mod confirmation;
+mod dpop;
 mod forwarded;
 pub mod jwt;
 pub mod keys;
@@ -67,7 +68,8 @@ pub fn assemble(
             Authentication::Jwt(jwt) => {
                 let keys = Rc::new(problems.part(&path, usable(&jwt.keys, Usage::Signatures))?);
                 background.push(Rc::clone(&keys) as _);
-                Rc::new(jwt::JwtAuthenticator::new(jwt, &config.tenant, keys))
+                let nonces = Rc::clone(nonces);
+                Rc::new(jwt::JwtAuthenticator::new(jwt, &config.tenant, keys, nonces))
             }
             Authentication::Capability(tokens) => {
                 let made = Capabilities::new(tokens, &config.tenant, Rc::clone(nonces));

@@ -37,7 +37,7 @@ impl JwtSvids {
             };
             let reading = Reading::Svid(Rc::clone(&workloads), domain.name.clone());
             let bounds = (config.max_life, config.cache);
-            (domain.name.clone(), Jwts::of(reading, rules, bounds, tenant, keys))
+            (domain.name.clone(), Jwts::of(reading, rules, bounds, tenant, (keys, None)))
         };
         let domains = config.domains.iter().zip(keys).map(domain).collect();
         Self { header: config.header.clone(), domains }
@@ -50,7 +50,7 @@ impl Authenticator for JwtSvids {
     }
 
     fn sight(&self, shown: &Presented<'_>) -> Sight {
-        let (token, digest) = match presented(shown, &self.header) {
+        let (token, digest) = match presented(shown, &self.header, &["Bearer"]) {
             Ok(found) => found,
             Err(sight) => return sight,
         };
@@ -64,7 +64,7 @@ impl Authenticator for JwtSvids {
         if token.algorithm() == Algorithm::EdDsa {
             return Sight::Unlike(TokenReason::Algorithm);
         }
-        let attempt = tokens.attempt(token, digest, shown.certificate);
+        let attempt = tokens.attempt(token, digest, shown, None);
         Sight::Recognised { place: self.header.clone(), attempt }
     }
 }

@@ -21,6 +21,8 @@
 
 pub mod algorithm;
 mod der;
+#[cfg(feature = "full")]
+pub mod dpop;
 pub mod json;
 pub mod jwk;
 pub mod jws;

@@ -14,6 +14,7 @@ pub mod capability;
 pub mod certificates;
 pub mod conformance;
 pub mod core;
+mod dpop;
 pub mod faults;
 pub mod gateway;
 pub mod live;

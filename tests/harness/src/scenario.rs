@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::capability;
 use crate::certificates::CertificateSeed;
+use crate::dpop;
 use crate::faults::{Fault, Kind};
 use crate::world::{EvidenceKind, pins};
 
@@ -111,6 +112,8 @@ pub struct TokenSeed {
     pub claims: Value,
     /// Name of the certificate that it is bound to (RFC 8705, 3.1).
     pub certificate: Option<String>,
+    /// Name of the key that it is bound to (RFC 9449, 6.1).
+    pub holder: Option<String>,
     /// The payload instead, as it stands.
     pub payload: Option<String>,
 }
@@ -210,6 +213,8 @@ pub struct RequestSpec {
     pub trailers: FieldList,
     /// A capability token to send, with a proof.
     pub capability: Option<capability::Spec>,
+    /// A token to send with a proof.
+    pub dpop: Option<dpop::Spec>,
     /// Name of the certificate that the caller shows.
     pub certificate: Option<String>,
 }
@@ -226,6 +231,7 @@ impl Default for RequestSpec {
             chunks: None,
             trailers: Vec::new(),
             capability: None,
+            dpop: None,
             certificate: None,
         }
     }

@@ -36,7 +36,7 @@ pub use authenticators::{ApiKeyField, Authentication};
 pub use capability::{Capability, FIELD as CAPABILITY_FIELD, Issuer};
 pub use endpoint::Endpoint;
 pub use forward::{Forward, ForwardWire, METHOD, TARGET};
-pub use jwt::Jwt;
+pub use jwt::{Dpop, Jwt};
 pub use parts::ScopeRule;
 use parts::ScopeRuleWire;
 pub use policy::{
@@ -293,6 +293,15 @@ impl Config {
             matches!(one, Mtls(_) | Jwt(_) | JwtSvid(_))
         };
         self.authenticators.iter().any(looks)
+    }
+
+    /// Whether tokens that are bound to a key are taken, with a proof (RFC 9449).
+    pub fn takes_proofs(&self) -> bool {
+        let takes = |one: &Authentication| match one {
+            Authentication::Jwt(jwt) => jwt.dpop.is_some(),
+            _ => false,
+        };
+        self.authenticators.iter().any(takes)
     }
 
     /// What holds the values of all bindings.

@@ -89,6 +89,9 @@ reasons! {
         Proof "proof" "The fields of the proof are not as the specification asks.",
         ProofTime "proof_time" "The proof is too old, or lies in the future.",
         ProofDigest "proof_digest" "Content without one sha-256 digest.",
+        ProofToken "proof_token" "The proof is for another token.",
+        ProofRequest "proof_request" "The proof is for another method or target.",
+        Unbound "unbound" "Bound to nothing, where tokens have to be.",
         ProofSignature "proof_signature" "The holder has not signed this request.",
         Certificate "certificate" "The client certificate cannot be read, or is an authority's.",
         NoSpiffeId "no_spiffe_id" "A client certificate without a SPIFFE ID.",
@@ -216,7 +219,7 @@ impl Denial {
         match self {
             Self::PlaceholderMisplaced(place) => place.as_str(),
             Self::RequestAmbiguous(what) => what.as_str(),
-            Self::InvalidToken(reason) => reason.as_str(),
+            Self::InvalidToken(reason) | Self::InvalidProof(reason) => reason.as_str(),
             Self::CredentialNotAllowed(reason) => reason.as_str(),
             Self::PolicyDenied(reason) => reason.as_str(),
             Self::PolicyAnswered(_) => PolicyReason::Denied.as_str(),

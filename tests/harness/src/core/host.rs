@@ -14,6 +14,7 @@ use super::{Modules, exchange};
 use crate::canary::Echo;
 use crate::capability;
 use crate::certificates::Connection;
+use crate::dpop;
 use crate::observation::{Answer, Seen, fields, text};
 use crate::scenario::{AnswerSpec, FieldList, RequestSpec, Step};
 use crate::template::{Names, expand};
@@ -69,8 +70,9 @@ pub fn run(
     (connection, names): (&Connection, &dyn Names),
     audit: AuditState,
 ) -> Result<Outcome> {
-    let (mut head, content, trailers) =
-        request(&capability::signed(&step.request, modules.now.get())?, names)?;
+    let signed = capability::signed(&step.request, modules.now.get())?;
+    let signed = dpop::signed(&signed, connection.tls, names, modules.now.get())?;
+    let (mut head, content, trailers) = request(&signed, names)?;
     if connection.tls {
         set(&mut head, ":scheme", b"https");
     }

@@ -22,6 +22,7 @@ use super::Clients;
 use crate::canary;
 use crate::capability;
 use crate::certificates::{self, Connection};
+use crate::dpop;
 use crate::faults::{self, Exchange, Fault, Outcome};
 use crate::observation::{Answer, Observation, Seen, comparable};
 use crate::root;
@@ -261,7 +262,9 @@ impl Gateway {
         }
         site.world.backend.stand.set(step.key_service.clone());
         let start = Instant::now();
-        let request = request(&capability::signed(&step.request, now())?, names)?;
+        let signed = capability::signed(&step.request, now())?;
+        let signed = dpop::signed(&signed, connection.tls, names, now())?;
+        let request = request(&signed, names)?;
         let message = connection.ask(self.port, &request, PATIENCE);
         let took = start.elapsed();
         site.world.backend.stand.set(Fault::default());

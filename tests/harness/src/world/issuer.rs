@@ -10,6 +10,7 @@ use ed25519_dalek::{Signer, SigningKey};
 use postern_core::time::UnixMillis;
 use postern_rig::gateway::merge;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use super::keys::derive;
 use crate::faults::Outcome;
@@ -94,8 +95,7 @@ impl Issuer {
 /// A token as of now, bound to a certificate of this thumbprint.
 pub fn token(seed: &TokenSeed, bound: Option<String>, now: UnixMillis) -> String {
     let name = seed.key.as_deref().unwrap_or("k1");
-    let algorithm = if is_p256(name) { "ES256" } else { "EdDSA" };
-    let usual = json!({"alg": algorithm, "kid": name, "typ": "at+jwt"});
+    let usual = json!({"alg": algorithm(name), "kid": name, "typ": "at+jwt"});
     let header = merged(usual, &seed.header);
     let mut usual = json!({
         "iss": ISSUER, "aud": "https://gateway.test", "sub": "service-7", "client_id": "agent-7",
@@ -105,10 +105,18 @@ pub fn token(seed: &TokenSeed, bound: Option<String>, now: UnixMillis) -> String
     if let Some(thumbprint) = bound {
         usual["cnf"] = json!({"x5t#S256": thumbprint});
     }
+    if let Some(holder) = &seed.holder {
+        usual["cnf"] = json!({"jkt": thumbprint(&holder_key(holder))});
+    }
     let claims = dated(merged(usual, &seed.claims), now);
     let payload = seed.payload.clone().unwrap_or_else(|| claims.to_string());
+    signed(name, &header, &payload)
+}
+
+/// A JWS by this key.
+pub fn signed(name: &str, header: &Value, payload: &str) -> String {
     let encode = |text: &str| URL_SAFE_NO_PAD.encode(text);
-    let signed = format!("{}.{}", encode(&header.to_string()), encode(&payload));
+    let signed = format!("{}.{}", encode(&header.to_string()), encode(payload));
     let signature = match is_p256(name) {
         true => {
             let signature: p256::ecdsa::Signature = p256_key(name).sign(signed.as_bytes());
@@ -119,7 +127,27 @@ pub fn token(seed: &TokenSeed, bound: Option<String>, now: UnixMillis) -> String
     format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
 }
 
-fn merged(mut usual: Value, overlay: &Value) -> Value {
+/// `alg` of a key.
+pub fn algorithm(name: &str) -> &'static str {
+    if is_p256(name) { "ES256" } else { "EdDSA" }
+}
+
+/// The public half of a holder's key, and nothing else of it.
+pub fn holder_key(name: &str) -> Value {
+    let mut key = jwk(name);
+    if let Some(key) = key.as_object_mut() {
+        key.retain(|member, _| !["use", "kid"].contains(&member.as_str()));
+    }
+    key
+}
+
+/// Its thumbprint (RFC 7638): `Value` keeps members sorted, which is the form that is hashed.
+fn thumbprint(key: &Value) -> String {
+    URL_SAFE_NO_PAD.encode(Sha256::digest(key.to_string()))
+}
+
+/// An overlay on a value.
+pub fn merged(mut usual: Value, overlay: &Value) -> Value {
     if !overlay.is_null() {
         merge(&mut usual, overlay);
     }
@@ -127,7 +155,8 @@ fn merged(mut usual: Value, overlay: &Value) -> Value {
 }
 
 /// Replaces `"+60"` and `"-60"` by dates.
-fn dated(claims: Value, now: UnixMillis) -> Value {
+/// Replaces dates.
+pub fn dated(claims: Value, now: UnixMillis) -> Value {
     let Value::Object(claims) = claims else { return claims };
     let date = |value: Value| match value.as_str().filter(|text| text.starts_with(['+', '-'])) {
         Some(text) => match text.parse::<i64>() {

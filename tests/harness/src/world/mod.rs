@@ -5,7 +5,7 @@
 //! stored by sealed messages, API keys are created and revoked by signed requests.
 
 mod backend;
-mod issuer;
+pub mod issuer;
 mod keys;
 mod party;
 mod staged;
