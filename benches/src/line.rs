@@ -96,7 +96,8 @@ impl Line {
     }
 }
 
-fn median(figures: &[f64]) -> Option<f64> {
+/// The middle one.
+pub fn median(figures: &[f64]) -> Option<f64> {
     let mut sorted = figures.to_vec();
     sorted.sort_by(f64::total_cmp);
     sorted.get(sorted.len() / 2).copied()

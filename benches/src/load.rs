@@ -31,11 +31,22 @@ pub enum Until {
 
 /// Asks on `callers` connections until it is time.
 pub fn run(port: u16, request: &[u8], callers: usize, until: Until) -> Result<Done> {
+    run_all(port, &[request], callers, until)
+}
+
+/// The same with several requests in turn; no two callers ask the same at once.
+pub fn run_all<R: AsRef<[u8]> + Sync>(
+    port: u16,
+    requests: &[R],
+    callers: usize,
+    until: Until,
+) -> Result<Done> {
     let start = Instant::now();
     let done = std::thread::scope(|scope| {
         let callers: Vec<_> = (0..callers)
             .map(|index| {
-                scope.spawn(move || call(port, request, share(until, callers, index), start))
+                let turns = requests.iter().cycle().skip(index).step_by(callers);
+                scope.spawn(move || call(port, turns, share(until, callers, index), start))
             })
             .collect();
         callers
@@ -58,18 +69,23 @@ fn share(until: Until, callers: usize, index: usize) -> Until {
     }
 }
 
-fn call(port: u16, request: &[u8], until: Until, start: Instant) -> Result<Done> {
+fn call<R: AsRef<[u8]>>(
+    port: u16,
+    requests: impl Iterator<Item = R>,
+    until: Until,
+    start: Instant,
+) -> Result<Done> {
     let mut caller = Caller::connect(port)?;
     let mut done = Done::default();
-    loop {
+    for request in requests {
         let more = match until {
             Until::Time(time) => start.elapsed() < time,
             Until::Count(count) => done.right + done.wrong < count,
         };
         if !more {
-            return Ok(done);
+            break;
         }
-        match caller.ask(request)? {
+        match caller.ask(request.as_ref())? {
             200 => done.right += 1,
             _ => done.wrong += 1,
         }
@@ -77,6 +93,7 @@ fn call(port: u16, request: &[u8], until: Until, start: Instant) -> Result<Done>
             caller = Caller::connect(port)?;
         }
     }
+    Ok(done)
 }
 
 /// One connection; answers are read no further than counting needs.

@@ -1,4 +1,4 @@
-//! `postern-bench host|identity|scrub|soak`: measures a gateway that runs, and prints one line for each goal.
+//! `postern-bench chain|host|identity|scrub|soak`: measures a gateway that runs, and prints one line for each goal.
 //!
 //! Owns load, counting and the form of the lines; starts the parts with the rig and the
 //! harness, like the tests do. Invariant: a figure is a ratio of two things measured in
@@ -8,6 +8,7 @@
 //! growth or a wrong answer; 3 when a part does not start.
 #![forbid(unsafe_code)]
 
+mod beside;
 mod chain;
 mod identity;
 mod lifecycle;
@@ -15,6 +16,7 @@ mod line;
 mod load;
 mod machine;
 mod memory;
+mod natives;
 mod scrub;
 mod soak;
 mod start;
@@ -65,6 +67,15 @@ enum Command {
         #[arg(long, default_value_t = 5)]
         runs: usize,
     },
+    /// What the whole chain adds to a request in Envoy, beside Envoy's own filters.
+    Chain {
+        /// Seconds of load for each turn of each side.
+        #[arg(long, default_value_t = 3.0)]
+        seconds: f64,
+        /// Turns of each side.
+        #[arg(long, default_value_t = 5)]
+        runs: usize,
+    },
     /// Many requests through one gateway: every answer right, every request recorded, no growth.
     Soak {
         /// How many.
@@ -88,6 +99,7 @@ fn main() -> ExitCode {
         Command::Host { seconds, runs } => host(options.json, seconds, runs.max(1)),
         Command::Scrub { seconds, runs } => scrub(options.json, seconds, runs.max(1)),
         Command::Identity { seconds, runs } => identity(options.json, seconds, runs.max(1)),
+        Command::Chain { seconds, runs } => chain(options.json, seconds, runs.max(1)),
         Command::Soak { requests, gateway } => soak::run(requests, gateway, options.json),
     };
     outcome.unwrap_or_else(|error| {
@@ -105,6 +117,12 @@ fn scrub(json: bool, seconds: f64, runs: usize) -> Result<ExitCode> {
 fn identity(json: bool, seconds: f64, runs: usize) -> Result<ExitCode> {
     eprintln!("{}", machine::description());
     identity::measure(seconds, runs)?.iter().for_each(|line| line.print(json));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn chain(json: bool, seconds: f64, runs: usize) -> Result<ExitCode> {
+    eprintln!("{}", machine::description());
+    beside::measure(seconds, runs)?.iter().for_each(|line| line.print(json));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -71,7 +71,7 @@ impl Place for InEnvoy {
 }
 
 /// Takes all WebAssembly out of a configuration, and puts `filter` before the router.
-fn plain(config: &mut Config, filter: Option<Value>) -> Result<()> {
+pub(crate) fn plain(config: &mut Config, filter: Option<Value>) -> Result<()> {
     let hcm = &mut config.listener("ingress")?["filter_chains"][0]["filters"][0]["typed_config"];
     hcm["access_log"] = json!([]);
     let filters = hcm["http_filters"].as_array_mut().context("http_filters")?;

@@ -86,6 +86,7 @@ impl Fixture {
             target: "/api/v1/documents?page=2",
             token: &token,
             content: None,
+            fields: &[],
         };
         let fields = mint::sign_request(&request, &key(blocks + 1), NOW, &[7; 16]);
         Self { issuers: [issuer], fields: fields.expect("a proof"), token }
@@ -111,6 +112,7 @@ impl Fixture {
             signature: &self.fields.signature,
             content_digest: None,
             has_content: false,
+            fields: &[],
         };
         let window = Window::at(NOW);
         _ = black_box(proof::verify(&request, chain.holder(), window, signatures))

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as B64;
+use postern_core::hex;
 use postern_core::secret::Secret;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -88,7 +89,7 @@ impl Operator {
         if seed.len() != 32 {
             return None;
         }
-        let id = from_hex(&wire.id)?;
+        let id = hex::read(wire.id.as_bytes())?;
         let endpoint = Endpoint { url: wire.url, ca: wire.ca, simulated, evidence: wire.evidence };
         Some(Self { endpoint, id, tenant: wire.tenant, seed })
     }
@@ -99,7 +100,7 @@ impl Operator {
             v: 1,
             url: self.endpoint.url.clone(),
             ca: self.endpoint.ca.clone(),
-            id: hex(&self.id),
+            id: hex::lower(&self.id),
             tenant: self.tenant.clone(),
             seed: Zeroizing::new(B64.encode(self.seed.expose())),
             danger_allow_simulated: self.endpoint.simulated.map(|key| B64.encode(key)),
@@ -113,24 +114,6 @@ impl Operator {
     pub fn service(&self) -> Outcome<Service<'_>> {
         Service::new(&self.endpoint)
     }
-}
-
-/// Lower-case hexadecimal.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Exactly `N` bytes of lower-case hexadecimal.
-pub fn from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|d| u8::try_from(d).ok());
-    let mut bytes = [0; N];
-    if text.len() != 2 * N {
-        return None;
-    }
-    for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
-    }
-    Some(bytes)
 }
 
 #[cfg(test)]
@@ -170,13 +153,5 @@ mod tests {
         std::fs::set_permissions(&file, everyone).unwrap();
         let failure = Operator::load(&OperatorArgs { file }).map(drop).unwrap_err();
         assert!(failure.to_string().contains("chmod 600"), "{failure}");
-    }
-
-    #[test]
-    fn hexadecimal_is_exact() {
-        assert_eq!(from_hex("00ff"), Some([0, 255]));
-        for text in ["00f", "00fff", "00fg", "+0ff"] {
-            assert_eq!(from_hex::<2>(text), None, "{text}");
-        }
     }
 }

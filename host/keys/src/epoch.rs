@@ -17,13 +17,14 @@ use postern_core::time::UnixMillis;
 use postern_crp::evidence::Runtime;
 use postern_crp::service::EpochKey;
 use postern_crp::suite::KeyPair;
-use sha2::{Digest, Sha256};
+use sha2::Sha256;
 use sqlx::sqlite::SqlitePool;
 use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
 use crate::envelope::Dek;
 use crate::evidence::Attester;
+use crate::evidence::challenges::Challenges;
 use crate::fault::Fault;
 use crate::store::{self, epochs};
 
@@ -89,6 +90,7 @@ pub fn signing_keys(epochs: &InForce, now: UnixMillis) -> Vec<&SigningKey> {
 pub struct Epochs {
     dek: Dek,
     attester: Arc<dyn Attester>,
+    challenges: Challenges,
     loaded: Mutex<InForce>,
     /// A seed was deleted, and the database's log may still hold it.
     deleted: AtomicBool,
@@ -98,7 +100,8 @@ impl Epochs {
     /// Seeds are sealed by `dek`; evidence comes from `attester`.
     pub fn new(dek: Dek, attester: Arc<dyn Attester>) -> Self {
         let loaded = Mutex::new(Arc::new(Vec::new()));
-        Self { dek, attester, loaded, deleted: AtomicBool::new(false) }
+        let challenges = Challenges::new(Arc::clone(&attester));
+        Self { dek, attester, challenges, loaded, deleted: AtomicBool::new(false) }
     }
 
     /// Who makes the evidence.
@@ -156,17 +159,31 @@ impl Epochs {
     ) -> Result<Vec<u8>, Fault> {
         let epochs = self.in_force(pool, now).await?;
         let epoch = epochs.first().ok_or(Fault::Malformed("epoch"))?;
-        let bytes = match challenge {
-            None => epoch.key.runtime().to_vec(),
-            Some(nonce) => {
-                let challenge = Some(Sha256::digest(nonce).into());
-                let public = epoch.signing.verifying_key().to_bytes();
-                runtime(epoch.number, *epoch.key.public(), public, challenge).to_bytes()
-            }
-        };
+        if let Some(nonce) = challenge {
+            let (number, kex) = (epoch.number, *epoch.key.public());
+            let public = epoch.signing.verifying_key().to_bytes();
+            let with = move |value| runtime(number, kex, public, Some(value)).to_bytes();
+            return self.challenges.answer(nonce, Box::new(with), now).await;
+        }
+        let bytes = epoch.key.runtime().to_vec();
+        self.asked(move |attester| attester.attest(&bytes, now)).await
+    }
+
+    /// Has evidence for the newest epoch made before it is asked for.
+    pub async fn renew_evidence(&self, pool: &SqlitePool, now: UnixMillis) -> Result<(), Fault> {
+        let epochs = self.in_force(pool, now).await?;
+        let epoch = epochs.first().ok_or(Fault::Malformed("epoch"))?;
+        let bytes = epoch.key.runtime().to_vec();
+        self.asked(move |attester| attester.renew(&bytes, now)).await
+    }
+
+    /// It may ask the kernel and another service.
+    async fn asked<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&dyn Attester) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, Fault> {
         let attester = Arc::clone(&self.attester);
-        // It may ask the kernel and another service.
-        let made = tokio::task::spawn_blocking(move || attester.attest(&bytes, now));
+        let made = tokio::task::spawn_blocking(move || question(attester.as_ref()));
         made.await.map_err(|_| Fault::Malformed("attester"))?
     }
 }

@@ -6,7 +6,7 @@
 use postern_core::redacted::Redacted;
 
 /// A failure of the service itself. A client only learns "not now".
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
     /// The database refused or is away.
     #[error("database: {0}")]

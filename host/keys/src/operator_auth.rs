@@ -18,10 +18,9 @@
 use base64::Engine;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD as B64};
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
+use postern_core::hex;
 use postern_core::time::UnixMillis;
 use sha2::{Digest, Sha256};
-
-use crate::audit::event_hex;
 
 /// How far `created` may be from now, both ways, in seconds.
 pub const WINDOW_S: u64 = 60;
@@ -114,14 +113,14 @@ impl Claim {
         let (nonce, text) = text.split_once("\";keyid=\"")?;
         let (operator, _) = text.split_once('"')?;
         Some(Self {
-            operator: unhex(operator)?,
+            operator: hex::read(operator.as_bytes())?,
             created: created.parse().ok()?,
             nonce: B64.decode(nonce).ok()?.try_into().ok()?,
         })
     }
 
     fn parameters(&self) -> String {
-        let (nonce, operator) = (B64.encode(self.nonce), event_hex(&self.operator));
+        let (nonce, operator) = (B64.encode(self.nonce), hex::lower(&self.operator));
         format!(
             "{COMPONENTS};created={};nonce=\"{nonce}\";keyid=\"{operator}\"{TAIL}",
             self.created
@@ -174,19 +173,6 @@ fn base(request: &Request<'_>, content_digest: &str, parameters: &str) -> String
 /// RFC 9530.
 fn digest(body: &[u8]) -> String {
     format!("sha-256=:{}:", BASE64_STANDARD.encode(Sha256::digest(body)))
-}
-
-/// Lower-case hexadecimal of 16 bytes.
-pub(crate) fn unhex(text: &str) -> Option<[u8; 16]> {
-    let digits = text.as_bytes();
-    if digits.len() != 32 || !digits.iter().all(|d| matches!(d, b'0'..=b'9' | b'a'..=b'f')) {
-        return None;
-    }
-    let mut bytes = [0; 16];
-    for (byte, pair) in bytes.iter_mut().zip(digits.chunks(2)) {
-        *byte = u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok()?;
-    }
-    Some(bytes)
 }
 
 #[cfg(test)]

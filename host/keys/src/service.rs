@@ -172,6 +172,16 @@ impl Service {
         self.inner.epochs.erase_deleted(&self.inner.pool).await
     }
 
+    /// Has new evidence made before the old one is too old. The shell calls it beside
+    /// [`Service::maintain`], since it may wait for the attestation service.
+    ///
+    /// # Errors
+    /// When the machine or its attestation service gives none; it is tried again in half a
+    /// minute.
+    pub async fn renew_evidence(&self, now: UnixMillis) -> Result<(), Fault> {
+        self.inner.epochs.renew_evidence(&self.inner.pool, now).await
+    }
+
     /// Signs the head of the chain when [`Checkpoint::due`].
     pub(crate) async fn checkpoint_if_due(&self, now: UnixMillis) -> Result<(), Fault> {
         let _one_at_a_time = self.inner.checkpointing.lock().await;

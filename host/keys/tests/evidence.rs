@@ -4,7 +4,9 @@
 mod support;
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::{BASE64_STANDARD as B64, BASE64_URL_SAFE_NO_PAD as URL};
@@ -123,7 +125,7 @@ fn one_kind_does_not_do_where_both_are_required() {
 }
 
 #[test]
-fn the_service_is_asked_once_an_epoch_and_for_each_challenge() {
+fn the_service_is_asked_once_in_half_an_hour_and_the_old_answer_outlives_its_failures() {
     let folder = tempfile::tempdir().unwrap();
     host(folder.path(), TCBM);
     let server = server();
@@ -132,21 +134,93 @@ fn the_service_is_asked_once_an_epoch_and_for_each_challenge() {
         attester.attest(&runtime(None), NOW).unwrap();
     }
     assert_eq!(server.asked(), 1);
-    let challenged = runtime(Some([9; 32]));
-    let document = attester.attest(&challenged, NOW).unwrap();
-    assert!(judge(&document, &["maa"]).is_ok());
-    assert_eq!(server.asked(), 2);
-    // Anybody may challenge, so it is limited.
-    assert!(matches!(attester.attest(&challenged, NOW), Err(Fault::Attestation(_))));
-    assert_eq!(server.asked(), 2);
-    assert!(attester.attest(&challenged, UnixMillis(NOW.0 + 1000)).is_ok());
-    // Half an hour later there is a new one; while the service fails, the old one.
     let later = UnixMillis(NOW.0 + 31 * 60 * 1000);
     server.fail(500);
     assert!(attester.attest(&runtime(None), later).is_ok());
     server.fail(200);
-    assert!(attester.attest(&runtime(None), later).is_ok());
-    assert_eq!(server.asked(), 5);
+    assert!(attester.attest(&runtime(None), UnixMillis(later.0 + 30_000)).is_ok());
+    assert_eq!(server.asked(), 3);
+}
+
+#[test]
+fn a_failure_is_remembered_for_half_a_minute() {
+    let folder = tempfile::tempdir().unwrap();
+    host(folder.path(), TCBM);
+    let server = server();
+    let attester = Hardware::new(&settings(folder.path(), false, Some(&server)), Box::new(Machine));
+    let ask = |after: u64| attester.attest(&runtime(None), UnixMillis(NOW.0 + after));
+    server.fail(503);
+    let first = ask(0).unwrap_err();
+    for after in [1, 1000, 29_999] {
+        assert_eq!(ask(after), Err(first.clone()));
+    }
+    assert_eq!(server.asked(), 1);
+    server.fail(200);
+    assert!(ask(30_000).is_ok());
+    assert_eq!(server.asked(), 2);
+}
+
+/// A machine whose reports come when they are let through, after the first.
+struct Slow(Mutex<Receiver<()>>, Mutex<Sender<()>>);
+
+impl ReportSource for Slow {
+    fn report(&self, report_data: &[u8; 64]) -> Result<Vec<u8>, Fault> {
+        self.1.lock().unwrap().send(()).unwrap();
+        self.0.lock().unwrap().recv_timeout(PATIENCE).unwrap();
+        Machine.report(report_data)
+    }
+}
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+#[test]
+fn nobody_waits_for_new_evidence_while_there_is_old() {
+    let folder = tempfile::tempdir().unwrap();
+    host(folder.path(), TCBM);
+    let (let_through, gate) = channel();
+    let (asked, seen) = channel();
+    let slow = Slow(Mutex::new(gate), Mutex::new(asked));
+    let attester = Arc::new(Hardware::new(&settings(folder.path(), true, None), Box::new(slow)));
+    let_through.send(()).unwrap();
+    let old = attester.attest(&runtime(None), NOW).unwrap();
+    seen.recv_timeout(PATIENCE).unwrap();
+    let stale = UnixMillis(NOW.0 + 31 * 60 * 1000);
+    let maker = Arc::clone(&attester);
+    let maker = std::thread::spawn(move || maker.attest(&runtime(None), stale));
+    seen.recv_timeout(PATIENCE).unwrap();
+    // The report is not there yet; whoever asks now has the old one at once.
+    let (answer, answered) = channel();
+    let asker = Arc::clone(&attester);
+    std::thread::spawn(move || answer.send(asker.attest(&runtime(None), stale)));
+    let meanwhile = answered.recv_timeout(Duration::from_secs(2));
+    let_through.send(()).unwrap();
+    assert!(meanwhile == Ok(Ok(old)), "no answer, or another");
+    assert!(maker.join().unwrap().is_ok());
+}
+
+#[tokio::test]
+async fn a_flood_of_challenges_is_answered_with_few_reports_and_keeps_no_one_from_evidence() {
+    let folder = tempfile::tempdir().unwrap();
+    host(folder.path(), TCBM);
+    let server = server();
+    let attester = Hardware::new(&settings(folder.path(), true, Some(&server)), Box::new(Machine));
+    let config = Config::local(&folder.path().join("data"));
+    let service = Service::open_with(&config, Arc::new(attester), NOW).await.unwrap();
+    let plain = service.evidence(None, NOW).await.body;
+    let plain = judge(&plain, &["maa", "snp"]).unwrap();
+    let challenge = |index: u8| {
+        let service = service.clone();
+        tokio::spawn(async move { service.evidence(Some(&[index; 32]), NOW).await })
+    };
+    let asked: Vec<_> = (0..50).map(|index| (index, challenge(index))).collect();
+    for (index, answer) in asked {
+        let answer = answer.await.unwrap();
+        assert_eq!(answer.status, 200, "challenge {index}");
+        let fresh = judge(&answer.body, &["maa", "snp"]).unwrap();
+        assert_eq!(fresh.answers(&[index; 32]), Ok(()));
+        assert!(fresh.answers(&[index + 1; 32]).is_err() && fresh.same_keys(&plain));
+    }
+    assert!(server.asked() <= 4, "{} reports", server.asked());
 }
 
 #[test]

@@ -150,14 +150,21 @@ async fn what_cannot_be_revoked_so_is_refused() {
         ("agent", ""),
         ("agent", "a\nb"),
         ("user", long.as_str()),
-        ("measurement", "00"),
-        ("approval", "xyz"),
         ("thing", "x"),
     ] {
         assert_eq!(revoke(&world, &acme, kind, id, NOW).await, 400, "{kind} {id}");
     }
-    assert_eq!(revoke(&world, &acme, "measurement", &"0a".repeat(32), NOW).await, 200);
-    assert_eq!(revoke(&world, &acme, "approval", &"0a".repeat(16), NOW).await, 200);
+}
+
+#[tokio::test]
+async fn what_nothing_would_enforce_is_refused_and_can_still_be_taken_back() {
+    let world = World::in_memory().await;
+    let acme = world.tenant("acme").await;
+    let (measurement, approval) = ("0a".repeat(32), "0a".repeat(16));
+    for (kind, id) in [("session", "s"), ("measurement", &measurement), ("approval", &approval)] {
+        assert_eq!(revoke(&world, &acme, kind, id, NOW).await, 422, "{kind}");
+        assert_eq!(restore(&world, &acme, kind, id, NOW).await, 404, "{kind}");
+    }
 }
 
 #[tokio::test]

@@ -25,7 +25,6 @@
 mod der;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
-pub mod hex;
 #[cfg(feature = "maa")]
 pub mod maa;
 pub mod note;

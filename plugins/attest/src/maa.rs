@@ -4,11 +4,12 @@
 //! (`jku`, `x5c`, `jwk`, `x5u`) is never looked at. Claims count at the top level and in
 //! their own type only.
 
+use postern_core::hex;
 use postern_jose::jws::{Keys, Unverified};
 use postern_jose::{Key, KeySet, Pure, json};
 use serde_json::{Map, Value};
 
-use crate::{Context, Passed, Refusal, check, hex};
+use crate::{Context, Passed, Refusal, check};
 
 /// Age that a token may have when it is appraised, in seconds, unless configured.
 pub const MAX_AGE: u64 = 3600;
@@ -87,7 +88,8 @@ fn appraise_claims(
 ) -> Result<u64, Refusal> {
     let end = times(claims, policy, context.now, passed)?;
     platform(claims, policy, passed)?;
-    let host_data = text(claims, "x-ms-sevsnpvm-hostdata").and_then(hex::exactly::<32>);
+    let host_data = text(claims, "x-ms-sevsnpvm-hostdata")
+        .and_then(|digits| hex::read::<32>(digits.as_bytes()));
     let host_data = host_data.ok_or(Refusal::Claim("x-ms-sevsnpvm-hostdata"))?;
     let known = context.releases.admits(&host_data);
     check(known, "host data: in the release set", Refusal::HostData, passed)?;

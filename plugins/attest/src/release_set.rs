@@ -11,8 +11,10 @@
 //! Owns that text and what it takes to believe it. Invariant: an [`Authorised`] comes only
 //! from [`Pins::open`]; a text that is not in its one form is none.
 
+use postern_core::hex;
+
 use crate::note::{self, Key};
-use crate::{Passed, Refusal, check, hex};
+use crate::{Passed, Refusal, check};
 
 /// Longest life from now, in seconds.
 pub const LIFE: u64 = 7 * 24 * 3600;
@@ -84,15 +86,16 @@ pub fn is_origin(text: &str) -> bool {
 
 fn release(line: &str) -> Option<Release> {
     let mut words = line.split(' ');
-    let host_data = hex::exactly(words.next()?)?;
-    let image = hex::exactly(words.next()?.strip_prefix("sha256:")?)?;
+    let host_data = hex::read(words.next()?.as_bytes())?;
+    let image = hex::read(words.next()?.strip_prefix("sha256:")?.as_bytes())?;
     let commit = words.next().filter(|commit| is_commit(commit))?.to_owned();
     words.next().is_none().then_some(Release { host_data, image, commit })
 }
 
 /// A SHA-1 or SHA-256 object name in lower-case hex.
 pub fn is_commit(text: &str) -> bool {
-    hex::exactly::<20>(text).is_some() || hex::exactly::<32>(text).is_some()
+    let digits = text.as_bytes();
+    hex::read::<20>(digits).is_some() || hex::read::<32>(digits).is_some()
 }
 
 /// Whose sets are believed.
@@ -121,7 +124,7 @@ impl Pins {
         passed: Passed<'_>,
     ) -> Result<Authorised, Refusal> {
         let note = str::from_utf8(note).map_err(|_| Refusal::ReleaseSet)?;
-        let text = note::open(note, &self.keys).ok_or(Refusal::ReleaseSignature)?;
+        let text = note::open(note, &self.keys).map_err(|_| Refusal::ReleaseSignature)?;
         passed("release set: signed by a pinned release key");
         let set = ReleaseSet::parse(text).filter(|set| set.origin == self.origin);
         let set = set.ok_or(Refusal::ReleaseSet)?;
@@ -179,7 +182,7 @@ mod tests {
     }
 
     fn judge(text: &str, last: u64) -> Result<ReleaseSet, Refusal> {
-        let note = note::sign(text, "release", &SigningKey::from_bytes(&[3; 32])).unwrap();
+        let note = note::sign(text, "release", &[&SigningKey::from_bytes(&[3; 32])]).unwrap();
         pins().open(note.as_bytes(), last, NOW, &mut |_| ()).map(|set| set.0)
     }
 
@@ -230,7 +233,7 @@ mod tests {
 
     #[test]
     fn another_key_does_not_authorise() {
-        let note = note::sign(&set().text(), "release", &SigningKey::from_bytes(&[4; 32]));
+        let note = note::sign(&set().text(), "release", &[&SigningKey::from_bytes(&[4; 32])]);
         let opened = pins().open(note.unwrap().as_bytes(), 0, NOW, &mut |_| ());
         assert_eq!(opened, Err(Refusal::ReleaseSignature));
         assert_eq!(pins().open(b"\xff\n", 0, NOW, &mut |_| ()), Err(Refusal::ReleaseSet));

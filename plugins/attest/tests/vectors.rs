@@ -18,8 +18,9 @@ use postern_attest::snp::tcb::Tcb;
 use postern_attest::snp::uvm::{self, Endorser};
 use postern_attest::snp::vcek::Vcek;
 use postern_attest::snp::{Parts, Policy, Product, appraise, pinned};
-use postern_attest::{Context, Refusal, hex, maa, note, release_set};
+use postern_attest::{Context, Refusal, maa, note, release_set};
 use postern_attester as made;
+use postern_core::hex;
 use serde_json::Value;
 
 /// 2026-11-26, when the certificates of the vectors are valid.
@@ -118,7 +119,7 @@ fn a_real_milan_report_and_chain_hold() {
     let Some(folder) = folder("milan") else { return };
     let digits = text(&folder, "report_milan.hex");
     let digits: String = digits.split_whitespace().collect();
-    let report = hex::exactly::<1184>(&digits.to_lowercase()).unwrap();
+    let report = hex::read::<1184>(digits.to_lowercase().as_bytes()).unwrap();
     let vcek = read(&folder, "vcek_milan.der");
     let ask = pem(&text(&folder, "cert_chain_milan")).swap_remove(0);
     let parts = Parts { report: &report, vcek: &vcek, ask: &ask, uvm: None };

@@ -102,6 +102,8 @@ pub struct Unsigned<'a> {
     pub token: &'a str,
     /// Content, if there is any.
     pub content: Option<&'a [u8]>,
+    /// Further fields to sign: names in lower case, ascending, and values.
+    pub fields: &'a [(&'a str, &'a str)],
 }
 
 /// Signs a request at `created` (seconds), with 16 random bytes for a nonce.
@@ -112,9 +114,17 @@ pub fn sign_request(
     random: &[u8; 16],
 ) -> Result<Fields, MintError> {
     let digest = request.content.map(proof::content_digest);
+    let further: Vec<&str> = request.fields.iter().map(|(name, _)| *name).collect();
+    let ascending = further.is_sorted_by(|one, next| one < next);
+    if !ascending
+        || further.len() > proof::MOST_FIELDS
+        || !further.iter().all(|it| proof::is_further(it))
+    {
+        return Err(Refusal::ProofComponents.into());
+    }
     let parameters = format!(
         "{};created={created};nonce=\"{}\";keyid=\"{}\";tag=\"{}\"",
-        proof::components(digest.is_some()),
+        proof::components(digest.is_some(), &further),
         proof::nonce(random),
         B64.encode(key.verifying_key().as_bytes()),
         proof::TAG
@@ -129,8 +139,9 @@ pub fn sign_request(
         signature: "",
         content_digest: digest.as_deref(),
         has_content: digest.is_some(),
+        fields: request.fields,
     };
-    let base = proof::base(&whole, &parameters).ok_or(Refusal::ProofForm)?;
+    let base = proof::base(&whole, &further, &parameters).ok_or(Refusal::ProofForm)?;
     let signature = BASE64_STANDARD.encode(sign(key, base.as_bytes()));
     Ok(Fields {
         signature_input: format!("pop={parameters}"),

@@ -15,7 +15,7 @@ use crate::refusal::Refusal;
 use fields::Parameters;
 
 #[cfg(any(test, feature = "mint"))]
-pub(crate) use fields::{components, nonce};
+pub(crate) use fields::{MOST_FIELDS, components, is_further, nonce};
 pub use fields::{content_digest, digest_field};
 
 /// The field that carries the token.
@@ -44,6 +44,9 @@ pub struct Request<'a> {
     pub content_digest: Option<&'a str>,
     /// Whether there is content, so that a digest has to be.
     pub has_content: bool,
+    /// Other fields that have one line: names in lower case, and values. Those that the proof
+    /// does not name may be left out.
+    pub fields: &'a [(&'a str, &'a str)],
 }
 
 /// When a proof is good.
@@ -70,6 +73,7 @@ pub struct Proof {
     nonce: String,
     created: u64,
     content: Option<[u8; 32]>,
+    fields: Vec<String>,
     replay: [u8; 32],
 }
 
@@ -94,6 +98,11 @@ impl Proof {
         self.content.as_ref()
     }
 
+    /// Fields that the holder has signed beside the token, in lower case.
+    pub fn fields(&self) -> &[String] {
+        &self.fields
+    }
+
     /// Whether this is the content that was signed.
     pub fn covers(&self, content: &[u8]) -> bool {
         let digest: [u8; 32] = Sha256::digest(content).into();
@@ -113,21 +122,24 @@ pub fn verify(
         return Err(Refusal::ProofDigest);
     }
     let (label, value) = fields::member(request.signature_input).ok_or(Refusal::ProofForm)?;
-    let covered = fields::components(content.is_some());
-    let rest = value.strip_prefix(covered.as_str()).ok_or(Refusal::ProofComponents)?;
+    let further = fields::further(value, content.is_some());
+    let (further, rest) = further.ok_or(Refusal::ProofComponents)?;
     let parameters = Parameters::parse(rest).ok_or(Refusal::ProofParameters)?;
     parameters.check(holder, window)?;
-    let base = base(request, value).ok_or(Refusal::ProofForm)?;
+    let base = base(request, &further, value).ok_or(Refusal::ProofForm)?;
     let signature = fields::signature(request.signature, label).ok_or(Refusal::ProofForm)?;
     if !signatures.hold(holder, base.as_bytes(), &signature) {
         return Err(Refusal::ProofSignature);
     }
     let Parameters { nonce, created, .. } = parameters;
-    Ok(Proof { nonce: nonce.to_owned(), created, content, replay: replay_key(holder, nonce) })
+    let (fields, replay) =
+        (further.into_iter().map(str::to_owned).collect(), replay_key(holder, nonce));
+    Ok(Proof { nonce: nonce.to_owned(), created, content, fields, replay })
 }
 
-/// The signature base (RFC 9421, 2.5). `None` for a value that cannot stand in a line.
-pub(crate) fn base(request: &Request<'_>, parameters: &str) -> Option<String> {
+/// The signature base (RFC 9421, 2.5), with these fields behind the token. `None` for a value
+/// that cannot stand in a line, and for a field that is not there once.
+pub(crate) fn base(request: &Request<'_>, further: &[&str], parameters: &str) -> Option<String> {
     let (path, query) = request.target.split_once('?').unwrap_or((request.target, ""));
     let path = if path.is_empty() { "/" } else { path };
     let authority = authority(request.scheme, request.authority)?;
@@ -138,11 +150,22 @@ pub(crate) fn base(request: &Request<'_>, parameters: &str) -> Option<String> {
         return None;
     }
     let digest = digest.map(|it| format!("\"content-digest\": {it}\n")).unwrap_or_default();
+    let mut more = String::new();
+    for name in further {
+        more.push_str(&format!("\"{name}\": {}\n", only(request.fields, name)?));
+    }
     Some(format!(
         "\"@method\": {}\n\"@authority\": {authority}\n\"@path\": {path}\n\"@query\": ?{query}\n\
-         {digest}\"{FIELD}\": {}\n\"@signature-params\": {parameters}",
+         {digest}\"{FIELD}\": {}\n{more}\"@signature-params\": {parameters}",
         request.method, request.token
     ))
+}
+
+/// The value of a field that has one line.
+fn only<'a>(fields: &[(&str, &'a str)], name: &str) -> Option<&'a str> {
+    let mut values = fields.iter().filter(|(field, _)| *field == name).map(|(_, value)| *value);
+    let value = values.next().filter(|value| fields::is_value(value))?;
+    values.next().is_none().then_some(value)
 }
 
 /// In lower case, without the default port of the scheme (RFC 9421, 2.2.3).

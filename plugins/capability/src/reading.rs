@@ -119,6 +119,7 @@ pub fn proof(proof: &Proof) -> Value {
         "nonce": proof.nonce(),
         "created": proof.created(),
         "content_sha256": proof.content().map(|digest| hex(digest)),
+        "fields": proof.fields(),
         "replay_key": hex(proof.replay_key()),
     })
 }

@@ -1,9 +1,9 @@
-//! Hexadecimal digits, written and read.
+//! Hexadecimal digits, written and read in their one form: lower case, no prefix.
 
 use std::fmt::Write;
 
 /// Two lower-case digits for each byte.
-pub(crate) fn lower(bytes: &[u8]) -> String {
+pub fn lower(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(bytes.len().saturating_mul(2)), |mut text, byte| {
         // Writing to a String cannot fail.
         let _ = write!(text, "{byte:02x}");
@@ -12,7 +12,7 @@ pub(crate) fn lower(bytes: &[u8]) -> String {
 }
 
 /// The bytes of `2 * N` lower-case digits; of anything else none.
-pub(crate) fn read<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
+pub fn read<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
     let digit = |byte: u8| match byte {
         b'0'..=b'9' => byte.checked_sub(b'0'),
         b'a'..=b'f' => byte.checked_sub(b'a' - 10),
@@ -22,4 +22,19 @@ pub(crate) fn read<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
     let bytes: Option<Vec<u8>> =
         pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?)).collect();
     bytes.filter(|_| rest.is_empty())?.try_into().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_lower_case_of_the_exact_length_is_read() {
+        assert_eq!(read::<3>(b"00af19"), Some([0, 0xaf, 0x19]));
+        for text in ["00AF19", "0xaf19", "00af1", "00af190", "", "00af1g", "+0af19", "00af1\u{e9}"]
+        {
+            assert_eq!(read::<3>(text.as_bytes()), None, "{text}");
+        }
+        assert_eq!(lower(&[0, 0xaf, 0x19]), "00af19");
+    }
 }

@@ -35,7 +35,7 @@ pub mod fields;
 #[cfg(any(test, feature = "fuzz"))]
 pub mod fuzz;
 pub mod gate;
-mod hex;
+pub mod hex;
 pub mod identity;
 pub mod inject;
 pub mod key_service;

@@ -14,8 +14,11 @@ pub trait Limits: fmt::Debug {
     /// is known, and its path as it leaves, without the query.
     fn admits(&self, method: &str, authority: Option<&str>, path: &str)
     -> Result<(), PolicyReason>;
-    /// Whether this credential may be used.
+    /// Whether this credential may be used: its name, or that of its family (what a token
+    /// endpoint has minted).
     fn admits_credential(&self, name: &str) -> bool;
+    /// Whether the caller has signed this field, lower case, which names a credential.
+    fn covers(&self, field: &str) -> bool;
 }
 
 /// The same limits, not ones that are alike.

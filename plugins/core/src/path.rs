@@ -139,6 +139,21 @@ impl PathPattern {
         })
     }
 
+    /// Whether some path is in both sets, to servers that drop parameters too.
+    pub fn meets(&self, other: &Self) -> bool {
+        let (mine, theirs) = (self.segments.len(), other.segments.len());
+        let fits = match (self.below, other.below) {
+            (true, true) => true,
+            (true, false) => theirs >= mine,
+            (false, true) => mine >= theirs,
+            (false, false) => mine == theirs,
+        };
+        fits && self.segments.iter().zip(&other.segments).all(|pair| match pair {
+            (Segment::Exact(one), Segment::Exact(another)) => bare(one) == bare(another),
+            (Segment::Any, _) | (_, Segment::Any) => true,
+        })
+    }
+
     /// As written in the configuration.
     pub fn as_str(&self) -> &str {
         &self.text
@@ -186,6 +201,28 @@ mod tests {
             ("/", "/a", false),
         ] {
             assert_eq!(matches(pattern, path), expected, "{pattern} {path}");
+        }
+    }
+
+    #[test]
+    fn patterns_meet_where_some_path_is_in_both() {
+        for (one, another, expected) in [
+            ("/a", "/a", true),
+            ("/a", "/b", false),
+            ("/a/b", "/a/**", true),
+            ("/a", "/a/**", true),
+            ("/b", "/a/**", false),
+            ("/a/**", "/a/b/**", true),
+            ("/a/c/**", "/a/b/**", false),
+            ("/**", "/a", true),
+            ("/a", "/a/b/**", false),
+            ("/a;v=1", "/a", true),
+            ("/a/{id}", "/a/b", true),
+            ("/a/{id}", "/b/{id}", false),
+        ] {
+            let pattern = |text| PathPattern::template(text).unwrap();
+            assert_eq!(pattern(one).meets(&pattern(another)), expected, "{one} {another}");
+            assert_eq!(pattern(another).meets(&pattern(one)), expected, "{another} {one}");
         }
     }
 

@@ -16,7 +16,8 @@ use crate::time::UnixMillis;
 pub struct Question<'a> {
     /// The header section as it will be forwarded, before changes by the policy.
     pub fields: &'a Fields,
-    /// Lower-case names of fields that the policy does not get: they hold credentials of callers.
+    /// Lower-case names of fields that the policy does not get: they hold credentials of callers,
+    /// or do not go on.
     pub hidden: Vec<&'a str>,
     /// Who calls.
     pub identity: &'a Identity,

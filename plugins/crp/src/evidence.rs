@@ -14,6 +14,7 @@ use postern_core::time::UnixMillis;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
+pub mod challenge;
 pub mod hardware;
 
 use self::hardware::{Hardware, Members};
@@ -66,6 +67,7 @@ pub struct Evidence {
     not_after: u64,
     signing_key: [u8; 32],
     challenge: Option<[u8; 32]>,
+    path: Vec<challenge::Hash>,
     releases: u64,
 }
 
@@ -129,9 +131,9 @@ impl Evidence {
         now.seconds() < self.not_after
     }
 
-    /// Whether it was made for `nonce`.
+    /// Whether it was made for `nonce`, alone or together with others.
     pub fn answers(&self, nonce: &[u8]) -> Result<(), Refusal> {
-        let expected: [u8; 32] = Sha256::digest(nonce).into();
+        let expected = challenge::root(challenge::leaf(nonce), &self.path);
         if self.challenge == Some(expected) { Ok(()) } else { Err(Refusal::Challenge) }
     }
 
@@ -185,6 +187,7 @@ pub fn appraise_noting(
         not_after: runtime.not_after.min(end),
         signing_key: runtime.signing_key,
         challenge: runtime.challenge,
+        path: document.path,
         releases,
     })
 }
@@ -193,15 +196,17 @@ fn simulated_statement(runtime_hash: &[u8; 32]) -> Vec<u8> {
     [SIM_LABEL, runtime_hash].concat()
 }
 
-/// `{"v":1,"kind":…,"runtime":…,…}`: with `sim`, or the members of the kinds it names.
+/// `{"v":1,"kind":…,"runtime":…,…}`: with `sim`, or the members of the kinds it names, and
+/// `path` where it answers several challenges.
 struct Document<'a> {
     runtime: Vec<u8>,
+    path: Vec<challenge::Hash>,
     members: Members<'a>,
 }
 
 impl<'a> Document<'a> {
     fn parse(text: &'a [u8]) -> Result<Self, Unexpected> {
-        let (mut version, mut kind, mut runtime) = (None, None, None);
+        let (mut version, mut kind, mut runtime, mut path) = (None, None, None, Vec::new());
         let mut members = Members::default();
         let mut reader = json::Reader::new(text);
         reader.object(|name, value| {
@@ -209,6 +214,7 @@ impl<'a> Document<'a> {
                 "v" => version = Some(value.number()?),
                 "kind" => kind = Some(value.string()?),
                 "runtime" => runtime = Some(bytes(value.string()?)?),
+                "path" => path = challenge::read(&bytes(value.string()?)?).ok_or(Unexpected)?,
                 _ => members.member(name, value)?,
             }
             Ok(())
@@ -217,7 +223,7 @@ impl<'a> Document<'a> {
         if version != Some(1) || !members.are_of(kind.ok_or(Unexpected)?) {
             return Err(Unexpected);
         }
-        Ok(Self { runtime: runtime.ok_or(Unexpected)?, members })
+        Ok(Self { runtime: runtime.ok_or(Unexpected)?, path, members })
     }
 
     /// Whether the development key has signed it.
@@ -364,6 +370,17 @@ pub fn simulate(runtime: &[u8], seed: &Zeroizing<[u8; 32]>) -> Vec<u8> {
     .into_bytes()
 }
 
+/// The document for one of several challenges: `document` with its path.
+pub fn with_path(document: &[u8], path: &[challenge::Hash]) -> Vec<u8> {
+    match document.strip_prefix(b"{\"v\":1,") {
+        Some(rest) if !path.is_empty() => {
+            let path = URL_SAFE_NO_PAD.encode(path.as_flattened());
+            [format!("{{\"v\":1,\"path\":\"{path}\",").as_bytes(), rest].concat()
+        }
+        _ => document.to_vec(),
+    }
+}
+
 /// Runtime data of any bytes; what parses and is in our own form comes out the same.
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) fn fuzz_runtime(bytes: &[u8]) {
@@ -430,6 +447,23 @@ mod tests {
         assert_eq!(judge(&vec![b' '; MAX_DOCUMENT + 1]), Err(Refusal::TooLarge));
         let other = good.replace("\"sim\",", "\"maa\",");
         assert_eq!(judge(other.as_bytes()), Err(Refusal::Malformed));
+    }
+
+    #[test]
+    fn evidence_for_several_challenges_answers_each_by_its_path() {
+        let nonces = [[1; 32], [2; 32], [3; 32]];
+        let (value, paths) = challenge::together(&nonces.map(|nonce| challenge::leaf(&nonce)));
+        let runtime = Runtime { challenge: Some(value), ..fixture::runtime() };
+        let document = simulate(&runtime.to_bytes(), &Zeroizing::new(DEV_SEED));
+        for (nonce, path) in nonces.iter().zip(&paths) {
+            let evidence = judge(&with_path(&document, path)).unwrap();
+            assert_eq!(evidence.answers(nonce), Ok(()));
+            assert_eq!(evidence.answers(&[9; 32]), Err(Refusal::Challenge));
+            let without = judge(&document).unwrap();
+            assert_eq!(without.answers(nonce), Err(Refusal::Challenge));
+        }
+        let long = with_path(&document, &[[0; 32]; 11]);
+        assert_eq!(judge(&long), Err(Refusal::Malformed));
     }
 
     #[test]

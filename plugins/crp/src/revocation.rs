@@ -7,11 +7,11 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use ed25519_dalek::{Signer, SigningKey};
+use ed25519_dalek::SigningKey;
+use postern_attest::note::{self, Key, NotOpened};
 use postern_core::revocation::{ENTRY, Entry, Kind};
 use sha2::{Digest, Sha256};
 
-use crate::identity;
 use crate::wire::{Malformed, Reader, TooLong, Writer};
 
 /// Most entries of a list.
@@ -25,8 +25,6 @@ const SAME: u8 = 0;
 const WHOLE: u8 = 1;
 /// Kind of the entry that makes gateways forget what they keep.
 const FORGET: u8 = 0;
-/// More signatures than a service ever makes.
-const MAX_SIGNATURES: usize = 16;
 
 /// What is revoked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -158,35 +156,19 @@ impl Head {
 
     /// The signed note.
     pub fn sign(&self, keys: &[&SigningKey]) -> String {
-        let text = self.text();
-        let mut note = format!("{text}\n");
-        for key in keys {
-            let mut signature = key_id(key.verifying_key().as_bytes()).to_vec();
-            signature.extend_from_slice(&key.sign(text.as_bytes()).to_bytes());
-            note.push_str(&format!("\u{2014} {ORIGIN} {}\n", STANDARD.encode(signature)));
-        }
-        note
+        // The name is one that a note can have; an empty note would be opened by nobody.
+        note::sign(&self.text(), ORIGIN, keys).unwrap_or_default()
     }
 
     fn open(note: &[u8], key: &[u8; 32]) -> Result<Self, Refusal> {
         let note = str::from_utf8(note).map_err(|_| Refusal::Malformed)?;
-        let (text, signatures) = note.split_once("\n\n").ok_or(Refusal::Malformed)?;
-        let text = format!("{text}\n");
-        let head = Self::parse(&text).filter(|head| head.text() == text);
-        let head = head.ok_or(Refusal::Malformed)?;
-        let lines = signatures.strip_suffix('\n').ok_or(Refusal::Malformed)?;
-        if lines.split('\n').count() > MAX_SIGNATURES {
-            return Err(Refusal::Malformed);
-        }
-        let mut signed = false;
-        for line in lines.split('\n') {
-            let Some(signature) = ours(line, key)? else { continue };
-            if !identity::verify(key, text.as_bytes(), &signature) {
-                return Err(Refusal::Forged);
-            }
-            signed = true;
-        }
-        if signed { Ok(head) } else { Err(Refusal::UnknownKey) }
+        let key = Key::new(ORIGIN, key).ok_or(Refusal::UnknownKey)?;
+        let text = note::open(note, &[key]).map_err(|error| match error {
+            NotOpened::Malformed => Refusal::Malformed,
+            NotOpened::UnknownKey => Refusal::UnknownKey,
+            NotOpened::Forged => Refusal::Forged,
+        })?;
+        Self::parse(text).filter(|head| head.text() == text).ok_or(Refusal::Malformed)
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -198,30 +180,6 @@ impl Head {
         let hash = STANDARD.decode(lines.next()?).ok()?.try_into().ok()?;
         Some(Self { epoch, ts, count, hash })
     }
-}
-
-/// The signature of a line, if it is in our key's name.
-fn ours(line: &str, key: &[u8; 32]) -> Result<Option<[u8; 64]>, Refusal> {
-    let (name, value) = line
-        .strip_prefix("\u{2014} ")
-        .and_then(|rest| rest.split_once(' '))
-        .ok_or(Refusal::Malformed)?;
-    let value = STANDARD.decode(value).map_err(|_| Refusal::Malformed)?;
-    let (id, signature) = value.split_first_chunk::<4>().ok_or(Refusal::Malformed)?;
-    if name != ORIGIN || *id != key_id(key) {
-        return Ok(None);
-    }
-    signature.try_into().map(Some).map_err(|_| Refusal::Malformed)
-}
-
-/// `SHA-256(name || 0x0A || 0x01 || public key)[..4]`: 0x01 means Ed25519.
-fn key_id(key: &[u8; 32]) -> [u8; 4] {
-    let hash: [u8; 32] = Sha256::new_with_prefix(ORIGIN)
-        .chain_update([0x0a, 0x01])
-        .chain_update(key)
-        .finalize()
-        .into();
-    hash.first_chunk().copied().unwrap_or_default()
 }
 
 /// Writes an answer; without a list it says that the list is still the one asked about.

@@ -100,6 +100,8 @@ struct Signed {
     /// `Some(None)` for a digest that is not one line of text.
     digest: Option<Option<String>>,
     has_content: bool,
+    /// Fields that the proof names, one line of text each.
+    fields: Vec<(String, String)>,
 }
 
 impl Signed {
@@ -116,10 +118,11 @@ impl Signed {
             signature: text("signature"),
             digest: fields.has("content-digest").then(|| text("content-digest")),
             has_content: fields.has("transfer-encoding") || !fields.all("content-length").all(none),
+            fields: text("signature-input").map_or_else(Vec::new, |input| named(fields, &input)),
         }
     }
 
-    fn request(&self) -> Result<Request<'_>, TokenReason> {
+    fn request<'a>(&'a self, fields: &'a [(&'a str, &'a str)]) -> Result<Request<'a>, TokenReason> {
         let part = |part: &'_ Option<String>| part.is_some();
         if !part(&self.input) && !part(&self.signature) {
             return Err(TokenReason::ProofMissing);
@@ -140,10 +143,23 @@ impl Signed {
                 signature: self.signature.as_deref()?,
                 content_digest: digest,
                 has_content: self.has_content,
+                fields,
             })
         };
         read().ok_or(TokenReason::Proof)
     }
+}
+
+/// The fields whose names stand in a proof's input, in quotes.
+fn named(fields: &Fields, input: &str) -> Vec<(String, String)> {
+    let line = |field: &postern_core::fields::Field| {
+        let name = str::from_utf8(&field.name).ok()?.to_ascii_lowercase();
+        let named = input.contains(&format!("\"{name}\""));
+        // What is no text fits no proof: it stands in as a value that none covers.
+        let value = || str::from_utf8(&field.value).unwrap_or_default().to_owned();
+        named.then(|| (name, value()))
+    };
+    fields.0.iter().filter_map(line).collect()
 }
 
 /// One token; its verdict needs nobody else.
@@ -174,7 +190,9 @@ impl Attempt for CapabilityAttempt {
 
 impl Verifier {
     fn verdict(&self, signed: &Signed, now: UnixMillis) -> Verdict {
-        let request = signed.request().map_err(Denial::InvalidToken)?;
+        let fields: Vec<(&str, &str)> =
+            signed.fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let request = signed.request(&fields).map_err(Denial::InvalidToken)?;
         let chain = self.chain(&signed.token, now.seconds())?;
         let window = Window {
             now: now.seconds(),
@@ -187,7 +205,8 @@ impl Verifier {
         self.first_use(proof.replay_key(), now)?;
         let nothing = || Sha256::digest(b"").into();
         let content = proof.content().copied().unwrap_or_else(nothing);
-        let limits = Rc::new(TokenLimits(chain.right().clone()));
+        let right = chain.right().clone();
+        let limits = Rc::new(TokenLimits { right, signed: proof.fields().to_vec() });
         let established = Established::verified(identity(&chain)).of_content(content);
         Ok(established.within(limits, attempts(&chain)).known_by(passed_on(&chain)))
     }
@@ -248,7 +267,9 @@ fn invalid(refusal: Refusal) -> Denial {
 }
 
 /// The user is for whom the token was issued, the agent to whom it was passed last; the name
-/// of the token is its first block's.
+/// of the token is its first block's. The caller is the whole chain with the key that it names
+/// last: others hold tokens with the same first blocks, and whoever made a block can make
+/// another with the same `cti`, but not for a key that is not his.
 fn identity(chain: &Chain) -> Identity {
     let right = chain.right();
     let user = chain.subjects().first().cloned().unwrap_or_default();
@@ -257,7 +278,7 @@ fn identity(chain: &Chain) -> Identity {
     let trust = TRUST.get(usize::from(right.trust)).copied().unwrap_or(TRUST[0]);
     let list = |set: &postern_capability::form::Set| set.iter().cloned().collect();
     Identity {
-        subject: format!("capability:{id}"),
+        subject: subject(chain),
         kind: Kind::Capability,
         tenant: right.tenant.clone(),
         organisation: right.organisation.clone().unwrap_or_default(),
@@ -272,6 +293,12 @@ fn identity(chain: &Chain) -> Identity {
         expires: Some(right.expires),
         platform: None,
     }
+}
+
+/// `capability:a0…a0.a1…a1#` and the key of the last `cnf`.
+fn subject(chain: &Chain) -> String {
+    let ids: Vec<String> = chain.ids().iter().map(|id| hex(id)).collect();
+    format!("capability:{}#{}", ids.join("."), hex(chain.holder().as_bytes()))
 }
 
 /// The issuer's key, every block, and everybody through whose hands the token went: one of
@@ -295,9 +322,12 @@ fn attempts(chain: &Chain) -> Vec<String> {
     chain.widened().iter().flat_map(block).collect()
 }
 
-/// The limits of a token's right.
+/// The limits of a token's right, and of what its holder has signed.
 #[derive(Debug)]
-struct TokenLimits(Right);
+struct TokenLimits {
+    right: Right,
+    signed: Vec<String>,
+}
 
 impl Limits for TokenLimits {
     fn admits(
@@ -306,7 +336,7 @@ impl Limits for TokenLimits {
         authority: Option<&str>,
         path: &str,
     ) -> Result<(), PolicyReason> {
-        let right = &self.0;
+        let right = &self.right;
         let only = |right: Right| right.admits(method, authority.unwrap_or_default(), path);
         let none = Right::default;
         if !only(Right { methods: right.methods.clone(), ..none() }) {
@@ -328,7 +358,11 @@ impl Limits for TokenLimits {
     }
 
     fn admits_credential(&self, name: &str) -> bool {
-        self.0.credentials.contains(name)
+        self.right.credentials.contains(name)
+    }
+
+    fn covers(&self, field: &str) -> bool {
+        self.signed.iter().any(|signed| signed == field)
     }
 }
 

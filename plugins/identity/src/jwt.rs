@@ -402,3 +402,73 @@ impl Attempt for JwtAttempt {
         Denial::KeysUnavailable(KeysReason::Late)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use postern_core::config::gate::{Claims, Endpoint, KeySource};
+    use postern_core::key_service::Background;
+    use postern_core::key_service::CallAnswer;
+    use postern_core::time::Entropy;
+
+    use super::*;
+
+    const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
+
+    fn tokens() -> Rc<Jwts> {
+        let text = |text: &str| text.to_owned();
+        let from = Endpoint { cluster: text("idp"), authority: text("idp.test"), path: text("/j") };
+        let (refresh, keep) = (Duration::from_secs(300), Duration::from_secs(600));
+        let keys = KeySource::Fetched { from, refresh, keep };
+        let none = Vec::new;
+        let config = Jwt {
+            header: text("authorization"),
+            issuer: text("https://idp.test"),
+            audiences: vec![text("gw")],
+            access_tokens_only: false,
+            leeway: Duration::ZERO,
+            max_life: Duration::from_secs(60),
+            keys: keys.clone(),
+            claims: Claims {
+                tenant: none(),
+                organisation: none(),
+                user: none(),
+                agent: none(),
+                roles: none(),
+                scopes: none(),
+                trust: none(),
+                clearance: none(),
+            },
+            tenants: None,
+            cache: 4,
+        };
+        Jwts::new(&config, "acme", Rc::new(Keys::new(&keys).unwrap()))
+    }
+
+    fn attempt(tokens: &Rc<Jwts>) -> JwtAttempt {
+        // `{"alg":"EdDSA"}`, `{}` and a signature of zeros.
+        let text = format!("eyJhbGciOiJFZERTQSJ9.e30.{}", "A".repeat(86));
+        let token = Unverified::parse(text.as_bytes()).ok().unwrap();
+        JwtAttempt { tokens: Rc::clone(tokens), digest: [0; 32], token, waits: None }
+    }
+
+    #[test]
+    fn who_waits_for_keys_is_told_that_they_come_late_and_else_that_there_are_none() {
+        let tokens = tokens();
+        let mut waits = attempt(&tokens);
+        let at = |now| Moment { now, entropy: Entropy([0; 32]) };
+        assert!(matches!(waits.start(at(NOW)), Progress::Wait));
+        let call = tokens.keys.due(NOW).unwrap();
+        assert!(waits.look(NOW.after(Duration::from_secs(1))).is_none());
+        // The gate gives up first.
+        assert_eq!(waits.late(), Denial::KeysUnavailable(KeysReason::Late));
+        assert_eq!(KeysReason::Late.as_str(), "keys_late");
+        tokens.keys.heard(call.id, Ok(CallAnswer::of(500, Vec::new())), NOW);
+        let none = Denial::KeysUnavailable(KeysReason::Never);
+        assert_eq!(waits.look(NOW).unwrap().unwrap_err(), none);
+        // Nothing is on its way now, so nobody waits.
+        let Progress::Done(verdict) = attempt(&tokens).start(at(NOW)) else { panic!("waits") };
+        assert_eq!(verdict.unwrap_err(), none);
+    }
+}

@@ -11,7 +11,8 @@ use regorus::unstable::{Expr, Literal, LiteralStmt, Module, Ref, Rule, RuleHead,
 use crate::builtins;
 use crate::finding::Finding;
 use crate::input;
-use crate::names::{Chain, Group, Kind, Names, Path, Target, literal};
+use crate::names::{Chain, Group, Kind, Names, Path, Step, Target, literal};
+use crate::patterns;
 use crate::reads::Reads;
 use crate::walk::{self, Visit};
 
@@ -52,6 +53,7 @@ pub(crate) fn every_rule(
         shape(path, group, &mut found);
         for definition in group.definitions.iter().chain(&group.defaults) {
             let module = definition.module;
+            patterns::check(definition.rule, &mut found);
             let mut inside = Inside::new(names, module, &mut found);
             walk::rule(&mut inside, definition.rule);
             let Inside { reads, calls: called, .. } = inside;
@@ -288,12 +290,8 @@ impl<'a> Inside<'a> {
             return;
         }
         let chain = Chain::of(expr);
-        let mut inner = expr;
-        while let Expr::RefDot { refr, .. } | Expr::RefBrack { refr, .. } = inner.as_ref() {
-            self.seen.insert(refr.eidx());
-            inner = refr;
-        }
-        if chain.name().is_some_and(|name| self.locals.iter().flatten().any(|one| one == name)) {
+        self.see(expr);
+        if self.is_local(&chain) {
             return;
         }
         match self.names.target(self.module, &chain) {
@@ -319,9 +317,39 @@ impl<'a> Inside<'a> {
         }
     }
 
+    /// This reference is known, with those that it begins with.
+    fn see(&mut self, expr: &Ref<Expr>) {
+        let mut inner = expr;
+        self.seen.insert(inner.eidx());
+        while let Expr::RefDot { refr, .. } | Expr::RefBrack { refr, .. } = inner.as_ref() {
+            self.seen.insert(refr.eidx());
+            inner = refr;
+        }
+    }
+
+    fn is_local(&self, chain: &Chain<'_>) -> bool {
+        chain.name().is_some_and(|name| self.locals.iter().flatten().any(|one| one == name))
+    }
+
+    /// `object.get(input…, "a", …)` and `object.get(input…, ["a", "b"], …)` read `input….a.b`.
+    fn lookup(&mut self, object: &Ref<Expr>, key: &Ref<Expr>) {
+        let chain = Chain::of(object);
+        let whole = chain.steps.iter().all(|step| matches!(step, Step::Field(_)));
+        if !whole || self.is_local(&chain) {
+            return;
+        }
+        let Target::Input(mut path) = self.names.target(self.module, &chain) else { return };
+        match key.as_ref() {
+            Expr::Array { items, .. } => path.extend(items.iter().map_while(literal)),
+            _ => path.extend(literal(key)),
+        }
+        self.see(object);
+        self.input(object.span(), path);
+    }
+
     fn input(&mut self, span: &Span, path: Path) {
         if let Some(missing) = input::missing(&path) {
-            self.note(span, format!("{missing} is not in the input of this gate"));
+            self.note(span, missing);
         }
         self.reads.push(path);
     }
@@ -345,6 +373,9 @@ impl<'a> Inside<'a> {
         }
         if let ("sprintf", [format, args]) = (shown.as_str(), params) {
             self.sprintf(format, args);
+        }
+        if let ("object.get", [object, key, _]) = (shown.as_str(), params) {
+            self.lookup(object, key);
         }
     }
 

@@ -30,15 +30,27 @@ const MISSING: [&[&str]; 11] = [
     &["attributes", "request", "http", "rawBody"],
 ];
 
-/// The member that a path names although it is not given.
+/// Why a path may not be read: it names a member that is not given, or something as a whole
+/// that such a member is in.
+///
+/// Every object that content is in has such members too, so what is left names content by
+/// itself (a test holds that), and [`Builder::reads_content`] misses nothing.
 pub(crate) fn missing(path: &[String]) -> Option<String> {
     let rest = path.get(1..)?;
-    let names = |wanted: &&&[&str]| {
-        rest.len() >= wanted.len()
-            && rest.iter().zip(wanted.iter()).all(|(one, other)| one == other)
-    };
-    MISSING.iter().find(names).map(|wanted| format!("input.{}", wanted.join(".")))
+    let names = |wanted: &&&[&str]| rest.iter().zip(wanted.iter()).all(|(one, other)| one == other);
+    let wanted = MISSING.iter().find(names)?;
+    let member = format!("input.{}", wanted.join("."));
+    Some(if rest.len() >= wanted.len() {
+        format!("{member} is not in the input of this gate")
+    } else {
+        let whole = path.join(".");
+        format!("{whole} as a whole: {member} is not in the input of this gate, name a member")
+    })
 }
+
+/// Members that hold content.
+const CONTENT: [&[&str]; 3] =
+    [&["parsed_body"], &["truncated_body"], &["attributes", "request", "http", "body"]];
 
 const HTTP: [&str; 3] = ["attributes", "request", "http"];
 
@@ -86,9 +98,7 @@ impl Builder {
 
     /// Whether the content has to be there.
     pub(crate) fn reads_content(&self) -> bool {
-        self.reads.names(&["parsed_body"])
-            || self.reads.names(&["truncated_body"])
-            || self.reads.names(&["attributes", "request", "http", "body"])
+        CONTENT.iter().any(|member| self.reads.wants(member))
     }
 
     pub(crate) fn build(&self, question: &Question<'_>) -> Result<Value, PolicyReason> {
@@ -167,6 +177,10 @@ impl Builder {
         let target = question.fields.only(":path").and_then(|path| str::from_utf8(path).ok());
         let target = target.ok_or(PolicyReason::Input)?;
         let target = target.split('#').next().unwrap_or_default();
+        // Go takes what follows two slashes for an authority.
+        if target.starts_with("//") {
+            return Err(PolicyReason::Input);
+        }
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let path = unescape(path, false).ok_or(PolicyReason::Input)?;
         let parts = path.trim_start_matches('/').split('/').map(Value::from);
@@ -242,3 +256,6 @@ fn texts(list: &[String]) -> Value {
 fn utf8(bytes: &[u8]) -> Result<Value, PolicyReason> {
     str::from_utf8(bytes).map(Value::from).map_err(|_| PolicyReason::Input)
 }
+
+#[cfg(test)]
+mod tests;

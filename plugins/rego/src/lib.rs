@@ -36,6 +36,7 @@ mod finding;
 mod input;
 mod machine;
 mod names;
+mod patterns;
 pub mod program;
 mod reads;
 mod rewrite;

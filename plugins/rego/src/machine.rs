@@ -64,6 +64,14 @@ impl Machine {
     pub fn run(&mut self, input: Value, now: u64) -> Result<Value, Fault> {
         self.shared.begin(Context::at(now));
         self.vm.set_input(input);
+        let result = self.finish();
+        self.vm.set_input(Value::Null);
+        self.shared.begin(Context::default());
+        result
+    }
+
+    /// From the entry point to a value, with every suspension answered.
+    fn finish(&mut self) -> Result<Value, Fault> {
         let mut result = self.vm.execute_entry_point_by_index(0);
         while let Some((name, argument)) = self.waits() {
             let answer = self.shared.answer(&name, &argument);
@@ -72,7 +80,6 @@ impl Machine {
             }
             result = self.vm.resume(Some(answer));
         }
-        self.vm.set_input(Value::Null);
         result.map_err(|error| match error {
             VmError::InstructionLimitExceeded { .. } => Fault::Limit,
             _ => Fault::Failed,
@@ -88,5 +95,25 @@ impl Machine {
             } => Some((identifier.clone(), argument.clone())),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::program;
+
+    #[test]
+    fn a_fault_leaves_nothing_for_the_next_decision() {
+        let text = "package t\nx := numbers.range(1, input.to)";
+        let modules = [("t.rego".to_owned(), text.to_owned())];
+        let program = program::load(&modules, &json!({}), "data.t.x").unwrap();
+        let mut machine = Machine::new(&program, 1000).unwrap();
+        let input = |to: u32| Value::from(json!({"to": to}));
+        assert_eq!(machine.run(input(1_000_000), 0), Err(Fault::Failed));
+        assert_eq!(machine.shared.fault(), None);
+        assert_eq!(machine.run(input(2), 0), Ok(Value::from(json!([1, 2]))));
     }
 }

@@ -18,14 +18,6 @@ impl Reads {
         self.0.iter().any(|read| read.iter().zip(path).all(|(read, wanted)| read == wanted))
     }
 
-    /// Whether the policy names this path, or something below it.
-    pub(crate) fn names(&self, path: &[&str]) -> bool {
-        let below = |read: &Path| {
-            read.len() >= path.len() && read.iter().zip(path).all(|(read, wanted)| read == wanted)
-        };
-        self.0.iter().any(below)
-    }
-
     /// Every prefix, dotted, with `input` before it.
     pub fn paths(&self) -> Vec<String> {
         let dotted = |path: &Path| {

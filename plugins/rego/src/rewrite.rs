@@ -19,6 +19,7 @@ use regorus::unstable::{
 };
 
 use crate::names::{Chain, Definition, Group, Names, Path};
+use crate::patterns;
 
 mod conflicts;
 
@@ -293,6 +294,9 @@ impl Writer<'_> {
 
     /// The bytecode goes on when what is assigned is undefined; a call of it does not.
     fn assign(&mut self, lhs: &Ref<Expr>, rhs: &Ref<Expr>) {
+        if let Some(names) = patterns::flat(lhs) {
+            return self.elements(&names, rhs);
+        }
         if self.is_defined(rhs) {
             return self.infix(lhs, ":=", rhs);
         }
@@ -302,6 +306,17 @@ impl Writer<'_> {
         self.put(&format!("; type_name({name}); "));
         self.expr(lhs);
         self.put(&format!(" := {name}"));
+    }
+
+    /// `[a, b] := rhs`: the bytecode passes over a value of another type or length.
+    fn elements(&mut self, names: &[&str], rhs: &Ref<Expr>) {
+        let (list, length) = (self.name(), names.len());
+        self.put(&format!("{list} := "));
+        self.expr(rhs);
+        self.put(&format!("; is_array({list}); count({list}) == {length}"));
+        for (index, name) in names.iter().enumerate().filter(|(_, name)| **name != "_") {
+            self.put(&format!("; {name} := {list}[{index}]"));
+        }
     }
 
     fn pair(&mut self, key: Option<&Ref<Expr>>, value: &Ref<Expr>) {

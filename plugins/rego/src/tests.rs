@@ -105,10 +105,153 @@ fn plain_rules_have_their_values() {
         ("x := (1 + 2) * 3 - 4 / 2", json!(7)),
         ("x := {\"a b\": 1}[\"a b\"]", json!(1)),
         ("x := `a\"b`", json!("a\"b")),
+        ("x := object.get(input, \"n\", 0)", json!(3)),
+        ("x := strings.replace_n({\"a\": \"b\", \"b\": \"a\"}, \"ab\")", json!("ba")),
+        ("x := concat(\"-\", {\"b\", \"a\"})", json!("a-b")),
+        ("x := concat(\"-\", [\"b\", 1])", json!("<undefined>")),
+        ("x := concat(\"-\", input.n)", json!("<undefined>")),
+        ("x := strings.replace_n({\"a\": input.n}, \"abc\")", json!("<undefined>")),
+        ("x := strings.replace_n({\"a\": \"b\"}, input.n)", json!("<undefined>")),
     ];
     for (text, want) in rows {
         assert_eq!(json(text, &input), want, "{text}");
     }
+}
+
+#[test]
+fn what_is_assigned_is_defined_and_fits() {
+    let input = json!({"n": 3, "list": ["p", "q"], "pairs": [["a", 1], ["b", 2]], "o": {"a": 1}});
+    let rows = [
+        ("x if { n = input.z; true }", json!("<undefined>")),
+        ("x if { input.z = n; true }", json!("<undefined>")),
+        ("x if { some n; n = input.z; true }", json!("<undefined>")),
+        ("x if { _ = input.z; true }", json!("<undefined>")),
+        ("x := n if n = input.n", json!(3)),
+        ("x := n if input.n = n", json!(3)),
+        ("x if input.n = 3", json!(true)),
+        ("x if input.n = 4", json!("<undefined>")),
+        ("x if input.z = input.z", json!("<undefined>")),
+        ("x if not input.n = 4", json!(true)),
+        ("x if not input.n = 3", json!("<undefined>")),
+        ("x if not input.z = 3", json!(true)),
+        ("x := [n | n = input.z]", json!([])),
+        ("x if { [a, b] := input.n; true }", json!("<undefined>")),
+        ("x if { [a, b] := input.o; true }", json!("<undefined>")),
+        ("x if { [a] := input.list; true }", json!("<undefined>")),
+        ("x if { [a, b, c] := input.list; true }", json!("<undefined>")),
+        ("x if { l := input.list; [a] := l; true }", json!("<undefined>")),
+        ("x if { l := \"pq\"; [a, b] := l; true }", json!("<undefined>")),
+        ("x if { [] := input.list; true }", json!("<undefined>")),
+        ("x := b if { [_, b] := input.list }", json!("q")),
+        ("x := b if { l := input.list; [_, b] := l }", json!("q")),
+        ("x := [v | some p in input.pairs; [_, v] := p]", json!([1, 2])),
+        ("x := {k: v | some p in input.pairs; [k, v] := p}.a", json!(1)),
+        ("x if every p in input.pairs { [_, v] := p; v > 0 }", json!(true)),
+        ("x if every p in input.pairs { [_] := p }", json!("<undefined>")),
+    ];
+    for (text, want) in rows {
+        assert_eq!(json(text, &input), want, "{text}");
+    }
+}
+
+#[test]
+fn what_another_engine_might_answer_is_a_fault() {
+    let rows = [
+        "x if not regex.match(`(?x)a b`, `a b`)",
+        "x if not regex.match(`(?u)a`, `b`)",
+        "x if not regex.match(`(?R)a`, `b`)",
+        "x := regex.match(`a{1001}`, ``)",
+        "x := regex.match(`(a{100}){100}`, `a`)",
+        "x := regex.match(`a**`, `a`)",
+        "x := regex.match(`a+*`, `a`)",
+        "x := regex.match(`a{2}{3}`, `a`)",
+        "x := regex.match(`a{,2}`, `a`)",
+        "x := regex.match(`[\\b]`, `a`)",
+        "x := regex.match(`[!-\\d]`, `!5]`)",
+        "x := regex.match(`[[a]b]`, `a`)",
+        "x := regex.match(`[a&&b]`, `a`)",
+        "x := regex.match(`(?P<a.b>x)`, `x`)",
+        "x if not regex.match(`\\Z`, `a`)",
+        "x if not regex.match(`\\012`, `a`)",
+        "x if not regex.match(`a{`, `a{`)",
+        "x := regex.is_valid(`a{`)",
+        "x := regex.is_valid(`(?<=a)b`)",
+        "x := regex.match(`(.{1000}){1}(.{1000}){1}(\\w{900})`, `a`)",
+        "x := regex.replace(`a`, `(a)`, `$1é`)",
+        "x := regex.replace(`a`, `(a)`, `${a-b}`)",
+        "x := regex.replace(`a`, `(a)`, `$01`)",
+        "x if not glob.match(`[a`, [], `a`)",
+        "x if not glob.match(`{a`, [], `a`)",
+        "x := strings.replace_n({``: `b`}, `a`)",
+    ];
+    for text in rows {
+        assert_eq!(value(text, &json!({})), Err(Fault::Failed), "{text}");
+    }
+}
+
+#[test]
+fn patterns_that_no_engine_takes_are_undefined() {
+    for pattern in ["[", "[]", "[^]", "a)", "(a", "((a)", "a\\\\", "[a\\\\"] {
+        let text = format!("x := regex.match(\"{pattern}\", \"a\")");
+        assert_eq!(json(&text, &json!({})), json!("<undefined>"), "{text}");
+        let text = format!("x := regex.is_valid(\"{pattern}\")");
+        assert_eq!(json(&text, &json!({})), json!(false), "{text}");
+    }
+}
+
+#[test]
+fn patterns_of_both_engines_match() {
+    let rows = [
+        (r"^[0-9a-f]{8}-[0-9a-f]{4}$", "0123abcd-0a1b", true),
+        (r"^[\w.-]+@[^\s@]+$", "a.b-c@d", true),
+        (r"^[]a]+$", "a]", true),
+        (r"^[^]a]+$", "]", false),
+        (r"^[a\]]+$", "a]", true),
+        (r"^(?i:AB)c$", "abc", true),
+        (r"^(?P<n>a)(?<m>b)$", "ab", true),
+        (r"^a{2,3}?b$", "aab", true),
+        (r"\bb\b", "a b", true),
+        (r"^[[:alpha:]_]+$", "a_b", true),
+        (r"^[\d-]+$", "1-2", true),
+        (r"^\(\[\{x\}\]\)$", "([{x}])", true),
+        (r"^a--b$", "a--b", true),
+        (r"^\x41\x{42}$", "AB", true),
+    ];
+    for (pattern, text, want) in rows {
+        let text = format!("x := regex.match(`{pattern}`, `{text}`)");
+        assert_eq!(json(&text, &json!({})), json!(want), "{text}");
+    }
+}
+
+#[test]
+fn no_text_grows_beyond_its_bound() {
+    let double = |times: usize, first: &str, next: &str| {
+        let mut text = format!("a0 := {first}\n");
+        for step in 1..=times {
+            let before = format!("a{}", step - 1);
+            text.push_str(&format!("a{step} := {}\n", next.replace("IT", &before)));
+        }
+        format!("{text}x := count(a{times})")
+    };
+    let rows = [
+        "concat(``, [IT, IT])",
+        "sprintf(`%s%s`, [IT, IT])",
+        "regex.replace(IT, `a`, `aa`)",
+        "strings.replace_n({`a`: `aa`}, IT)",
+        "replace(IT, `a`, `aa`)",
+    ];
+    for next in rows {
+        let good = double(10, "`a`", next);
+        assert_eq!(json(&good, &json!({})), json!(1024), "{next}");
+        assert_eq!(value(&double(21, "`a`", next), &json!({})), Err(Fault::Failed), "{next}");
+    }
+}
+
+#[test]
+fn patterns_and_delimiters_are_not_mixed_up() {
+    let text = "x := [glob.match(\"\\u0000x\", null, \"\\u0000x\"), \
+                glob.match(\"x\", [\"\\u0000\"], \"x\")]";
+    assert_eq!(json(text, &json!({})), json!([true, true]));
 }
 
 #[test]
@@ -160,6 +303,30 @@ fn what_is_not_supported_is_refused_with_its_place() {
         ("x := postern.one(1, 2, 3)", "postern.one"),
         ("x := -input.n", "unary"),
         ("x if { [x | some x in [1]]; x }", "has the name of a rule"),
+        ("x if { {\"a\": a} := input.o; a }", "expected a variable, or an array of variables"),
+        ("x if { [a, [b]] := input.o; b }", "expected a variable, or an array of variables"),
+        ("x if { [a, 1] := input.o; a }", "expected a variable, or an array of variables"),
+        ("x if { [a, a] := input.o; a }", "expected a variable, or an array of variables"),
+        ("x if { [a, b] = input.o; a == b }", "= with a pattern"),
+        ("x if { input.o = {\"a\": a}; a }", "= with a pattern"),
+        ("x if { some [a, b] in input.o; a == b }", "expected a variable behind some"),
+        ("x if { some {\"a\": a} in input.o; a }", "expected a variable behind some"),
+        ("x if { some k, {\"a\": a} in input.o; a }", "expected a variable behind some"),
+        ("f([a, b]) := a\nx := f([1, 2])", "expected a variable of its own or a constant"),
+        ("f({\"a\": a}) := a\nx := f({\"a\": 1})", "expected a variable of its own or a constant"),
+        ("f(a, a) := a\nx := f(1, 2)", "expected a variable of its own or a constant"),
+        ("x if not a := input.o", "an assignment behind not"),
+        ("x if { some a, b; input.o[[a, b]] }", "an index with a pattern"),
+        ("x := input", "input as a whole"),
+        ("x := input.attributes", "input.attributes as a whole"),
+        ("x := count(input.attributes.request)", "input.attributes.request as a whole"),
+        ("x := input.attributes.request.http[k] if k := \"body\"", "http as a whole"),
+        ("x if { h := input.attributes.request.http; h.body }", "http as a whole"),
+        ("import input.attributes.request.http as h\nx := h", "http as a whole"),
+        ("x := object.get(input, [\"attributes\", \"source\"], 1)", "is not in the input"),
+        ("x := object.get(input, [\"attributes\", input.a], 1)", "input.attributes as a whole"),
+        ("x := object.get(input, input.a, 1)", "input as a whole"),
+        ("x := json.filter(input, [\"parsed_body\"])", "input as a whole"),
     ];
     for (text, want) in rows {
         let found = refusals(text);

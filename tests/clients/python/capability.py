@@ -387,15 +387,25 @@ def covered(headers):
     return ["@method", "@authority", "@path", "@query", *digest, FIELD]
 
 
-def sign(method, url, token, key, content=None, created=None):
-    message = Message(method, url, {FIELD: token})
+def check_further(names, headers):
+    """Fields that are signed beside those that always are."""
+    expect(len(names) <= 8 and names == sorted(set(names)), "further components")
+    for name in names:
+        expect(re.fullmatch(r"[a-z0-9!#$%&'*+.^_`|~-]{1,64}", name), "name of a component")
+        expect(name not in (FIELD, "content-digest", "signature", "signature-input"), "component")
+        expect(re.fullmatch(r"[!-~](?:[ -~]*[!-~])?", headers.get(name, "")), "value of a component")
+
+
+def sign(method, url, token, key, content=None, created=None, further=None):
+    further = further or {}
+    message = Message(method, url, {FIELD: token, **further})
     if content is not None:
         digest = base64.b64encode(hashlib.sha256(content).digest()).decode()
         message.headers["content-digest"] = f"sha-256=:{digest}:"
     signer = HTTPMessageSigner(signature_algorithm=ED25519, key_resolver=Keys(private=key))
     moment = None if created is None else datetime.datetime.fromtimestamp(created, datetime.timezone.utc)
     signer.sign(message, key_id=b64(public(key)), created=moment, nonce=secrets.token_urlsafe(16),
-                tag="postern-pop", covered_component_ids=covered(message.headers),
+                tag="postern-pop", covered_component_ids=[*covered(message.headers), *sorted(further)],
                 use_existing_digest=content is not None)
     return {name.lower(): value for name, value in message.headers.items()}
 
@@ -409,7 +419,10 @@ def check_proof(method, url, headers, holder, content, now):
     headers = {name: value for name, value in headers.items() if value is not None}
     form = INPUT.fullmatch(headers.get("signature-input", ""))
     expect(form, "signature-input")
-    expect(form[1].split(" ") == [f'"{name}"' for name in covered(headers)], "components")
+    names = re.fullmatch(r'"[^" ]+"(?: "[^" ]+")*', form[1]) and form[1].replace('"', "").split(" ")
+    usual = covered(headers)
+    expect(names and names[:len(usual)] == usual, "components")
+    check_further(names[len(usual):], headers)
     names = re.findall(r";([a-z]+)=", form[2])
     expect(len(names) == len(set(names)), "a parameter twice")
     expect({"created", "nonce", "tag"} <= set(names), "parameters")
@@ -542,7 +555,10 @@ def theirs_by_us(postern, issuer, holder, agent):
     content = b"content"
     fields = postern.run(
         "sign", "--token", postern.write("token", narrowed.encode()), "--key", "agent.key",
-        "--method", "POST", "--url", URL, "--content", postern.write("content", content))
+        "--method", "POST", "--url", URL, "--content", postern.write("content", content),
+        "--field", "X-TAP-Credential: slack")
+    same(fields["x-tap-credential"], "slack")
+    must_refuse(lambda: check_proof("POST", URL, {**fields, "x-tap-credential": "mail"}, found["holder"], content, int(time.time())))
     check_proof("POST", URL, fields, found["holder"], content, int(time.time()))
     must_refuse(lambda: check_proof("POST", URL, fields, found["holder"], b"other", int(time.time())))
     must_refuse(lambda: check_proof("POST", URL, fields, public(holder), content, int(time.time())))
@@ -554,12 +570,13 @@ def ours_by_them(postern, issuer, holder, agent):
     further = {"cti": secrets.token_hex(16), "cnf": public(agent).hex(), "scopes": ["a"],
                "methods": ["GET"], "trust": 3}
     token = attenuate(token, further, holder)
-    fields = sign("GET", URL, token, agent)
+    fields = sign("GET", URL, token, agent, further={"x-tap-credential": "slack"})
     words = ["verify", "--token", postern.write("token", token.encode()), "--issuer", ISSUER,
              "--issuer-key", f"k1={b64(public(issuer))}", "--tenant", "acme", "--audience", AUDIENCE]
     proof = ["--method", "GET", "--url", URL, "--signature-input", fields["signature-input"],
-             "--signature", fields["signature"]]
+             "--signature", fields["signature"], "--field", "x-tap-credential: slack"]
     found = postern.run(*words, *proof)
+    postern.run(*words, *proof[:-1], "x-tap-credential: mail", code=1)
     same((found["right"]["scopes"], found["right"]["methods"]), (["a"], ["GET"]))
     same(found["widened"], [{"block": 1, "claims": ["trust"]}])
     postern.run(*words, *[word.replace("?a=b", "?a=c") for word in proof], code=1)
@@ -611,7 +628,7 @@ class Gateway:
 
     def ask(self, method, target, fields, content=None):
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
-        fields = {"host": self.authority, "x-tap-credential": "slack", **fields}
+        fields = {"host": self.authority, **fields}
         connection.request(method, target, body=content, headers=fields)
         answer = connection.getresponse()
         body = answer.read()
@@ -620,7 +637,8 @@ class Gateway:
         return answer.status, code
 
     def sign(self, method, target, token, key, content=None):
-        return sign(method, f"http://{self.authority}{target}", token, key, content)
+        further = {"x-tap-credential": "slack"}
+        return sign(method, f"http://{self.authority}{target}", token, key, content, further=further)
 
 
 def minted_narrowed_and_signed(gateway):
@@ -641,6 +659,9 @@ def not_by_the_holder_or_not_this_request(gateway):
     same(gateway.ask("POST", "/api/v1/a", fields, b"another"), (401, "invalid_token"))
     fields = gateway.sign("GET", "/api/v1/a", token, gateway.agent)
     same(gateway.ask("GET", "/api/v1/b", fields), (401, "invalid_token"))
+    for change in ({"x-tap-credential": "maps"}, sign("GET", f"http://{gateway.authority}/api/v1/a", token, gateway.agent)):
+        fields = {**gateway.sign("GET", "/api/v1/a", token, gateway.agent), **change}
+        same(gateway.ask("GET", "/api/v1/a", fields), (401, "invalid_token"))
 
 
 def outside_of_what_was_left(gateway):

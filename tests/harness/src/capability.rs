@@ -4,6 +4,8 @@
 //! Owns the fixed keys: the issuer's, and one for each holder. Invariant: the same
 //! description gives a token that differs in its times only.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context, Result};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -16,6 +18,7 @@ use postern_core::time::UnixMillis;
 use serde::Deserialize;
 
 use crate::scenario::RequestSpec;
+use crate::template::{Names, expand};
 
 /// What the gate's configuration in scenarios calls the issuer's key.
 pub const KEY_ID: &str = "issuer-1";
@@ -46,6 +49,8 @@ pub struct Spec {
     pub signed: SignedInstead,
     /// Leave these fields away.
     pub without: Vec<String>,
+    /// Fields that name a credential and are not signed all the same.
+    pub unsigned: Vec<String>,
 }
 
 /// Parts of another request.
@@ -60,6 +65,8 @@ pub struct SignedInstead {
     pub path: Option<String>,
     /// Content; an empty one is none.
     pub body: Option<String>,
+    /// Further fields, beside or instead of those that name a credential.
+    pub fields: BTreeMap<String, String>,
 }
 
 /// Claims of a block; times in seconds from now.
@@ -103,11 +110,14 @@ pub fn public(place: u8) -> String {
 }
 
 /// The request with the token's fields, signed now. Without a description it stays as it is.
-pub fn signed(request: &RequestSpec, now: UnixMillis) -> Result<RequestSpec> {
+pub fn signed(request: &RequestSpec, names: &dyn Names, now: UnixMillis) -> Result<RequestSpec> {
     let Some(spec) = &request.capability else { return Ok(request.clone()) };
     let token = token(spec, now)?;
     let chunks = request.chunks.as_ref().map(|chunks| chunks.concat());
     let content = spec.signed.body.clone().or(request.body.clone()).or(chunks);
+    let further = spec.further_fields(request, names)?;
+    let fields: Vec<_> =
+        further.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let unsigned = Unsigned {
         method: spec.signed.method.as_deref().unwrap_or(&request.method),
         scheme: "http",
@@ -115,6 +125,7 @@ pub fn signed(request: &RequestSpec, now: UnixMillis) -> Result<RequestSpec> {
         target: spec.signed.path.as_deref().unwrap_or(&request.path),
         token: &token,
         content: content.as_deref().filter(|text| !text.is_empty()).map(str::as_bytes),
+        fields: &fields,
     };
     let holder = u8::try_from(spec.further.len())?.checked_add(1).context("too many blocks")?;
     let key = key(spec.signer.unwrap_or(holder));
@@ -135,6 +146,27 @@ pub fn signed(request: &RequestSpec, now: UnixMillis) -> Result<RequestSpec> {
         request.fields.extend(line.map(|line| [line].into()));
     }
     Ok(request)
+}
+
+impl Spec {
+    /// Fields that name a credential, as they are sent, but for what is signed instead or not.
+    fn further_fields(
+        &self,
+        request: &RequestSpec,
+        names: &dyn Names,
+    ) -> Result<BTreeMap<String, String>> {
+        let mut fields = BTreeMap::new();
+        for (name, value) in request.fields.iter().flatten() {
+            let name = name.to_ascii_lowercase();
+            let value = String::from_utf8(expand(value, names)?)?;
+            if name == "x-tap-credential" || value.contains("<CREDENTIAL:") {
+                fields.insert(name, value);
+            }
+        }
+        fields.extend(self.signed.fields.clone());
+        fields.retain(|name, _| !self.unsigned.contains(name));
+        Ok(fields)
+    }
 }
 
 fn token(spec: &Spec, now: UnixMillis) -> Result<String> {

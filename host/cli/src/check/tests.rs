@@ -105,7 +105,7 @@ fn every_rule_finds_its_edit_and_names_the_place() {
 
 /// The shipped file where slack.com's answers mint, with or without the switch.
 fn minting(switch: bool) -> String {
-    let mints = "mints: [{value: /access_token, name: access, authority: slack.com, methods: [GET], \
+    let mints = "mints: [{value: /access_token, name: access, authority: slack.com, methods: [PUT], \
                  paths: [/api/**], site: {style: bearer}}]";
     let text =
         edited("max_occurrences: 1", &format!("max_occurrences: 1\n                      {mints}"));

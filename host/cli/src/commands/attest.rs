@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as B64;
 use postern_core::config::evidence;
+use postern_core::hex;
 use postern_core::time::UnixMillis;
 use postern_crp::evidence::{Evidence, Seen, Trust, appraise_noting};
 use serde_json::json;
 
 use crate::failure::{Failure, Outcome, Sort};
-use crate::operator::hex;
 use crate::output::Output;
 use crate::service::{Endpoint, Service};
 use crate::{random, span};
@@ -119,7 +119,7 @@ fn report(passed: &[&str], label: &str, judged: &Result<Evidence, String>, out: 
     match judged {
         Ok(evidence) => {
             document["epoch"] = evidence.epoch().into();
-            document["kex"] = hex(evidence.kex()).into();
+            document["kex"] = hex::lower(evidence.kex()).into();
             document["release_set"] = evidence.releases().into();
             lines.push(format!("good: {label}, epoch {}", evidence.epoch()));
         }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as B64;
+use postern_core::hex;
 use postern_core::secret::Secret;
 use postern_crp::evidence::Evidence;
 use postern_crp::message::{Answer, Message, enrol};
@@ -20,7 +21,7 @@ use zeroize::Zeroizing;
 
 use super::keys::{self, ConfigArgs};
 use crate::failure::{Failure, Outcome, Sort};
-use crate::operator::{Operator, hex};
+use crate::operator::Operator;
 use crate::output::Output;
 use crate::service::{Endpoint, Sender, Service};
 use crate::{random, span};
@@ -163,9 +164,9 @@ pub fn enrol(plan: &Plan<'_>, out: Output) -> Outcome<Made> {
     write_gateway(plan.dir, &gate, &endpoint)?;
     write(plan.dir, "keys-ca.pem", endpoint.ca.as_bytes())?;
     let made = Made {
-        gateway_id: hex(&gate.id),
+        gateway_id: hex::lower(&gate.id),
         tenant: gate.tenant,
-        operator_id: hex(&operator.id),
+        operator_id: hex::lower(&operator.id),
         not_after: gate.not_after,
         simulated: endpoint.simulated.map(|key| B64.encode(key)).unwrap_or_default(),
     };
@@ -324,7 +325,7 @@ fn push(text: &mut Zeroizing<String>, name: &str, key: &[u8]) {
 fn write_gateway(dir: &Path, gate: &Enrolled, endpoint: &Endpoint) -> Outcome {
     let document = json!({
         "v": 1,
-        "gateway_id": hex(&gate.id),
+        "gateway_id": hex::lower(&gate.id),
         "tenant": gate.tenant,
         "url": endpoint.url,
         "danger_allow_simulated": endpoint.simulated.map(|key| json!({"key": B64.encode(key)})),

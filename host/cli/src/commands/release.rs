@@ -3,12 +3,12 @@
 //! Owns the files; the text and its checks are `postern-attest`'s. Invariant: a set is
 //! written only in its one form, with a key read from a file that nobody else can read.
 
+use postern_core::hex;
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as B64;
 use ed25519_dalek::SigningKey;
-use postern_attest::hex;
 use postern_attest::note::{self, Key};
 use postern_attest::release_set::{LIFE, Pins, Release, ReleaseSet};
 use serde_json::json;
@@ -95,7 +95,7 @@ fn authorise(args: &AuthoriseArgs, out: Output) -> Outcome {
     let key = signing_key(&args.key)?;
     let public = Key::new(&args.name, key.verifying_key().as_bytes());
     let public = public.ok_or_else(|| Failure::usage("--name: expected no spaces and no +"))?;
-    let note = note::sign(&set.text(), &args.name, &key);
+    let note = note::sign(&set.text(), &args.name, &[&key]);
     let note = note.ok_or_else(|| Failure::usage("--name"))?;
     out.note(&format!("verified by {}", public.vkey()));
     let document = json!({"note": note, "key": public.vkey(), "not_after": not_after});
@@ -106,8 +106,8 @@ fn image(text: &str) -> Outcome<Release> {
     let wrong = || Failure::usage(format_args!("--image {text}: expected HOSTDATA,IMAGE,COMMIT"));
     let [host_data, image, commit] =
         <[&str; 3]>::try_from(text.split(',').collect::<Vec<_>>()).map_err(|_| wrong())?;
-    let host_data = hex::exactly(host_data).ok_or_else(wrong)?;
-    let image = hex::exactly(image).ok_or_else(wrong)?;
+    let host_data = hex::read(host_data.as_bytes()).ok_or_else(wrong)?;
+    let image = hex::read(image.as_bytes()).ok_or_else(wrong)?;
     let commit = Some(commit).filter(|it| postern_attest::release_set::is_commit(it));
     Ok(Release { host_data, image, commit: commit.ok_or_else(wrong)?.to_owned() })
 }

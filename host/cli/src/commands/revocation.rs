@@ -44,12 +44,14 @@ Examples:
   postern revocation add tenant          everything of this operator's tenant
 
 API keys, gateways and agents have commands of their own: postern apikey revoke,
-postern agent revoke. A token is named for 24 hours when --until does not say when it ends;
+postern agent revoke. Sessions, approvals and measurements are refused: nothing would enforce
+them. Revoke the user or the agent, or take the image out of the release set
+(postern release authorise without it). A token is named for 24 hours when --until does not say when it ends;
 everything else until postern revocation remove.")]
 pub struct AddArgs {
     #[command(flatten)]
     name: NameArgs,
-    /// When a token or session would have ended by itself.
+    /// When a token would have ended by itself.
     #[arg(long, value_parser = span::parse)]
     until: Option<Duration>,
 }

@@ -210,6 +210,9 @@ pub struct VerifyArgs {
     /// The request's content.
     #[arg(long, value_name = "FILE", requires = "url")]
     content: Option<PathBuf>,
+    /// A further field of the request, repeated for several.
+    #[arg(long, value_name = "NAME: VALUE", requires = "url", value_parser = files::field)]
+    field: Vec<files::Field>,
 }
 
 /// Sign a request.
@@ -219,7 +222,10 @@ Examples:
   postern token sign --token token --key holder.key --method GET --url https://api.test/api/v1
   postern token sign --token token --key holder.key --method POST --url https://api.test/api/v1 \\
       --content body.json > fields && curl -H @fields --data-binary @body.json https://api.test/api/v1
+  postern token sign --token token --key holder.key --method GET --url https://api.test/api/v1 \\
+      --field 'X-TAP-Credential: slack'
 
+A gateway refuses a field that names a credential and was not signed: give each with --field.
 The fields are good for one request within 30 seconds.")]
 pub struct SignArgs {
     /// The token; - for stdin.
@@ -237,6 +243,9 @@ pub struct SignArgs {
     /// Content.
     #[arg(long, value_name = "FILE")]
     content: Option<PathBuf>,
+    /// A further field to sign and send, repeated for several.
+    #[arg(long, value_name = "NAME: VALUE", value_parser = files::field)]
+    field: Vec<files::Field>,
 }
 
 /// Runs one of them.
@@ -341,6 +350,7 @@ impl VerifyArgs {
 
     fn proof(&self, url: &files::Url, token: &str, holder: &PublicKey, now: u64) -> Outcome<Value> {
         let content = self.content.as_deref().map(files::content).transpose()?;
+        let fields = files::borrowed(&self.field);
         let request = Request {
             method: self.method.as_deref().unwrap_or_default(),
             scheme: &url.scheme,
@@ -351,6 +361,7 @@ impl VerifyArgs {
             signature: self.signature.as_deref().unwrap_or_default(),
             content_digest: self.content_digest.as_deref(),
             has_content: content.is_some(),
+            fields: &fields,
         };
         let window = Window::at(now);
         let proof = proof::verify(&request, holder, window, &Strict).or_found("refused")?;
@@ -365,6 +376,7 @@ fn sign(args: &SignArgs, out: Output) -> Outcome {
     let token = files::token(&args.token)?;
     let key = files::private_key(&args.key)?;
     let content = args.content.as_deref().map(files::content).transpose()?;
+    let further = files::borrowed(&args.field);
     let request = Unsigned {
         method: &args.method,
         scheme: &args.url.scheme,
@@ -372,6 +384,7 @@ fn sign(args: &SignArgs, out: Output) -> Outcome {
         target: &args.url.target,
         token: &token,
         content: content.as_deref(),
+        fields: &further,
     };
     let fields =
         mint::sign_request(&request, &key, seconds(), &random::bytes()?).map_err(unmade)?;
@@ -382,6 +395,9 @@ fn sign(args: &SignArgs, out: Output) -> Outcome {
     });
     if let Some(digest) = fields.content_digest {
         document["content-digest"] = json!(digest);
+    }
+    for (name, value) in further {
+        document[name] = json!(value);
     }
     let line = |(name, value): (&String, &Value)| {
         format!("{name}: {}", value.as_str().unwrap_or_default())

@@ -2,14 +2,18 @@
 
 use base64::Engine;
 use base64::prelude::{BASE64_STANDARD, BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE_NO_PAD};
+use postern_core::hex;
 
 use crate::failure::Outcome;
-use crate::operator::hex;
 use crate::random;
 
 /// A value that no API accepts, new in each run.
 pub fn draw() -> Outcome<String> {
-    Ok(format!("xoxb-demo/{}+{}", hex(&random::bytes::<8>()?), hex(&random::bytes::<4>()?)))
+    Ok(format!(
+        "xoxb-demo/{}+{}",
+        hex::lower(&random::bytes::<8>()?),
+        hex::lower(&random::bytes::<4>()?)
+    ))
 }
 
 /// Base64 as an upstream would write it.
@@ -31,7 +35,7 @@ pub fn percent(value: &str) -> String {
 /// What would give `value` away: as it is, percent-encoded, in hexadecimal, and in base64
 /// at three alignments.
 pub fn forms(value: &str) -> Vec<String> {
-    let mut forms = vec![value.to_owned(), percent(value), hex(value.as_bytes())];
+    let mut forms = vec![value.to_owned(), percent(value), hex::lower(value.as_bytes())];
     for before in 0..3_usize {
         let padded = format!("{}{value}", "x".repeat(before));
         for text in [BASE64_STANDARD_NO_PAD.encode(&padded), BASE64_URL_SAFE_NO_PAD.encode(&padded)]
@@ -41,7 +45,7 @@ pub fn forms(value: &str) -> Vec<String> {
             forms.push(text.get(from..text.len() - 1).unwrap_or(&text).to_owned());
         }
     }
-    forms.push(hex(value.as_bytes()).to_uppercase());
+    forms.push(hex::lower(value.as_bytes()).to_uppercase());
     forms
 }
 
@@ -60,9 +64,12 @@ mod tests {
         let value = draw().unwrap();
         for around in ["", "a", "ab", "abc"] {
             let text = format!("{around}{value}{around}");
-            for hidden in
-                [text.clone(), BASE64_STANDARD.encode(&text), percent(&text), hex(text.as_bytes())]
-            {
+            for hidden in [
+                text.clone(),
+                BASE64_STANDARD.encode(&text),
+                percent(&text),
+                hex::lower(text.as_bytes()),
+            ] {
                 assert!(found(hidden.as_bytes(), &value).is_some(), "{hidden}");
             }
         }

@@ -1,13 +1,12 @@
 //! Gateways: list, make join tokens for a new one, revoke.
 
+use postern_core::hex;
 use postern_core::revocation::Kind;
 use postern_core::secret::Secret;
 use postern_core::time::UnixMillis;
 
 use super::{Operator, bad_request, not_found};
-use crate::audit::event_hex;
 use crate::fault::Fault;
-use crate::operator_auth::unhex;
 use crate::service::{HttpAnswer, Service};
 use crate::store::revocations::Revocation;
 use crate::store::{self, identities};
@@ -33,7 +32,7 @@ impl Service {
         let event = operator.event("gateway_created").with_hex("gateway", &tokens.gateway_id);
         self.recorded(db, event, now).await?;
         Ok(HttpAnswer::json(&serde_json::json!({
-            "gateway_id": event_hex(&tokens.gateway_id),
+            "gateway_id": hex::lower(&tokens.gateway_id),
             "tokens": {
                 "gate": text(&tokens.gate),
                 "credential": text(&tokens.credential),
@@ -49,7 +48,7 @@ impl Service {
         id: &str,
         now: UnixMillis,
     ) -> Result<HttpAnswer, Fault> {
-        let Some(gateway) = unhex(id) else {
+        let Some(gateway) = hex::read(id.as_bytes()) else {
             return Ok(bad_request("Expected 32 hexadecimal digits"));
         };
         let mut db = store::write(&self.inner.pool).await?;

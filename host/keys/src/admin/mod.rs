@@ -17,6 +17,7 @@ pub use keys::{NewKey, Rotation};
 pub use revoking::Named;
 
 use ed25519_dalek::VerifyingKey;
+use postern_core::hex;
 use postern_core::time::UnixMillis;
 use postern_crp::Role;
 use sqlx::SqliteConnection;
@@ -187,7 +188,7 @@ impl Service {
         Ok(HttpAnswer::json(&serde_json::json!({
             "intact": report.broken.is_none(),
             "good": report.good.to_string(),
-            "head": crate::audit::event_hex(&report.head),
+            "head": hex::lower(&report.head),
             "broken": report.broken.as_ref().map(Break::to_string),
             "checkpoint": self.last_checkpoint().await?,
         })))

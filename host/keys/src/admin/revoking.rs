@@ -2,13 +2,13 @@
 //!
 //! API keys and gateways have their own requests, which end the thing itself too.
 
+use postern_core::hex;
 use postern_core::revocation::Kind;
 use postern_core::time::UnixMillis;
 use serde::{Deserialize, Serialize};
 
 use super::{Operator, bad_request, conflict, not_found};
 use crate::fault::Fault;
-use crate::operator_auth::unhex;
 use crate::service::{HttpAnswer, Service};
 use crate::store::{self, revocations};
 
@@ -23,8 +23,8 @@ const MAX_OF_TENANT: usize = 1000;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Named {
-    /// `agent`, `user`, `credential`, `token`, `session`, `issuer-key`, `tenant`,
-    /// `measurement` or `approval`.
+    /// `agent`, `user`, `credential`, `token`, `issuer-key` or `tenant`; to take back what an
+    /// older version took, `session`, `measurement` and `approval` too.
     pub kind: String,
     /// Its name; 32 and 16 bytes in hexadecimal for the last two, empty for a tenant.
     pub id: String,
@@ -52,14 +52,10 @@ fn id(kind: Kind, text: &str) -> Result<Vec<u8>, &'static str> {
         Kind::Tenant if text.is_empty() => Ok(Vec::new()),
         Kind::Tenant => Err("Expected no id: an operator revokes its own tenant"),
         Kind::Approval => {
-            unhex(text).map(|id: [u8; 16]| id.to_vec()).ok_or("Expected 16 bytes in hex")
+            hex::read::<16>(text.as_bytes()).map(|id| id.to_vec()).ok_or("Expected 16 bytes in hex")
         }
         Kind::Measurement => {
-            let halves = text.split_at_checked(32).map(|(high, low)| (unhex(high), unhex(low)));
-            match halves {
-                Some((Some(high), Some(low))) => Ok([high, low].concat()),
-                _ => Err("Expected 32 bytes in hex"),
-            }
+            hex::read::<32>(text.as_bytes()).map(|id| id.to_vec()).ok_or("Expected 32 bytes in hex")
         }
         _ if named => Ok(text.as_bytes().to_vec()),
         _ => Err("Expected a name of 1 to 128 bytes"),
@@ -80,6 +76,19 @@ fn until(
     }
 }
 
+/// What to do instead of a revocation that no gateway and no service would act on: whoever
+/// gave it would believe that something is stopped.
+fn not_enforced(kind: Kind) -> Option<&'static str> {
+    match kind {
+        Kind::Session => Some("Nothing enforces sessions yet: revoke the user"),
+        Kind::Measurement => {
+            Some("Nothing enforces measurements here: take it out of the release set")
+        }
+        Kind::Approval => Some("Nothing enforces approvals yet: revoke the agent"),
+        _ => None,
+    }
+}
+
 /// What there may be many of. Agents, users and the like can always be revoked.
 fn is_capped(kind: Kind) -> bool {
     matches!(kind, Kind::Token | Kind::Session | Kind::IssuerKey | Kind::Measurement)
@@ -91,9 +100,7 @@ impl Service {
         let all = revocations::all(&mut db, &self.inner.rows, &operator.tenant).await?;
         let show = |one: &revocations::Revocation| {
             let id = match one.kind {
-                Kind::Gateway | Kind::Approval | Kind::Measurement => {
-                    crate::audit::event_hex(&one.id)
-                }
+                Kind::Gateway | Kind::Approval | Kind::Measurement => hex::lower(&one.id),
                 _ => String::from_utf8_lossy(&one.id).into_owned(),
             };
             serde_json::json!({
@@ -115,6 +122,9 @@ impl Service {
             Ok(read) => read,
             Err(expected) => return Ok(bad_request(expected)),
         };
+        if let Some(instead) = not_enforced(revocation.kind) {
+            return Ok(HttpAnswer::problem(422, "not_enforced", instead));
+        }
         let mut db = store::write(&self.inner.pool).await?;
         let (rows, tenant) = (&self.inner.rows, &operator.tenant);
         if is_capped(revocation.kind) {

@@ -14,9 +14,9 @@
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD as B64;
-use ed25519_dalek::{Signature, VerifyingKey};
+use ed25519_dalek::VerifyingKey;
+use postern_attest::note::{self, Key};
 use postern_core::time::UnixMillis;
-use sha2::{Digest, Sha256};
 
 use crate::audit::{AuditLog, Link};
 
@@ -57,10 +57,7 @@ impl Checkpoint {
 
     /// The signed note.
     pub fn sign(&self, log: &AuditLog) -> String {
-        let text = self.text();
-        let mut signature = key_id(&log.public_key()).to_vec();
-        signature.extend_from_slice(&log.sign(text.as_bytes()));
-        format!("{text}\n\u{2014} {NAME} {}\n", B64.encode(signature))
+        log.note(&self.text(), NAME)
     }
 
     fn text(&self) -> String {
@@ -74,28 +71,10 @@ impl Checkpoint {
     /// # Errors
     /// [`NotSigned`] for any other text.
     pub fn open(note: &str, key: &VerifyingKey) -> Result<Self, NotSigned> {
-        let (text, signatures) = note.split_once("\n\n").ok_or(NotSigned)?;
-        let text = format!("{text}\n");
-        let mut signed = false;
-        for line in signatures.lines() {
-            let Some(signature) = ours(line, key)? else { continue };
-            key.verify_strict(text.as_bytes(), &signature).map_err(|_| NotSigned)?;
-            signed = true;
-        }
-        let checkpoint = parse(&text).filter(|checkpoint| checkpoint.text() == text);
-        checkpoint.filter(|_| signed).ok_or(NotSigned)
+        let key = Key::new(NAME, key.as_bytes()).ok_or(NotSigned)?;
+        let text = note::open(note, &[key]).map_err(|_| NotSigned)?;
+        parse(text).filter(|checkpoint| checkpoint.text() == text).ok_or(NotSigned)
     }
-}
-
-fn ours(line: &str, key: &VerifyingKey) -> Result<Option<Signature>, NotSigned> {
-    let Some(rest) = line.strip_prefix("\u{2014} ") else { return Err(NotSigned) };
-    let Some((name, value)) = rest.split_once(' ') else { return Err(NotSigned) };
-    let value = B64.decode(value).map_err(|_| NotSigned)?;
-    let (id, signature) = value.split_first_chunk::<4>().ok_or(NotSigned)?;
-    if name != NAME || *id != key_id(key) {
-        return Ok(None);
-    }
-    Signature::from_slice(signature).map(Some).map_err(|_| NotSigned)
 }
 
 fn parse(text: &str) -> Option<Checkpoint> {
@@ -105,16 +84,6 @@ fn parse(text: &str) -> Option<Checkpoint> {
     let hash = B64.decode(lines.next()?.strip_prefix("head ")?).ok()?.try_into().ok()?;
     let at = UnixMillis(lines.next()?.strip_prefix("time ")?.parse().ok()?);
     Some(Checkpoint { head: Link { n, hash }, at })
-}
-
-/// `SHA-256(name || 0x0A || 0x01 || public key)[..4]`: 0x01 means Ed25519.
-fn key_id(key: &VerifyingKey) -> [u8; 4] {
-    let hash = Sha256::new()
-        .chain_update(NAME)
-        .chain_update([0x0A, 0x01])
-        .chain_update(key.as_bytes())
-        .finalize();
-    [hash[0], hash[1], hash[2], hash[3]]
 }
 
 #[cfg(test)]

@@ -5,11 +5,11 @@
 //! named by an event of its own, and the records that came are kept.
 
 use postern_core::chain::{START, edge_link};
+use postern_core::hex;
 use postern_core::key_service::Batch;
 use postern_core::time::UnixMillis;
 use sqlx::SqliteConnection;
 
-use crate::audit::event::hex;
 use crate::audit::{AuditLog, Event};
 use crate::envelope::{RowBytes, RowKeys};
 use crate::fault::Fault;
@@ -86,9 +86,9 @@ fn event(sender: Sender<'_>, batch: &Batch, seq: u64, record: &[u8]) -> Event {
 
 fn about(kind: &'static str, sender: Sender<'_>, batch: &Batch) -> Event {
     Event::new(kind, sender.tenant)
-        .with("gateway", hex(sender.gateway))
-        .with("boot", hex(&batch.boot))
-        .with("vm", hex(&batch.vm))
+        .with("gateway", hex::lower(sender.gateway))
+        .with("boot", hex::lower(&batch.boot))
+        .with("vm", hex::lower(&batch.vm))
 }
 
 async fn known(

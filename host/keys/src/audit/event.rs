@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use postern_core::hex;
 use postern_core::time::UnixMillis;
 use serde_json::Value;
 
@@ -37,7 +38,7 @@ impl Event {
     /// Adds an id or hash in lower-case hexadecimal.
     #[must_use]
     pub fn with_hex(self, name: &'static str, bytes: &[u8]) -> Self {
-        self.with(name, hex(bytes))
+        self.with(name, hex::lower(bytes))
     }
 
     /// Adds a list of texts.
@@ -59,11 +60,6 @@ impl Event {
         self.members.insert("attestation", Value::from(attestation));
         serde_json::to_vec(&self.members).unwrap_or_default()
     }
-}
-
-/// Lower-case hexadecimal.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! it began ([`crate::store::write`]), so two writers never give out the same number.
 
 use ed25519_dalek::{Signer, SigningKey, VerifyingKey};
+use postern_attest::note;
 use postern_core::chain::{START, service_link};
 use postern_core::secret::Secret;
 use postern_core::time::UnixMillis;
@@ -46,6 +47,12 @@ impl AuditLog {
     /// Signs `message` with the log's key.
     pub fn sign(&self, message: &[u8]) -> [u8; 64] {
         self.key.sign(message).to_bytes()
+    }
+
+    /// Signs `text` as a note of the log's key.
+    pub fn note(&self, text: &str, name: &str) -> String {
+        // Our names are ones that a note can have; an empty note would be opened by nobody.
+        note::sign(text, name, &[&self.key]).unwrap_or_default()
     }
 
     /// Appends `event` behind the last one.

@@ -13,6 +13,6 @@ pub mod integrity;
 mod log;
 pub mod verify;
 
-pub use event::{Event, hex as event_hex};
+pub use event::Event;
 pub use log::{AuditLog, Link, head};
 pub use verify::{Break, Report, verify_export};

@@ -2,12 +2,13 @@
 //! from fixed keys, and what it says of them. `POSTERN_WRITE_VECTORS=1` and the tests of this
 //! crate write them anew; `tests/clients/python/audit.py` must say the same of each.
 
+use postern_core::hex;
 use postern_core::secret::Secret;
 use postern_core::time::UnixMillis;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::audit::{AuditLog, Event, event_hex};
+use crate::audit::{AuditLog, Event};
 
 const COUNT: usize = 6;
 
@@ -112,7 +113,7 @@ fn vector((_, why, lines, note): &Case) -> Value {
     json!({
         "note": why, "key": B64.encode(key.as_bytes()), "export": lines, "checkpoint": note,
         "want": {
-            "good": report.good, "withheld": report.withheld, "head": event_hex(&report.head),
+            "good": report.good, "withheld": report.withheld, "head": hex::lower(&report.head),
             "broken": report.broken.map(|broken| broken.to_string()),
         },
     })

@@ -5,11 +5,10 @@
 //! does not exist.
 
 use postern_core::binding::{Binding, Wire};
+use postern_core::hex;
 use postern_crp::message::store;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-
-use crate::audit::event_hex;
 
 /// A minted credential's; an operator's is the array of bindings alone.
 #[derive(Serialize, Deserialize)]
@@ -32,7 +31,7 @@ pub(crate) struct Owner {
 impl Owner {
     /// The one of this agent and caller.
     pub(super) fn new(agent: &str, caller: &[u8; 32]) -> Self {
-        Self { agent: agent.to_owned(), caller: event_hex(caller) }
+        Self { agent: agent.to_owned(), caller: hex::lower(caller) }
     }
 }
 

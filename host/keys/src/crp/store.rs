@@ -4,6 +4,7 @@
 //! Invariant: the value is encrypted before anything is written, and from then on only a
 //! release opens it; no answer, list or event repeats it.
 
+use postern_core::hex;
 use postern_core::placeholder::Name;
 use postern_core::revocation::Kind;
 use postern_core::secret::Secret;
@@ -16,7 +17,6 @@ use sha2::{Digest, Sha256};
 use sqlx::SqliteConnection;
 
 use super::{Asker, mint, policy, receipt};
-use crate::audit::event_hex;
 use crate::envelope::{RecordName, Scope, seal_value};
 use crate::fault::Fault;
 use crate::random;
@@ -67,7 +67,7 @@ pub(super) async fn store(
         revocations::forget(&mut *db, rows).await?;
     }
     let hashes: Vec<String> =
-        request.bindings.iter().map(|binding| event_hex(binding.hash())).collect();
+        request.bindings.iter().map(|binding| hex::lower(binding.hash())).collect();
     let event = event.with("version", version.to_string()).with_list("bindings", &hashes);
     let link = service.audit.append(db, event.with("decision", "stored"), now).await?;
     Ok(Answer::Store(Stored { version, receipt: receipt(link) }))

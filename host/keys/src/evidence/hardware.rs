@@ -5,10 +5,8 @@
 //! Microsoft's documentation, and tests stand in for both. Invariant: a document is served
 //! only while the report in it binds the runtime data that was asked for.
 
-use std::fs::OpenOptions;
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::path::PathBuf;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as B64;
@@ -16,7 +14,8 @@ use postern_core::redacted::Redacted;
 use postern_core::time::UnixMillis;
 use sha2::{Digest, Sha256};
 
-use super::{Attester, Host, Maa};
+use super::kept::Kept;
+use super::{Attester, Host, Maa, ReportSource};
 use crate::config::HardwareEvidence as Settings;
 use crate::fault::Fault;
 
@@ -26,67 +25,8 @@ const REPORT: usize = 1184;
 const REPORTED_TCB: std::ops::Range<usize> = 0x180..0x188;
 /// Most bytes of a release set.
 const RELEASE_SET: usize = 8 << 10;
-/// How long a report and its token are used; gateways take tokens of an hour.
-const FRESH_MS: u64 = 30 * 60 * 1000;
-/// Least time between two reports for challenges, which anybody may send.
-const CHALLENGE_MS: u64 = 1000;
-
-/// Gives reports.
-pub trait ReportSource: Send + Sync {
-    /// A report with this report data.
-    ///
-    /// # Errors
-    /// What the kernel answers.
-    fn report(&self, report_data: &[u8; 64]) -> Result<Vec<u8>, Fault>;
-}
-
-/// The kernel's interface for attestation reports (configfs, `tsm/report`, Linux 6.7).
-pub struct Tsm(PathBuf);
-
-impl Default for Tsm {
-    fn default() -> Self {
-        Self(PathBuf::from("/sys/kernel/config/tsm/report"))
-    }
-}
-
-impl Tsm {
-    /// At another folder, for tests.
-    pub fn at(folder: &Path) -> Self {
-        Self(folder.to_owned())
-    }
-}
-
-impl ReportSource for Tsm {
-    fn report(&self, report_data: &[u8; 64]) -> Result<Vec<u8>, Fault> {
-        let entry = self.0.join(format!("postern-{}", std::process::id()));
-        let failed = |error: std::io::Error| Fault::file(&entry, &error);
-        // Left over by a process of the same number that was killed.
-        let _ = std::fs::remove_dir(&entry);
-        std::fs::create_dir(&entry).map_err(failed)?;
-        // An attribute of the kernel: it is there, and takes one write.
-        let report = OpenOptions::new()
-            .write(true)
-            .open(entry.join("inblob"))
-            .and_then(|mut inblob| inblob.write_all(report_data))
-            .and_then(|()| std::fs::read(entry.join("outblob")));
-        let _ = std::fs::remove_dir(&entry);
-        report.map_err(failed)
-    }
-}
-
-/// What was made for one runtime data.
-struct Made {
-    runtime: [u8; 32],
-    at: UnixMillis,
-    members: String,
-}
-
-/// What is kept between questions.
-#[derive(Default)]
-struct Kept {
-    latest: Option<Made>,
-    challenged: Option<UnixMillis>,
-}
+/// Least time between two reports for challenges.
+const CHALLENGES: Duration = Duration::from_secs(1);
 
 /// Evidence of this machine.
 pub struct Hardware {
@@ -95,7 +35,7 @@ pub struct Hardware {
     maa: Option<Maa>,
     direct: bool,
     release_set: PathBuf,
-    kept: Mutex<Kept>,
+    kept: Kept,
 }
 
 impl Hardware {
@@ -107,7 +47,7 @@ impl Hardware {
             maa: settings.maa.as_deref().map(Maa::new),
             direct: settings.snp,
             release_set: settings.release_set.clone(),
-            kept: Mutex::default(),
+            kept: Kept::default(),
         }
     }
 
@@ -150,39 +90,15 @@ impl Hardware {
         Ok(members)
     }
 
-    /// The members for `runtime`: those that were made for it and are fresh, or new ones.
-    /// When new ones cannot be had, the old ones serve until gateways find them too old.
-    fn kept(&self, runtime: &[u8], now: UnixMillis) -> Result<String, Fault> {
-        let hash: [u8; 32] = Sha256::digest(runtime).into();
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let ours = kept.latest.as_ref().filter(|made| made.runtime == hash);
-        if let Some(made) = ours.filter(|made| now.0.abs_diff(made.at.0) < FRESH_MS) {
-            return Ok(made.members.clone());
-        }
-        let old = ours.map(|made| made.members.clone());
-        match (self.members(runtime), old) {
-            (Ok(members), _) => {
-                let made = Made { runtime: hash, at: now, members: members.clone() };
-                kept.latest = Some(made);
-                Ok(members)
-            }
-            (Err(fault), Some(members)) => {
-                tracing::warn!(%fault, "no new evidence; the old one is served");
-                Ok(members)
-            }
-            (Err(fault), None) => Err(fault),
-        }
-    }
-
-    /// New members for a challenge, one a second at most.
-    fn challenged(&self, runtime: &[u8], now: UnixMillis) -> Result<String, Fault> {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.challenged.is_some_and(|last| now.0.abs_diff(last.0) < CHALLENGE_MS) {
-            return Err(Fault::Attestation(Redacted::new("more than one challenge a second")));
-        }
-        kept.challenged = Some(now);
-        drop(kept);
-        self.members(runtime)
+    /// The whole document.
+    fn document(&self, runtime: &[u8], members: &str) -> Result<Vec<u8>, Fault> {
+        // Read each time: the operator puts a new set there every few days.
+        let set = postern_files::read_bounded(&self.release_set, RELEASE_SET)
+            .map_err(|e| Fault::file(&self.release_set, &e))?;
+        let (runtime, set) = (B64.encode(runtime), B64.encode(set));
+        let document =
+            format!("{{\"v\":1,{members},\"runtime\":\"{runtime}\",\"release_set\":\"{set}\"}}");
+        Ok(document.into_bytes())
     }
 }
 
@@ -196,18 +112,20 @@ impl Attester for Hardware {
     }
 
     fn attest(&self, runtime: &[u8], now: UnixMillis) -> Result<Vec<u8>, Fault> {
-        // Runtime data in answer to a challenge starts with that member (RFC 8785 order).
-        let members = if runtime.starts_with(b"{\"crp\":{\"challenge\"") {
-            self.challenged(runtime, now)?
-        } else {
-            self.kept(runtime, now)?
-        };
-        // Read each time: the operator puts a new set there every few days.
-        let set = postern_files::read_bounded(&self.release_set, RELEASE_SET)
-            .map_err(|e| Fault::file(&self.release_set, &e))?;
-        let (runtime, set) = (B64.encode(runtime), B64.encode(set));
-        let document =
-            format!("{{\"v\":1,{members},\"runtime\":\"{runtime}\",\"release_set\":\"{set}\"}}");
-        Ok(document.into_bytes())
+        let hash = Sha256::digest(runtime).into();
+        let members = self.kept.get(hash, now, || self.members(runtime))?;
+        self.document(runtime, &members)
+    }
+
+    fn answer(&self, runtime: &[u8], _: UnixMillis) -> Result<Vec<u8>, Fault> {
+        self.document(runtime, &self.members(runtime)?)
+    }
+
+    fn between_challenges(&self) -> Duration {
+        CHALLENGES
+    }
+
+    fn renew(&self, runtime: &[u8], now: UnixMillis) -> Result<(), Fault> {
+        self.kept.renew(Sha256::digest(runtime).into(), now, || self.members(runtime))
     }
 }

@@ -4,11 +4,15 @@
 //! data and gives a document (`plugins/crp/SPEC.md`, section 3). Invariant: the label of
 //! simulated evidence is `simulated`, and it is given by [`Simulated`] alone.
 
+pub(crate) mod challenges;
 mod hardware;
 mod host;
+mod kept;
 mod maa;
+mod tsm;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ed25519_dalek::SigningKey;
 use postern_core::secret::Secret;
@@ -16,9 +20,10 @@ use postern_core::time::UnixMillis;
 use postern_crp::evidence::simulate;
 use zeroize::Zeroizing;
 
-pub use hardware::{Hardware, ReportSource, Tsm};
+pub use hardware::Hardware;
 pub use host::Host;
 pub use maa::Maa;
+pub use tsm::{Entries, ReportSource, Tsm};
 
 use crate::config::{Config, Evidence};
 use crate::fault::Fault;
@@ -48,6 +53,27 @@ pub trait Attester: Send + Sync {
     /// # Errors
     /// What the machine or its attestation service refuses.
     fn attest(&self, runtime: &[u8], now: UnixMillis) -> Result<Vec<u8>, Fault>;
+
+    /// A document made now, for runtime data that answers challenges.
+    ///
+    /// # Errors
+    /// As [`Attester::attest`].
+    fn answer(&self, runtime: &[u8], now: UnixMillis) -> Result<Vec<u8>, Fault> {
+        self.attest(runtime, now)
+    }
+
+    /// Least time between two of those: anybody may challenge.
+    fn between_challenges(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    /// Makes what [`Attester::attest`] will need, before somebody has to wait for it.
+    ///
+    /// # Errors
+    /// As [`Attester::attest`].
+    fn renew(&self, _runtime: &[u8], _now: UnixMillis) -> Result<(), Fault> {
+        Ok(())
+    }
 }
 
 /// Evidence of kind `sim`: signed by a development key, proves nothing about the machine.

@@ -16,6 +16,7 @@ use axum_server::tls_rustls::RustlsConfig;
 use postern_core::redacted::Redacted;
 use postern_core::time::UnixMillis;
 use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
 
 use crate::config::Config;
 use crate::fault::Fault;
@@ -31,7 +32,7 @@ pub struct Running {
     service: Service,
     handle: Handle<SocketAddr>,
     server: JoinHandle<std::io::Result<()>>,
-    upkeep: JoinHandle<()>,
+    upkeep: [JoinHandle<()>; 2],
 }
 
 /// Binds, then serves until [`Running::stop`].
@@ -53,7 +54,7 @@ pub async fn start(service: Service, config: &Config) -> Result<Running, Fault> 
     server.http_builder().http2().max_concurrent_streams(64);
     let app = routes::router(service.clone(), limits).into_make_service();
     let server = tokio::spawn(async move { server.serve(app).await });
-    let upkeep = tokio::spawn(upkeep(service.clone()));
+    let upkeep = [tokio::spawn(upkeep(service.clone())), tokio::spawn(renewal(service.clone()))];
     Ok(Running { address, service, handle, server, upkeep })
 }
 
@@ -69,7 +70,7 @@ impl Running {
         if let Ok(Err(error)) = self.server.await {
             tracing::error!(error = %Redacted::new(&error.to_string()), "server ended badly");
         }
-        self.upkeep.abort();
+        self.upkeep.iter().for_each(JoinHandle::abort);
         self.service.close(now()).await;
     }
 }
@@ -90,6 +91,17 @@ async fn upkeep(service: Service) {
         if let Err(fault) = service.maintain(now()).await {
             tracing::error!(%fault, "upkeep failed");
         }
+    }
+}
+
+/// Each second a look whether evidence will soon be old, beside everything else: making it
+/// may wait for the attestation service. What fails was logged there.
+async fn renewal(service: Service) {
+    let mut seconds = tokio::time::interval(Duration::from_secs(1));
+    seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        seconds.tick().await;
+        let _ = service.renew_evidence(now()).await;
     }
 }
 

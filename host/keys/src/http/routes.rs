@@ -27,6 +27,9 @@ const READERS: usize = 2048;
 /// Answers that read the whole chain, and how many of them are given at a time.
 const CHAIN: [&str; 3] = ["/audit/export", "/audit/integrity", "/api/v1/audit"];
 const CHAINS: usize = 2;
+/// Challenges that may wait for their report. They take no place of other requests.
+const CHALLENGES: usize = postern_crp::evidence::challenge::MOST;
+const EVIDENCE: &str = "/crp/v1/evidence";
 /// Shortest and longest nonce of an evidence challenge.
 const CHALLENGE: std::ops::RangeInclusive<usize> = 16..=64;
 
@@ -37,6 +40,7 @@ struct Shell {
     readers: Arc<Semaphore>,
     slots: Arc<Semaphore>,
     chains: Arc<Semaphore>,
+    challenges: Arc<Semaphore>,
 }
 
 /// A request whose content was read within its limits.
@@ -51,11 +55,12 @@ pub(super) fn router(service: Service, limits: Limits) -> Router {
     let slots = Arc::new(Semaphore::new(limits.in_flight));
     let readers = Arc::new(Semaphore::new(READERS));
     let chains = Arc::new(Semaphore::new(CHAINS));
-    let shell = Shell { service, limits, readers, slots, chains };
+    let challenges = Arc::new(Semaphore::new(CHALLENGES));
+    let shell = Shell { service, limits, readers, slots, chains, challenges };
     Router::new()
         .route("/health", get(serve))
         .route("/ready", get(serve))
-        .route("/crp/v1/evidence", get(serve).post(serve))
+        .route(EVIDENCE, get(serve).post(serve))
         .route("/crp/v1/message", post(serve))
         .route("/crp/v1/revocations", get(serve))
         .route("/audit/signing-key", get(serve))
@@ -101,7 +106,7 @@ async fn served(
     let reads_chain = CHAIN.contains(&read.uri.path());
     let end = if reads_chain { start + shell.limits.audit } else { end };
     let chain = if reads_chain { timeout_at(end, shell.chain_turn()).await.ok() } else { None };
-    let Ok(slot) = Arc::clone(&shell.slots).try_acquire_owned() else { return status(503) };
+    let Ok(slot) = shell.places(&read).try_acquire_owned() else { return status(503) };
     drop(reading);
     match timeout_at(end, answer(&shell.service, &read)).await {
         Ok(Answered::Whole(answer)) => respond(answer),
@@ -124,6 +129,12 @@ impl Shell {
         Ok((Read { method: head.method, uri: head.uri, headers: head.headers, body }, reading))
     }
 
+    /// Where a request takes its place: a flood of challenges keeps nobody else out.
+    fn places(&self, read: &Read) -> Arc<Semaphore> {
+        let challenge = read.uri.path() == EVIDENCE && read.method != Method::GET;
+        Arc::clone(if challenge { &self.challenges } else { &self.slots })
+    }
+
     /// Few read the chain at a time; the others wait for them.
     async fn chain_turn(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.chains).acquire_owned().await.ok()
@@ -138,7 +149,7 @@ async fn answer(service: &Service, read: &Read) -> Answered {
     Answered::Whole(match read.uri.path() {
         "/health" => health(service, true).await,
         "/ready" => health(service, false).await,
-        "/crp/v1/evidence" => evidence(service, read).await,
+        EVIDENCE => evidence(service, read).await,
         "/crp/v1/message" => message(service, read).await,
         "/crp/v1/revocations" => revocations(service, read).await,
         "/audit/signing-key" => HttpAnswer::json(&serde_json::json!({

@@ -14,7 +14,7 @@ use minicbor::{Decoder, Encoder};
 use sha2::{Digest, Sha256};
 
 use super::certificate::Certificate;
-use crate::hex;
+use postern_core::hex;
 
 /// COSE_Sign1.
 const SIGN1: u64 = 18;
@@ -198,7 +198,7 @@ fn measurement(payload: &[u8], least: u64) -> Option<[u8; 48]> {
     let claims = postern_jose::json::object(payload)?;
     let version: u64 = claims.get("x-ms-sevsnpvm-guestsvn")?.as_str()?.parse().ok()?;
     let measurement = claims.get("x-ms-sevsnpvm-launchmeasurement")?.as_str()?;
-    (version >= least).then(|| hex::exactly(measurement)).flatten()
+    (version >= least).then(|| hex::read(measurement.as_bytes())).flatten()
 }
 
 #[cfg(test)]

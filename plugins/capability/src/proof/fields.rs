@@ -16,10 +16,52 @@ use crate::refusal::Refusal;
 /// Most characters of a field other than the token's.
 const LENGTH: usize = 1024;
 
-/// The covered components of a request with or without a digest.
-pub(crate) fn components(digest: bool) -> String {
+/// Most fields that are covered beside those that always are.
+pub(crate) const MOST_FIELDS: usize = 8;
+
+/// The components that every request's proof covers, with or without a digest.
+fn usual(digest: bool) -> String {
     let digest = if digest { "\"content-digest\" " } else { "" };
-    format!("(\"@method\" \"@authority\" \"@path\" \"@query\" {digest}\"{FIELD}\")")
+    format!("(\"@method\" \"@authority\" \"@path\" \"@query\" {digest}\"{FIELD}\"")
+}
+
+/// The covered components with these fields behind the usual ones.
+#[cfg(any(test, feature = "mint"))]
+pub(crate) fn components(digest: bool, fields: &[&str]) -> String {
+    let more: String = fields.iter().map(|name| format!(" \"{name}\"")).collect();
+    format!("{}{more})", usual(digest))
+}
+
+/// The fields behind the usual components, and what follows the list.
+pub(super) fn further(value: &str, digest: bool) -> Option<(Vec<&str>, &str)> {
+    let rest = value.strip_prefix(usual(digest).as_str())?;
+    let (list, parameters) = rest.split_once(')')?;
+    let mut names: Vec<&str> = Vec::new();
+    let mut left = list;
+    while let Some(next) = left.strip_prefix(" \"") {
+        let (name, rest) = next.split_once('"')?;
+        if !is_further(name) || names.last().is_some_and(|last| *last >= name) {
+            return None;
+        }
+        names.push(name);
+        left = rest;
+    }
+    (left.is_empty() && names.len() <= MOST_FIELDS).then_some((names, parameters))
+}
+
+/// A field name in lower case (RFC 9110, 5.1) that has no place of its own.
+pub(crate) fn is_further(name: &str) -> bool {
+    let token = |byte: u8| {
+        byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"!#$%&'*+-.^_`|~".contains(&byte)
+    };
+    let own = [FIELD, "content-digest", "signature", "signature-input"];
+    (1..=64).contains(&name.len()) && name.bytes().all(token) && !own.contains(&name)
+}
+
+/// A value that reads the same on every way: one line of visible text.
+pub(crate) fn is_value(value: &str) -> bool {
+    let text = value.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+    text && !value.is_empty() && value.trim_ascii() == value
 }
 
 /// The only member of a dictionary: its key and its value as they stand.

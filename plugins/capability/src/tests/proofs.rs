@@ -23,6 +23,8 @@ pub struct Sent {
     pub signature: String,
     pub content_digest: Option<String>,
     pub content: Option<Vec<u8>>,
+    /// Other fields, of which some may be signed.
+    pub more: Vec<(&'static str, &'static str)>,
     pub now: u64,
     /// `None`: good.
     pub refused: Option<&'static str>,
@@ -33,6 +35,14 @@ const NONCE: [u8; 16] = [0x5c; 16];
 impl Sent {
     /// Signed by the second holder, as the command would.
     fn signed(name: &'static str, method: &str, target: &str, content: Option<&[u8]>) -> Self {
+        Self::covering(name, (method, target, content), &[])
+    }
+
+    fn covering(
+        name: &'static str,
+        (method, target, content): (&str, &str, Option<&[u8]>),
+        more: &[(&'static str, &'static str)],
+    ) -> Self {
         let token = token(&[full(), further(1)]);
         let request = Unsigned {
             method,
@@ -41,6 +51,7 @@ impl Sent {
             target,
             token: &token,
             content,
+            fields: more,
         };
         let fields = mint::sign_request(&request, &key(2), NOW, &NONCE).unwrap();
         Self {
@@ -54,6 +65,7 @@ impl Sent {
             signature: fields.signature,
             content_digest: fields.content_digest,
             content: content.map(<[u8]>::to_vec),
+            more: more.to_vec(),
             now: NOW,
             refused: None,
         }
@@ -78,6 +90,7 @@ impl Sent {
             signature: &self.signature,
             content_digest: self.content_digest.as_deref(),
             has_content: self.content.is_some(),
+            fields: &self.more,
         }
     }
 
@@ -91,7 +104,9 @@ impl Sent {
 
     /// Signed again with these parameters, whatever they are.
     fn again(mut self, parameters: &str, signer: u8) -> Self {
-        let base = proof::base(&self.request(), parameters).unwrap();
+        // Whatever is named, so that nothing but the list is wrong.
+        let names: Vec<&str> = self.more.iter().map(|(name, _)| *name).collect();
+        let base = proof::base(&self.request(), &names, parameters).unwrap();
         let signature = key(signer).sign(base.as_bytes()).to_bytes();
         self.signature_input = format!("sig1={parameters}");
         self.signature = format!("sig1=:{}:", BASE64_STANDARD.encode(signature));
@@ -100,7 +115,7 @@ impl Sent {
 
     /// With other parameters behind the covered components, signed.
     fn with(self, parameters: &str) -> Self {
-        let covered = proof::components(self.content_digest.is_some());
+        let covered = proof::components(self.content_digest.is_some(), &[]);
         self.again(&format!("{covered}{parameters}"), 2)
     }
 
@@ -124,6 +139,7 @@ pub fn rows() -> Vec<Sent> {
     let mut rows = good();
     rows.extend(moved());
     rows.extend(components());
+    rows.extend(fields());
     rows.extend(parameters());
     rows.extend(spellings());
     rows
@@ -199,8 +215,55 @@ fn moved() -> Vec<Sent> {
     ]
 }
 
+/// Fields behind the usual components.
+fn fields() -> Vec<Sent> {
+    const BOTH: [(&str, &str); 2] =
+        [("authorization", "Bearer <CREDENTIAL:slack>"), ("x-tap-credential", "slack")];
+    let get = |name, more: &[_]| Sent::covering(name, ("GET", "/api/v1", None), more);
+    let named = |name, more: &[(&'static str, &'static str)], list: &[&str], refused| {
+        let mut sent = get(name, &[]);
+        sent.more = more.to_vec();
+        let covered = proof::components(false, list);
+        sent.again(&format!("{covered}{}", usual()), 2).but(|_| (), refused)
+    };
+    let post = ("POST", "/api/v1", Some(&b"x"[..]));
+    vec![
+        get("two fields more", &BOTH),
+        Sent::covering("a field behind the digest", post, &BOTH[1..]),
+        get("a signed field changed", &BOTH).but(|sent| sent.more[1].1 = "mail", "proof_signature"),
+        get("a signed field gone", &BOTH).but(|sent| sent.more.truncate(1), "proof_form"),
+        get("a signed field on two lines", &BOTH)
+            .but(|sent| sent.more.push(("x-tap-credential", "slack")), "proof_form"),
+        get("a signed field of no bytes", &BOTH).but(|sent| sent.more[1].1 = "", "proof_form"),
+        get("a signed field with a line break", &BOTH)
+            .but(|sent| sent.more[1].1 = "a\nb", "proof_form"),
+        get("a signed field with a space before", &BOTH)
+            .but(|sent| sent.more[1].1 = " a", "proof_form"),
+        named(
+            "fields in another order",
+            &BOTH,
+            &["x-tap-credential", "authorization"],
+            "proof_components",
+        ),
+        named(
+            "a field named twice",
+            &BOTH[1..],
+            &["x-tap-credential", "x-tap-credential"],
+            "proof_components",
+        ),
+        named("a field in capitals", &BOTH[1..], &["X-TAP-Credential"], "proof_components"),
+        named("the signature named", &[("signature", "x")], &["signature"], "proof_components"),
+        named(
+            "nine fields",
+            &[],
+            &["a", "b", "c", "d", "e", "f", "g", "h", "i"],
+            "proof_components",
+        ),
+    ]
+}
+
 fn components() -> Vec<Sent> {
-    let covered = proof::components(false);
+    let covered = proof::components(false, &[]);
     let usual = usual();
     let row = |name, components: String| {
         Sent::get(name).again(&format!("{components}{usual}"), 2).but(|_| (), "proof_components")
@@ -259,7 +322,7 @@ fn parameters() -> Vec<Sent> {
 }
 
 fn spellings() -> Vec<Sent> {
-    let covered = proof::components(false);
+    let covered = proof::components(false, &[]);
     let whole = format!("{covered}{}", usual());
     vec![
         Sent::get("signed by the holder before").again(&whole, 1).but(|_| (), "proof_signature"),
@@ -320,7 +383,7 @@ fn every_proof_has_its_verdict() {
 fn nonces_of_two_keys_are_remembered_apart() {
     let sent = Sent::get("get");
     let one = sent.verify().unwrap();
-    let covered = proof::components(false);
+    let covered = proof::components(false, &[]);
     let parameters = usual().replace(&key_id(2), &key_id(1));
     let sent = sent.again(&format!("{covered}{parameters}"), 1);
     let two = proof::verify(&sent.request(), &public(1), Window::at(NOW), &Strict).unwrap();

@@ -108,7 +108,7 @@ fn proof_case(sent: &proofs::Sent) -> Value {
         (Some(reason), Err(_)) => ("refused", json!(reason)),
         (_, verdict) => panic!("{}: {verdict:?}", sent.name),
     };
-    json!({
+    let mut case = json!({
         "name": sent.name,
         "now": sent.now,
         "request": {
@@ -125,7 +125,13 @@ fn proof_case(sent: &proofs::Sent) -> Value {
             "content-digest": sent.content_digest,
         },
         verdict.0: verdict.1,
-    })
+    });
+    for (name, value) in &sent.more {
+        // A line more is written as receivers join it (RFC 9110, 5.3).
+        let joined = case["fields"][*name].as_str().map(|first| format!("{first}, {value}"));
+        case["fields"][*name] = json!(joined.unwrap_or_else(|| (*value).to_owned()));
+    }
+    case
 }
 
 /// Compares with what is checked in, or writes it.

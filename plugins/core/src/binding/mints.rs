@@ -5,7 +5,8 @@
 //! and has the binding that [`Binding::minted`] makes of its rule: a *family*, which names
 //! no one credential but all that are called so.
 //!
-//! Invariant: everything that a minted value may be used for is part of the binding, and of
+//! Invariant: no other binding of its authority covers a request that a minting one covers,
+//! unless it mints the same: its answer would pass as it came. And everything that a minted value may be used for is part of the binding, and of
 //! the hash, under which the request to the token endpoint was made; an operator has stored
 //! that binding.
 
@@ -149,7 +150,8 @@ impl Binding {
     }
 }
 
-/// `bindings` and those of all that they mint, each once; that is what a gateway knows.
+/// `bindings` and those of all that they mint, each once; that is what a gateway knows. Both
+/// modules read their bindings with this.
 pub(crate) fn with_minted(bindings: Vec<Binding>, problems: &mut Problems) -> Vec<Binding> {
     let mut all = bindings;
     let minted: Vec<Binding> =
@@ -165,7 +167,31 @@ pub(crate) fn with_minted(bindings: Vec<Binding>, problems: &mut Problems) -> Ve
             }
         }
     }
+    check_endpoints(&all, problems);
     all
+}
+
+/// Notes every binding that a request for a token endpoint could be made under without that its
+/// answer is read as one: of the same authority, with a method and a path in common. That one
+/// of the two is chosen first is no help, since a path may be spelt in more ways than a binding.
+fn check_endpoints(bindings: &[Binding], problems: &mut Problems) {
+    for (index, one) in bindings.iter().enumerate() {
+        let meets = |other: &&Binding| one.mints != other.mints && one.meets(other);
+        if let Some(other) = bindings.iter().take(index).find(meets) {
+            let (one, other) = (one.credential.as_str(), other.credential.as_str());
+            let expected =
+                format!("expected other methods or paths than those of {other}, or the same mints");
+            problems.note(format!("bindings ({one})"), &expected);
+        }
+    }
+}
+
+impl Binding {
+    fn meets(&self, other: &Self) -> bool {
+        let method = self.methods.iter().any(|method| other.methods.contains(method));
+        let path = |mine: &PathPattern| other.paths.iter().any(|theirs| mine.meets(theirs));
+        self.authority == other.authority && method && self.paths.iter().any(path)
+    }
 }
 
 #[derive(Serialize)]

@@ -4,7 +4,7 @@
 //! evidence and evidence of hardware exclude each other, so that neither can stand in for
 //! the other; a kind is accepted only with everything that it is pinned by.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 
 use super::{ConfigError, Problems, units};
+use crate::hex;
 
 /// `evidence` as written: `sim`, or a table.
 #[derive(Clone, Debug, Default)]
@@ -81,7 +82,8 @@ pub enum Kind {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MaaWire {
-    /// Issuers with their keys: two at all times, so that keys can roll. Required, at most 4.
+    /// Issuers, each once, with their keys: two at all times, so that keys can roll. Required,
+    /// at most 4.
     #[serde(default)]
     pub issuers: Vec<IssuerWire>,
     /// Accepted values of `x-ms-policy-hash`. Default: any.
@@ -129,7 +131,7 @@ pub struct SnpWire {
     /// Chips that are allowed, 128 hex digits each. Default: any of the products.
     #[serde(default)]
     pub chip_ids: Vec<String>,
-    /// Oldest firmware by product.
+    /// Oldest firmware by product; each of them is in `products`.
     #[serde(default)]
     pub min_tcb: BTreeMap<String, TcbWire>,
     /// Who may endorse the utility VM's measurement.
@@ -323,11 +325,17 @@ fn read_maa(wire: MaaWire, problems: &mut Problems) -> Option<Maa> {
         problems.note(at("issuers"), "expected 1 to 4 issuers");
     }
     let issuers = wire.issuers.into_iter().enumerate();
+    let mut names = BTreeSet::new();
     let issuers = issuers.filter_map(|(index, issuer)| {
         let path = at(&format!("issuers[{index}]"));
         let name = issuer.issuer.filter(|name| name.starts_with("https://"));
-        if name.is_none() {
-            problems.note(format!("{path}.issuer"), "expected https://…");
+        match &name {
+            None => problems.note(format!("{path}.issuer"), "expected https://…"),
+            // Only the first entry of an issuer would ever be looked at.
+            Some(name) if !names.insert(name.clone()) => {
+                problems.note(format!("{path}.issuer"), "stands twice: give its keys in one entry");
+            }
+            Some(_) => {}
         }
         if issuer.keys.is_empty() || issuer.keys.len() > MOST {
             problems.note(format!("{path}.keys"), "expected 1 to 4 keys");
@@ -366,6 +374,12 @@ fn read_snp(wire: SnpWire, problems: &mut Problems) -> Option<Snp> {
     if wire.uvm.is_empty() && measurements.is_empty() {
         problems.note(at("uvm"), "expected uvm or measurements");
     }
+    // A name that is none was noted.
+    let listed = |name: &String| products.contains(name) || !PRODUCTS.contains(&name.as_str());
+    for name in wire.min_tcb.keys().filter(|name| !listed(name)) {
+        let path = at(&format!("min_tcb.{name}"));
+        problems.note(path, "a floor of a product that is not allowed: list it in products");
+    }
     let mut roots = wire.danger_roots;
     let products = products.into_iter().map(|product| {
         let root = roots.remove(&product);
@@ -403,24 +417,11 @@ fn known<'a>(
 
 fn all<const N: usize>(path: &str, texts: &[String], problems: &mut Problems) -> Vec<[u8; N]> {
     let read = texts.iter().enumerate().filter_map(|(index, text)| {
-        let bytes = bytes(text);
+        let bytes = hex::read(text.as_bytes());
         if bytes.is_none() {
             problems.note(format!("{path}[{index}]"), format!("expected {N} bytes in hex"));
         }
         bytes
     });
     read.collect()
-}
-
-/// `N` bytes of lower-case hex.
-fn bytes<const N: usize>(text: &str) -> Option<[u8; N]> {
-    let mut bytes = [0; N];
-    let lower = text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    if !lower || text.len() != N.checked_mul(2)? {
-        return None;
-    }
-    for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-        *byte = u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok()?;
-    }
-    Some(bytes)
 }

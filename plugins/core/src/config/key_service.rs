@@ -237,7 +237,9 @@ mod tests {
         let maa =
             |inside: &str| format!(r#"{{"require": ["maa"], "maa": {{{inside}}}, {RELEASES}}}"#);
         let issuer = r#""issuers": [{"issuer": "https://a", "keys": [{"kid": "k", "n": "n"}]}]"#;
+        let again = r#"{"issuer": "https://a", "keys": [{"kid": "l", "n": "n"}]}"#;
         let uvm = r#""uvm": [{"issuer": "did", "feed": "f"}]"#;
+        let floor = r#""products": ["Turin"], "min_tcb": {"Genoa": {"snp": 20}}"#;
         for (json, path) in [
             ("{}".to_owned(), "require"),
             (r#"{"require": []}"#.into(), "require"),
@@ -248,6 +250,7 @@ mod tests {
             (format!(r#"{{"require": ["maa"], {MAA}, {SNP}, {RELEASES}}}"#), "snp"),
             (maa(""), "maa.issuers"),
             (maa(r#""issuers": [{"issuer": "http://a", "keys": []}]"#), "maa.issuers[0].issuer"),
+            (maa(&format!("{}, {again}]", issuer.trim_end_matches(']'))), "maa.issuers[1].issuer"),
             (maa(&format!(r#"{issuer}, "max_age": "9h""#)), "maa.max_age"),
             (maa(&format!(r#"{issuer}, "min_svn": {{"x": 1}}"#)), "maa.min_svn.x"),
             (snp(""), "snp.uvm"),
@@ -256,6 +259,7 @@ mod tests {
             (snp(&format!(r#"{uvm}, "products": ["Rome"]"#)), "snp.products.Rome"),
             (snp(&format!(r#"{uvm}, "chip_ids": ["00"]"#)), "snp.chip_ids[0]"),
             (snp(&format!(r#"{uvm}, "danger_roots": {{"Milan": "x"}}"#)), "snp.danger_roots.Milan"),
+            (snp(&format!("{uvm}, {floor}")), "snp.min_tcb.Genoa"),
         ] {
             let first = table(&json).unwrap_err().swap_remove(0);
             assert_eq!(first, format!("key_service.evidence.{path}"), "{json}");

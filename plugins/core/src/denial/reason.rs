@@ -93,6 +93,7 @@ reasons! {
         ProofRequest "proof_request" "The proof is for another method or target.",
         Unbound "unbound" "Bound to nothing, where tokens have to be.",
         ProofSignature "proof_signature" "The holder has not signed this request.",
+        ProofField "proof_field" "The holder has not signed the field that names a credential.",
         Certificate "certificate" "The client certificate cannot be read, or is an authority's.",
         NoSpiffeId "no_spiffe_id" "A client certificate without a SPIFFE ID.",
         SpiffeIds "several_uris" "A client certificate with more than one URI.",

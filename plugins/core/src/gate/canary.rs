@@ -9,12 +9,13 @@
 //! Invariant: a request whose binding has a canary gets its permit only after a verdict that
 //! is not older than the binding's ttl. Only an answer with the credential module's proof,
 //! read to its end, makes a verdict of `clean`; a canary that fails makes `unknown`, which is
-//! treated as reflective. For each binding at most one canary is out, and one verdict is kept.
+//! treated as reflective, and one that could not be sent makes it for its own request only. For each binding at most one canary is out, and one verdict is kept.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::authenticator::Revocable;
 use crate::binding::{Binding, Canary, Reflective};
 use crate::canary::{MARK, Mark, Verdict};
 use crate::config::gate::Config;
@@ -26,10 +27,10 @@ use crate::gate::content::Content;
 use crate::gate::decide::Decided;
 use crate::gate::outcome::{Request, allow, left, overtaken, refuse};
 use crate::gate::states::{State, is_response};
-use crate::gate::{Pipeline, Step};
+use crate::gate::{Pipeline, Step, revocation};
 use crate::identity::Principal;
 use crate::inject::{Decoy, InPlay};
-use crate::key_service::{CallAnswer, CallId, CallResult, UpstreamCall};
+use crate::key_service::{CallAnswer, CallFailure, CallId, CallResult, UpstreamCall};
 use crate::policy::Changes;
 use crate::time::UnixMillis;
 use crate::upstreams::Upstream;
@@ -41,7 +42,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const DEADLINE: Duration = Duration::from_secs(5);
 /// A canary that has failed is not sent again before.
 const UNKNOWN_TTL: Duration = Duration::from_secs(5);
-/// Calls of the key service's client count from 1.
+/// Clients of services number their calls upwards from the smallest: these are far from them.
 const FIRST_CALL: u32 = 1 << 31;
 
 /// What canaries have shown, by the hash of their binding.
@@ -98,6 +99,10 @@ pub(super) struct Ready {
     pub(super) content: Content,
     /// What the policy changes about it.
     pub(super) changes: Changes,
+    /// Everything of the caller's credentials that can be revoked.
+    pub(super) names: Vec<Revocable>,
+    /// Bindings whose canary could not be sent for this request.
+    pub(super) unsent: Vec<[u8; 32]>,
 }
 
 impl Ready {
@@ -113,7 +118,10 @@ impl Ready {
             let Ok(canaries) = pipeline.canaries.try_borrow() else {
                 return self.refuse(&Denial::Internal(Ours::Unreachable), step);
             };
-            let known = canaries.find(&used.binding_hash, step.now);
+            let known = match self.unsent.contains(&used.binding_hash) {
+                true => Some(Known::Said { verdict: Verdict::Unknown, until: step.now }),
+                false => canaries.find(&used.binding_hash, step.now),
+            };
             drop(canaries);
             match known {
                 Some(Known::Said { verdict, .. }) => {
@@ -130,7 +138,12 @@ impl Ready {
                 None => return self.ask(binding, canary, step),
             }
         }
-        let Self { request, principal, decided, content, changes } = self;
+        // A canary may take long to come back.
+        if let Err(denial) = revocation::check(pipeline, &self.names, &self.request.head, step.now)
+        {
+            return self.refuse(&denial, step);
+        }
+        let Self { request, principal, decided, content, changes, .. } = self;
         allow(step, request, principal, decided, content, changes)
     }
 
@@ -238,6 +251,9 @@ impl AwaitCanary {
         let pipeline = step.pipeline;
         match event {
             Event::CallReply { id, result, .. } => match &self.awaited {
+                Awaited::Own { call, .. } if *call == id && result == Err(CallFailure::NotSent) => {
+                    self.unsent(step)
+                }
                 Awaited::Own { call, mark, looked } if *call == id => {
                     let verdict = judge(pipeline, mark, looked, result);
                     self.said(verdict, step)
@@ -280,6 +296,13 @@ impl AwaitCanary {
         self.ready.go_on(step)
     }
 
+    /// Nothing was asked, so this says nothing to anybody else.
+    fn unsent(mut self, step: &mut Step<'_>) -> State {
+        self.forget(step);
+        self.ready.unsent.push(self.awaited.binding());
+        self.ready.go_on(step)
+    }
+
     fn content(self, step: &mut Step<'_>) -> State {
         match self.ready.content.fault().cloned() {
             Some(denial) => self.give_up(&denial, step),
@@ -287,8 +310,9 @@ impl AwaitCanary {
         }
     }
 
-    /// No call can be sent at a tick, so whoever waits for another's canary takes what it has
-    /// shown, and never sends its own.
+    /// Whoever waits for another's canary takes what it has shown. No call can be sent at a
+    /// tick: where the request has a second binding whose canary is due then, that one stays
+    /// unsent, and unknown to this request alone.
     fn tick(self, step: &mut Step<'_>) -> State {
         let late = step.now.since(self.since) >= DEADLINE;
         if let Awaited::Own { .. } = self.awaited {

@@ -74,7 +74,7 @@ impl Pipeline {
     ) -> Result<Decided, Denial> {
         let credential = |one: &Asked| one.reference.to_string();
         request.draft.credentials = asked.iter().map(credential).collect();
-        limits::check_credentials(request, &asked)?;
+        limits::check_credentials(&self.config, request, &asked)?;
         let (head, to) = (&request.head, &request.destination);
         let bound = bind::bind(&self.config, &asked, &caller.tenant, head, to)?;
         if request.head.websocket && bound.uses.is_empty() {

@@ -1,10 +1,13 @@
 //! Holds a request, as it will leave, against the limits of its caller's credentials.
 //!
-//! Invariant: every one of several credentials admits the request and whatever is put into it.
+//! Invariant: every one of several credentials admits the request and whatever is put into it,
+//! and covers the fields that say what that is.
 
-use crate::denial::{Denial, NotAllowed, Ours};
+use crate::config::gate::Config;
+use crate::denial::{Denial, NotAllowed, Ours, TokenReason};
 use crate::gate::outcome::Request;
 use crate::gate::references::Asked;
+use crate::placeholder::Name;
 
 /// Method, destination and path.
 pub(super) fn check(request: &Request) -> Result<(), Denial> {
@@ -23,11 +26,38 @@ pub(super) fn check(request: &Request) -> Result<(), Denial> {
 }
 
 /// Credentials that the head or the content asks for.
-pub(super) fn check_credentials(request: &Request, asked: &[Asked]) -> Result<(), Denial> {
-    let admitted = |one: &Asked| {
-        let name = one.reference.credential.as_str();
-        request.limits.iter().all(|limits| limits.admits_credential(name))
-    };
-    let all = asked.iter().all(admitted);
-    all.then_some(()).ok_or(Denial::CredentialNotAllowed(NotAllowed::Token))
+pub(super) fn check_credentials(
+    config: &Config,
+    request: &Request,
+    asked: &[Asked],
+) -> Result<(), Denial> {
+    for limits in &request.limits {
+        let field = |one: &Asked| field(config, one).is_none_or(|field| limits.covers(&field));
+        if !asked.iter().all(field) {
+            return Err(Denial::InvalidToken(TokenReason::ProofField));
+        }
+        let names = asked.iter().flat_map(|one| names(config, &one.reference.credential));
+        if !names.into_iter().all(|name| limits.admits_credential(name)) {
+            return Err(Denial::CredentialNotAllowed(NotAllowed::Token));
+        }
+    }
+    Ok(())
+}
+
+/// As limits name a credential: like the bindings that it may have, since what is minted has a
+/// name that nobody could know before.
+fn names<'a>(config: &'a Config, credential: &'a Name) -> Vec<&'a str> {
+    let bindings = config.bindings.iter().filter(|binding| binding.is_of(credential));
+    let names: Vec<&str> = bindings.map(|binding| binding.credential().as_str()).collect();
+    if names.is_empty() { vec![credential.as_str()] } else { names }
+}
+
+/// The field that names a credential; none where it stands in the target or the content.
+fn field(config: &Config, asked: &Asked) -> Option<String> {
+    let Some(site) = &asked.site else { return Some(config.credential_header.clone()) };
+    match site.split_once(':') {
+        Some(("cookie", _)) => Some("cookie".to_owned()),
+        Some(("query" | "json" | "form", _)) => None,
+        _ => Some(site.clone()),
+    }
 }

@@ -2,8 +2,9 @@
 //! answers.
 //!
 //! Invariant: a configured policy that is not loaded, or has no decision, denies. What a
-//! policy changes is no field that frames, routes, authenticates or holds a credential, and
-//! no value that it sets holds a placeholder.
+//! policy changes is no field that frames, routes, authenticates or holds a credential, none
+//! that gives a server another method or target, and no value that it sets holds a placeholder.
+//! A policy sees no field that does not go on.
 
 use std::rc::Rc;
 
@@ -15,6 +16,7 @@ use crate::gate::bind::Destination;
 use crate::gate::content::Content;
 use crate::gate::decide::Decided;
 use crate::gate::outcome::Request;
+use crate::gate::strip::is_override;
 use crate::gate::{Pipeline, Step};
 use crate::identity::Identity;
 use crate::policy::{Answer, Changes, Policy, Question, Refusal};
@@ -92,9 +94,10 @@ impl Pipeline {
             let mut upstreams = config.upstreams.iter().map(|(_, upstream)| upstream);
             upstreams.find(|upstream| upstream.authority == *authority)?.region.as_deref()
         });
+        let removed = decided.removed.iter().map(String::as_str);
         Question {
             fields: &request.head.fields,
-            hidden: config.credential_fields().collect(),
+            hidden: config.credential_fields().chain(removed).collect(),
             identity: caller,
             uses: decided.bound.uses.iter().map(with_binding).collect(),
             authority: authority.map(ToString::to_string),
@@ -131,6 +134,7 @@ fn used_hash(used: &crate::permit::CredentialUse) -> [u8; 32] {
 fn may_change(config: &Config, name: &str) -> bool {
     is_field_name(name)
         && !is_reserved(name)
+        && !is_override(name)
         && !config.credential_fields().any(|field| field == name)
         && !config.is_site(name)
         && name != config.credential_header

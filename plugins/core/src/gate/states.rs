@@ -229,7 +229,9 @@ impl AwaitContent {
             });
             return match granted {
                 Ok((decided, changes)) => {
-                    Ready { request, principal, decided, content, changes }.go_on(step)
+                    let unsent = Vec::new();
+                    Ready { request, principal, decided, content, changes, names, unsent }
+                        .go_on(step)
                 }
                 Err(denial) => refuse(step, request.draft, request.id, &denial),
             };

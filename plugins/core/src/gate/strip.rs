@@ -33,6 +33,11 @@ const OVERRIDES: [&str; 10] = [
     "x-forwarded-method",
 ];
 
+/// Whether a server may take it for another method or target.
+pub(super) fn is_override(name: &str) -> bool {
+    OVERRIDES.contains(&name)
+}
+
 /// For one connection only (RFC 9110 7.6.1); `Connection` could name the field that a
 /// credential is put into, to be dropped or shown on the way.
 const HOP_BY_HOP: [&str; 3] = ["connection", "keep-alive", "proxy-connection"];
@@ -56,7 +61,7 @@ pub(super) fn fields(config: &Config, head: &Head, bound: &Bound) -> Vec<String>
             || name == "x-forwarded-client-cert"
             || name.starts_with("postern-")
             || name.starts_with("x-postern-")
-            || OVERRIDES.contains(&name)
+            || is_override(name)
             || ((name == TARGET || name == METHOD) && !placeholder)
             // The one that a WebSocket needs is written anew.
             || (HOP_BY_HOP.contains(&name) && !(head.websocket && name == "connection"))

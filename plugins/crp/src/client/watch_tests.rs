@@ -188,7 +188,7 @@ fn what_is_not_newer_genuine_and_of_our_time_changes_nothing() {
         ("earlier", signed(&list(&[], 0), 6, 8_000), "refused.reason=backwards.total"),
         ("same epoch, other list", signed(&list(&[], 0), 5, 12_000), "refused.reason=forged.total"),
         ("ahead", signed(&list(&[], 0), 6, 24_000), "refused.reason=ahead.total"),
-        ("bent", bent, "refused.reason=malformed.total"),
+        ("bent", bent, "refused.reason=forged.total"),
         ("another's key", stranger, "refused.reason=unreachable.total"),
         ("another list", other_list, "refused.reason=forged.total"),
         ("list not held", unfounded, "refused.reason=malformed.total"),

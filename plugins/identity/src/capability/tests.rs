@@ -37,7 +37,11 @@ fn config() -> Capability {
 }
 
 fn token() -> String {
-    let claims = Claims {
+    mint::mint(&claims(), "k1", &key(1)).unwrap()
+}
+
+fn claims() -> Claims {
+    Claims {
         issuer: Some("i".into()),
         subject: Some("ada".into()),
         audience: Some("gw".into()),
@@ -49,8 +53,7 @@ fn token() -> String {
         trust: Some(3),
         clearance: Some(40),
         ..Claims::default()
-    };
-    mint::mint(&claims, "k1", &key(1)).unwrap()
+    }
 }
 
 fn head(more: &[(&str, &str)]) -> Signed {
@@ -62,6 +65,7 @@ fn head(more: &[(&str, &str)]) -> Signed {
         target: "/a?b",
         token: &token,
         content: None,
+        fields: &[],
     };
     let fields = mint::sign_request(&unsigned, &key(2), NOW.seconds(), &[7; 16]).unwrap();
     let own = [
@@ -93,7 +97,11 @@ fn the_identity_document_is_the_right_of_the_token() {
     assert_eq!(
         *established.identity(),
         Identity {
-            subject: format!("capability:{}", "a0".repeat(16)),
+            subject: format!(
+                "capability:{}#{}",
+                "a0".repeat(16),
+                hex(key(2).verifying_key().as_bytes())
+            ),
             kind: Kind::Capability,
             tenant: "acme".into(),
             organisation: String::new(),
@@ -109,6 +117,35 @@ fn the_identity_document_is_the_right_of_the_token() {
             platform: None,
         }
     );
+}
+
+#[test]
+fn no_two_holders_of_a_tree_of_tokens_are_the_same_caller() {
+    let root = token();
+    let block = |id, holder| Claims {
+        id: Some([id; 16]),
+        holder: mint::public(&key(holder)),
+        ..Claims::default()
+    };
+    let narrowed =
+        |token: &str, id, holder, by| mint::attenuate(token, block(id, holder), &key(by));
+    let one = narrowed(&root, 0xb1, 3, 2).unwrap();
+    let tokens = [
+        narrowed(&one, 0xb3, 5, 3).unwrap(),
+        narrowed(&root, 0xb2, 4, 2).unwrap(),
+        // Whoever has made a block can use its name again, for another key.
+        narrowed(&root, 0xb1, 6, 2).unwrap(),
+        one,
+        root,
+    ];
+    let all = Capabilities::new(&config(), "acme", Rc::new(Always(Met::New))).unwrap();
+    let subjects = tokens.map(|token| {
+        let chain = all.0.chain(&token, NOW.seconds()).unwrap();
+        identity(&chain).subject
+    });
+    for (index, subject) in subjects.iter().enumerate() {
+        assert!(!subjects[index + 1..].contains(subject), "{subjects:?}");
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-const MOST: usize = 512;
+const MOST: usize = 128;
 
 /// Text to what was made of it. When it is full it starts anew: a policy has fewer patterns
 /// than this, and patterns from requests should not stay.

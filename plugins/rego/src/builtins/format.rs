@@ -2,7 +2,7 @@
 
 use regorus::Value;
 
-use super::{Caches, Context, text};
+use super::{Caches, Context, LONGEST_TEXT, text};
 use crate::machine::Fault;
 
 /// How many values a format takes; `None` when it has anything else than these verbs.
@@ -36,6 +36,9 @@ pub(super) fn sprintf(args: &[Value], context: &mut Context, _: &mut Caches) -> 
                 None => return context.fail(Fault::Failed),
             },
             _ => out.push(letter),
+        }
+        if out.len() > LONGEST_TEXT {
+            return context.fail(Fault::Failed);
         }
     }
     Value::from(out)

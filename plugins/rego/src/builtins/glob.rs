@@ -6,7 +6,8 @@ use regorus::Value;
 use super::{Caches, Context, text};
 use crate::machine::Fault;
 
-/// A compiled pattern: a regular expression over the whole text.
+/// A compiled pattern: a regular expression over the whole text. `None` for one that OPA may
+/// not take, and for one that is too large.
 pub(super) struct Pattern(regex::Regex);
 
 /// `glob.match(pattern, delimiters, text)`: no delimiters are `.`, null is none at all.
@@ -20,11 +21,12 @@ pub(super) fn matches(args: &[Value], context: &mut Context, caches: &mut Caches
         return context.fail(Fault::Failed);
     }
     let Some(delimiters) = separators(delimiters) else { return Value::Undefined };
-    let key = format!("{delimiters}\0{pattern}");
+    // The length tells where the delimiters end.
+    let key = format!("{}:{delimiters}{pattern}", delimiters.len());
     let make = || compile(pattern, &delimiters);
     match caches.globs.get(&key, make) {
         Some(Some(Pattern(regex))) => Value::from(regex.is_match(subject)),
-        _ => Value::Undefined,
+        _ => context.fail(Fault::Failed),
     }
 }
 

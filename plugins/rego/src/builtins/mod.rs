@@ -23,10 +23,14 @@ mod json;
 mod net;
 mod regexes;
 mod strings;
+mod syntax;
 mod times;
 
 pub(crate) use format::verbs;
 pub(crate) use strings::unescape;
+
+/// Longest text that a builtin of ours makes; a decision reads far less.
+const LONGEST_TEXT: usize = 1 << 20;
 
 /// One builtin of ours.
 pub struct Builtin {
@@ -44,6 +48,7 @@ macro_rules! supplied {
 }
 
 supplied! {
+    "concat" 2 strings::concat,
     "crypto.hmac.equal" 2 crypto::equal,
     "crypto.hmac.sha256" 2 crypto::hmac_sha256,
     "crypto.sha1" 1 crypto::sha1,
@@ -67,6 +72,7 @@ supplied! {
     "replace" 3 strings::replace,
     "sprintf" 2 format::sprintf,
     "strings.count" 2 strings::count,
+    "strings.replace_n" 2 strings::replace_n,
     "time.clock" 1 times::clock,
     "time.date" 1 times::date,
     "time.now_ns" 0 times::now,
@@ -94,7 +100,6 @@ const NATIVE: &[(&str, usize)] = &[
     ("bits.or", 2),
     ("bits.xor", 2),
     ("ceil", 1),
-    ("concat", 2),
     ("contains", 2),
     ("count", 1),
     ("endswith", 2),
@@ -130,7 +135,6 @@ const NATIVE: &[(&str, usize)] = &[
     ("startswith", 2),
     ("strings.any_prefix_match", 2),
     ("strings.any_suffix_match", 2),
-    ("strings.replace_n", 2),
     ("strings.reverse", 1),
     ("substring", 3),
     ("sum", 1),
@@ -223,12 +227,17 @@ impl Context {
         self.fault.get_or_insert(fault);
         Value::Undefined
     }
+
+    /// A text that was made.
+    fn text(&mut self, text: String) -> Value {
+        if text.len() > LONGEST_TEXT { self.fail(Fault::Failed) } else { Value::from(text) }
+    }
 }
 
 /// Compiled patterns; they outlive a decision.
 #[derive(Default)]
 struct Caches {
-    regexes: cache::Cache<Option<regex::Regex>>,
+    regexes: cache::Cache<regexes::Pattern>,
     globs: cache::Cache<Option<glob::Pattern>>,
 }
 

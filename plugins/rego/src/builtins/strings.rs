@@ -2,14 +2,11 @@
 
 use regorus::Value;
 
-use super::{Caches, Context, defined, text};
+use super::{Caches, Context, LONGEST_TEXT, defined, text};
 use crate::machine::Fault;
 
 /// Longest range; OPA has no bound, so a longer one is a fault.
 const LONGEST_RANGE: i64 = 10_000;
-
-/// Longest text that `replace` may grow to, about; a decision reads far less.
-const LONGEST_TEXT: usize = 1 << 20;
 
 /// Go maps letter by letter.
 pub(super) fn lower(args: &[Value], _: &mut Context, _: &mut Caches) -> Value {
@@ -63,7 +60,54 @@ pub(super) fn replace(args: &[Value], context: &mut Context, _: &mut Caches) -> 
     if old.is_empty() && !whole.is_ascii() || grown > LONGEST_TEXT {
         return context.fail(Fault::Failed);
     }
-    Value::from(whole.replace(old, new))
+    context.text(whole.replace(old, new))
+}
+
+/// `strings.replace_n({old: new}, whole)`: from left to right in one pass, at each place the
+/// first of the sorted texts to replace. An empty one is a fault: OPA takes letters apart there.
+pub(super) fn replace_n(args: &[Value], context: &mut Context, _: &mut Caches) -> Value {
+    let [Value::Object(pairs), whole] = args else { return Value::Undefined };
+    let pair = |(old, new)| Some((text(old)?, text(new)?));
+    let pairs: Option<Vec<(&str, &str)>> = pairs.iter().map(pair).collect();
+    let (Some(pairs), Some(mut rest)) = (pairs, text(whole)) else { return Value::Undefined };
+    if pairs.iter().any(|(old, _)| old.is_empty()) {
+        return context.fail(Fault::Failed);
+    }
+    let mut out = String::with_capacity(rest.len());
+    while let Some(letter) = rest.chars().next() {
+        let found = pairs.iter().find(|(old, _)| rest.starts_with(old));
+        match found {
+            Some((old, new)) => {
+                out.push_str(new);
+                rest = rest.get(old.len()..).unwrap_or_default();
+            }
+            None => {
+                out.push(letter);
+                rest = rest.get(letter.len_utf8()..).unwrap_or_default();
+            }
+        }
+        if out.len() > LONGEST_TEXT {
+            return context.fail(Fault::Failed);
+        }
+    }
+    context.text(out)
+}
+
+/// `concat(delimiter, texts)`: a list, or a set in its order.
+pub(super) fn concat(args: &[Value], context: &mut Context, _: &mut Caches) -> Value {
+    let [delimiter, parts] = args else { return Value::Undefined };
+    let parts: Option<Vec<&str>> = match parts {
+        Value::Array(list) => list.iter().map(text).collect(),
+        Value::Set(set) => set.iter().map(text).collect(),
+        _ => None,
+    };
+    let (Some(delimiter), Some(parts)) = (text(delimiter), parts) else { return Value::Undefined };
+    let between = delimiter.len().saturating_mul(parts.len());
+    let length = parts.iter().fold(between, |sum, part| sum.saturating_add(part.len()));
+    if length > LONGEST_TEXT {
+        return context.fail(Fault::Failed);
+    }
+    Value::from(parts.join(delimiter))
 }
 
 /// How often `needle` is in `text`, without overlap; Go counts one more than characters for

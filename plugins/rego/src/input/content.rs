@@ -16,10 +16,10 @@ pub(super) fn parsed(fields: &Fields, content: &[u8]) -> Result<Value, PolicyRea
     let kinds: Vec<&[u8]> = fields.all("content-type").collect();
     let kind = match kinds.as_slice() {
         [] => return Ok(Value::Null),
-        [one] => one.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii(),
+        [one] => essence(one)?,
         _ => return Err(PolicyReason::Input),
     };
-    let is = |name: &str| kind.eq_ignore_ascii_case(name.as_bytes());
+    let is = |name: &str| kind == name.as_bytes();
     if content.is_empty() && !is("multipart/form-data") {
         return Ok(Value::Null);
     }
@@ -33,11 +33,28 @@ pub(super) fn parsed(fields: &Fields, content: &[u8]) -> Result<Value, PolicyRea
         let text = str::from_utf8(content).map_err(|_| PolicyReason::Input)?;
         return form(text).ok_or(PolicyReason::Input);
     }
-    let grpc = kind.to_ascii_lowercase().starts_with(b"application/grpc");
-    if grpc || is("multipart/form-data") {
+    if is("application/grpc") || is("multipart/form-data") {
         return Err(PolicyReason::Input);
     }
     Ok(Value::Null)
+}
+
+/// Types that OPA parses. It looks for their names anywhere in the field, with these letters.
+const PARSED: [&str; 4] = [
+    "application/json",
+    "application/x-www-form-urlencoded",
+    "multipart/form-data",
+    "application/grpc",
+];
+
+/// The type without parameters. A field that names a type of [`PARSED`] in any other place or
+/// letters would be parsed by one reader and not by another.
+fn essence(field: &[u8]) -> Result<&[u8], PolicyReason> {
+    let essence = field.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+    let lower = field.to_ascii_lowercase();
+    let named = |name: &&&str| lower.windows(name.len()).any(|part| part == name.as_bytes());
+    let agreed = PARSED.iter().filter(named).all(|name| essence == name.as_bytes());
+    agreed.then_some(essence).ok_or(PolicyReason::Input)
 }
 
 /// A query or form: each name with the list of its values. `None` for what Go would drop.

@@ -235,7 +235,7 @@ fn innocent_text_is_not_seen() {
         b"C:\\new\\table\\users\\x",
         b"=?utf-8?q?=3Cnothing=3E?=",
         b"<p>1 &lt; 2 &amp;&amp; 3 &gt; 2 &copy; &#169;</p>",
-        b"PENSRURFTlRJQUw8", // base64 of `<CREDENTIAL<`
+        b"PENSRURFTlRJQUw8",          // base64 of `<CREDENTIAL<`
         b"P!ENSRURFTlRJQUw6c2xhY2s+", // of the run that is long enough the `<` has but a part
         b"3!c43524544454e5449414c3a",
         b"3c43524544454e5449414c3c",

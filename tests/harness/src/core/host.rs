@@ -70,7 +70,7 @@ pub fn run(
     (connection, names): (&Connection, &dyn Names),
     audit: AuditState,
 ) -> Result<Outcome> {
-    let signed = capability::signed(&step.request, modules.now.get())?;
+    let signed = capability::signed(&step.request, names, modules.now.get())?;
     let signed = dpop::signed(&signed, connection.tls, names, modules.now.get())?;
     let (mut head, content, trailers) = request(&signed, names)?;
     if connection.tls {

@@ -262,7 +262,7 @@ impl Gateway {
         }
         site.world.backend.stand.set(step.key_service.clone());
         let start = Instant::now();
-        let signed = capability::signed(&step.request, now())?;
+        let signed = capability::signed(&step.request, names, now())?;
         let signed = dpop::signed(&signed, connection.tls, names, now())?;
         let request = request(&signed, names)?;
         let message = connection.ask(self.port, &request, PATIENCE);

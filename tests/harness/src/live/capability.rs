@@ -42,7 +42,7 @@ pub fn replayed(site: &Site, seen: &mut Seen) -> Result<Vec<String>> {
     let names = site.world.names(&caller.named);
     let mut lines = Vec::new();
     for round in 0..4 {
-        let request = request(&capability::signed(&spec, now())?, &names)?;
+        let request = request(&capability::signed(&spec, &names, now())?, &names)?;
         site.world.take_records()?;
         let port = gateway.port();
         let statuses: Vec<Option<u16>> = std::thread::scope(|scope| {

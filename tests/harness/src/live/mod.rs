@@ -26,13 +26,15 @@ mod transfer;
 mod trap;
 mod websocket;
 
+use std::collections::BTreeMap;
+
 use anyhow::Result;
 use postern_rig::client::Request;
 use postern_rig::message::Message;
 
 use crate::gateway::{Gateway, Site};
 use crate::run::{Count, Selection, now};
-use crate::scenario::{Boundary, KeySeed, Named, Scenario, Seed};
+use crate::scenario::{Boundary, KeySeed, Named, Scenario, Seed, TokenSeed};
 use crate::template::{Names, expand};
 
 pub use secrets::Seen;
@@ -158,12 +160,21 @@ pub struct Caller {
 impl Caller {
     /// Stores its key.
     pub fn new(site: &Site, check: &str) -> Result<Self> {
+        Self::with_tokens(site, check, BTreeMap::new())
+    }
+
+    /// The same with access tokens.
+    pub fn with_tokens(
+        site: &Site,
+        check: &str,
+        tokens: BTreeMap<String, TokenSeed>,
+    ) -> Result<Self> {
         let keys = [("alice".to_owned(), KeySeed::default())].into();
         let scenario = Scenario {
             note: check.to_owned(),
             config: Default::default(),
             route: serde_json::Value::Null,
-            seed: Seed { keys, ..Seed::default() },
+            seed: Seed { keys, tokens, ..Seed::default() },
             boundaries: Vec::new(),
             why: None,
             fresh: false,
@@ -175,6 +186,16 @@ impl Caller {
         Ok(Self { named })
     }
 
+    /// Its key.
+    pub fn key(&self, site: &Site) -> Option<Vec<u8>> {
+        site.world.names(&self.named).key("alice")
+    }
+
+    /// An access token, as of now.
+    pub fn token(&self, site: &Site, name: &str) -> Option<Vec<u8>> {
+        site.world.names(&self.named).token(name)
+    }
+
     /// A request with the key and, where given, the credential field.
     pub fn request(
         &self,
@@ -183,7 +204,7 @@ impl Caller {
         path: &str,
         credential: Option<&str>,
     ) -> Request {
-        let key = site.world.names(&self.named).key("alice").unwrap_or_default();
+        let key = self.key(site).unwrap_or_default();
         let request = Request::new("GET", host, path).with("x-tap-key", key);
         match credential {
             Some(name) => request.with("x-tap-credential", name),

@@ -1,7 +1,7 @@
 //! An answer, and how to compare two.
 
 use postern_rego::{Fault, Machine, Rules, Value as Rego, program};
-use serde_json::Value;
+use serde_json::{Number, Value};
 
 use super::{INSTRUCTIONS, NOW, Pair};
 
@@ -34,10 +34,7 @@ impl Answer {
 
 fn equal(one: &Value, other: &Value) -> bool {
     match (one, other) {
-        (Value::Number(one), Value::Number(other)) => {
-            one == other
-                || one.as_f64().zip(other.as_f64()).is_some_and(|(one, other)| one == other)
-        }
+        (Value::Number(one), Value::Number(other)) => same(one, other),
         (Value::Array(one), Value::Array(other)) => {
             one.len() == other.len() && one.iter().zip(other).all(|(one, other)| equal(one, other))
         }
@@ -48,6 +45,22 @@ fn equal(one: &Value, other: &Value) -> bool {
                     .all(|(key, one)| other.get(key).is_some_and(|other| equal(one, other)))
         }
         _ => one == other,
+    }
+}
+
+/// Integers exactly; a float that is one, as `1.0`, as that integer.
+fn same(one: &Number, other: &Number) -> bool {
+    let integer = |number: &Number| {
+        let signed = number.as_i64().map(i128::from);
+        signed.or_else(|| number.as_u64().map(i128::from))
+    };
+    match (integer(one), integer(other)) {
+        (Some(one), Some(other)) => one == other,
+        (None, None) => one.as_f64() == other.as_f64(),
+        // Every integer below 2^53 is a float.
+        (Some(whole), None) | (None, Some(whole)) => {
+            whole.abs() < 1 << 53 && one.as_f64() == other.as_f64()
+        }
     }
 }
 

@@ -86,7 +86,7 @@ impl Source {
             return self.of(&leaves).to_owned();
         }
         let depth = depth - 1;
-        match self.below(13) {
+        match self.below(14) {
             0 => format!("concat({}, {})", self.text(0), self.texts(depth)),
             1 => format!("lower({})", self.text(depth)),
             2 => format!("upper({})", self.text(depth)),
@@ -99,6 +99,11 @@ impl Source {
             9 => format!("base64.encode({})", self.text(depth)),
             10 => format!("format_int({}, 16)", self.number(depth)),
             11 => format!("json.marshal({})", self.object(depth)),
+            12 => {
+                let (one, two, three) = (self.text(0), self.text(0), self.text(0));
+                let pairs = format!("{{\"a\": {one}, \"ab\": {two}, \"/v\": {three}}}");
+                format!("strings.replace_n({pairs}, {})", self.text(depth))
+            }
             _ => format!("strings.reverse({})", self.text(depth)),
         }
     }
@@ -221,10 +226,12 @@ impl Source {
     }
 
     fn comprehension(&mut self) -> String {
-        let condition = match self.below(4) {
+        let condition = match self.below(6) {
             0 => format!("not startswith(v, {})", self.text(0)),
             1 => format!("count(v) > {}", self.below(4)),
             2 => format!("v != {}", self.text(0)),
+            3 => format!("[_, w] := split(v, {}); w != v", self.text(0)),
+            4 => format!("w = {}; v != w", self.text(1)),
             _ => format!("some w in {}; v == w", self.texts(1)),
         };
         let term = self.of(&["v", "[i, v]", "upper(v)", "sum([i, 1])"]);

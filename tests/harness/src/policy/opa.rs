@@ -51,8 +51,6 @@ fn read(line: &str) -> Result<Answer> {
         None => Answer::Undefined,
         Some(_) if message.contains("eval_conflict_error") => Answer::Conflict,
         Some(_) if message.contains("eval_builtin_error") => Answer::Undefined,
-        // Of a literal argument that no call could take.
-        Some(_) if message.contains("eval_type_error") => Answer::Undefined,
         Some(_) => Answer::Failed(message.to_owned()),
     })
 }

@@ -86,7 +86,8 @@ impl Issuer {
         })
     }
 
-    fn set(&self) -> Value {
+    /// The keys that are published, as a JWK Set (RFC 7517, section 5).
+    pub fn set(&self) -> Value {
         let names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         json!({"keys": names.iter().map(|name| jwk(name)).collect::<Vec<_>>()})
     }

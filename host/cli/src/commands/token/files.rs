@@ -80,6 +80,24 @@ pub fn content(path: &Path) -> Outcome<Vec<u8>> {
     postern_files::read_bounded(path, CONTENT).or_environment("no content")
 }
 
+/// A field of a request: its name in lower case, and its value.
+pub type Field = (String, String);
+
+/// Parses `NAME: VALUE`.
+pub fn field(text: &str) -> Result<Field, String> {
+    let parts = text.split_once(':').map(|(name, value)| (name.trim(), value.trim()));
+    let (name, value) = parts.filter(|(name, _)| !name.is_empty()).ok_or("expected NAME: VALUE")?;
+    Ok((name.to_ascii_lowercase(), value.to_owned()))
+}
+
+/// Fields as they are signed and verified, ascending.
+pub fn borrowed(fields: &[Field]) -> Vec<(&str, &str)> {
+    let mut all: Vec<_> =
+        fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    all.sort_unstable();
+    all
+}
+
 /// The parts of a URL that are signed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Url {

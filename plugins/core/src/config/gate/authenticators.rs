@@ -134,6 +134,12 @@ pub(super) fn authenticators(
                     let path = format!("authenticators[{index}].mtls");
                     problems.note(path, "expected once: a connection has one certificate");
                 }
+                // The second would never be asked, since both read the same field.
+                (Authentication::Capability(_), Authentication::Capability(_)) => {
+                    let path = format!("authenticators[{index}].capability");
+                    problems
+                        .note(path, "expected capability once: several issuers go into its list");
+                }
                 _ => {}
             }
         }

@@ -41,7 +41,9 @@ pub(super) fn forward(wire: ForwardWire) -> Result<Forward, ConfigError> {
     path.map(|path| Forward { path, text }).ok_or_else(expected)
 }
 
-/// The two fields mean nothing else, and there is somewhere to go.
+/// The two fields mean nothing else, and there is somewhere to go. What the holder of a
+/// capability token has signed is the request for the endpoint: whoever stands between could
+/// send it to another place.
 pub(super) fn check(
     (credential_header, bound): (&str, &[String]),
     authenticators: &[Authentication],
@@ -51,6 +53,11 @@ pub(super) fn check(
 ) {
     if upstreams.is_some_and(|table| table.iter().next().is_none()) {
         problems.note("forward", "expected upstreams: a target must be one of them");
+    }
+    if authenticators.iter().any(|one| matches!(one, Authentication::Capability(_))) {
+        let expected = "expected no capability among the authenticators: \
+                        a proof covers neither x-tap-target nor x-tap-method";
+        problems.note("forward", expected);
     }
     let tokens = authenticators.iter().filter_map(Authentication::field);
     let sites = bindings.iter().map(|binding| binding.site().key());

@@ -267,3 +267,56 @@ fn what_bindings_mint_has_bindings_too_and_leads_to_an_upstream() {
         ["body: expected hold, since a binding has its site in the content"]
     );
 }
+
+#[test]
+fn a_token_endpoint_shares_no_request_with_a_binding_that_mints_otherwise() {
+    let mut document = good();
+    let endpoint = json!({
+        "credential": "oauth", "tenant": "acme", "authority": "slack.com",
+        "methods": ["POST"], "paths": ["/api/token"], "site": {"header": "x-client", "style": "bearer"},
+        "mints": [{"value": "/access_token", "name": "access", "authority": "slack.com",
+                   "methods": ["GET"], "paths": ["/api/**"], "site": {"style": "bearer"}}],
+    });
+    document["bindings"].as_array_mut().unwrap().push(endpoint.clone());
+    let expected = "expected other methods or paths than those of slack, or the same mints";
+    assert_eq!(problems(&document), [format!("bindings (oauth): {expected}")]);
+    let rows = [
+        ("methods", json!(["PUT"])),
+        ("paths", json!(["/token"])),
+        ("mints", json!([])),
+        ("authority", json!("auth.slack.com")),
+    ];
+    for (key, value) in rows {
+        let mut apart = document.clone();
+        apart["bindings"][1][key] = value;
+        apart["upstreams"]["auth"] = json!({"authority": "auth.slack.com"});
+        assert!(parse(&apart).is_ok(), "{key}");
+    }
+    // The same client at another site mints the same.
+    document["bindings"] = json!([endpoint.clone(), endpoint]);
+    document["bindings"][1]["site"] = json!({"header": "x-other", "style": "bearer"});
+    assert!(parse(&document).is_ok());
+    document["bindings"][1]["mints"][0]["max_life"] = json!("2h");
+    assert!(!problems(&document).is_empty());
+}
+
+fn capability() -> Value {
+    let key = URL_SAFE_NO_PAD.encode([7; 32]);
+    json!({"capability": {"audience": "gw", "issuers": [{"kid": "k", "issuer": "i", "key": key}]}})
+}
+
+#[test]
+fn capability_tokens_have_one_authenticator_and_no_forward_endpoint() {
+    let mut document = good();
+    document["authenticators"] = json!([capability()]);
+    assert!(parse(&document).is_ok());
+    document["forward"] = json!({});
+    let expected = "forward: expected no capability among the authenticators: \
+                    a proof covers neither x-tap-target nor x-tap-method";
+    assert_eq!(problems(&document), [expected]);
+    let mut twice = good();
+    twice["authenticators"] = json!([capability(), capability()]);
+    let expected = "authenticators[1].capability: expected capability once: \
+                    several issuers go into its list";
+    assert_eq!(problems(&twice), [expected]);
+}

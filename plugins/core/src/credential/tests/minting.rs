@@ -18,7 +18,7 @@ fn asked() -> World {
     let mut world = World::new();
     world.keys.cached.set(true);
     let sealed = world.permit(&["oauth"]);
-    world.head(sealed, &[]);
+    world.head(sealed, &[(":path", "/token")]);
     assert_eq!(world.flow(), Flow::Continue);
     world
 }
@@ -156,8 +156,13 @@ fn an_answer_before_the_end_of_the_request_is_refused() {
     let mut world = World::new();
     world.keys.cached.set(true);
     let around = around(world.permit(&["oauth"]));
-    world.head_around(around, request(&[(":method", "POST")]), false);
-    refused(&world.answer("200", JSON, false), UNSCANNABLE);
+    world.head_around(around, request(&[(":method", "POST"), (":path", "/token")]), false);
+    let effects = world.answer("200", JSON, false);
+    refused(&effects, UNSCANNABLE);
+    let said = |effect: &&String| effect.starts_with("record ");
+    let record = effects.iter().find(said).unwrap();
+    assert!(record.contains(r#"reason: "mint_early""#), "{record}");
+    assert_eq!(world.keys.stored.borrow().len(), 0);
 }
 
 #[test]

@@ -59,13 +59,13 @@ const CONFIG: &str = r#"{
          "methods": ["GET", "POST"], "paths": ["/api/**"],
          "site": {"style": "sigv4", "region": "eu-west-1", "service": "s3"}},
         {"credential": "oauth", "tenant": "acme", "authority": "slack.com",
-         "methods": ["GET", "POST"], "paths": ["/api/**"],
+         "methods": ["GET", "POST"], "paths": ["/token"],
          "site": {"header": "x-client", "style": "template", "template": "{}"},
          "mints": [
             {"value": "/access_token", "name": "access", "authority": "slack.com",
              "methods": ["GET"], "paths": ["/api/**"], "site": {"style": "bearer"}},
             {"value": "/refresh_token", "name": "refresh", "authority": "slack.com",
-             "methods": ["POST"], "paths": ["/api/**"], "site": {"form": "refresh_token"},
+             "methods": ["POST"], "paths": ["/token"], "site": {"form": "refresh_token"},
              "max_life": "24h", "again": true}]},
         {"credential": "client", "tenant": "acme", "authority": "slack.com",
          "methods": ["GET", "POST"], "paths": ["/api/**"], "site": {"style": "oauth1"}}

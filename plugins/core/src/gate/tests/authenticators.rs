@@ -45,6 +45,10 @@ impl Limits for Only {
     fn admits_credential(&self, name: &str) -> bool {
         name == self.1
     }
+
+    fn covers(&self, field: &str) -> bool {
+        field == "x-tap-credential"
+    }
 }
 
 /// Recognises anything in its field.
@@ -272,6 +276,17 @@ fn the_limits_of_every_credential_hold() {
             assert_eq!(send(one, other).outcome(), denied);
         }
     }
+}
+
+#[test]
+fn a_field_that_names_a_credential_is_signed_where_the_caller_signs() {
+    let send = |head: &[(&str, &str)]| {
+        let rows = [(JWT, "x-a", Course::Within("POST", "slack"))];
+        World::default().send(&rows, &[], &[&[("x-a", "1")], head].concat())
+    };
+    assert!(matches!(send(&[("x-tap-credential", "slack")]), Outcome::Allowed { .. }));
+    let uncovered = send(&[("authorization", "Bearer <CREDENTIAL:slack>")]);
+    assert_eq!(uncovered, refused(401, "invalid_token", "proof_field"));
 }
 
 #[test]

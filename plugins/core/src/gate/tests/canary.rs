@@ -10,6 +10,7 @@ use crate::effect::Flow;
 use crate::event::Event;
 use crate::fields::Fields;
 use crate::key_service::{CallAnswer, CallFailure, CallResult, UpstreamCall};
+use crate::revocation::Kind;
 use crate::time::Entropy;
 
 /// A gate whose `slack` has a canary.
@@ -137,7 +138,7 @@ fn a_binding_may_allow_it_and_the_record_says_so() {
     assert_eq!(answer(&mut run, &[], &value), Flow::Continue);
     assert_eq!(verdict(&run), Some(Verdict::Reflective));
     let mut run = asked(&gate(json!({"reflective": "allow"})));
-    assert_eq!(hear(&mut run, Err(CallFailure::NotSent)), Flow::Continue);
+    assert_eq!(hear(&mut run, Err(CallFailure::TooLarge)), Flow::Continue);
     assert_eq!(verdict(&run), Some(Verdict::Unknown));
 }
 
@@ -148,8 +149,7 @@ fn what_is_no_answer_of_the_upstreams_that_can_be_read_shows_nothing() {
         let fields = lines.iter().copied().collect();
         Ok(CallAnswer { fields, ..CallAnswer::of(200, b"fine".to_vec()) })
     };
-    let results: [CallResult; 5] = [
-        Err(CallFailure::NotSent),
+    let results: [CallResult; 4] = [
         Err(CallFailure::TooLarge),
         Err(CallFailure::Unreadable),
         with(&[(":status", "200")]),
@@ -175,6 +175,31 @@ fn what_is_no_answer_of_the_upstreams_that_can_be_read_shows_nothing() {
         answer(&mut run, &[(name, value)], "fine");
         was(&run, FAILED);
     }
+}
+
+#[test]
+fn a_canary_that_was_not_sent_is_unknown_to_its_own_request_only() {
+    let gate = gate(json!({}));
+    let mut run = asked(&gate);
+    hear(&mut run, Err(CallFailure::NotSent));
+    was(&run, FAILED);
+    assert_eq!(verdict(&run), Some(Verdict::Unknown));
+    // The next request asks, at once.
+    let mut next = asked(&gate);
+    assert_eq!(answer(&mut next, &[], "fine"), Flow::Continue);
+    let mut allowed = asked(&self::gate(json!({"reflective": "allow"})));
+    assert_eq!(hear(&mut allowed, Err(CallFailure::NotSent)), Flow::Continue);
+    assert_eq!((verdict(&allowed), allowed.canaries.len()), (Some(Verdict::Unknown), 1));
+}
+
+#[test]
+fn who_is_revoked_while_a_canary_is_out_is_refused() {
+    let gate = gate(json!({}));
+    let mut run = asked(&gate);
+    gate.revocations.revoked.borrow_mut().push((Kind::ApiKey, "GoodKey1".to_owned()));
+    answer(&mut run, &[], "fine");
+    was(&run, (401, "invalid_token", "revoked"));
+    assert_eq!(run.permit(), None);
 }
 
 #[test]

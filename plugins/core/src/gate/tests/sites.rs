@@ -48,6 +48,7 @@ fn a_credential_is_named_by_the_field_or_by_a_placeholder_in_its_site() {
 #[test]
 fn a_minted_credential_is_named_as_its_rule_says_and_bound_as_it_says() {
     let mut document = document();
+    document["bindings"][0]["paths"] = serde_json::json!(["/auth/token"]);
     document["bindings"][0]["mints"] = serde_json::json!([{
         "value": "/access_token", "name": "access", "authority": "slack.com",
         "methods": ["POST"], "paths": ["/api/chat"], "site": {"style": "bearer"},
