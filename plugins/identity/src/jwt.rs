@@ -405,16 +405,24 @@ impl Attempt for JwtAttempt {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use postern_core::config::gate::{Claims, Endpoint, KeySource};
     use postern_core::key_service::Background;
     use postern_core::key_service::CallAnswer;
+    use postern_core::nonces::Met;
     use postern_core::time::Entropy;
+    use postern_jose::Usage;
 
     use super::*;
 
     const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
+
+    struct NoProofs;
+
+    impl Nonces for NoProofs {
+        fn meet(&self, _: &[u8; 32], _: UnixMillis) -> Met {
+            Met::Unwritten
+        }
+    }
 
     fn tokens() -> Rc<Jwts> {
         let text = |text: &str| text.to_owned();
@@ -442,15 +450,24 @@ mod tests {
             },
             tenants: None,
             cache: 4,
+            dpop: None,
         };
-        Jwts::new(&config, "acme", Rc::new(Keys::new(&keys).unwrap()))
+        let keys = Rc::new(Keys::new(&keys, Usage::Signatures).unwrap());
+        Jwts::new(&config, "acme", keys, Rc::new(NoProofs))
     }
 
     fn attempt(tokens: &Rc<Jwts>) -> JwtAttempt {
         // `{"alg":"EdDSA"}`, `{}` and a signature of zeros.
         let text = format!("eyJhbGciOiJFZERTQSJ9.e30.{}", "A".repeat(86));
         let token = Unverified::parse(text.as_bytes()).ok().unwrap();
-        JwtAttempt { tokens: Rc::clone(tokens), digest: [0; 32], token, waits: None }
+        JwtAttempt {
+            tokens: Rc::clone(tokens),
+            digest: [0; 32],
+            token,
+            certificate: None,
+            proof: None,
+            waits: None,
+        }
     }
 
     #[test]
