@@ -10,6 +10,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 use crate::authority::Identity;
+use crate::client::Request;
+use crate::message::{Direction, Message, Reader};
 
 /// How to connect.
 pub struct TlsClient<'a> {
@@ -27,12 +29,7 @@ impl TlsClient<'_> {
     /// Sends bytes to a port on 127.0.0.1; everything that comes back until the peer closes.
     /// A handshake that is refused is an error.
     pub fn ask(&self, port: u16, bytes: &[u8]) -> io::Result<Vec<u8>> {
-        let config = Arc::new(self.config().map_err(io::Error::other)?);
-        let name = ServerName::try_from(self.name.to_owned()).map_err(io::Error::other)?;
-        let connection = ClientConnection::new(config, name).map_err(io::Error::other)?;
-        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
-        stream.set_read_timeout(Some(self.patience))?;
-        let mut stream = StreamOwned::new(connection, stream);
+        let mut stream = self.connect(port)?;
         stream.write_all(bytes)?;
         let mut answer = Vec::new();
         match stream.read_to_end(&mut answer) {
@@ -42,6 +39,34 @@ impl TlsClient<'_> {
             }
             _ => Ok(answer),
         }
+    }
+
+    /// One request on a connection of its own, and its final answer; `None` when the peer
+    /// closed without one.
+    pub fn exchange(&self, port: u16, request: &Request) -> io::Result<Option<Message>> {
+        let mut reader = Reader::new(self.connect(port)?);
+        for piece in &request.pieces() {
+            // As on plain connections: an early answer may come before everything is written.
+            if reader.connection().write_all(piece).is_err() {
+                break;
+            }
+        }
+        let to_head = request.method.eq_ignore_ascii_case("HEAD");
+        loop {
+            match reader.next(Direction::Answer { to_head })? {
+                Some(message) if (100..200).contains(&message.status()) => {}
+                other => return Ok(other),
+            }
+        }
+    }
+
+    fn connect(&self, port: u16) -> io::Result<StreamOwned<ClientConnection, TcpStream>> {
+        let config = Arc::new(self.config().map_err(io::Error::other)?);
+        let name = ServerName::try_from(self.name.to_owned()).map_err(io::Error::other)?;
+        let connection = ClientConnection::new(config, name).map_err(io::Error::other)?;
+        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+        stream.set_read_timeout(Some(self.patience))?;
+        Ok(StreamOwned::new(connection, stream))
     }
 
     fn config(&self) -> Result<ClientConfig, Box<dyn std::error::Error + Send + Sync>> {

@@ -54,6 +54,8 @@ pub struct Presented<'a> {
     /// The only value of each configured field that has one: UTF-8, one line, no comma and
     /// no placeholder of a site.
     pub(crate) values: Vec<(&'a str, &'a str)>,
+    /// The certificate that the caller has shown on its connection, PEM.
+    pub certificate: Option<&'a [u8]>,
 }
 
 impl<'a> Presented<'a> {

@@ -36,6 +36,9 @@ pub enum Denial {
     /// Client: what was presented authenticates nobody.
     #[error("the credential authenticates nobody")]
     InvalidToken(TokenReason),
+    /// Client: a token without a proof that its holder sends it (RFC 9449, 7.1).
+    #[error("the proof of possession does not hold")]
+    InvalidProof(TokenReason),
     /// Client: a method that never carries a credential.
     #[error("method is never forwarded")]
     MethodRefused,
@@ -105,6 +108,18 @@ impl DecisionId {
     }
 }
 
+/// What a gate says of itself in challenges.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Offer<'a> {
+    /// URL of its metadata (RFC 9728, 5.1), without a quote.
+    pub metadata: Option<&'a str>,
+    /// It takes tokens that are bound to a key, with a proof.
+    pub proofs: bool,
+}
+
+/// Algorithms of proofs, as challenges list them.
+pub const PROOF_ALGORITHMS: &str = "EdDSA ES256 ES384 RS256 RS384 RS512 PS256";
+
 /// The realm of every challenge (RFC 9110 11.5).
 const REALM: &str = "postern";
 
@@ -116,7 +131,7 @@ impl Denial {
             Self::PlaceholderMalformed => Code::PlaceholderMalformed,
             Self::RequestAmbiguous(_) => Code::RequestAmbiguous,
             Self::CredentialsMissing => Code::CredentialsMissing,
-            Self::InvalidToken(_) => Code::InvalidToken,
+            Self::InvalidToken(_) | Self::InvalidProof(_) => Code::InvalidToken,
             Self::MethodRefused => Code::MethodRefused,
             Self::BodyTooLarge => Code::BodyTooLarge,
             Self::EncodingUnsupported => Code::EncodingUnsupported,
@@ -138,12 +153,11 @@ impl Denial {
     /// The one mapping to the wire: status, challenge (RFC 6750 3) and problem document
     /// (RFC 9457).
     pub fn reply(&self, decision: &DecisionId) -> Reply {
-        self.reply_with(decision, None)
+        self.reply_with(decision, Offer::default())
     }
 
-    /// The same, where a client can read how to get a token: `metadata` is the URL for
-    /// challenges (RFC 9728, 5.1), without a quote.
-    pub fn reply_with(&self, decision: &DecisionId, metadata: Option<&str>) -> Reply {
+    /// The same, with what challenges say of the gate.
+    pub fn reply_with(&self, decision: &DecisionId, offer: Offer<'_>) -> Reply {
         let code = self.code();
         if let Self::PolicyAnswered(refusal) = self {
             return refusal.reply(self, decision);
@@ -152,8 +166,9 @@ impl Denial {
             ("content-type".to_owned(), "application/problem+json".to_owned()),
             ("cache-control".to_owned(), "no-store".to_owned()),
         ];
-        if let Some(mut challenge) = self.challenge() {
-            if let Some(url) = metadata {
+        let proofs = self.challenge_for_proofs().filter(|_| offer.proofs);
+        for mut challenge in self.challenge().into_iter().chain(proofs) {
+            if let Some(url) = offer.metadata {
                 challenge.push_str(&format!(", resource_metadata=\"{url}\""));
             }
             fields.push(("www-authenticate".to_owned(), challenge));
@@ -188,6 +203,17 @@ impl Denial {
             )),
             _ => None,
         }
+    }
+
+    /// The same of the other scheme (RFC 9449, 7.1).
+    fn challenge_for_proofs(&self) -> Option<String> {
+        let error = match self {
+            Self::CredentialsMissing => "",
+            Self::InvalidToken(_) => ", error=\"invalid_token\"",
+            Self::InvalidProof(_) => ", error=\"invalid_dpop_proof\"",
+            _ => return None,
+        };
+        Some(format!("DPoP realm=\"{REALM}\"{error}, algs=\"{PROOF_ALGORITHMS}\""))
     }
 
     /// Everything in it is ours or, for the scope, checked configuration (no quote, no
@@ -266,6 +292,24 @@ mod tests {
                 "scope": "tap:write",
             })
         );
+    }
+
+    #[test]
+    fn a_gate_that_takes_proofs_says_so_beside_the_other_scheme() {
+        let lines = |denial: &Denial| -> Vec<String> {
+            let fields = denial.reply_with(&ID, Offer { metadata: None, proofs: true }).fields;
+            let lines = fields.into_iter().filter(|(name, _)| name == "www-authenticate");
+            lines.map(|(_, value)| value).collect()
+        };
+        let algs = format!("algs=\"{PROOF_ALGORITHMS}\"");
+        let proof = Denial::InvalidProof(TokenReason::Replayed);
+        let dpop = |error: &str| format!("DPoP realm=\"postern\"{error}, {algs}");
+        assert_eq!(lines(&proof), [dpop(", error=\"invalid_dpop_proof\"")]);
+        assert_eq!(
+            lines(&Denial::CredentialsMissing),
+            ["Bearer realm=\"postern\"".to_owned(), dpop("")]
+        );
+        assert_eq!((proof.code(), proof.reason()), (Code::InvalidToken, "replayed"));
     }
 
     #[test]

@@ -72,6 +72,9 @@ pub struct Surroundings {
     /// Bytes of filter state `postern.form`: form content that the gate has read, where a
     /// signature covers it. Anybody may have put them there: their digest is the permit's.
     pub form: Option<Vec<u8>>,
+    /// The certificate that the caller has shown on its connection, PEM, where somebody
+    /// looks at it. The host has verified that an authority of the listener has signed it.
+    pub certificate: Option<Vec<u8>>,
     /// Whether the audit logger acknowledged this root's last record.
     pub audit: AuditState,
 }

@@ -57,6 +57,7 @@ pub mod scopes;
 pub mod scrubbing;
 pub mod secret;
 pub mod slots;
+pub mod spiffe;
 pub mod stream;
 pub mod target;
 pub mod time;

@@ -47,7 +47,7 @@ fn configure(document: &[u8]) -> Result<Module, ConfigError> {
     let nonces: Rc<dyn Nonces> = Rc::new(SharedNonces::new(Table::new(nonces, MEMORY)));
     let callers = postern_identity::assemble(&config, &directory, &nonces)?;
     let (detector, scrubbing) = (Rc::new(MarkerDetector), Rc::new(PatternScrubbing::new()));
-    let known = callers.authenticators;
+    let (known, certificates) = (callers.authenticators, config.reads_certificates());
     let loaded = Loaded { policy: postern_rego::of_gate(&config)?, config };
     let pipeline = Pipeline::new(loaded, permit, known, client, detector, scrubbing, vm);
     Ok(Module {
@@ -55,6 +55,6 @@ fn configure(document: &[u8]) -> Result<Module, ConfigError> {
         feed,
         background: callers.background,
         key_service,
-        place: Place::Listener { shared },
+        place: Place::Listener { shared, certificates },
     })
 }

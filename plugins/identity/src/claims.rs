@@ -46,7 +46,7 @@ pub fn identity(
         true => tenant.to_owned(),
         false => read.text(&names.tenant)?.ok_or(TokenReason::Claim)?,
     };
-    let id = read.text(&["jti".to_owned()])?;
+    let token_id = token_id(claims, &token.digest)?;
     Ok(Identity {
         subject: format!("{}:{}#{subject}", token.kind.as_str(), token.issuer),
         kind: token.kind,
@@ -59,10 +59,16 @@ pub fn identity(
         trust,
         clearance: read.text(&names.clearance)?,
         document: None,
-        token_id: id.unwrap_or_else(|| short(&token.digest)),
+        token_id,
         expires: Some(token.expires),
         platform: None,
     })
+}
+
+/// `jti`, or a name of our own for a token without one.
+pub fn token_id(claims: &Map<String, Value>, digest: &[u8; 32]) -> Result<String, TokenReason> {
+    let id = Reader(claims).text(&["jti".to_owned()])?;
+    Ok(id.unwrap_or_else(|| short(digest)))
 }
 
 /// The first half of a digest in hex.

@@ -1,24 +1,29 @@
-//! Access tokens that are JWTs (RFC 7519, RFC 9068), verified here.
+//! Tokens that are JWTs, verified here: access tokens (RFC 7519, RFC 9068) and, for
+//! [`crate::svid`], JWT-SVIDs.
 //!
 //! Owns the order of checks, the wait for keys and the memory of verified tokens. Rules and
 //! signatures are `postern-jose`'s.
 //!
 //! Invariant: a token is good only under keys that its issuer has now: a new set forgets
 //! what was verified before, and without a set nothing is good, which is our fault (503) and
-//! not the caller's. One that says it is bound to a key (`cnf`) is refused, since nothing
-//! here looks for the proof.
+//! not the caller's. One that says it is bound (`cnf`) is good only on a connection with that
+//! certificate, or with a proof by that key, every time it comes; with any other kind of
+//! confirmation it is refused.
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::time::Duration;
 
 use postern_core::authenticator::{
     Attempt, Authenticator, Established, Presented, Progress, Sight, Verdict,
 };
-use postern_core::config::gate::Jwt;
+use postern_core::config::gate::{Jwt, Workloads};
 use postern_core::denial::{Denial, KeysReason, TokenReason};
 use postern_core::identity::{Identity, Kind};
 use postern_core::key_service::{CallId, CallResult};
+use postern_core::nonces::Nonces;
 use postern_core::revocation;
+use postern_core::spiffe::SpiffeId;
 use postern_core::time::{Moment, UnixMillis};
 use postern_jose::jws::{LENGTH, Unverified};
 use postern_jose::jwt::{self, Rules, Token};
@@ -27,28 +32,50 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use crate::cache::{Cache, Digest};
+use crate::certificate;
 use crate::claims;
+use crate::confirmation::Confirmation;
+use crate::dpop::{Proofs, Shown};
 use crate::keys::Keys;
+use crate::workload;
 
-/// Tokens of one issuer.
+/// Tokens of one issuer, or of one trust domain.
 pub struct Jwts {
-    config: Jwt,
+    reading: Reading,
     rules: Rules,
+    max_life: Duration,
+    /// Of keys that tokens are bound to, where they may be.
+    proofs: Option<Proofs>,
     tenant: String,
     keys: Rc<Keys>,
     known: RefCell<Known>,
+}
+
+/// What a good token is turned into an identity document by.
+pub enum Reading {
+    /// Claims.
+    Access(Box<Jwt>),
+    /// A SPIFFE ID of this trust domain.
+    Svid(Rc<Workloads>, String),
 }
 
 /// Tokens that were verified under the set at hand.
 struct Known {
     /// Which one.
     generation: u64,
-    tokens: Cache<Identity>,
+    tokens: Cache<Good>,
+}
+
+/// What a verified token says.
+#[derive(Clone)]
+struct Good {
+    identity: Identity,
+    bound: Confirmation,
 }
 
 impl Jwts {
     /// Tokens as configured, under these keys.
-    pub fn new(config: &Jwt, tenant: &str, keys: Rc<Keys>) -> Rc<Self> {
+    pub fn new(config: &Jwt, tenant: &str, keys: Rc<Keys>, nonces: Rc<dyn Nonces>) -> Rc<Self> {
         let kind = match config.access_tokens_only {
             true => jwt::Kind::AccessToken,
             false => jwt::Kind::Plain,
@@ -59,12 +86,27 @@ impl Jwts {
             kind,
             leeway: config.leeway.as_secs(),
         };
-        let known = RefCell::new(Known { generation: 0, tokens: Cache::new(config.cache) });
-        Rc::new(Self { config: config.clone(), rules, tenant: tenant.to_owned(), keys, known })
+        let reading = Reading::Access(Box::new(config.clone()));
+        let proofs = config.dpop.map(|window| Proofs::new(window, nonces));
+        let bounds = (config.max_life, config.cache);
+        Self::of(reading, rules, bounds, tenant, (keys, proofs))
     }
 
-    /// The identity of a token that is as good now as when it was verified.
-    fn remembered(&self, digest: &Digest, now: UnixMillis) -> Option<Identity> {
+    /// Tokens that these rules are for, of at most this life; so many are remembered.
+    pub fn of(
+        reading: Reading,
+        rules: Rules,
+        (max_life, cache): (Duration, usize),
+        tenant: &str,
+        (keys, proofs): (Rc<Keys>, Option<Proofs>),
+    ) -> Rc<Self> {
+        let known = RefCell::new(Known { generation: 0, tokens: Cache::new(cache) });
+        let tenant = tenant.to_owned();
+        Rc::new(Self { reading, rules, max_life, proofs, tenant, keys, known })
+    }
+
+    /// A token that is as good now as when it was verified.
+    fn remembered(&self, digest: &Digest, now: UnixMillis) -> Option<Good> {
         let standing = self.keys.standing(now);
         standing.set?;
         let mut known = self.known.try_borrow_mut().ok()?;
@@ -75,12 +117,7 @@ impl Jwts {
         known.tokens.find(digest, now)
     }
 
-    fn verified(
-        &self,
-        token: &Unverified,
-        digest: &Digest,
-        now: UnixMillis,
-    ) -> Result<Identity, Lack> {
+    fn verified(&self, token: &Unverified, digest: &Digest, now: UnixMillis) -> Result<Good, Lack> {
         let standing = self.keys.standing(now);
         let set = standing.set.ok_or(Lack::NoKeys)?;
         let token = match jwt::check(token, &set, &self.rules, now.seconds(), &Pure) {
@@ -90,33 +127,39 @@ impl Jwts {
             Err(Refusal::UnknownKey) => return Err(Lack::UnknownKey),
             Err(other) => return Err(Lack::Other(reason(other))),
         };
-        let identity = self.identity(&token, digest, now).map_err(Lack::Other)?;
+        let good = self.good(&token, digest, now).map_err(Lack::Other)?;
         if let Ok(mut known) = self.known.try_borrow_mut()
             && known.generation == standing.generation
         {
             let end = UnixMillis(token.expires().saturating_mul(1000));
-            known.tokens.put(*digest, identity.clone(), end);
+            known.tokens.put(*digest, good.clone(), end);
         }
-        Ok(identity)
+        Ok(good)
     }
 
-    fn identity(
-        &self,
-        token: &Token,
-        digest: &Digest,
-        now: UnixMillis,
-    ) -> Result<Identity, TokenReason> {
+    fn good(&self, token: &Token, digest: &Digest, now: UnixMillis) -> Result<Good, TokenReason> {
         // `iat` was checked to be a date, and not to lie ahead.
         let issued = token.claim("iat").and_then(Value::as_f64);
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked")]
         let issued = issued.map_or(now.seconds(), |seconds| seconds as u64);
-        if token.expires().saturating_sub(issued) > self.config.max_life.as_secs() {
+        if token.expires().saturating_sub(issued) > self.max_life.as_secs() {
             return Err(TokenReason::Life);
         }
-        if token.claim("cnf").is_some() {
-            return Err(TokenReason::Bound);
-        }
-        if let Some(tenants) = &self.config.tenants {
+        let bound = Confirmation::read(token.claim("cnf")).ok_or(TokenReason::Bound)?;
+        let identity = match &self.reading {
+            Reading::Access(config) => self.caller(config, token, digest)?,
+            Reading::Svid(workloads, domain) => self.workload(workloads, domain, token, digest)?,
+        };
+        Ok(Good { identity, bound })
+    }
+
+    fn caller(
+        &self,
+        config: &Jwt,
+        token: &Token,
+        digest: &Digest,
+    ) -> Result<Identity, TokenReason> {
+        if let Some(tenants) = &config.tenants {
             let tid = token.claim("tid").and_then(Value::as_str);
             if !tid.is_some_and(|tid| tenants.iter().any(|one| one == tid)) {
                 return Err(TokenReason::Directory);
@@ -124,11 +167,43 @@ impl Jwts {
         }
         let token_facts = claims::Token {
             kind: Kind::Jwt,
-            issuer: &self.config.issuer,
+            issuer: &config.issuer,
             digest: *digest,
             expires: token.expires(),
         };
-        claims::identity(&self.config.claims, token.claims(), &token_facts, &self.tenant)
+        claims::identity(&config.claims, token.claims(), &token_facts, &self.tenant)
+    }
+
+    /// The trust domain whose keys have signed it is the only one that it can speak for.
+    fn workload(
+        &self,
+        workloads: &Workloads,
+        domain: &str,
+        token: &Token,
+        digest: &Digest,
+    ) -> Result<Identity, TokenReason> {
+        let id = token.subject().and_then(SpiffeId::parse).ok_or(TokenReason::SpiffeId)?;
+        if id.trust_domain() != domain {
+            return Err(TokenReason::TrustDomain);
+        }
+        let document = workload::Document {
+            kind: Kind::JwtSvid,
+            token_id: claims::token_id(token.claims(), digest)?,
+            expires: Some(token.expires()),
+        };
+        workload::identity(workloads, &id, document, &self.tenant)
+    }
+
+    /// The way to a verdict about a token.
+    pub fn attempt(
+        self: &Rc<Self>,
+        token: Unverified,
+        digest: Digest,
+        shown: &Presented<'_>,
+        proof: Option<Shown>,
+    ) -> Box<dyn Attempt> {
+        let (tokens, certificate) = (Rc::clone(self), shown.certificate.map(<[u8]>::to_vec));
+        Box::new(JwtAttempt { tokens, digest, token, certificate, proof, waits: None })
     }
 }
 
@@ -160,45 +235,68 @@ fn reason(refusal: Refusal) -> TokenReason {
     }
 }
 
-/// The issuer's tokens in its field.
-pub struct JwtAuthenticator(pub Rc<Jwts>);
+/// The token in a field, in compact form and unverified; the field has one of these schemes
+/// where it is `Authorization`.
+pub fn presented(
+    shown: &Presented<'_>,
+    header: &str,
+    schemes: &[&str],
+) -> Result<(Unverified, Digest), Sight> {
+    if shown.value(header).is_none() {
+        return Err(Sight::Absent);
+    }
+    let token = match header {
+        "authorization" => shown.token(header, schemes),
+        _ => shown.value(header),
+    };
+    let Some(token) = token else { return Err(Sight::Unlike(TokenReason::Scheme)) };
+    // Nothing longer is a token, and hashing it would only cost time.
+    if token.len() > LENGTH {
+        return Err(Sight::Unlike(TokenReason::TooLong));
+    }
+    let unverified = Unverified::parse(token.as_bytes());
+    let unverified = unverified.map_err(|refusal| Sight::Unlike(reason(refusal)))?;
+    Ok((unverified, Sha256::digest(token).into()))
+}
+
+/// An issuer's tokens in its field.
+pub struct JwtAuthenticator {
+    header: String,
+    issuer: String,
+    tokens: Rc<Jwts>,
+}
+
+impl JwtAuthenticator {
+    /// Tokens as configured, under these keys.
+    pub fn new(config: &Jwt, tenant: &str, keys: Rc<Keys>, nonces: Rc<dyn Nonces>) -> Self {
+        let (header, issuer) = (config.header.clone(), config.issuer.clone());
+        Self { header, issuer, tokens: Jwts::new(config, tenant, keys, nonces) }
+    }
+}
 
 impl Authenticator for JwtAuthenticator {
     fn kind(&self) -> Kind {
         Kind::Jwt
     }
 
-    fn sight(&self, presented: &Presented<'_>) -> Sight {
-        let header = self.0.config.header.as_str();
-        if presented.value(header).is_none() {
-            return Sight::Absent;
-        }
-        let token = match header {
-            "authorization" => presented.token(header, &["Bearer"]),
-            _ => presented.value(header),
-        };
-        let Some(token) = token else { return Sight::Unlike(TokenReason::Scheme) };
-        // Nothing longer is a token, and hashing it would only cost time.
-        if token.len() > LENGTH {
-            return Sight::Unlike(TokenReason::TooLong);
-        }
-        let unverified = match Unverified::parse(token.as_bytes()) {
-            Ok(unverified) => unverified,
-            Err(refusal) => return Sight::Unlike(reason(refusal)),
+    fn sight(&self, shown: &Presented<'_>) -> Sight {
+        let proofs = self.tokens.proofs.is_some();
+        let schemes: &[&str] = if proofs { &["Bearer", "DPoP"] } else { &["Bearer"] };
+        let (token, digest) = match presented(shown, &self.header, schemes) {
+            Ok(found) => found,
+            Err(sight) => return sight,
         };
         // Another issuer's may be another authenticator's.
-        match unverified.claimed_issuer() {
-            Some(issuer) if issuer == self.0.config.issuer => {}
+        match token.claimed_issuer() {
+            Some(issuer) if issuer == self.issuer => {}
             Some(_) => return Sight::Unlike(TokenReason::Issuer),
             None => return Sight::Unlike(TokenReason::Claim),
         }
-        let attempt = JwtAttempt {
-            tokens: Rc::clone(&self.0),
-            digest: Sha256::digest(token).into(),
-            token: unverified,
-            waits: None,
-        };
-        Sight::Recognised { place: header.to_owned(), attempt: Box::new(attempt) }
+        // The scheme says that a proof comes along (RFC 9449, 7.1).
+        let proven = proofs && shown.token(&self.header, &["DPoP"]).is_some();
+        let proof = proven.then(|| Shown::of(shown));
+        let attempt = self.tokens.attempt(token, digest, shown, proof);
+        Sight::Recognised { place: self.header.clone(), attempt }
     }
 }
 
@@ -206,20 +304,55 @@ struct JwtAttempt {
     tokens: Rc<Jwts>,
     digest: Digest,
     token: Unverified,
+    /// What the caller has shown on its connection, PEM.
+    certificate: Option<Vec<u8>>,
+    /// What a proof has to be about, where the caller says that one comes along.
+    proof: Option<Shown>,
     /// Fetches that had ended when this began to wait for the next one.
     waits: Option<u64>,
 }
 
 impl JwtAttempt {
-    /// The key it is signed with can be revoked as well, where the token names one.
-    fn established(&self, identity: Identity) -> Established {
+    /// The token is good; now its holder has to be the one that it was made for. The key it is
+    /// signed with can be revoked as well, where the token names one.
+    fn established(&self, good: Good, now: UnixMillis) -> Verdict {
+        let Good { identity, bound } = good;
+        self.confirm(&bound, now)?;
         let key = self.token.key_id().map(|id| (revocation::Kind::IssuerKey, id.to_owned()));
-        Established::verified(identity).known_by(key)
+        let id = (identity.kind == Kind::JwtSvid).then(|| SpiffeId::parse(&identity.subject));
+        let id = id.flatten().and_then(|id| workload::revocable(&id));
+        Ok(Established::verified(identity).known_by(key).known_by(id))
+    }
+
+    fn confirm(&self, bound: &Confirmation, now: UnixMillis) -> Result<(), Denial> {
+        let invalid = |reason| Err(Denial::InvalidToken(reason));
+        let proofs = self.tokens.proofs.as_ref();
+        match (bound, &self.proof) {
+            (Confirmation::Key(key), Some(shown)) => match proofs {
+                Some(proofs) => proofs.check(shown, key, &self.digest, now),
+                None => invalid(TokenReason::Bound),
+            },
+            // Nobody may send such a token as if it were anybody's (RFC 9449, 7.2).
+            (Confirmation::Key(_), None) => invalid(TokenReason::Bound),
+            (_, Some(_)) => invalid(TokenReason::Scheme),
+            (Confirmation::Certificate(thumbprint), None) => {
+                let shown = self.certificate.as_deref().and_then(certificate::thumbprint);
+                if shown.as_ref() == Some(thumbprint) {
+                    Ok(())
+                } else {
+                    invalid(TokenReason::Bound)
+                }
+            }
+            (Confirmation::Bearer, None) if proofs.is_some_and(Proofs::required) => {
+                invalid(TokenReason::Unbound)
+            }
+            (Confirmation::Bearer, None) => Ok(()),
+        }
     }
 
     fn verdict(&self, now: UnixMillis) -> Result<Verdict, Lack> {
         match self.tokens.verified(&self.token, &self.digest, now) {
-            Ok(identity) => Ok(Ok(self.established(identity))),
+            Ok(good) => Ok(self.established(good, now)),
             Err(Lack::Other(reason)) => Ok(Err(Denial::InvalidToken(reason))),
             Err(missing) => Err(missing),
         }
@@ -237,8 +370,8 @@ fn without(missing: &Lack) -> Denial {
 
 impl Attempt for JwtAttempt {
     fn start(&mut self, at: Moment) -> Progress {
-        if let Some(identity) = self.tokens.remembered(&self.digest, at.now) {
-            return Progress::Done(Ok(self.established(identity)));
+        if let Some(good) = self.tokens.remembered(&self.digest, at.now) {
+            return Progress::Done(self.established(good, at.now));
         }
         let ended = self.tokens.keys.standing(at.now).ended;
         match self.verdict(at.now) {
@@ -272,16 +405,24 @@ impl Attempt for JwtAttempt {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use postern_core::config::gate::{Claims, Endpoint, KeySource};
     use postern_core::key_service::Background;
     use postern_core::key_service::CallAnswer;
+    use postern_core::nonces::Met;
     use postern_core::time::Entropy;
+    use postern_jose::Usage;
 
     use super::*;
 
     const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
+
+    struct NoProofs;
+
+    impl Nonces for NoProofs {
+        fn meet(&self, _: &[u8; 32], _: UnixMillis) -> Met {
+            Met::Unwritten
+        }
+    }
 
     fn tokens() -> Rc<Jwts> {
         let text = |text: &str| text.to_owned();
@@ -309,15 +450,24 @@ mod tests {
             },
             tenants: None,
             cache: 4,
+            dpop: None,
         };
-        Jwts::new(&config, "acme", Rc::new(Keys::new(&keys).unwrap()))
+        let keys = Rc::new(Keys::new(&keys, Usage::Signatures).unwrap());
+        Jwts::new(&config, "acme", keys, Rc::new(NoProofs))
     }
 
     fn attempt(tokens: &Rc<Jwts>) -> JwtAttempt {
         // `{"alg":"EdDSA"}`, `{}` and a signature of zeros.
         let text = format!("eyJhbGciOiJFZERTQSJ9.e30.{}", "A".repeat(86));
         let token = Unverified::parse(text.as_bytes()).ok().unwrap();
-        JwtAttempt { tokens: Rc::clone(tokens), digest: [0; 32], token, waits: None }
+        JwtAttempt {
+            tokens: Rc::clone(tokens),
+            digest: [0; 32],
+            token,
+            certificate: None,
+            proof: None,
+            waits: None,
+        }
     }
 
     #[test]

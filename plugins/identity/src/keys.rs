@@ -15,7 +15,7 @@ use std::time::Duration;
 use postern_core::config::gate::{Endpoint, KeySource};
 use postern_core::key_service::{Background, Call, CallId, CallResult, Destination};
 use postern_core::time::UnixMillis;
-use postern_jose::KeySet;
+use postern_jose::{KeySet, Usage};
 
 /// A fetch takes no longer than a request waits.
 const TIMEOUT: Duration = Duration::from_millis(1500);
@@ -28,6 +28,7 @@ const WINDOW: Duration = Duration::from_secs(60);
 
 /// The keys of one issuer.
 pub struct Keys {
+    usage: Usage,
     fetched: Option<Fetched>,
     state: RefCell<State>,
 }
@@ -73,18 +74,18 @@ pub struct Standing {
 impl Keys {
     /// The keys of this source; `None` when those in the document are no set, or none of
     /// them can be used.
-    pub fn new(source: &KeySource) -> Option<Self> {
+    pub fn new(source: &KeySource, usage: Usage) -> Option<Self> {
         let mut state = State::default();
         let fetched = match source {
             KeySource::Inline(set) => {
-                state.set = Some(Rc::new(usable(set)?));
+                state.set = Some(Rc::new(usable(set, usage)?));
                 None
             }
             KeySource::Fetched { from, refresh, keep } => {
                 Some(Fetched { from: from.clone(), refresh: *refresh, keep: *keep })
             }
         };
-        Some(Self { fetched, state: RefCell::new(state) })
+        Some(Self { usage, fetched, state: RefCell::new(state) })
     }
 
     /// What there is now.
@@ -163,7 +164,7 @@ impl Background for Keys {
         state.out = None;
         state.ended = state.ended.wrapping_add(1);
         let body = result.ok().filter(|answer| answer.status == Some(200));
-        match body.and_then(|answer| usable(&answer.body)) {
+        match body.and_then(|answer| usable(&answer.body, self.usage)) {
             Some(set) => {
                 state.set = Some(Rc::new(set));
                 state.at = now;
@@ -182,8 +183,8 @@ impl Background for Keys {
 }
 
 /// A set with at least one key that verifies something.
-fn usable(set: &[u8]) -> Option<KeySet> {
-    KeySet::parse(set).ok().filter(|set| !set.keys().is_empty())
+fn usable(set: &[u8], usage: Usage) -> Option<KeySet> {
+    KeySet::parse_for(set, usage).ok().filter(|set| !set.keys().is_empty())
 }
 
 #[cfg(test)]
@@ -203,7 +204,7 @@ mod tests {
         let text = |text: &str| text.to_owned();
         let from = Endpoint { cluster: text("idp"), authority: text("idp.test"), path: text("/j") };
         let (refresh, keep) = (Duration::from_secs(300), Duration::from_secs(600));
-        Keys::new(&KeySource::Fetched { from, refresh, keep }).unwrap()
+        Keys::new(&KeySource::Fetched { from, refresh, keep }, Usage::Signatures).unwrap()
     }
 
     fn answer(status: u16, body: &[u8]) -> CallResult {
@@ -286,8 +287,25 @@ mod tests {
 
     #[test]
     fn configured_keys_are_never_fetched() {
-        let keys = Keys::new(&KeySource::Inline(SET.to_vec())).unwrap();
+        let new = |set: &[u8], usage| Keys::new(&KeySource::Inline(set.to_vec()), usage);
+        let keys = new(SET, Usage::Signatures).unwrap();
         assert!(has_set(&keys, 1_000_000) && keys.due(at(0)).is_none() && !keys.want(at(0)));
-        assert!(Keys::new(&KeySource::Inline(b"{\"keys\":[]}".to_vec())).is_none());
+        assert!(new(b"{\"keys\":[]}", Usage::Signatures).is_none());
+    }
+
+    #[test]
+    fn keys_of_a_trust_bundle_are_those_for_tokens() {
+        let new = |said: &str, usage| {
+            let set = String::from_utf8_lossy(SET).replace("\"kid\"", &format!("{said}\"kid\""));
+            Keys::new(&KeySource::Inline(set.into_bytes()), usage).is_some()
+        };
+        let said = |word: &str| format!("\"use\":\"{word}\",");
+        for (word, signatures, svids) in
+            [("sig", true, true), ("jwt-svid", false, true), ("x509-svid", false, false)]
+        {
+            let (one, other) =
+                (new(&said(word), Usage::Signatures), new(&said(word), Usage::Svids));
+            assert_eq!((one, other), (signatures, svids), "{word}");
+        }
     }
 }

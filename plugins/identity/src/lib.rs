@@ -19,18 +19,26 @@
 
 pub mod cache;
 mod capability;
+pub mod certificate;
 pub mod claims;
+mod confirmation;
+mod dpop;
+mod forwarded;
 pub mod jwt;
 pub mod keys;
+mod mtls;
+mod svid;
+mod workload;
 
 use std::rc::Rc;
 
 use postern_core::authenticator::Authenticator;
-use postern_core::config::gate::{Authentication, Config, Jwt};
+use postern_core::config::gate::{Authentication, Config, KeySource};
 use postern_core::config::{ConfigError, Problems};
 use postern_core::gate::ApiKeys;
 use postern_core::key_service::{Background, Directory};
 use postern_core::nonces::Nonces;
+use postern_jose::Usage;
 
 use capability::Capabilities;
 
@@ -58,13 +66,28 @@ pub fn assemble(
                 Rc::new(ApiKeys::new(field.clone(), Rc::clone(directory)))
             }
             Authentication::Jwt(jwt) => {
-                let keys = Rc::new(problems.part(&path, usable(jwt))?);
+                let keys = Rc::new(problems.part(&path, usable(&jwt.keys, Usage::Signatures))?);
                 background.push(Rc::clone(&keys) as _);
-                Rc::new(jwt::JwtAuthenticator(jwt::Jwts::new(jwt, &config.tenant, keys)))
+                let nonces = Rc::clone(nonces);
+                Rc::new(jwt::JwtAuthenticator::new(jwt, &config.tenant, keys, nonces))
             }
             Authentication::Capability(tokens) => {
                 let made = Capabilities::new(tokens, &config.tenant, Rc::clone(nonces));
                 Rc::new(problems.part(&path, made)?)
+            }
+            Authentication::JwtSvid(svid) => {
+                let mut sets = Vec::new();
+                for (index, domain) in svid.domains.iter().enumerate() {
+                    let path = format!("{path}.trust_domains[{index}]");
+                    sets.push(problems.part(&path, usable(&domain.keys, Usage::Svids)));
+                }
+                let keys: Option<Vec<_>> = sets.into_iter().map(|set| set.map(Rc::new)).collect();
+                let keys = keys?;
+                background.extend(keys.iter().map(|keys| Rc::clone(keys) as _));
+                Rc::new(svid::JwtSvids::new(svid, &config.tenant, keys))
+            }
+            Authentication::Mtls(workloads) => {
+                Rc::new(mtls::Mtls::new((**workloads).clone(), &config.tenant))
             }
         })
     };
@@ -74,7 +97,7 @@ pub fn assemble(
 }
 
 /// The keys of an issuer; inline ones must be of some use.
-fn usable(jwt: &Jwt) -> Result<keys::Keys, ConfigError> {
+fn usable(source: &KeySource, usage: Usage) -> Result<keys::Keys, ConfigError> {
     let expected = "expected a key set with a key that can be used";
-    keys::Keys::new(&jwt.keys).ok_or_else(|| ConfigError::one("jwks.inline", expected))
+    keys::Keys::new(source, usage).ok_or_else(|| ConfigError::one("jwks.inline", expected))
 }

@@ -36,6 +36,26 @@ pub struct Key {
     info: Vec<u8>,
 }
 
+/// What the keys of a set are taken for, by `use` (RFC 7517, 4.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Usage {
+    /// `sig`, or not said.
+    Signatures,
+    /// JWT-SVIDs: `jwt-svid`, as trust bundles have it (SPIFFE trust domain and bundle, 4.2.2),
+    /// and what plain key sets say. Keys for X.509-SVIDs are none.
+    Svids,
+}
+
+impl Usage {
+    fn admits(self, said: Option<Result<&str, ()>>) -> bool {
+        match said {
+            None | Some(Ok("sig")) => true,
+            Some(Ok("jwt-svid")) => self == Self::Svids,
+            Some(_) => false,
+        }
+    }
+}
+
 /// What the algorithms take.
 #[derive(Clone)]
 pub(crate) enum Material {
@@ -51,13 +71,18 @@ pub(crate) enum Material {
 impl Key {
     /// Reads a key; `None` for one that nothing here verifies with, or that is not valid.
     pub fn read(jwk: &Map<String, Value>) -> Option<Self> {
+        Self::read_for(jwk, Usage::Signatures)
+    }
+
+    /// The same, of a key in a set that may hold keys for other uses.
+    pub fn read_for(jwk: &Map<String, Value>, usage: Usage) -> Option<Self> {
         let text = |name: &str| jwk.get(name).map(|value| value.as_str().ok_or(()));
         let id = text("kid").transpose().ok()?;
         let private = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
         let verifies = jwk.get("key_ops").is_none_or(|ops| {
             ops.as_array().is_some_and(|ops| ops.iter().any(|op| op == "verify"))
         });
-        let signs = text("use").is_none_or(|usage| usage == Ok("sig"));
+        let signs = usage.admits(text("use"));
         let public = !private.iter().any(|name| jwk.contains_key(*name));
         if !verifies || !signs || !public || id.is_some_and(|id| id.len() > KEY_ID) {
             return None;
@@ -194,6 +219,11 @@ pub struct KeySet(Vec<Key>);
 impl KeySet {
     /// Reads a set. Keys that cannot be used are left out (RFC 7517, 5).
     pub fn parse(bytes: &[u8]) -> Result<Self, SetError> {
+        Self::parse_for(bytes, Usage::Signatures)
+    }
+
+    /// The same, with the keys of this usage.
+    pub fn parse_for(bytes: &[u8], usage: Usage) -> Result<Self, SetError> {
         if bytes.len() > SET {
             return Err(SetError::TooLong);
         }
@@ -204,7 +234,8 @@ impl KeySet {
         }
         let keys: Option<Vec<&Map<String, Value>>> = keys.iter().map(Value::as_object).collect();
         let keys = keys.ok_or(SetError::Json)?;
-        Self::of(keys.into_iter().filter_map(Key::read).collect())
+        let read = |jwk: &Map<String, Value>| Key::read_for(jwk, usage);
+        Self::of(keys.into_iter().filter_map(read).collect())
     }
 
     /// A set of keys that were read before.

@@ -30,6 +30,8 @@ pub enum Keys {
     Refused,
     /// It is ignored: the issuer always writes `jku`, and its keys are pinned.
     Pinned,
+    /// It has to bring the key itself, and no address of one (RFC 9449, 4.2).
+    Brought,
 }
 
 /// A token that nobody has verified.
@@ -38,6 +40,8 @@ pub struct Unverified {
     algorithm: Algorithm,
     key_id: Option<String>,
     kind: Option<String>,
+    /// The key that the header brings along, where it has to.
+    jwk: Option<Map<String, Value>>,
     signed: Vec<u8>,
     payload: Vec<u8>,
     signature: Vec<u8>,
@@ -77,7 +81,9 @@ impl Unverified {
         let header = json::object(&decoded(header)?).ok_or(Refusal::Json)?;
         let (algorithm, key_id, kind) = read(&header, keys)?;
         let (payload, signature) = (decoded(payload)?, decoded(signature)?);
-        Ok(Self { algorithm, key_id, kind, signed, payload, signature })
+        let brought = header.get("jwk").filter(|_| keys == Keys::Brought);
+        let jwk = brought.and_then(Value::as_object).cloned();
+        Ok(Self { algorithm, key_id, kind, jwk, signed, payload, signature })
     }
 
     /// The payload, if a key of this set has signed it.
@@ -88,6 +94,24 @@ impl Unverified {
         }
         let (kind, key_id) = (self.kind.clone(), self.key_id.clone());
         Ok(Verified { kind, key_id, payload: self.payload.clone() })
+    }
+
+    /// `typ` and the payload, if this key has signed them.
+    pub fn verify_under(
+        &self,
+        key: &jwk::Key,
+        signatures: &impl Signatures,
+    ) -> Result<(Option<&str>, &[u8]), Refusal> {
+        let own = key.algorithm() == self.algorithm;
+        if !own || !signatures.hold(key, &self.signed, &self.signature) {
+            return Err(Refusal::Signature);
+        }
+        Ok((self.kind.as_deref(), &self.payload))
+    }
+
+    /// The key that it brings along, where it has to.
+    pub fn brought(&self) -> Option<&Map<String, Value>> {
+        self.jwk.as_ref()
     }
 
     fn find<'k>(&self, keys: &'k KeySet) -> Result<&'k jwk::Key, Refusal> {
@@ -106,8 +130,22 @@ impl Unverified {
 
     /// The issuer that it claims: only to choose whose keys to verify with.
     pub fn claimed_issuer(&self) -> Option<String> {
+        self.claimed("iss")
+    }
+
+    /// The subject that it claims, for the same.
+    pub fn claimed_subject(&self) -> Option<String> {
+        self.claimed("sub")
+    }
+
+    fn claimed(&self, name: &str) -> Option<String> {
         let claims = json::object(&self.payload)?;
-        Some(claims.get("iss")?.as_str()?.to_owned())
+        Some(claims.get(name)?.as_str()?.to_owned())
+    }
+
+    /// The algorithm that it says.
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
     }
 }
 
@@ -115,7 +153,12 @@ type Header = (Algorithm, Option<String>, Option<String>);
 
 fn read(header: &Map<String, Value>, keys: Keys) -> Result<Header, Refusal> {
     let has = |names: &[&str]| names.iter().any(|name| header.contains_key(*name));
-    if has(&NOT_UNDERSTOOD) || (keys == Keys::Refused && has(&BRINGS_KEYS)) {
+    let brings = match keys {
+        Keys::Refused => has(&BRINGS_KEYS),
+        Keys::Pinned => false,
+        Keys::Brought => has(&["jku", "x5u", "x5c"]) || !has(&["jwk"]),
+    };
+    if has(&NOT_UNDERSTOOD) || brings {
         return Err(Refusal::Header);
     }
     let text = |name: &str| match header.get(name) {

@@ -21,6 +21,8 @@
 
 pub mod algorithm;
 mod der;
+#[cfg(feature = "full")]
+pub mod dpop;
 pub mod json;
 pub mod jwk;
 pub mod jws;
@@ -31,6 +33,6 @@ pub mod signatures;
 mod tests;
 
 pub use algorithm::Algorithm;
-pub use jwk::{Key, KeySet};
+pub use jwk::{Key, KeySet, Usage};
 pub use refusal::Refusal;
 pub use signatures::{Native, Pure, Signatures};

@@ -36,6 +36,8 @@ pub enum Place {
     Listener {
         /// Keys of the receipts.
         shared: MacKeys,
+        /// The certificate of the caller's connection is looked at.
+        certificates: bool,
     },
     /// In a cluster's filter chain: the cluster is final, permit and record are there.
     Cluster,

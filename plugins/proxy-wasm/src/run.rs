@@ -149,7 +149,7 @@ impl Run {
     pub fn audit(&mut self) -> AuditState {
         let ready = Rc::clone(&self.ready);
         match &ready.module.place {
-            Place::Listener { shared } => receipts::state(self.count(), shared, host::now()),
+            Place::Listener { shared, .. } => receipts::state(self.count(), shared, host::now()),
             Place::Cluster => AuditState::Acknowledged,
         }
     }

@@ -11,8 +11,10 @@
 pub mod attacks;
 pub mod canary;
 pub mod capability;
+pub mod certificates;
 pub mod conformance;
 pub mod core;
+mod dpop;
 pub mod faults;
 pub mod gateway;
 pub mod hostile;

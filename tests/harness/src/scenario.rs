@@ -10,6 +10,8 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use crate::capability;
+use crate::certificates::CertificateSeed;
+use crate::dpop;
 use crate::faults::{Fault, Kind};
 use crate::world::{EvidenceKind, pins};
 
@@ -89,6 +91,9 @@ pub struct Seed {
     /// Access tokens by the name that texts use.
     #[serde(default)]
     pub tokens: BTreeMap<String, TokenSeed>,
+    /// Client certificates by the name that requests use. With any, the listener speaks TLS.
+    #[serde(default)]
+    pub certificates: BTreeMap<String, CertificateSeed>,
     /// Kinds of evidence that the key service shows and every module requires; simulated when
     /// empty.
     #[serde(default)]
@@ -105,6 +110,10 @@ pub struct TokenSeed {
     pub header: Value,
     /// Overlay on the claims; null removes, `"+60"` is a minute from now.
     pub claims: Value,
+    /// Name of the certificate that it is bound to (RFC 8705, 3.1).
+    pub certificate: Option<String>,
+    /// Name of the key that it is bound to (RFC 9449, 6.1).
+    pub holder: Option<String>,
     /// The payload instead, as it stands.
     pub payload: Option<String>,
     /// How the signature is changed; the words are in `hostile`.
@@ -206,6 +215,10 @@ pub struct RequestSpec {
     pub trailers: FieldList,
     /// A capability token to send, with a proof.
     pub capability: Option<capability::Spec>,
+    /// A token to send with a proof.
+    pub dpop: Option<dpop::Spec>,
+    /// Name of the certificate that the caller shows.
+    pub certificate: Option<String>,
 }
 
 impl Default for RequestSpec {
@@ -220,6 +233,8 @@ impl Default for RequestSpec {
             chunks: None,
             trailers: Vec::new(),
             capability: None,
+            dpop: None,
+            certificate: None,
         }
     }
 }

@@ -40,8 +40,34 @@ fn check_transport(listener: &At<'_>, report: &mut Report) {
                 "plain HTTP on an address that is not loopback: expected a \
                                           transport_socket with TLS",
             ),
-            Some(tls) => check_tls_version(&tls, report),
+            Some(tls) => {
+                check_tls_version(&tls, report);
+                check_clients(&tls, report);
+            }
         }
+    }
+}
+
+/// A client certificate names somebody only when an authority has signed it: modules see any
+/// that the listener lets in.
+fn check_clients(tls: &At<'_>, report: &mut Report) {
+    let common = tls.get("common_tls_context");
+    let part = |path: &[&str]| common.as_ref().and_then(|common| common.at(path));
+    let inline = part(&["validation_context"]);
+    let combined = part(&["combined_validation_context", "default_validation_context"]);
+    for context in inline.iter().chain(&combined) {
+        if let Some(at) = context.get("trust_chain_verification")
+            && at.text() != Some("VERIFY_TRUST_CHAIN")
+        {
+            report.error(&at, "expected VERIFY_TRUST_CHAIN: anybody could be any workload");
+        }
+    }
+    let elsewhere = part(&["validation_context_sds_secret_config"]).is_some();
+    let verified = inline.is_some() || combined.is_some() || elsewhere;
+    let required = tls.get("require_client_certificate").is_some_and(|at| at.is_true());
+    if required && !verified {
+        let text = "missing: without it any client certificate is accepted";
+        report.missing(tls, "common_tls_context.validation_context", text);
     }
 }
 

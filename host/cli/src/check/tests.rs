@@ -71,6 +71,9 @@ const ROWS: &[(&str, &str, &str)] = &[
     ("stat_prefix: ingress", "stat_prefix: ingress\n          upgrade_configs: [{upgrade_type: CONNECT}]", "upgrade_type: expected websocket"),
     ("stat_prefix: ingress", "stat_prefix: ingress\n          upgrade_configs: [{}]", "upgrade_type: expected websocket"),
     ("stat_prefix: ingress", "stat_prefix: ingress\n          upgrade_configs: [{upgrade_type: websocket, filters: []}]", "the gate would not stand among them"),
+    // Client certificates.
+    ("    - filters:\n", "    - transport_socket: {name: tls, typed_config: {require_client_certificate: true}}\n      filters:\n", "any client certificate is accepted"),
+    ("    - filters:\n", "    - transport_socket: {name: tls, typed_config: {common_tls_context: {validation_context: {trust_chain_verification: ACCEPT_UNTRUSTED}}}}\n      filters:\n", "anybody could be any workload"),
     // Clusters.
     ("  - name: slack\n    type", "  - name: slick\n    type", "no cluster is called \"slack\""),
     ("sni: slack.com", "sni: example.com", "sni: expected \"slack.com\""),

@@ -61,6 +61,8 @@ pub struct Http {
     pub stat_prefix: String,
     /// Whether `x-forwarded-for` and the like are set from the connection.
     pub use_remote_address: bool,
+    /// Whether `x-forwarded-client-cert` stays on connections of mutual TLS.
+    pub forwards_certificates: bool,
     /// Which version its callers speak.
     pub codec: Codec,
     /// Limits of HTTP/2.
@@ -93,6 +95,7 @@ impl Http {
         Self {
             stat_prefix: String::new(),
             use_remote_address: false,
+            forwards_certificates: false,
             codec: Codec::Http1,
             http2: Http2::default(),
             websocket: false,
@@ -112,6 +115,8 @@ impl Http {
         table.typed(&format!("{PACKAGE}.HttpConnectionManager"))?;
         let stat_prefix = table.need_text("stat_prefix");
         let use_remote_address = table.flag("use_remote_address");
+        let details = [("SANITIZE", false), ("FORWARD_ONLY", true)];
+        let forwards_certificates = table.word("forward_client_cert_details", &details);
         let (timers, limits) = read_bounds(&mut table);
         let (codec, http2) = read_protocols(&mut table);
         let websocket = read_upgrades(&mut table);
@@ -135,6 +140,7 @@ impl Http {
         Some(Self {
             stat_prefix: stat_prefix?,
             use_remote_address,
+            forwards_certificates: forwards_certificates.unwrap_or_default(),
             codec,
             http2,
             websocket,

@@ -95,6 +95,7 @@ const LEAVES: &[&str] = &[
     "enable_trailers",
     "failure_policy",
     "filename",
+    "forward_client_cert_details",
     "headers_with_underscores_action",
     "host_env_keys",
     "host_rewrite_literal",

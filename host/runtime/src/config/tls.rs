@@ -28,8 +28,10 @@ pub struct ServerTls {
     pub key: String,
     /// What is offered by ALPN (RFC 7301), best first; nothing if it is empty.
     pub alpn: Vec<String>,
-    /// PEM file of the CAs of client certificates, which are then required.
+    /// PEM file of the CAs of client certificates, which are verified where there is one.
     pub client_ca: Option<String>,
+    /// Whether a client has to have one.
+    pub client_required: bool,
     /// Least and greatest version.
     pub versions: (Version, Version),
 }
@@ -107,13 +109,13 @@ impl ServerTls {
             validation.done();
             ca
         });
-        if required != client_ca.is_some() {
-            let text = "expected require_client_certificate together with validation_context";
+        if required && client_ca.is_none() {
+            let text = "expected a validation_context, since client certificates are required";
             common.report.problem(&common.at, text);
         }
         common.done();
         let (certificate, key) = pair?;
-        Some(Self { certificate, key, alpn, client_ca, versions })
+        Some(Self { certificate, key, alpn, client_ca, client_required: required, versions })
     }
 }
 

@@ -227,7 +227,7 @@ fn arrived(listening: &Listening, request: Request, number: usize, end: bool) ->
     fields.iter_mut().for_each(|(name, _)| name.make_ascii_lowercase());
     add_length(&mut fields, &content, &trailers);
     let request_id = format!("00000000-0000-4000-8000-{:012x}", number + 1);
-    let arrival = Arrival { scheme: listening.scheme, peer: PEER, request_id };
+    let arrival = Arrival { scheme: listening.scheme, peer: PEER, mutual: false, request_id };
     let connected = Connected {
         id: number as u64 + 1,
         peer: SocketAddr::new(PEER, PEER_PORT),

@@ -93,6 +93,14 @@ pub(super) struct Peer {
     pub alpn: Option<Vec<u8>>,
 }
 
+impl Peer {
+    /// How its next request comes.
+    pub(super) fn arrival(&self, scheme: Scheme) -> Arrival {
+        let mutual = self.facts.get(b"connection\0mtls".as_slice()) == Some(&vec![1]);
+        Arrival { scheme, peer: self.address, mutual, request_id: request_id() }
+    }
+}
+
 /// What HTTP/2 begins with, as far as Envoy looks at it (RFC 9113, 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2";
 
@@ -174,8 +182,7 @@ fn accept(listening: &Listening, head: RequestHead, peer: &Peer) -> First {
         Err(malformed) => return refuse(malformed, peer),
     };
     let RequestHead { method, target, fields, .. } = head;
-    let request_id = request_id();
-    let arrival = Arrival { scheme: listening.scheme, peer: peer.address, request_id };
+    let arrival = peer.arrival(listening.scheme);
     let to_head = method == b"HEAD";
     let arrived = fields::arrived(&method, &target, fields, &listening.http, &arrival);
     let arrived = arrived.and_then(|it| match it.upgrade && framing != Framing::None {
@@ -306,7 +313,7 @@ async fn linger(mut conn: Conn) {
 }
 
 /// A random UUID (RFC 9562, 5.4).
-pub(super) fn request_id() -> String {
+fn request_id() -> String {
     use ring::rand::SecureRandom;
     let mut bytes = [0; 16];
     // Without randomness ids repeat; nothing is decided by them.

@@ -40,6 +40,10 @@ fn server(tls: &ServerTls) -> Result<Arc<ServerConfig>, Problem> {
         Some(file) => {
             let roots = Arc::new(roots(file)?);
             let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider());
+            let verifier = match tls.client_required {
+                true => verifier,
+                false => verifier.allow_unauthenticated(),
+            };
             builder.with_client_cert_verifier(verifier.build().map_err(text)?)
         }
     };

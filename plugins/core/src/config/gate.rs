@@ -27,21 +27,25 @@ mod jwt;
 mod parts;
 mod policy;
 mod resource;
+mod svid;
 mod tokens;
+mod workloads;
 
 use authenticators::AuthenticatorWire;
 pub use authenticators::{ApiKeyField, Authentication};
 pub use capability::{Capability, FIELD as CAPABILITY_FIELD, Issuer};
 pub use endpoint::Endpoint;
 pub use forward::{Forward, ForwardWire, METHOD, TARGET};
-pub use jwt::Jwt;
+pub use jwt::{Dpop, Jwt};
 pub use parts::ScopeRule;
 use parts::ScopeRuleWire;
 pub use policy::{
     DEFAULT_INSTRUCTIONS, DEFAULT_QUERY, ModuleWire, PATH, PolicySource, PolicyWire, RegoWire,
 };
 pub use resource::{Resource, ResourceWire};
+pub use svid::{JwtSvid, JwtSvidWire, TrustDomain, TrustDomainWire};
 pub use tokens::{Claims, KeySource};
+pub use workloads::{MtlsWire, Workload, WorkloadWire, Workloads};
 
 /// The whole document as written.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -280,6 +284,24 @@ impl Config {
             Authentication::Capability(capability) => Some(capability),
             _ => None,
         })
+    }
+
+    /// Whether somebody looks at the certificate of the caller's connection.
+    pub fn reads_certificates(&self) -> bool {
+        let looks = |one: &Authentication| {
+            use Authentication::{Jwt, JwtSvid, Mtls};
+            matches!(one, Mtls(_) | Jwt(_) | JwtSvid(_))
+        };
+        self.authenticators.iter().any(looks)
+    }
+
+    /// Whether tokens that are bound to a key are taken, with a proof (RFC 9449).
+    pub fn takes_proofs(&self) -> bool {
+        let takes = |one: &Authentication| match one {
+            Authentication::Jwt(jwt) => jwt.dpop.is_some(),
+            _ => false,
+        };
+        self.authenticators.iter().any(takes)
     }
 
     /// What holds the values of all bindings.

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use sha2::{Digest, Sha256};
 
 use crate::config::gate::Resource;
-use crate::denial::{Code, DecisionId, Denial, Module};
+use crate::denial::{Code, DecisionId, Denial, Module, Offer};
 use crate::digest::request_digest;
 use crate::effect::{Effect, Flow, Metric, Part, Publication, Reply};
 use crate::fields::Fields;
@@ -100,7 +100,8 @@ pub(super) fn refuse(step: &mut Step<'_>, draft: Draft, id: DecisionId, denial: 
     note_denial(step, draft, denial);
     let resource = step.pipeline.config.resource.as_ref();
     let metadata = resource.map(|resource| resource.url.as_str());
-    step.emit(Effect::Reply(denial.reply_with(&id, metadata)));
+    let offer = Offer { metadata, proofs: step.pipeline.config.takes_proofs() };
+    step.emit(Effect::Reply(denial.reply_with(&id, offer)));
     step.flow(Flow::Pause);
     State::Refused(Refused)
 }

@@ -23,8 +23,9 @@ struct Found {
 pub(super) fn recognise(
     pipeline: &Pipeline,
     fields: &Fields,
+    certificate: Option<&[u8]>,
 ) -> Result<Vec<Box<dyn Attempt>>, Denial> {
-    let presented = presented(&pipeline.config, fields)?;
+    let presented = presented(&pipeline.config, fields, certificate)?;
     let mut found: Vec<Found> = Vec::new();
     let mut unlike = None;
     for authenticator in &pipeline.authenticators {
@@ -73,7 +74,11 @@ fn combined(combine: &[Kind], mut found: Vec<Found>) -> Result<Vec<Box<dyn Attem
 }
 
 /// What authenticators may look at.
-fn presented<'a>(config: &'a Config, fields: &'a Fields) -> Result<Presented<'a>, Denial> {
+fn presented<'a>(
+    config: &'a Config,
+    fields: &'a Fields,
+    certificate: Option<&'a [u8]>,
+) -> Result<Presented<'a>, Denial> {
     // Whether or not it holds our token: servers differ on which of two they believe, and
     // proxies join lines by a comma (RFC 9110 5.3).
     one_value(config, fields, "authorization")?;
@@ -83,7 +88,7 @@ fn presented<'a>(config: &'a Config, fields: &'a Fields) -> Result<Presented<'a>
             values.push((name, value));
         }
     }
-    Ok(Presented { fields, values })
+    Ok(Presented { fields, values, certificate })
 }
 
 /// The only value of a field, unless it is a placeholder in its site.

@@ -144,7 +144,7 @@ fn open<'a>(
         return Ok(Opened::Metadata(resource));
     }
     let asked = forward::asked(&step.pipeline.config, &head)?;
-    let attempts = recognise(step.pipeline, &head.fields)?;
+    let attempts = recognise(step.pipeline, &head.fields, around.certificate.as_deref())?;
     Ok(Opened::Request { head, asked, attempts })
 }
 

@@ -56,6 +56,9 @@ pub(super) fn fields(config: &Config, head: &Head, bound: &Bound) -> Vec<String>
             // The proof is the gateway's to read, and covers a field that does not go on.
             || (proven && (name == "signature" || name == "signature-input"))
             || (name.starts_with("x-envoy-") && !PROXYS_OWN.contains(&name))
+            || (name == "dpop" && config.takes_proofs())
+            // A proxy's word about a certificate; whoever believes it asks for the proxy.
+            || name == "x-forwarded-client-cert"
             || name.starts_with("postern-")
             || name.starts_with("x-postern-")
             || is_override(name)

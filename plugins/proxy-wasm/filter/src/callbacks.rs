@@ -59,7 +59,12 @@ fn surroundings(run: &mut Run, fields: &Fields) -> Surroundings {
         ),
     };
     let cluster = given(abi::property(&["xds", "cluster_name"]));
-    Surroundings { cluster, permit, record, form, audit: run.audit() }
+    let looks = matches!(run.ready.module.place, Place::Listener { certificates: true, .. });
+    // The whole of it: the property with the URI has only the first one.
+    let shown = || given(abi::property(&["connection", "peer_certificate"]));
+    // Envoy has an empty one where there is none.
+    let certificate = looks.then(shown).flatten().filter(|pem| !pem.is_empty());
+    Surroundings { cluster, permit, record, form, certificate, audit: run.audit() }
 }
 
 fn request_headers(run: &mut Run, end: bool) -> Option<Event> {

@@ -13,6 +13,8 @@ use postern_core::stream::Stream;
 use super::{Modules, exchange};
 use crate::canary::Echo;
 use crate::capability;
+use crate::certificates::Connection;
+use crate::dpop;
 use crate::observation::{Answer, Seen, fields, text};
 use crate::scenario::{AnswerSpec, FieldList, RequestSpec, Step};
 use crate::template::{Names, expand};
@@ -65,11 +67,21 @@ enum Stop {
 pub fn run(
     modules: &mut Modules,
     step: &Step,
-    names: &dyn Names,
+    (connection, names): (&Connection, &dyn Names),
     audit: AuditState,
 ) -> Result<Outcome> {
-    let (head, content, trailers) =
-        request(&capability::signed(&step.request, names, modules.now.get())?, names)?;
+    let signed = capability::signed(&step.request, names, modules.now.get())?;
+    let signed = dpop::signed(&signed, connection.tls, names, modules.now.get())?;
+    let (mut head, content, trailers) = request(&signed, names)?;
+    if connection.tls {
+        set(&mut head, ":scheme", b"https");
+    }
+    // As proxies do, with `forward_client_cert_details: FORWARD_ONLY` or without it.
+    if connection.certificate.is_none() {
+        remove(&mut head, "x-forwarded-client-cert");
+    }
+    let certificate =
+        connection.certificate.as_ref().map(|one| one.certificate.clone().into_bytes());
     let routes = modules.world.base.routes.clone();
     // Chosen when the caller's head has come, and again when the gate has written to it.
     let route = |head: &Fields| {
@@ -80,7 +92,9 @@ pub fn run(
     let mut state = State::default();
     let mut gate = modules.gate.stream();
     let mut credential = modules.credential.stream();
-    let around = Surroundings { cluster: cluster(route(&head)), audit, ..Surroundings::default() };
+    let cluster_of_head = cluster(route(&head));
+    let around =
+        Surroundings { cluster: cluster_of_head, audit, certificate, ..Surroundings::default() };
     let mut driver = Driver { modules, state: &mut state, canary: &step.canary, seen: Vec::new() };
     let passed = driver.request(&mut gate, head, content, trailers, around)?;
     let mut upstream = None;
@@ -95,6 +109,7 @@ pub fn run(
                 permit: driver.state.permit.clone(),
                 record: driver.state.record.clone(),
                 form: driver.state.form.clone(),
+                certificate: None,
             };
             let chunks = vec![std::mem::take(&mut request.passed)];
             match driver.request(&mut credential, request.head, chunks, request.trailers, around)? {

@@ -26,6 +26,7 @@ use postern_crp::client::{Client, Settings};
 use postern_crp::evidence::Trust;
 use serde_json::Value;
 
+use crate::certificates::Connection;
 use crate::faults::Fault;
 use crate::observation::{Observation, comparable};
 use crate::scenario::{Named, duration};
@@ -192,7 +193,8 @@ impl Modules {
         let names = world.names_at(named, received);
         let state = self.sequence.state(&self.shared_keys, &mut self.shared, received);
         world.backend.stand.set(step.key_service.clone());
-        let outcome = host::run(self, step, &names, state);
+        let connection = Connection::of(&named.scenario, &step.request)?;
+        let outcome = host::run(self, step, (&connection, &names), state);
         world.backend.stand.set(Fault::default());
         let outcome = outcome?;
         let seq = self.sequence.next();

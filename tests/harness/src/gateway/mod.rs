@@ -5,6 +5,7 @@
 //! against what the file wants and against the core's.
 
 mod site;
+mod tls;
 
 use std::collections::BTreeMap;
 
@@ -13,6 +14,7 @@ use postern_rig::gateway::Kind;
 use serde_json::Value;
 
 pub use site::{Gateway, Site, plugins, request};
+pub use tls::{Clients, speak};
 
 use crate::live;
 use crate::observation::Observation;
@@ -105,7 +107,8 @@ fn without_cached(audit: &Option<Value>) -> Option<Value> {
 fn groups(chosen: &[Named]) -> Vec<Vec<&Named>> {
     let mut shared: BTreeMap<String, Vec<&Named>> = BTreeMap::new();
     for (index, named) in chosen.iter().enumerate() {
-        let config = format!("{:?} {}", named.scenario.config, named.scenario.route);
+        let tls = !named.scenario.seed.certificates.is_empty();
+        let config = format!("{:?} {} {tls}", named.scenario.config, named.scenario.route);
         let own = if named.scenario.fresh { format!("{index}") } else { String::new() };
         shared.entry(format!("{config} {own}")).or_default().push(named);
     }

@@ -18,8 +18,11 @@ use postern_rig::wait::until;
 
 use serde_json::Value;
 
+use super::Clients;
 use crate::canary;
 use crate::capability;
+use crate::certificates::{self, Connection};
+use crate::dpop;
 use crate::faults::{self, Exchange, Fault, Outcome};
 use crate::observation::{Answer, Observation, Seen, comparable};
 use crate::root;
@@ -100,6 +103,11 @@ impl Site {
         }
         for route in &self.world.base.routes {
             head_waits(config.cluster(&route.cluster)?, &route.domain);
+        }
+        if scenario.is_some_and(|scenario| !scenario.seed.certificates.is_empty()) {
+            let roots = certificates::authority()?.root_pem();
+            let front = certificates::front()?;
+            super::speak(self, &mut config, &front, Clients::Optional(&roots))?;
         }
         Ok(config)
     }
@@ -211,7 +219,8 @@ impl Gateway {
             if let Some(key) = &step.revoke {
                 site.world.revoke(named, key, now())?;
             }
-            let seen = self.settled(site, step, &names, want.status);
+            let connection = Connection::of(&named.scenario, &step.request)?;
+            let seen = self.settled(site, step, (&connection, &names), want.status);
             observations.push(seen.with_context(|| format!("step {}", index + 1))?);
         }
         Ok(observations)
@@ -222,13 +231,14 @@ impl Gateway {
         &self,
         site: &Site,
         step: &Step,
-        names: &dyn Names,
+        (connection, names): (&Connection, &dyn Names),
         status: u16,
     ) -> Result<Observation> {
-        let Some(span) = &step.advance else { return self.step(site, step, names) };
+        let caller = (connection, names);
+        let Some(span) = &step.advance else { return self.step(site, step, caller) };
         let mut last = None;
         let _ = until(duration(span)?, || {
-            let seen = self.step(site, step, names);
+            let seen = self.step(site, step, caller);
             let done = !matches!(&seen, Ok(seen) if seen.answer.status != status);
             last = Some(seen);
             done.then_some(())
@@ -236,7 +246,12 @@ impl Gateway {
         last.context("no observation")?
     }
 
-    fn step(&self, site: &Site, step: &Step, names: &dyn Names) -> Result<Observation> {
+    fn step(
+        &self,
+        site: &Site,
+        step: &Step,
+        (connection, names): (&Connection, &dyn Names),
+    ) -> Result<Observation> {
         let answer = upstream_answer(&step.upstream, names)?;
         for upstream in site.upstreams.values() {
             let (answer, canary) = (answer.clone(), step.canary.clone());
@@ -247,7 +262,10 @@ impl Gateway {
         }
         site.world.backend.stand.set(step.key_service.clone());
         let start = Instant::now();
-        let message = self.ask(&request(&capability::signed(&step.request, names, now())?, names)?);
+        let signed = capability::signed(&step.request, names, now())?;
+        let signed = dpop::signed(&signed, connection.tls, names, now())?;
+        let request = request(&signed, names)?;
+        let message = connection.ask(self.port, &request, PATIENCE);
         let took = start.elapsed();
         site.world.backend.stand.set(Fault::default());
         let message = message?;

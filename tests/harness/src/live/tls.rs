@@ -12,7 +12,7 @@ use postern_rig::tls::TlsClient;
 use serde_json::{Value, json};
 
 use super::{Seen, expect, telling};
-use crate::gateway::{Gateway, Site};
+use crate::gateway::{Clients, Gateway, Site, speak};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: api.test\r\nconnection: close\r\n\r\n";
@@ -82,29 +82,10 @@ pub fn callers(site: &Site, seen: &mut Seen) -> Result<Vec<String>> {
 
 fn start(site: &Site, front: &Identity, client_ca: Option<&str>) -> Result<Gateway> {
     let mut config = site.config(None)?;
-    let folder = site.world.folder.path();
-    let file = |name: &str, text: &str| -> Result<String> {
-        let path = folder.join(name);
-        postern_files::write_private(&path, text.as_bytes())?;
-        Ok(path.display().to_string())
-    };
-    let mut common = json!({"tls_certificates": [{
-        "certificate_chain": {"filename": file("front.pem", &front.certificate)?},
-        "private_key": {"filename": file("front.key", &front.key)?},
-    }]});
-    if let Some(ca) = client_ca {
-        common["validation_context"] =
-            json!({"trusted_ca": {"filename": file("clients.pem", ca)?}});
-    }
     let paths: Vec<&str> = PROPERTIES.iter().map(|(path, ..)| *path).collect();
     let module = telling::written(site, &paths)?;
     only(&mut config, &module)?;
-    let chain = &mut config.listener("ingress")?["filter_chains"][0];
-    chain["transport_socket"] = json!({"name": "tls", "typed_config": {
-        "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
-        "require_client_certificate": client_ca.is_some(),
-        "common_tls_context": common,
-    }});
+    speak(site, &mut config, front, client_ca.map_or(Clients::None, Clients::Required))?;
     Gateway::with(site, &config)
 }
 

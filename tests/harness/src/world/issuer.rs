@@ -11,6 +11,7 @@ use ed25519_dalek::{Signer, SigningKey};
 use postern_core::time::UnixMillis;
 use postern_rig::gateway::merge;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use super::keys::derive;
 use crate::faults::Outcome;
@@ -69,16 +70,18 @@ impl Issuer {
     }
 }
 
-/// A key as it is published: of P-256 when its name begins with `es`, one that no verifier may
-/// take when it is called so, else of Ed25519.
+/// A key as it is published: of P-256 when its name begins with `es` or `p256`, one that no
+/// verifier may take when it is called so, else of Ed25519. Those whose names end with
+/// `bundle` stand in the set as trust bundles have them.
 fn jwk(name: &str) -> Value {
+    let usage = if name.ends_with("bundle") { "jwt-svid" } else { "sig" };
     let okp = |x: &[u8]| {
         let x = URL_SAFE_NO_PAD.encode(x);
-        json!({"kty": "OKP", "crv": "Ed25519", "use": "sig", "kid": name, "x": x})
+        json!({"kty": "OKP", "crv": "Ed25519", "use": usage, "kid": name, "x": x})
     };
     let ec = |x: &[u8], y: &[u8]| {
         let (x, y) = (URL_SAFE_NO_PAD.encode(x), URL_SAFE_NO_PAD.encode(y));
-        json!({"kty": "EC", "crv": "P-256", "use": "sig", "kid": name, "x": x, "y": y})
+        json!({"kty": "EC", "crv": "P-256", "use": usage, "kid": name, "x": x, "y": y})
     };
     match name {
         "neutral" => okp(&NEUTRAL),
@@ -104,7 +107,7 @@ fn jwk(name: &str) -> Value {
 }
 
 fn is_p256(name: &str) -> bool {
-    name.starts_with("es")
+    name.starts_with("es") || name.starts_with("p256")
 }
 
 #[expect(clippy::expect_used, reason = "a fixed scalar that is below the order")]
@@ -120,28 +123,63 @@ fn sign(name: &str, message: &[u8]) -> Vec<u8> {
     key(name).sign(message).to_bytes().to_vec()
 }
 
-/// A token as of now.
-pub fn token(seed: &TokenSeed, now: UnixMillis) -> Result<String> {
+/// A token as of now, bound to a certificate of this thumbprint.
+pub fn token(seed: &TokenSeed, bound: Option<String>, now: UnixMillis) -> Result<String> {
     let name = seed.key.as_deref().unwrap_or("k1");
-    let algorithm = if is_p256(name) { "ES256" } else { "EdDSA" };
-    let usual = json!({"alg": algorithm, "kid": name, "typ": "at+jwt"});
+    let usual = json!({"alg": algorithm(name), "kid": name, "typ": "at+jwt"});
     let header = merged(usual, &seed.header);
-    let usual = json!({
+    let mut usual = json!({
         "iss": ISSUER, "aud": "https://gateway.test", "sub": "service-7", "client_id": "agent-7",
         "jti": "token-7", "iat": "+0", "exp": "+300",
         "scope": "documents:read documents:write",
     });
+    if let Some(thumbprint) = bound {
+        usual["cnf"] = json!({"x5t#S256": thumbprint});
+    }
+    if let Some(holder) = &seed.holder {
+        usual["cnf"] = json!({"jkt": thumbprint(&holder_key(holder))});
+    }
     let claims = dated(merged(usual, &seed.claims), now);
     let payload = seed.payload.clone().unwrap_or_else(|| claims.to_string());
-    let encode = |text: &str| URL_SAFE_NO_PAD.encode(text);
-    let signed = format!("{}.{}", encode(&header.to_string()), encode(&payload));
-    let signature = sign(name, signed.as_bytes());
+    let text = unsigned(&header, &payload);
+    let signature = sign(name, text.as_bytes());
     let changed = seed.signature.as_deref().map(|how| hostile::changed(&signature, how));
     let signature = changed.transpose()?.unwrap_or(signature);
-    Ok(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature)))
+    Ok(format!("{text}.{}", URL_SAFE_NO_PAD.encode(signature)))
 }
 
-fn merged(mut usual: Value, overlay: &Value) -> Value {
+fn unsigned(header: &Value, payload: &str) -> String {
+    let encode = |text: &str| URL_SAFE_NO_PAD.encode(text);
+    format!("{}.{}", encode(&header.to_string()), encode(payload))
+}
+
+/// A JWS by this key.
+pub fn signed(name: &str, header: &Value, payload: &str) -> String {
+    let text = unsigned(header, payload);
+    format!("{text}.{}", URL_SAFE_NO_PAD.encode(sign(name, text.as_bytes())))
+}
+
+/// `alg` of a key.
+pub fn algorithm(name: &str) -> &'static str {
+    if is_p256(name) { "ES256" } else { "EdDSA" }
+}
+
+/// The public half of a holder's key, and nothing else of it.
+pub fn holder_key(name: &str) -> Value {
+    let mut key = jwk(name);
+    if let Some(key) = key.as_object_mut() {
+        key.retain(|member, _| !["use", "kid"].contains(&member.as_str()));
+    }
+    key
+}
+
+/// Its thumbprint (RFC 7638): `Value` keeps members sorted, which is the form that is hashed.
+fn thumbprint(key: &Value) -> String {
+    URL_SAFE_NO_PAD.encode(Sha256::digest(key.to_string()))
+}
+
+/// An overlay on a value.
+pub fn merged(mut usual: Value, overlay: &Value) -> Value {
     if !overlay.is_null() {
         merge(&mut usual, overlay);
     }
@@ -149,7 +187,7 @@ fn merged(mut usual: Value, overlay: &Value) -> Value {
 }
 
 /// Replaces `"+60"` and `"-60"` by dates.
-fn dated(claims: Value, now: UnixMillis) -> Value {
+pub fn dated(claims: Value, now: UnixMillis) -> Value {
     let Value::Object(claims) = claims else { return claims };
     let date = |value: Value| match value.as_str().filter(|text| text.starts_with(['+', '-'])) {
         Some(text) => match text.parse::<i64>() {

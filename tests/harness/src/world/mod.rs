@@ -5,7 +5,7 @@
 //! stored by sealed messages, API keys are created and revoked by signed requests.
 
 mod backend;
-mod issuer;
+pub mod issuer;
 mod keys;
 mod party;
 mod staged;
@@ -35,6 +35,7 @@ pub use keys::{entropy, short};
 pub use party::Party;
 pub use staged::{Flaw, Kind as EvidenceKind, pins};
 
+use crate::certificates;
 use crate::faults::{Kind, Outcome, Stand};
 use crate::minted;
 use crate::observation::Observation;
@@ -358,8 +359,15 @@ impl Names for Known<'_> {
     }
 
     fn token(&self, name: &str) -> Option<Vec<u8>> {
-        let seed = self.named.scenario.seed.tokens.get(name)?;
-        issuer::token(seed, self.now).ok().map(String::into_bytes)
+        let seeds = &self.named.scenario.seed;
+        let seed = seeds.tokens.get(name)?;
+        let bound = match &seed.certificate {
+            Some(name) => Some(certificates::issued(seeds.certificates.get(name)?).ok()?),
+            None => None,
+        };
+        let bound = bound.map(|identity| certificates::thumbprint(&identity));
+        let token = issuer::token(seed, bound.transpose().ok()?, self.now);
+        token.ok().map(String::into_bytes)
     }
 
     fn secret(&self, name: &str) -> Option<Vec<u8>> {

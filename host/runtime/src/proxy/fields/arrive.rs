@@ -38,7 +38,6 @@ const INTERNAL: &[&str] = &[
     "x-envoy-upstream-rq-per-try-timeout-ms",
     "x-envoy-upstream-rq-timeout-ms",
     "x-envoy-upstream-stream-duration-ms",
-    "x-forwarded-client-cert",
 ];
 
 /// Fields of an edge, which `use_remote_address` says that this is.
@@ -176,6 +175,9 @@ pub(super) fn mutate(fields: &mut Pairs, http: &Http, from: &Arrival, hop: &[&st
     remove(fields, hop);
     remove(fields, &["host"]);
     remove(fields, INTERNAL);
+    if !(http.forwards_certificates && from.mutual) {
+        remove(fields, &["x-forwarded-client-cert"]);
+    }
     if http.use_remote_address {
         remove(fields, EDGE);
         let peer = from.peer.to_string();

@@ -52,6 +52,8 @@ pub struct Arrival {
     pub scheme: Scheme,
     /// Who connected.
     pub peer: IpAddr,
+    /// With a client certificate that was verified.
+    pub mutual: bool,
     /// A fresh UUID for `x-request-id`.
     pub request_id: String,
 }

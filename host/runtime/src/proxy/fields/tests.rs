@@ -12,6 +12,7 @@ pub(super) fn http() -> Http {
         websocket: false,
         stat_prefix: String::new(),
         use_remote_address: true,
+        forwards_certificates: false,
         timers: Timers {
             idle: None,
             stream_idle: None,
@@ -30,7 +31,7 @@ pub(super) fn http() -> Http {
 }
 
 pub(super) fn from(scheme: Scheme) -> Arrival {
-    Arrival { scheme, peer: [192, 0, 2, 2].into(), request_id: "id".to_owned() }
+    Arrival { scheme, peer: [192, 0, 2, 2].into(), mutual: false, request_id: "id".to_owned() }
 }
 
 /// Lines separated by `|`; a bare `name:` is empty.
@@ -118,6 +119,14 @@ fn what_an_edge_says_is_said_by_nobody_else() {
         |x-forwarded-host: h|x-forwarded-port: 9|x-envoy-external-address: 192.0.2.2\
         |x-envoy-attempt-count: 2|x-envoy-foo: f|via: 1.1 x|x-envoy-upstream-service-time: 5";
     assert_eq!(text(&get("/", theirs).unwrap().pairs), kept);
+
+    let forwarding = Http { forwards_certificates: true, ..http() };
+    for (mutual, kept) in [(true, true), (false, false)] {
+        let from = Arrival { mutual, ..from(Scheme::Https) };
+        let fields = pairs("host: a.test|x-forwarded-client-cert: c");
+        let seen = arrived(b"GET", b"/", fields, &forwarding, &from).unwrap().pairs;
+        assert_eq!(text(&seen).contains("client-cert: c"), kept, "{mutual}");
+    }
 
     let http = Http { use_remote_address: false, ..http() };
     let inside = |fields: &str| {

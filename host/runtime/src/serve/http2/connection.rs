@@ -23,10 +23,10 @@ use super::watch::{Watch, Watched};
 use super::{SEND_BUFFER, wire};
 use crate::config::Http;
 use crate::proxy::failure::{CALLER_GONE, Failure, Flags};
-use crate::proxy::fields::{self, Arrival};
+use crate::proxy::fields;
 use crate::serve::caller::Caller;
 use crate::serve::conn::{Conn, Transport};
-use crate::serve::connection::{FAR, Listening, Peer, request_id, time_for_fields};
+use crate::serve::connection::{FAR, Listening, Peer, time_for_fields};
 use crate::serve::desk::Desk;
 use crate::serve::stream::{Arrived, Begins, Left, Stream};
 
@@ -306,8 +306,7 @@ impl Shared {
     /// A request, or what is said instead of serving it.
     fn accept(&self, head: &http::request::Parts, has_content: bool) -> Arrived {
         let peer = &self.peer;
-        let scheme = self.listening.scheme;
-        let arrival = Arrival { scheme, peer: peer.address, request_id: request_id() };
+        let arrival = peer.arrival(self.listening.scheme);
         let arrived = Arrived {
             request: Vec::new(),
             begins: Begins::Serve,

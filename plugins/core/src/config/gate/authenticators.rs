@@ -11,6 +11,8 @@ use crate::config::{ConfigError, Problems};
 use crate::identity::Kind;
 
 use super::capability::{Capability, CapabilityWire, FIELD, capability};
+use super::svid::{JwtSvid, JwtSvidWire, jwt_svid};
+use super::workloads::{MtlsWire, Workloads, mtls};
 
 /// One authenticator as written: exactly one kind.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -22,6 +24,10 @@ pub struct AuthenticatorWire {
     pub jwt: Option<JwtWire>,
     /// Capability tokens with proof of possession; needs `body: hold`.
     pub capability: Option<CapabilityWire>,
+    /// Client certificates that are SPIFFE X.509-SVIDs; once.
+    pub mtls: Option<MtlsWire>,
+    /// SPIFFE JWT-SVIDs; once for each field.
+    pub jwt_svid: Option<JwtSvidWire>,
 }
 
 /// `api_key` as written.
@@ -44,6 +50,10 @@ pub enum Authentication {
     Jwt(Box<Jwt>),
     /// Capability tokens.
     Capability(Capability),
+    /// Client certificates.
+    Mtls(Box<Workloads>),
+    /// JWT-SVIDs.
+    JwtSvid(Box<JwtSvid>),
 }
 
 /// A field that may hold an API key.
@@ -72,6 +82,8 @@ impl Authentication {
             Self::ApiKey(_) => Kind::ApiKey,
             Self::Jwt(_) => Kind::Jwt,
             Self::Capability(_) => Kind::Capability,
+            Self::Mtls(_) => Kind::Mtls,
+            Self::JwtSvid(_) => Kind::JwtSvid,
         }
     }
 
@@ -80,7 +92,10 @@ impl Authentication {
         match self {
             Self::ApiKey(field) => Some(&field.header),
             Self::Jwt(jwt) => Some(&jwt.header),
+            Self::JwtSvid(svid) => Some(&svid.header),
             Self::Capability(_) => Some(FIELD),
+            // The connection has it.
+            Self::Mtls(_) => None,
         }
     }
 }
@@ -110,6 +125,15 @@ pub(super) fn authenticators(
                 {
                     problems.note(path("issuer"), "expected an issuer once for each field");
                 }
+                (Authentication::JwtSvid(one), Authentication::JwtSvid(other))
+                    if one.header == other.header =>
+                {
+                    problems.note(path("header"), "expected once for each field");
+                }
+                (Authentication::Mtls(_), Authentication::Mtls(_)) => {
+                    let path = format!("authenticators[{index}].mtls");
+                    problems.note(path, "expected once: a connection has one certificate");
+                }
                 // The second would never be asked, since both read the same field.
                 (Authentication::Capability(_), Authentication::Capability(_)) => {
                     let path = format!("authenticators[{index}].capability");
@@ -128,21 +152,35 @@ pub(super) fn authenticators(
 
 fn authenticator(wire: AuthenticatorWire) -> Result<Authentication, ConfigError> {
     let mut problems = Problems::default();
-    let read = match (wire.api_key, wire.jwt, wire.capability) {
-        (Some(wire), None, None) => {
-            problems.part("api_key", api_key(wire)).map(Authentication::ApiKey)
-        }
-        (None, Some(wire), None) => {
-            problems.part("jwt", jwt::jwt(wire)).map(|jwt| Authentication::Jwt(Box::new(jwt)))
-        }
-        (None, None, Some(wire)) => {
-            problems.part("capability", capability(wire)).map(Authentication::Capability)
-        }
-        _ => {
-            problems.note("", "expected exactly one of api_key, jwt and capability");
-            None
-        }
-    };
+    let written = [
+        wire.api_key.is_some(),
+        wire.jwt.is_some(),
+        wire.capability.is_some(),
+        wire.mtls.is_some(),
+        wire.jwt_svid.is_some(),
+    ];
+    if written.into_iter().filter(|written| *written).count() != 1 {
+        problems.note("", "expected exactly one of api_key, jwt, capability, mtls and jwt_svid");
+        return problems.finish(None);
+    }
+    use Authentication as Read;
+    let mut read = None;
+    if let Some(wire) = wire.api_key {
+        read = problems.part("api_key", api_key(wire)).map(Read::ApiKey);
+    }
+    if let Some(wire) = wire.jwt {
+        read = problems.part("jwt", jwt::jwt(wire)).map(|jwt| Read::Jwt(Box::new(jwt)));
+    }
+    if let Some(wire) = wire.capability {
+        read = problems.part("capability", capability(wire)).map(Read::Capability);
+    }
+    if let Some(wire) = wire.mtls {
+        read = problems.part("mtls", mtls(wire)).map(|known| Read::Mtls(Box::new(known)));
+    }
+    if let Some(wire) = wire.jwt_svid {
+        let svid = problems.part("jwt_svid", jwt_svid(wire));
+        read = svid.map(|svid| Read::JwtSvid(Box::new(svid)));
+    }
     problems.finish(read)
 }
 

@@ -108,7 +108,8 @@ pub(super) fn capability(wire: CapabilityWire) -> Result<Capability, ConfigError
     problems.finish(read)
 }
 
-fn seconds(text: &str, least: u64, most: u64) -> Result<Duration, &'static str> {
+/// A span of whole seconds within limits.
+pub(super) fn seconds(text: &str, least: u64, most: u64) -> Result<Duration, &'static str> {
     let span = units::duration(text)?;
     let whole = span.subsec_nanos() == 0 && (least..=most).contains(&span.as_secs());
     whole.then_some(span).ok_or("expected whole seconds within the limits")

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::authenticators::header;
+use super::authenticators::{AUTHORIZATION, header};
+use super::capability::seconds;
 use super::tokens::{self, Claims, ClaimsWire, KeySetWire, KeySource, span};
 use crate::config::{ConfigError, Problems};
 
@@ -39,6 +40,22 @@ pub struct JwtWire {
     /// Most verified tokens that are remembered by each worker. Default 1024, limit 16384;
     /// 0 remembers none.
     pub cache: Option<u32>,
+    /// Takes tokens that are bound to a key (`cnf: {jkt}`), with a proof in each request (DPoP,
+    /// RFC 9449), in `Authorization: DPoP`. Default: such tokens are refused.
+    pub dpop: Option<DpopWire>,
+}
+
+/// `jwt.dpop` as written.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DpopWire {
+    /// How old a proof may be. Default `30s`, `1s` to `60s`.
+    pub past: Option<String>,
+    /// How far the caller's clock may be ahead. Default `5s`, limit `10s`.
+    pub future: Option<String>,
+    /// Refuses tokens of this issuer that are bound to nothing. Default false.
+    #[serde(default)]
+    pub required: bool,
 }
 
 /// `jwt.type` as written.
@@ -72,6 +89,19 @@ pub struct Jwt {
     pub tenants: Option<Vec<String>>,
     /// Most remembered tokens.
     pub cache: usize,
+    /// When proofs are good, where tokens may be bound to a key.
+    pub dpop: Option<Dpop>,
+}
+
+/// Tokens that are bound to a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dpop {
+    /// How old a proof may be.
+    pub past: Duration,
+    /// How far the caller's clock may be ahead.
+    pub future: Duration,
+    /// No other tokens than bound ones.
+    pub required: bool,
 }
 
 const LEEWAY: Duration = Duration::from_secs(30);
@@ -86,10 +116,7 @@ pub(super) fn jwt(wire: JwtWire) -> Result<Jwt, ConfigError> {
     let header = header(wire.header, &mut problems);
     let issuer = problems.required("issuer", wire.issuer.filter(|text| !text.is_empty()));
     let audiences = tokens::audiences(wire.audience, &mut problems);
-    let leeway = span(&mut problems, "leeway", wire.leeway, LEEWAY);
-    if leeway > MOST_LEEWAY {
-        problems.note("leeway", "expected at most 60s");
-    }
+    let leeway = leeway(wire.leeway, &mut problems);
     let max_life = span(&mut problems, "max_life", wire.max_life, LIFE);
     if !(Duration::from_secs(1)..=MOST_LIFE).contains(&max_life) {
         problems.note("max_life", "expected 1s to 720h");
@@ -100,9 +127,10 @@ pub(super) fn jwt(wire: JwtWire) -> Result<Jwt, ConfigError> {
     if wire.tenants.as_ref().is_some_and(|list| list.is_empty() || list.len() > 256) {
         problems.note("tenants", "expected 1 to 256");
     }
-    let cache = wire.cache.unwrap_or(CACHE);
-    if cache > LARGEST_CACHE {
-        problems.note("cache", "expected at most 16384");
+    let cache = cache(wire.cache, &mut problems);
+    let dpop = wire.dpop.and_then(|wire| problems.part("dpop", dpop(wire)));
+    if dpop.is_some() && header != AUTHORIZATION {
+        problems.note("dpop", "expected the header Authorization, whose scheme says it");
     }
     let read = (|| {
         Some(Jwt {
@@ -115,8 +143,38 @@ pub(super) fn jwt(wire: JwtWire) -> Result<Jwt, ConfigError> {
             keys: keys?,
             claims: claims?,
             tenants: wire.tenants,
-            cache: usize::try_from(cache).ok()?,
+            cache,
+            dpop,
         })
     })();
     problems.finish(read)
+}
+
+fn dpop(wire: DpopWire) -> Result<Dpop, ConfigError> {
+    let mut problems = Problems::default();
+    let mut span = |path, text: Option<String>, default: &str, (least, most)| {
+        let text = text.as_deref().unwrap_or(default);
+        problems.scalar(path, seconds(text, least, most)).unwrap_or_default()
+    };
+    let past = span("past", wire.past, "30s", (1, 60));
+    let future = span("future", wire.future, "5s", (0, 10));
+    problems.finish(Some(Dpop { past, future, required: wire.required }))
+}
+
+/// How far clocks may be apart.
+pub(super) fn leeway(written: Option<String>, problems: &mut Problems) -> Duration {
+    let leeway = span(problems, "leeway", written, LEEWAY);
+    if leeway > MOST_LEEWAY {
+        problems.note("leeway", "expected at most 60s");
+    }
+    leeway
+}
+
+/// Most remembered tokens.
+pub(super) fn cache(written: Option<u32>, problems: &mut Problems) -> usize {
+    let cache = written.unwrap_or(CACHE);
+    if cache > LARGEST_CACHE {
+        problems.note("cache", "expected at most 16384");
+    }
+    usize::try_from(cache).unwrap_or_default()
 }

@@ -1,0 +1,66 @@
+//! Proofs of possession of scenarios (DPoP, RFC 9449), signed when the request is sent.
+
+use anyhow::{Context, Result};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use postern_core::time::UnixMillis;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::scenario::RequestSpec;
+use crate::template::Names;
+use crate::world::{entropy, issuer};
+
+/// A token and the proof that comes along.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Spec {
+    /// Name of the token.
+    pub token: String,
+    /// Name of the key that signs; `p256-holder` when absent.
+    pub key: Option<String>,
+    /// Overlay on the header.
+    pub header: Value,
+    /// Overlay on the claims; `"+60"` is a minute from now.
+    pub claims: Value,
+    /// Scheme of `Authorization`; `DPoP` when absent.
+    pub scheme: Option<String>,
+    /// No proof.
+    pub without: bool,
+    /// Two lines of it.
+    pub twice: bool,
+}
+
+/// The request with token and proof. Without a description it stays as it is.
+pub fn signed(
+    request: &RequestSpec,
+    tls: bool,
+    names: &dyn Names,
+    now: UnixMillis,
+) -> Result<RequestSpec> {
+    let Some(spec) = &request.dpop else { return Ok(request.clone()) };
+    let token = names.token(&spec.token).context("no such token")?;
+    let key = spec.key.as_deref().unwrap_or("p256-holder");
+    let usual = json!({
+        "typ": "dpop+jwt", "alg": issuer::algorithm(key), "jwk": issuer::holder_key(key),
+    });
+    let header = issuer::merged(usual, &spec.header);
+    let scheme = if tls { "https" } else { "http" };
+    let path = request.path.split('?').next().unwrap_or_default();
+    let usual = json!({
+        "jti": URL_SAFE_NO_PAD.encode(entropy().0), "htm": request.method, "iat": "+0",
+        "htu": format!("{scheme}://{}{path}", request.authority),
+        "ath": URL_SAFE_NO_PAD.encode(Sha256::digest(&token)),
+    });
+    let claims = issuer::dated(issuer::merged(usual, &spec.claims), now);
+    let proof = issuer::signed(key, &header, &claims.to_string());
+    let lines = if spec.without { 0 } else { 1 + usize::from(spec.twice) };
+    let scheme = spec.scheme.as_deref().unwrap_or("DPoP");
+    let authorization = format!("{scheme} {}", String::from_utf8(token)?);
+    let mut request = request.clone();
+    request.fields.push([("authorization".to_owned(), authorization)].into());
+    let proofs = std::iter::repeat_n(("dpop".to_owned(), proof), lines);
+    request.fields.extend(proofs.map(|line| [line].into()));
+    Ok(request)
+}
