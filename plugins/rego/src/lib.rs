@@ -4,7 +4,7 @@
 //! would be answered differently from OPA and says where it stands, [`rewrite`] puts what
 //! remains into the form that the bytecode compiler of `regorus` takes, [`machine`] runs the
 //! bytecode, [`input`] builds the document that Envoy's OPA plugin gives to policies, and
-//! [`decision`] reads what comes back. It knows nothing of hosts.
+//! [`decision`] reads what comes back; [`bundle`] reads OPA's bundles. It knows nothing of hosts.
 //!
 //! Invariant: a program is made only of modules that were admitted, and runs under an
 //! instruction limit; whatever it ends in that is no decision of the documented form is a
@@ -31,6 +31,7 @@ use postern_core::policy::{Answer, Policy, Question};
 
 mod admit;
 pub mod builtins;
+pub mod bundle;
 mod decision;
 mod finding;
 mod input;
