@@ -26,7 +26,7 @@ pub const SIGNATURES: &str = ".signatures.json";
 /// Name of documents that are merged into `data`, each where its folder says.
 pub const DATA: &str = "data.json";
 /// Longest revision, in bytes.
-const REVISION: usize = 128;
+const REVISION: usize = 63;
 
 /// Why bytes are no bundle that may be used: one sentence.
 pub type Wrong = String;
@@ -97,7 +97,7 @@ fn manifest(content: Option<&Vec<u8>>) -> Result<(String, Vec<String>), Wrong> {
     for (name, value) in manifest {
         match (name.as_str(), value) {
             ("revision", Value::String(text)) if is_revision(&text) => revision = text,
-            ("revision", _) => return wrong("revision: expected at most 128 visible characters"),
+            ("revision", _) => return wrong("revision: expected at most 63 visible characters"),
             ("roots", Value::Array(list)) => {
                 let text =
                     |root: Value| root.as_str().map(|root| root.trim_matches('/').to_owned());

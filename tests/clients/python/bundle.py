@@ -1,8 +1,9 @@
 """Bundles of the Open Policy Agent, read and made without a line of Postern's.
 
-  bundle.py key ALGORITHM KEY.pem               a private key
-  bundle.py make ALGORITHM KEY.pem FOLDER OUT KEYS   a signed bundle of a folder, and its key set
-  bundle.py verify BUNDLE KEYS                  every digest and the signature; prints the names
+  bundle.py check POSTERN                 bundles made here and read by the command, and back
+  bundle.py verify BUNDLE KEYS            every digest and the signature; prints the names
+
+OPA hashes a document with its names sorted, without blanks and with numbers as they stand.
 """
 
 import base64
@@ -11,8 +12,10 @@ import hashlib
 import io
 import json
 import os
+import subprocess
 import sys
 import tarfile
+import tempfile
 
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa, utils
@@ -116,7 +119,8 @@ def key(algorithm, out):
         file.write(private)
 
 
-def make(algorithm, pem, folder, out, keys):
+def make(algorithm, pem, folder, out, keys, instead=None):
+    """Signs a folder; `instead` is what modules hold after that."""
     with open(pem, "rb") as file:
         private = serialization.load_pem_private_key(file.read(), None)
     files = {}
@@ -128,6 +132,8 @@ def make(algorithm, pem, folder, out, keys):
     header, payload = ({"alg": algorithm}, {"files": listed(files)})
     message = ".".join(b64(json.dumps(part).encode()) for part in (header, payload))
     token = message + "." + b64(sign(private, message.encode()))
+    if instead:
+        files = {name: instead if name.endswith(".rego") else files[name] for name in files}
     files[SIGNATURES] = json.dumps({"signatures": [token]}).encode()
     with tarfile.open(out, "w:gz", format=tarfile.USTAR_FORMAT) as archive:
         for name, content in files.items():
@@ -152,8 +158,76 @@ def verify(bundle, keys):
     assert header["alg"] == public["alg"], header
     check(public, unb64(signature), message.encode())
     assert sorted(payload["files"], key=lambda file: file["name"]) == listed(files), payload
-    print(json.dumps(sorted(files)))
+    return sorted(files)
+
+
+MODULE = "package team\n\nallow if data.team.f > 1\n"
+DATA = '{"b": [null, true], "f": 1.5, "big": 12345678901234567, "s": "a<b>&\\u2028\\u0001\\n\u00e9"}'
+
+
+class Count:
+    passed = failed = 0
+
+    def note(self, name, good):
+        self.passed += good
+        self.failed += not good
+        if not good:
+            print(f"FAILED  {name}")
+
+
+def check_algorithm(postern, algorithm, folder, count):
+    def at(name):
+        return os.path.join(folder, name)
+
+    def run(*words):
+        command = [postern, "policy", *words]
+        return subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False)
+
+    pem, theirs, ours = at(f"{algorithm}.pem"), at("theirs.tar.gz"), at("ours.tar.gz")
+    key(algorithm, pem)
+    make(algorithm, pem, at("source"), theirs, at("theirs.json"))
+    read = run("check", "--keys", "theirs.json", theirs)
+    count.note(f"{algorithm}: a bundle of Python's is read: {read.stderr}", read.returncode == 0)
+    words = ("--signing-key", pem, "--keys-out", "ours.json", "--revision", "r2", "source")
+    built = run("build", "--output", ours, *words)
+    count.note(f"{algorithm}: a bundle is built: {built.stderr}", built.returncode == 0)
+    try:
+        names = verify(ours, at("ours.json"))
+    except Exception as error:  # Whatever is wrong with it.
+        names = error
+    want = [".manifest", ".signatures.json", "data.json", "source/team/team.rego"]
+    count.note(f"{algorithm}: it verifies here: {names!r}", names == want)
+    make(algorithm, pem, at("source"), theirs, at("theirs.json"), b"package team\n\nallow\n")
+    read = run("check", "--keys", "theirs.json", theirs)
+    refused = read.returncode == 1 and "not what was signed" in read.stderr
+    count.note(f"{algorithm}: a changed module is refused: {read.stderr}", refused)
+
+
+def check_command(postern):
+    count, postern = Count(), os.path.abspath(postern)
+    for algorithm in ("EdDSA", "ES256", "RS256"):
+        with tempfile.TemporaryDirectory() as folder:
+            source = os.path.join(folder, "source")
+            os.makedirs(os.path.join(source, "team"))
+            texts = {
+                ".manifest": '{ "roots": ["team"], "revision": "r1" }',
+                "team/team.rego": MODULE,
+                "team/data.json": DATA,
+            }
+            for name, text in texts.items():
+                with open(os.path.join(source, name), "w", encoding="utf-8") as file:
+                    file.write(text)
+            check_algorithm(postern, algorithm, folder, count)
+    print(f"bundle.py: {count.passed} passed, {count.failed} failed")
+    return count.failed > 0
+
+
+def main(command, *words):
+    if command == "verify":
+        print(json.dumps(verify(*words)))
+        return 0
+    return check_command(*words)
 
 
 if __name__ == "__main__":
-    {"key": key, "make": make, "verify": verify}[sys.argv[1]](*sys.argv[2:])
+    sys.exit(main(*sys.argv[1:]))

@@ -38,7 +38,8 @@ pub use jwt::Jwt;
 pub use parts::ScopeRule;
 use parts::ScopeRuleWire;
 pub use policy::{
-    DEFAULT_INSTRUCTIONS, DEFAULT_QUERY, ModuleWire, PATH, PolicySource, PolicyWire, RegoWire,
+    BundleSource, BundleWire, DEFAULT_INSTRUCTIONS, DEFAULT_QUERY, ModuleWire, PATH, PolicySource,
+    PolicyWire, RegoWire,
 };
 pub use resource::{Resource, ResourceWire};
 pub use tokens::{Claims, KeySource};

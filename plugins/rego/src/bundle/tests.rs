@@ -130,7 +130,7 @@ fn archives_that_are_not_whole_plain_and_bounded_are_refused() {
 
 #[test]
 fn what_no_bundle_of_a_gate_has_is_refused() {
-    let long = format!(r#"{{"revision":"{}"}}"#, "r".repeat(129));
+    let long = format!(r#"{{"revision":"{}"}}"#, "r".repeat(64));
     let rows: [(&[(&str, &str)], &str); 17] = [
         (&[("policy.wasm", "")], "expected modules"),
         (&[("data.yaml", "a: 1")], "expected modules"),
@@ -201,4 +201,45 @@ fn a_signature_covers_every_file_or_none() {
     let same =
         changed(MANIFEST, "{ \"roots\": [\"envoy\"], \"rego_version\": 1, \"revision\": \"r1\" }");
     assert!(read(&pack(&same).unwrap(), Some(&keys())).is_ok());
+}
+
+#[test]
+fn a_gate_loads_a_bundle_and_knows_its_revision() {
+    use postern_core::config::gate::{BundleSource, PolicySource};
+    use postern_core::policy::Policy;
+
+    let load = |content: Vec<u8>, keys: Option<&str>| {
+        let bundle = BundleSource { content, keys: keys.map(|keys| keys.as_bytes().to_vec()) };
+        let source = PolicySource {
+            modules: Vec::new(),
+            bundle: Some(bundle),
+            data: json!({}),
+            query: "data.envoy.authz.allow".to_owned(),
+            instructions: 1000,
+        };
+        let problems = |error: postern_core::config::ConfigError| {
+            error.problems.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        crate::load(&source).map(|rego| rego.revision().map(str::to_owned)).map_err(problems)
+    };
+    let x = B64.encode(signer(1).verifying_key().as_bytes());
+    let key = json!({"kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "x": x});
+    let keys = json!({"keys": [key]}).to_string();
+    let plain = pack(&good()).unwrap();
+    let signed = pack(&signed(good())).unwrap();
+    assert_eq!(load(plain.clone(), None), Ok(Some("r1".to_owned())));
+    assert_eq!(load(signed.clone(), Some(&keys)), Ok(Some("r1".to_owned())));
+    let mut unnamed = good();
+    unnamed.remove(MANIFEST);
+    assert_eq!(load(pack(&unnamed).unwrap(), None), Ok(None));
+    let rows = [
+        (plain, keys.as_str(), "policy.rego.bundle: the bundle is not signed, and keys are"),
+        (b"x".to_vec(), &keys, "policy.rego.bundle: archive: no gzip"),
+        (signed.clone(), "{\"keys\":[]}", "policy.rego.bundle.keys: no key that verifies"),
+        (signed, "[]", "policy.rego.bundle.keys:"),
+    ];
+    for (content, keys, want) in rows {
+        let problems = load(content, Some(keys)).unwrap_err();
+        assert!(problems.iter().any(|one| one.starts_with(want)), "{want}: {problems:?}");
+    }
 }

@@ -30,7 +30,7 @@ pub struct BuildArgs {
     /// The bundle to write (`.tar.gz`).
     #[arg(long, short, value_name = "FILE")]
     output: PathBuf,
-    /// What to call this state of the policy: at most 128 visible characters.
+    /// What to call this state of the policy: at most 63 visible characters.
     #[arg(long, value_name = "TEXT", default_value = "")]
     revision: String,
     /// Prefixes of `data` that the bundle owns, such as `envoy/authz`. Default: all.
@@ -90,7 +90,7 @@ impl BuildArgs {
     /// Everything but the signature.
     fn contents(&self) -> Outcome<Contents> {
         if !bundle::is_revision(&self.revision) {
-            return Err(Failure::usage("--revision: expected at most 128 visible characters"));
+            return Err(Failure::usage("--revision: expected at most 63 visible characters"));
         }
         let read = self.files.read()?;
         if !read.bundles.is_empty() {
