@@ -48,7 +48,7 @@ enum Step {
     AttestationClient,
     /// Exports of the audit log, verified a second time in Python; one test a vector.
     AuditClient,
-    /// Bundles of policies, read and made by a client of its own.
+    /// Bundles of policies, read and made a second time in Python; one test a case.
     BundleClient,
     /// The checks of the tidy command, each counted.
     Tidy,
