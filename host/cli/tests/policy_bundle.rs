@@ -70,6 +70,14 @@ fn a_bundle_is_read_wherever_modules_are() {
         let (code, stdout, _) = postern(at, &format!("policy test {keys} team/team_test.rego"));
         assert!(code == 0 && stdout.ends_with("policies: 1 passed\n"), "{stdout}");
     }
+    let line =
+        "policy bench --query data.team.allow --input input.json --seconds 1 --json ed.tar.gz";
+    let (code, stdout, stderr) = postern(at, line);
+    assert_eq!(code, 0, "{stderr}");
+    let measured: Value = serde_json::from_str(&stdout).unwrap();
+    let us = |name: &str| measured["us"][name].as_f64().unwrap();
+    assert!(measured["decisions"].as_u64().unwrap() > 0 && us("least") > 0.0);
+    assert!(us("least") <= us("median") && us("median") <= us("p99"), "{measured}");
     // Without a signature, and with one that is not random, the same files are the same bytes.
     for (out, more) in
         [("a", ""), ("b", ""), ("c", " --signing-key ed.pem"), ("d", " --signing-key ed.pem")]
@@ -125,6 +133,8 @@ fn what_cannot_be_used_is_refused_and_nothing_is_written() {
         ("policy check --keys empty.json ed.tar.gz", 1, "no key that verifies"),
         ("policy check --keys ed.json team", 2, "--keys is for bundles"),
         ("policy check no.tar.gz", 1, "no gzip"),
+        ("policy bench --query data.team.missing team", 1, "query: no rule data.team.missing"),
+        ("policy bench --query data.team.allow --seconds 0 team", 2, "0 is not in 1..=60"),
         ("policy check missing.tar.gz", 3, "cannot read"),
         ("policy check ed.tar.gz", 0, ""),
     ];

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::failure::{Failure, Outcome, Sort};
 use crate::output::{Output, table};
 
+mod bench;
 mod build;
 mod files;
 mod signer;
@@ -25,6 +26,8 @@ pub enum Command {
     Test(TestArgs),
     /// Evaluate one rule, by bytecode and by the interpreter.
     Eval(EvalArgs),
+    /// Measure what one decision costs.
+    Bench(bench::BenchArgs),
     /// Make a bundle of modules and data, signed where a key is given.
     Build(build::BuildArgs),
 }
@@ -91,6 +94,7 @@ pub fn run(command: Command, out: Output) -> Outcome {
         Command::Check(args) => check(&args, out),
         Command::Test(args) => test(&args, out),
         Command::Eval(args) => eval(&args, out),
+        Command::Bench(args) => bench::bench(&args, out),
         Command::Build(args) => build::build(&args, out),
     }
 }
