@@ -22,11 +22,11 @@ fn folder() -> tempfile::TempDir {
     let at = folder.path();
     std::fs::create_dir(at.join("team")).unwrap();
     let module = "package team\n\ndefault allow := false\n\nallow if input.n < data.team.most\n";
-    std::fs::write(at.join("team/team.rego"), module).unwrap();
+    write(at.join("team/team.rego"), module);
     let test = "package team_test\n\nimport data.team\n\ntest_few if team.allow with input as {\"n\": 1}\n";
-    std::fs::write(at.join("team/team_test.rego"), test).unwrap();
-    std::fs::write(at.join("team/data.json"), "{\"team\": {\"most\": 3}}").unwrap();
-    std::fs::write(at.join("input.json"), "{\"n\": 2}").unwrap();
+    write(at.join("team/team_test.rego"), test);
+    write(at.join("team/data.json"), "{\"team\": {\"most\": 3}}");
+    write(at.join("input.json"), "{\"n\": 2}");
     let random = ring::rand::SystemRandom::new();
     let ed25519 = ring::signature::Ed25519KeyPair::generate_pkcs8(&random).unwrap();
     let algorithm = &ring::signature::ECDSA_P256_SHA256_FIXED_SIGNING;
@@ -34,6 +34,10 @@ fn folder() -> tempfile::TempDir {
     private(&at.join("ed.pem"), ed25519.as_ref());
     private(&at.join("ec.pem"), p256.as_ref());
     folder
+}
+
+fn write(path: impl AsRef<Path>, text: &str) {
+    postern_files::write_atomic(path, text.as_bytes()).unwrap();
 }
 
 fn private(path: &Path, der: &[u8]) {
@@ -94,15 +98,15 @@ fn a_bundle_is_read_wherever_modules_are() {
 fn what_cannot_be_used_is_refused_and_nothing_is_written() {
     let folder = folder();
     let at = folder.path();
-    std::fs::write(at.join("bad.rego"), "package bad\n\nx := http.send({})\n").unwrap();
-    std::fs::write(at.join("empty.json"), "{\"keys\": []}").unwrap();
-    std::fs::write(at.join("no.pem"), "nothing").unwrap();
+    write(at.join("bad.rego"), "package bad\n\nx := http.send({})\n");
+    write(at.join("empty.json"), "{\"keys\": []}");
+    write(at.join("no.pem"), "nothing");
     std::fs::set_permissions(
         at.join("no.pem"),
         std::os::unix::fs::PermissionsExt::from_mode(0o600),
     )
     .unwrap();
-    std::fs::write(at.join("no.tar.gz"), "nothing").unwrap();
+    write(at.join("no.tar.gz"), "nothing");
     let made = [
         "policy build -o ed.tar.gz --signing-key ed.pem --keys-out ed.json team",
         "policy build -o ec.tar.gz --signing-key ec.pem --keys-out ec.json team",

@@ -204,6 +204,30 @@ fn a_signature_covers_every_file_or_none() {
 }
 
 #[test]
+fn a_bundle_that_was_cut_or_changed_is_refused_or_the_same() {
+    let packed = pack(&signed(good())).unwrap();
+    let whole = read(&packed, Some(&keys())).unwrap();
+    for length in 0..packed.len() {
+        assert!(read(&packed[..length], None).is_err(), "{length}");
+    }
+    for at in 0..packed.len() {
+        let mut changed = packed.clone();
+        changed[at] ^= 1;
+        // The time and the system in the header of gzip mean nothing.
+        if let Ok(bundle) = read(&changed, Some(&keys())) {
+            assert_eq!(bundle, whole, "{at}");
+        }
+    }
+    let plain = archive(&[("a.rego", "package a\n"), ("data.json", "{\"a\":1}")]);
+    for at in 0..plain.len() {
+        let mut changed = plain.clone();
+        changed[at] ^= 0x80;
+        // Only that it ends: without a signature anything may come out.
+        let _ = read(&gzip(&changed), None);
+    }
+}
+
+#[test]
 fn a_gate_loads_a_bundle_and_knows_its_revision() {
     use postern_core::config::gate::{BundleSource, PolicySource};
     use postern_core::policy::Policy;
