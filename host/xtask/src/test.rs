@@ -48,6 +48,8 @@ enum Step {
     AttestationClient,
     /// Exports of the audit log, verified a second time in Python; one test a vector.
     AuditClient,
+    /// Bundles of policies, read and made a second time in Python; one test a case.
+    BundleClient,
     /// The checks of the tidy command, each counted.
     Tidy,
     /// The modules built by Debian's toolchain have the same imports and exports; one test.
@@ -100,7 +102,12 @@ const GROUPS: &[Group] = &[
     },
     Group {
         name: "policy",
-        steps: &[Step::Packages(&["postern-rego"]), Step::PolicyTests, Step::Policies],
+        steps: &[
+            Step::Packages(&["postern-rego"]),
+            Step::PolicyTests,
+            Step::Policies,
+            Step::BundleClient,
+        ],
     },
     Group { name: "audit", steps: &[Step::AuditClient] },
     Group { name: "keys", steps: &[Step::Packages(&["postern-files", "postern-keys"])] },
@@ -275,6 +282,12 @@ impl Step {
             Self::CapabilityClient => {
                 let mut command = Command::new(setup::python()?);
                 command.args(["tests/clients/python/capability.py", "plugins/capability/vectors"]);
+                command.arg(built::host()?.program("postern")?);
+                counted(command.current_dir(workspace::root()))
+            }
+            Self::BundleClient => {
+                let mut command = Command::new(setup::python()?);
+                command.args(["tests/clients/python/bundle.py", "check"]);
                 command.arg(built::host()?.program("postern")?);
                 counted(command.current_dir(workspace::root()))
             }

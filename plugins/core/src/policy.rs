@@ -69,6 +69,11 @@ pub trait Policy {
     /// Whether it reads the content, which then has to be held.
     fn reads_content(&self) -> bool;
 
+    /// What its authors call this state of it, for records: at most 63 visible characters.
+    fn revision(&self) -> Option<&str> {
+        None
+    }
+
     /// Decides about one request. `Err` when there is no decision: it denies.
     fn decide(&self, question: &Question<'_>) -> Result<Answer, PolicyReason>;
 }

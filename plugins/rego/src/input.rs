@@ -15,6 +15,8 @@ use crate::reads::Reads;
 
 mod content;
 
+pub(crate) use content::Strict;
+
 /// Members that Envoy's OPA plugin has and this gate does not give.
 const MISSING: [&[&str]; 11] = [
     &["attributes", "source"],

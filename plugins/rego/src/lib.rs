@@ -4,7 +4,7 @@
 //! would be answered differently from OPA and says where it stands, [`rewrite`] puts what
 //! remains into the form that the bytecode compiler of `regorus` takes, [`machine`] runs the
 //! bytecode, [`input`] builds the document that Envoy's OPA plugin gives to policies, and
-//! [`decision`] reads what comes back. It knows nothing of hosts.
+//! [`decision`] reads what comes back; [`bundle`] reads OPA's bundles. It knows nothing of hosts.
 //!
 //! Invariant: a program is made only of modules that were admitted, and runs under an
 //! instruction limit; whatever it ends in that is no decision of the documented form is a
@@ -24,13 +24,16 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use bundle::Bundle;
 use postern_core::config::ConfigError;
-use postern_core::config::gate::{Config, PATH, PolicySource};
+use postern_core::config::gate::{BundleSource, Config, PATH, PolicySource};
 use postern_core::denial::PolicyReason;
 use postern_core::policy::{Answer, Policy, Question};
+use postern_jose::KeySet;
 
 mod admit;
 pub mod builtins;
+pub mod bundle;
 mod decision;
 mod finding;
 mod input;
@@ -53,16 +56,34 @@ pub use regorus::Value;
 pub struct Rego {
     machine: RefCell<Machine>,
     input: input::Builder,
+    revision: Option<String>,
 }
 
 /// Loads the policy that a gate's document names. Every problem has file, line and column.
 pub fn load(source: &PolicySource) -> Result<Rc<Rego>, ConfigError> {
-    let rego = program::load(&source.modules, &source.data, &source.query)
+    let opened = source.bundle.as_ref().map(opened).transpose()?;
+    let (modules, data) = match &opened {
+        Some(bundle) => (&bundle.modules, &bundle.data),
+        None => (&source.modules, &source.data),
+    };
+    let rego = program::load(modules, data, &source.query)
         .and_then(|program| Rego::new(program, source.instructions));
-    rego.map(Rc::new).map_err(|findings| {
+    let revision = opened.map(|bundle| bundle.revision).filter(|revision| !revision.is_empty());
+    rego.map(|rego| Rc::new(Rego { revision, ..rego })).map_err(|findings| {
         let problems = findings.iter().map(|finding| finding.problem(PATH)).collect();
         ConfigError { problems }
     })
+}
+
+/// A bundle whose signature holds, where its source names keys.
+fn opened(source: &BundleSource) -> Result<Bundle, ConfigError> {
+    let wrong = |member: &str, why: String| ConfigError::one(format!("{PATH}.{member}"), why);
+    let keys = source.keys.as_deref().map(|keys| {
+        let keys = KeySet::parse(keys).map_err(|why| why.to_string())?;
+        if keys.keys().is_empty() { Err("no key that verifies".to_owned()) } else { Ok(keys) }
+    });
+    let keys = keys.transpose().map_err(|why| wrong("bundle.keys", why))?;
+    bundle::read(&source.content, keys.as_ref()).map_err(|why| wrong("bundle", why))
 }
 
 /// The policy of a gate's document, where it has one, and that content is held if the policy
@@ -78,13 +99,17 @@ impl Rego {
     fn new(program: Program, instructions: u32) -> Result<Self, Vec<Finding>> {
         let input = input::Builder::new(&program.reads);
         let machine = Machine::new(&program, instructions)?;
-        Ok(Self { machine: RefCell::new(machine), input })
+        Ok(Self { machine: RefCell::new(machine), input, revision: None })
     }
 }
 
 impl Policy for Rego {
     fn reads_content(&self) -> bool {
         self.input.reads_content()
+    }
+
+    fn revision(&self) -> Option<&str> {
+        self.revision.as_deref()
     }
 
     fn decide(&self, question: &Question<'_>) -> Result<Answer, PolicyReason> {

@@ -113,7 +113,7 @@ impl<'a> Chain<'a> {
     }
 
     /// All steps, when each is a field.
-    fn whole(&self) -> Option<Path> {
+    pub(crate) fn whole(&self) -> Option<Path> {
         let fixed = self.fixed();
         (fixed.len() == self.steps.len()).then_some(fixed)
     }

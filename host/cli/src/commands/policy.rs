@@ -1,6 +1,6 @@
 //! `postern policy`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use postern_core::config::gate::{DEFAULT_INSTRUCTIONS, DEFAULT_QUERY};
@@ -10,8 +10,12 @@ use serde_json::{Value, json};
 use crate::failure::{Failure, Outcome, Sort};
 use crate::output::{Output, table};
 
-/// Largest file that is read.
-const MAX_FILE: usize = 16 << 20;
+mod bench;
+mod build;
+mod files;
+mod signer;
+
+use files::{Files, Modules, document};
 
 /// Policies in Rego: check, test and evaluate them as a gate does.
 #[derive(clap::Subcommand)]
@@ -22,17 +26,10 @@ pub enum Command {
     Test(TestArgs),
     /// Evaluate one rule, by bytecode and by the interpreter.
     Eval(EvalArgs),
-}
-
-/// What all of them read.
-#[derive(clap::Args)]
-struct Files {
-    /// Modules (`.rego`), or folders of them.
-    #[arg(required = true, value_name = "PATH")]
-    paths: Vec<PathBuf>,
-    /// The document `data`, as JSON. Besides, every `data.json` in a folder is merged into it.
-    #[arg(long, value_name = "FILE")]
-    data: Option<PathBuf>,
+    /// Measure what one decision costs.
+    Bench(bench::BenchArgs),
+    /// Make a bundle of modules and data, signed where a key is given.
+    Build(build::BuildArgs),
 }
 
 #[derive(clap::Args)]
@@ -40,6 +37,7 @@ struct Files {
 Examples:
   postern policy check policies/
   postern policy check --query data.envoy.authz.result policy.rego
+  postern policy check --keys keys.json policy.tar.gz
 
 Exit codes: 0 a gate can load them, 1 it cannot, 2 called wrongly, 3 a file cannot be read")]
 pub struct CheckArgs {
@@ -96,63 +94,8 @@ pub fn run(command: Command, out: Output) -> Outcome {
         Command::Check(args) => check(&args, out),
         Command::Test(args) => test(&args, out),
         Command::Eval(args) => eval(&args, out),
-    }
-}
-
-type Modules = Vec<(String, String)>;
-
-impl Files {
-    fn read(&self) -> Outcome<(Modules, Value)> {
-        let mut data = json!({});
-        if let Some(path) = &self.data {
-            data = document(path)?;
-        }
-        let mut modules = Vec::new();
-        for path in &self.paths {
-            collect(path, &mut modules, &mut data)?;
-        }
-        if modules.is_empty() {
-            return Err(Failure::found("no module (a file whose name ends in .rego)"));
-        }
-        Ok((modules, data))
-    }
-}
-
-fn document(path: &Path) -> Outcome<Value> {
-    let bytes = postern_files::read_bounded(path, MAX_FILE).or_environment("cannot read")?;
-    serde_json::from_slice(&bytes).or_found(path.display())
-}
-
-fn collect(path: &Path, modules: &mut Modules, data: &mut Value) -> Outcome {
-    if path.is_dir() {
-        let entries = std::fs::read_dir(path).or_environment("cannot read")?;
-        let entries: Result<Vec<_>, _> = entries.map(|entry| entry.map(|one| one.path())).collect();
-        let mut entries = entries.or_environment("cannot read")?;
-        entries.sort();
-        return entries.iter().try_for_each(|entry| {
-            let rego = entry.extension().is_some_and(|kind| kind == "rego");
-            let wanted = entry.is_dir() || rego || entry.ends_with("data.json");
-            if wanted { collect(entry, modules, data) } else { Ok(()) }
-        });
-    }
-    if path.ends_with("data.json") {
-        merge(data, document(path)?);
-        return Ok(());
-    }
-    let bytes = postern_files::read_bounded(path, MAX_FILE).or_environment("cannot read")?;
-    let text = String::from_utf8(bytes).or_found(path.display())?;
-    modules.push((path.display().to_string(), text));
-    Ok(())
-}
-
-fn merge(into: &mut Value, from: Value) {
-    match (into, from) {
-        (Value::Object(into), Value::Object(from)) => {
-            for (key, value) in from {
-                merge(into.entry(key).or_insert(Value::Null), value);
-            }
-        }
-        (into, from) => *into = from,
+        Command::Bench(args) => bench::bench(&args, out),
+        Command::Build(args) => build::build(&args, out),
     }
 }
 
@@ -178,7 +121,8 @@ fn lines(findings: &[Finding]) -> String {
 }
 
 fn check(args: &CheckArgs, out: Output) -> Outcome {
-    let (mut modules, data) = args.files.read()?;
+    let read = args.files.read()?;
+    let (mut modules, data) = (read.modules, read.data);
     modules.retain(|(name, _)| !is_test(name));
     let checked = match &args.query {
         Some(query) => program::load(&modules, &data, query).map(drop),
@@ -186,10 +130,14 @@ fn check(args: &CheckArgs, out: Output) -> Outcome {
     };
     let findings = checked.err().unwrap_or_default();
     let text = match findings.as_slice() {
-        [] => format!("{} modules: good", modules.len()),
+        [] => format!("{}{} modules: good", files::lines(&read.bundles), modules.len()),
         findings => lines(findings),
     };
-    out.result(&json!({"good": findings.is_empty(), "findings": shown(&findings)}), &text)?;
+    let mut document = json!({"good": findings.is_empty(), "findings": shown(&findings)});
+    if !read.bundles.is_empty() {
+        document["bundles"] = json!(read.bundles);
+    }
+    out.result(&document, &text)?;
     if findings.is_empty() { Ok(()) } else { Err(Failure::reported()) }
 }
 
@@ -202,7 +150,7 @@ struct Ended {
 }
 
 fn test(args: &TestArgs, out: Output) -> Outcome {
-    let (modules, data) = args.files.read()?;
+    let (modules, data) = args.files.read().map(|read| (read.modules, read.data))?;
     let refused = |found: Vec<Finding>| Failure::found(lines(&found));
     let mut rules = Rules::new(&modules, &data).map_err(refused)?;
     let tests: Vec<String> = rules.tests().to_vec();
@@ -257,7 +205,7 @@ fn summary(tests: &[Ended], failed: usize, findings: &[Finding]) -> String {
 }
 
 fn eval(args: &EvalArgs, out: Output) -> Outcome {
-    let (mut modules, data) = args.files.read()?;
+    let (mut modules, data) = args.files.read().map(|read| (read.modules, read.data))?;
     modules.retain(|(name, _)| !is_test(name));
     let input = args.input.as_deref().map_or_else(|| Ok(json!({})), document)?;
     let refused = |found: Vec<Finding>| Failure::found(lines(&found));

@@ -40,7 +40,8 @@ pub use jwt::{Dpop, Jwt};
 pub use parts::ScopeRule;
 use parts::ScopeRuleWire;
 pub use policy::{
-    DEFAULT_INSTRUCTIONS, DEFAULT_QUERY, ModuleWire, PATH, PolicySource, PolicyWire, RegoWire,
+    BundleSource, BundleWire, DEFAULT_INSTRUCTIONS, DEFAULT_QUERY, ModuleWire, PATH, PolicySource,
+    PolicyWire, RegoWire,
 };
 pub use resource::{Resource, ResourceWire};
 pub use svid::{JwtSvid, JwtSvidWire, TrustDomain, TrustDomainWire};

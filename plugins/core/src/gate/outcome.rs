@@ -18,7 +18,7 @@ use crate::gate::decide::Decided;
 use crate::gate::head::Head;
 use crate::gate::states::{Granted, Refused, State};
 use crate::gate::tunnel::Tunnel;
-use crate::gate::{Config, Step, forward, policy};
+use crate::gate::{Config, Pipeline, Step, forward, policy};
 use crate::hex;
 use crate::identity::{Identity, Principal};
 use crate::limits::Limits;
@@ -68,10 +68,19 @@ pub(super) fn split(entropy: &Entropy) -> (DecisionId, Entropy) {
     (DecisionId(id), Entropy(derived(b"postern exchange/1\0")))
 }
 
-/// The draft of a request whose head was just seen.
-pub(super) fn draft(config: &Config, fields: &Fields, id: DecisionId, now: UnixMillis) -> Draft {
+/// The draft of a request whose head was just seen. It names the policy by the digest of the
+/// document that holds it, and by the revision that its authors gave it, if any.
+pub(super) fn draft(
+    pipeline: &Pipeline,
+    fields: &Fields,
+    id: DecisionId,
+    now: UnixMillis,
+) -> Draft {
+    let config = &pipeline.config;
     let method = fields.only(":method").and_then(|method| str::from_utf8(method).ok());
-    let revision = hex::lower(&config.revision);
+    let named = pipeline.policy.as_ref().and_then(|policy| policy.revision());
+    let named = named.map(|name| format!(" {name}")).unwrap_or_default();
+    let revision = hex::lower(&config.revision) + &named;
     Draft {
         decision_id: Some(id.0),
         method: method.unwrap_or_default().to_owned(),

@@ -80,7 +80,7 @@ fn expect_head(event: Event, step: &mut Step<'_>) -> State {
         Event::RequestHeaders { fields, end, around, entropy } => {
             let (id, exchange) = outcome::split(&entropy);
             let (exchange, rest) = exchange.split();
-            let draft = outcome::draft(&step.pipeline.config, &fields, id, step.now);
+            let draft = outcome::draft(step.pipeline, &fields, id, step.now);
             match open(fields, end, &around, step) {
                 Ok(Opened::Metadata(resource)) => outcome::describe(step, draft, resource),
                 Ok(Opened::Request { head, asked, attempts }) => {

@@ -73,7 +73,7 @@ pub(super) fn form(text: &str) -> Option<Value> {
 }
 
 /// JSON in which no object has a key twice: two readers might not take the same one.
-struct Strict(Value);
+pub(crate) struct Strict(pub(crate) Value);
 
 impl<'de> Deserialize<'de> for Strict {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -1,10 +1,12 @@
 //! `policy` of the gate's document: which policy decides, as text and data.
 //!
 //! Owns what can be checked without knowing the policy's language. Invariant: a
-//! [`PolicySource`] has at least one module, each with a name of its own.
+//! [`PolicySource`] has at least one module, each with a name of its own, or a bundle.
 
 use std::collections::BTreeSet;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -22,18 +24,31 @@ pub struct PolicyWire {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RegoWire {
-    /// The text of the only module, named `inline.rego`. Either this or `modules`.
+    /// The text of the only module, named `inline.rego`. Either this, `modules` or `bundle`.
     pub inline: Option<String>,
     /// Several modules; at most 256.
     #[serde(default)]
     pub modules: Vec<ModuleWire>,
-    /// The document `data` that rules read. Default `{}`.
+    /// Modules and data as a bundle.
+    pub bundle: Option<BundleWire>,
+    /// The document `data` that rules read. Default `{}`; a bundle brings its own.
     pub data: Option<Value>,
     /// The rule that decides. Default `data.envoy.authz.allow`.
     pub query: Option<String>,
     /// Most instructions of one decision; beyond it is a refusal. Default 25000, limit
     /// 1000000.
     pub instructions: Option<u32>,
+}
+
+/// `policy.rego.bundle` as written.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BundleWire {
+    /// The bundle (`.tar.gz`) in base64 (RFC 4648, 4). Required.
+    pub inline: Option<String>,
+    /// A JSON Web Key Set (RFC 7517, 5): one of its keys must have signed the bundle. Without
+    /// it no signature is looked at, and the bundle is trusted as this document is.
+    pub keys: Option<Value>,
 }
 
 /// One module as written.
@@ -49,14 +64,25 @@ pub struct ModuleWire {
 /// A policy as configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PolicySource {
-    /// Modules: name and text.
+    /// Modules: name and text; none where there is a bundle.
     pub modules: Vec<(String, String)>,
+    /// A bundle, whose modules and data these are.
+    pub bundle: Option<BundleSource>,
     /// The document `data`: an object.
     pub data: Value,
     /// Path of the rule that decides.
     pub query: String,
     /// Most instructions of one decision.
     pub instructions: u32,
+}
+
+/// A bundle as configured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BundleSource {
+    /// Its bytes, which nobody has looked at.
+    pub content: Vec<u8>,
+    /// The keys of which one must have signed it, as JSON.
+    pub keys: Option<Vec<u8>>,
 }
 
 /// Where [`PolicySource`] stands in the document.
@@ -77,9 +103,14 @@ pub(super) fn policy(wire: PolicyWire) -> Result<PolicySource, ConfigError> {
 
 fn source(wire: RegoWire) -> Result<PolicySource, ConfigError> {
     let mut problems = Problems::default();
-    if wire.inline.is_some() != wire.modules.is_empty() || wire.modules.len() > MOST_MODULES {
-        problems.note("", "expected either inline or 1 to 256 modules");
+    let sources = [wire.inline.is_some(), !wire.modules.is_empty(), wire.bundle.is_some()];
+    if sources.iter().filter(|given| **given).count() != 1 || wire.modules.len() > MOST_MODULES {
+        problems.note("", "expected either inline, 1 to 256 modules, or a bundle");
     }
+    if wire.bundle.is_some() && wire.data.is_some() {
+        problems.note("data", "expected none beside a bundle, which brings its own");
+    }
+    let bundle = wire.bundle.and_then(|wire| problems.part("bundle", bundle(wire)));
     let mut modules = problems.list("modules", wire.modules, module);
     modules.extend(wire.inline.map(|text| ("inline.rego".to_owned(), text)));
     let names: BTreeSet<&str> = modules.iter().map(|(name, _)| name.as_str()).collect();
@@ -95,7 +126,21 @@ fn source(wire: RegoWire) -> Result<PolicySource, ConfigError> {
         problems.note("instructions", "expected 1 to 1000000");
     }
     let query = wire.query.unwrap_or_else(|| DEFAULT_QUERY.to_owned());
-    problems.finish(Some(PolicySource { modules, data, query, instructions }))
+    problems.finish(Some(PolicySource { modules, bundle, data, query, instructions }))
+}
+
+fn bundle(wire: BundleWire) -> Result<BundleSource, ConfigError> {
+    let mut problems = Problems::default();
+    let text = problems.required("inline", wire.inline);
+    let content = text.and_then(|text| {
+        let content = BASE64_STANDARD.decode(text.trim_ascii());
+        if content.is_err() {
+            problems.note("inline", "expected base64");
+        }
+        content.ok()
+    });
+    let keys = wire.keys.map(|keys| keys.to_string().into_bytes());
+    problems.finish(content.map(|content| BundleSource { content, keys }))
 }
 
 fn module(wire: ModuleWire) -> Result<(String, String), ConfigError> {

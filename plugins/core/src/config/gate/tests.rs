@@ -214,10 +214,10 @@ fn a_policy_is_text_and_data_with_defaults() {
 fn a_policy_that_cannot_be_one_is_reported_with_its_path() {
     let rows = [
         (json!({}), "policy.rego: missing"),
-        (json!({"rego": {}}), "policy.rego: expected either inline or 1 to 256 modules"),
+        (json!({"rego": {}}), "policy.rego: expected either inline, 1 to 256 modules, or a bundle"),
         (
             json!({"rego": {"inline": "", "modules": [{"name": "a", "text": ""}]}}),
-            "policy.rego: expected either inline or 1 to 256 modules",
+            "policy.rego: expected either inline, 1 to 256 modules, or a bundle",
         ),
         (json!({"rego": {"modules": [{"text": ""}]}}), "policy.rego.modules[0].name: missing"),
         (
@@ -229,6 +229,19 @@ fn a_policy_that_cannot_be_one_is_reported_with_its_path() {
             json!({"rego": {"inline": "", "instructions": 0}}),
             "policy.rego.instructions: expected 1 to 1000000",
         ),
+        (
+            json!({"rego": {"inline": "", "bundle": {"inline": "AA=="}}}),
+            "policy.rego: expected either inline, 1 to 256 modules, or a bundle",
+        ),
+        (
+            json!({"rego": {"bundle": {"inline": "AA=="}, "data": {}}}),
+            "policy.rego.data: expected none beside a bundle, which brings its own",
+        ),
+        (
+            json!({"rego": {"bundle": {"inline": "!"}}}),
+            "policy.rego.bundle.inline: expected base64",
+        ),
+        (json!({"rego": {"bundle": {}}}), "policy.rego.bundle.inline: missing"),
     ];
     for (policy, expected) in rows {
         let found = problems(&with("/policy", policy));

@@ -15,11 +15,16 @@ struct Fixed {
     answer: Result<Answer, PolicyReason>,
     asked: Cell<u32>,
     reads: bool,
+    revision: Option<&'static str>,
 }
 
 impl Policy for Fixed {
     fn reads_content(&self) -> bool {
         self.reads
+    }
+
+    fn revision(&self) -> Option<&str> {
+        self.revision
     }
 
     fn decide(&self, question: &Question<'_>) -> Result<Answer, PolicyReason> {
@@ -32,7 +37,7 @@ impl Policy for Fixed {
 }
 
 fn fixed(answer: Result<Answer, PolicyReason>) -> Rc<Fixed> {
-    Rc::new(Fixed { answer, asked: Cell::new(0), reads: false })
+    Rc::new(Fixed { answer, asked: Cell::new(0), reads: false, revision: None })
 }
 
 fn gate(policy: Option<Rc<Fixed>>) -> Gate {
@@ -52,6 +57,21 @@ fn allow(set: &[(&str, &str)], remove: &[&str]) -> Result<Answer, PolicyReason> 
 #[test]
 fn a_policy_that_was_not_loaded_denies() {
     assert_eq!(gate(None).get(&[]), refused(403, "policy_denied", "policy_not_loaded"));
+}
+
+#[test]
+fn every_record_names_the_document_and_the_revision_of_its_policy() {
+    let named = |revision| {
+        let policy = Fixed { answer: allow(&[], &[]), asked: Cell::new(0), reads: false, revision };
+        let mut run = Run::new(gate(Some(Rc::new(policy))).pipeline.stream());
+        run.event(headers(fields(&[(":path", "/../x")]), true));
+        run.records.last().unwrap().policy_revision.clone().unwrap()
+    };
+    let plain = named(None);
+    assert_eq!(plain.len(), 64);
+    assert_eq!(named(Some("r7")), format!("{plain} r7"));
+    let longest = "r".repeat(63);
+    assert_eq!(named(Some(longest.leak())).len(), 128);
 }
 
 #[test]
@@ -172,7 +192,7 @@ fn the_policy_is_asked_last_and_once() {
 #[test]
 fn a_policy_that_reads_content_waits_for_its_end() {
     let answer = allow(&[], &[]);
-    let policy = Rc::new(Fixed { answer, asked: Cell::new(0), reads: true });
+    let policy = Rc::new(Fixed { answer, asked: Cell::new(0), reads: true, revision: None });
     let gate = gate(Some(policy.clone()));
     let mut run = Run::new(gate.pipeline.stream());
     run.event(headers(fields(&[]), false));

@@ -1,0 +1,150 @@
+//! `postern policy build`, and bundles where the other commands on policies read modules.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+fn postern(folder: &Path, line: &str) -> (i32, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_postern"))
+        .args(line.split(' '))
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+/// A folder with a module, its test and its data, and keys of three kinds.
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    std::fs::create_dir(at.join("team")).unwrap();
+    let module = "package team\n\ndefault allow := false\n\nallow if input.n < data.team.most\n";
+    write(at.join("team/team.rego"), module);
+    let test = "package team_test\n\nimport data.team\n\ntest_few if team.allow with input as {\"n\": 1}\n";
+    write(at.join("team/team_test.rego"), test);
+    write(at.join("team/data.json"), "{\"team\": {\"most\": 3}}");
+    write(at.join("input.json"), "{\"n\": 2}");
+    let random = ring::rand::SystemRandom::new();
+    let ed25519 = ring::signature::Ed25519KeyPair::generate_pkcs8(&random).unwrap();
+    let algorithm = &ring::signature::ECDSA_P256_SHA256_FIXED_SIGNING;
+    let p256 = ring::signature::EcdsaKeyPair::generate_pkcs8(algorithm, &random).unwrap();
+    private(&at.join("ed.pem"), ed25519.as_ref());
+    private(&at.join("ec.pem"), p256.as_ref());
+    folder
+}
+
+fn write(path: impl AsRef<Path>, text: &str) {
+    postern_files::write_atomic(path, text.as_bytes()).unwrap();
+}
+
+fn private(path: &Path, der: &[u8]) {
+    use base64::Engine;
+    let body = base64::prelude::BASE64_STANDARD.encode(der);
+    let pem = format!("-----BEGIN PRIVATE KEY-----\n{body}\n-----END PRIVATE KEY-----\n");
+    postern_files::write_private(path, pem.as_bytes()).unwrap();
+}
+
+#[test]
+fn a_bundle_is_read_wherever_modules_are() {
+    let folder = folder();
+    let at = folder.path();
+    for kind in ["ed", "ec"] {
+        let line = format!(
+            "policy build -o {kind}.tar.gz --revision r7 --root team --signing-key {kind}.pem \
+             --key-id k1 --keys-out {kind}.json --json team"
+        );
+        let (code, stdout, stderr) = postern(at, &line);
+        assert_eq!(code, 0, "{stderr}");
+        let made: Value = serde_json::from_str(&stdout).unwrap();
+        let files = [".manifest", ".signatures.json", "data.json", "team/team.rego"];
+        assert_eq!(made["files"], serde_json::json!(files));
+        let keys = format!("--keys {kind}.json {kind}.tar.gz");
+        let (code, stdout, stderr) = postern(at, &format!("policy check --json {keys}"));
+        assert_eq!(code, 0, "{stdout}{stderr}");
+        let checked: Value = serde_json::from_str(&stdout).unwrap();
+        let bundle = &checked["bundles"][0];
+        assert_eq!(bundle["revision"], "r7");
+        assert_eq!(bundle["sha256"], made["sha256"]);
+        assert_eq!(bundle["verified"], true);
+        let eval = format!("policy eval --query data.team.allow --input input.json {keys}");
+        assert_eq!(postern(at, &eval), (0, "true\n".to_owned(), String::new()));
+        let (code, stdout, _) = postern(at, &format!("policy test {keys} team/team_test.rego"));
+        assert!(code == 0 && stdout.ends_with("policies: 1 passed\n"), "{stdout}");
+    }
+    let line =
+        "policy bench --query data.team.allow --input input.json --seconds 1 --json ed.tar.gz";
+    let (code, stdout, stderr) = postern(at, line);
+    assert_eq!(code, 0, "{stderr}");
+    let measured: Value = serde_json::from_str(&stdout).unwrap();
+    let us = |name: &str| measured["us"][name].as_f64().unwrap();
+    assert!(measured["decisions"].as_u64().unwrap() > 0 && us("least") > 0.0);
+    assert!(us("least") <= us("median") && us("median") <= us("p99"), "{measured}");
+    // Without a signature, and with one that is not random, the same files are the same bytes.
+    for (out, more) in
+        [("a", ""), ("b", ""), ("c", " --signing-key ed.pem"), ("d", " --signing-key ed.pem")]
+    {
+        let (code, _, stderr) = postern(at, &format!("policy build -o {out}.tar.gz{more} team"));
+        assert_eq!(code, 0, "{stderr}");
+    }
+    let bytes = |name: &str| std::fs::read(at.join(format!("{name}.tar.gz"))).unwrap();
+    assert_eq!(bytes("a"), bytes("b"));
+    assert_eq!(bytes("c"), bytes("d"));
+}
+
+#[test]
+fn what_cannot_be_used_is_refused_and_nothing_is_written() {
+    let folder = folder();
+    let at = folder.path();
+    write(at.join("bad.rego"), "package bad\n\nx := http.send({})\n");
+    write(at.join("empty.json"), "{\"keys\": []}");
+    write(at.join("no.pem"), "nothing");
+    std::fs::set_permissions(
+        at.join("no.pem"),
+        std::os::unix::fs::PermissionsExt::from_mode(0o600),
+    )
+    .unwrap();
+    write(at.join("no.tar.gz"), "nothing");
+    let made = [
+        "policy build -o ed.tar.gz --signing-key ed.pem --keys-out ed.json team",
+        "policy build -o ec.tar.gz --signing-key ec.pem --keys-out ec.json team",
+        "policy build -o plain.tar.gz team",
+    ];
+    for line in made {
+        assert_eq!(postern(at, line).0, 0, "{line}");
+    }
+    let rows = [
+        ("policy build -o x.tar.gz bad.rego", 1, "bad.rego:3:6: http.send: a decision asks nobody"),
+        (
+            "policy build -o x.tar.gz --root other team",
+            1,
+            "package team is not in the manifest's roots",
+        ),
+        ("policy build -o x.tar.gz --root team --root team team", 1, "none is in another"),
+        (
+            "policy build -o x.tar.gz --signing-key no.pem team",
+            1,
+            "no.pem: expected PRIVATE KEY in PEM",
+        ),
+        ("policy build -o x.tar.gz --signing-key ed.json team", 3, "expected 600"),
+        ("policy build -o x.tar.gz --key-id a team", 2, "--signing-key"),
+        ("policy build -o x.tar.gz plain.tar.gz", 2, "not a bundle"),
+        ("policy build -o x.tar.gz ../team", 3, "cannot read"),
+        ("policy check --keys ed.json plain.tar.gz", 1, "is not signed, and keys are configured"),
+        ("policy check --keys ed.json ec.tar.gz", 1, "the signature does not hold"),
+        ("policy check --keys empty.json ed.tar.gz", 1, "no key that verifies"),
+        ("policy check --keys ed.json team", 2, "--keys is for bundles"),
+        ("policy check no.tar.gz", 1, "no gzip"),
+        ("policy bench --query data.team.missing team", 1, "query: no rule data.team.missing"),
+        ("policy bench --query data.team.allow --seconds 0 team", 2, "0 is not in 1..=60"),
+        ("policy check missing.tar.gz", 3, "cannot read"),
+        ("policy check ed.tar.gz", 0, ""),
+    ];
+    for (line, code, want) in rows {
+        let (found, _, stderr) = postern(at, line);
+        assert!(found == code && stderr.contains(want), "{line}: {found} {stderr}");
+        assert!(!at.join("x.tar.gz").exists(), "{line}");
+    }
+}
