@@ -41,7 +41,7 @@ impl Log {
     /// A receipt for each of `events` that is no request, under the checkpoint `note`: name
     /// and text.
     pub fn proofs(&self, note: &str, events: &[Value]) -> Vec<(String, Vec<u8>)> {
-        let size = note.lines().nth(1).and_then(|size| size.parse::<u64>().ok()).unwrap_or(0);
+        let size = covered(note);
         let hashes = self.lines.iter().map_while(|line| {
             let hash: Option<[u8; 32]> = B64.decode(&line.hash).ok()?.try_into().ok();
             hash.map(|hash| merkle::leaf(&hash))
@@ -59,6 +59,11 @@ impl Log {
         };
         own.filter_map(proof).collect()
     }
+}
+
+/// How many events a checkpoint is over.
+pub(super) fn covered(note: &str) -> u64 {
+    note.lines().nth(1).and_then(|size| size.parse().ok()).unwrap_or(0)
 }
 
 /// When an event was, in milliseconds since 1970.

@@ -67,6 +67,7 @@ pub fn write(folder: &Path, period: Period, sources: &Sources, now: UnixMillis) 
         "log_events": sources.verdict.good,
         "withheld": sources.verdict.withheld,
         "checkpoint": sources.note.is_some(),
+        "covered": sources.note.as_deref().map(activity::covered),
         "period_events": events.len(),
     });
     let page = report::html(period, &summary, &events, &review).or_bug("report")?;
