@@ -11,6 +11,7 @@ mod check;
 mod commands;
 mod demo;
 mod ending;
+mod evidence;
 mod failure;
 mod gateway;
 mod init;

@@ -33,6 +33,24 @@ pub fn shown(at: UnixMillis) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
+/// Parses a day, `2026-11-22`: its first moment in UTC.
+pub fn day(text: &str) -> Result<UnixMillis, String> {
+    let expected = || format!("expected a day such as 2026-11-22, not {text:?}");
+    let numbers = text.split('-').map(|part| part.parse::<u64>().ok());
+    let [Some(year), Some(month), Some(day)] =
+        <[_; 3]>::try_from(numbers.collect::<Vec<_>>()).map_err(|_| expected())?
+    else {
+        return Err(expected());
+    };
+    if !(1970..=9999).contains(&year) || text.len() != 10 {
+        return Err(expected());
+    }
+    // Between the ends of the year before and the year after there is one such day, or none.
+    let first = (year - 1970) * 365;
+    let days = (first..first + 3000).find(|days| civil(*days) == (year, month, day));
+    days.map(|days| UnixMillis(days * 86_400_000)).ok_or_else(expected)
+}
+
 /// Days since 1970 to a date of the Gregorian calendar (Hinnant, `civil_from_days`).
 fn civil(days: u64) -> (u64, u64, u64) {
     let z = days + 719_468;
@@ -57,6 +75,16 @@ mod tests {
         }
         for text in ["", "d", "30", "-1d", "1.5h", "1w", "99999999999999999999d", "1é"] {
             assert!(parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn days_are_read_as_they_are_shown() {
+        for text in ["1970-01-01", "2000-02-29", "2026-11-22", "9999-12-31"] {
+            assert_eq!(shown(day(text).unwrap()), format!("{text}T00:00:00Z"));
+        }
+        for text in ["", "2026-02-29", "2026-13-01", "2026-11-2", "1969-12-31", "2026-11-22T"] {
+            assert!(day(text).is_err(), "{text}");
         }
     }
 

@@ -10,6 +10,7 @@ use postern_core::chain::{START, service_link};
 use postern_core::secret::Secret;
 use postern_core::time::UnixMillis;
 use postern_keys::audit::checkpoint::Checkpoint;
+use postern_keys::audit::merkle::{self, Growing};
 use postern_keys::audit::{AuditLog, Link};
 use serde_json::{Value, json};
 
@@ -293,7 +294,12 @@ fn strict_asks_for_every_content_and_a_checkpoint() {
     write("whole.jsonl", &text(&lines));
     let hash = B64.decode(lines[3]["hash"].as_str().unwrap()).unwrap().try_into().unwrap();
     let log = AuditLog::new(&Secret::new(vec![7; 32]), "simulated").unwrap();
-    write("note", &Checkpoint { head: Link { n: 3, hash }, at: UnixMillis(1) }.sign(&log));
+    let mut tree = Growing::default();
+    for line in &lines[1..] {
+        tree.push(merkle::leaf(&B64.decode(line["hash"].as_str().unwrap()).unwrap()));
+    }
+    let (head, root) = (Link { n: 3, hash }, tree.root());
+    write("note", &Checkpoint { head, root, at: UnixMillis(1) }.sign(&log));
     lines[2].as_object_mut().unwrap().remove("bytes");
     write("withheld.jsonl", &text(&lines));
     let rows: &[(&[&str], i32, &str)] = &[

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use base64::Engine;
@@ -31,20 +32,65 @@ fn command(folder: &Path, args: &[&str]) -> Command {
 impl Day {
     /// Starts the service and enrols a gateway.
     fn begin() -> Self {
+        Self::begin_as(|folder| command(folder, SERVE))
+    }
+
+    /// The same, with the service as another command.
+    fn begin_as(serve: impl Fn(&Path) -> Command) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let mut serve =
-            command(folder.path(), &["keys", "serve", "--data-dir", "keys", "--while-stdin"]);
-        let service = serve.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let service = started(folder.path(), serve(folder.path()));
         let day = Self { folder, service };
-        let url = day.path("keys/url");
-        let up = postern_rig::wait::until(Duration::from_secs(30), || url.exists().then_some(()));
-        assert!(up.is_some(), "the key service does not start");
         let args =
             ["enrol", "--local", "--data-dir", "keys", "--out", "gateway", "--tenant", "acme"];
         let (code, stdout, stderr) = day.run(&args, "");
         assert_eq!(code, 0, "{stdout}{stderr}");
         assert!(stderr.contains("SIMULATED"), "{stderr}");
         day
+    }
+
+    /// Kills the service, starts it again, and tells the operator where it is now.
+    fn killed_and_started_again(&mut self) {
+        self.service.kill().unwrap();
+        self.service.wait().unwrap();
+        self.service = started(self.folder.path(), command(self.folder.path(), SERVE));
+        let file = self.path("gateway/operator.json");
+        let mut operator: Value =
+            serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
+        operator["url"] = std::fs::read_to_string(self.path("keys/url")).unwrap().into();
+        postern_files::write_private(file, operator.to_string().as_bytes()).unwrap();
+    }
+
+    /// Creates keys until the service refuses or is gone; those it has acknowledged.
+    fn create_until_it_fails(&self, progress: &AtomicUsize) -> Vec<String> {
+        let mut acknowledged = Vec::new();
+        for user in 0..500 {
+            let user = format!("user-{user}");
+            let args = ["apikey", "create", "--user", &user, "--organisation", "acme"];
+            let (code, stdout, _) = self.run(&[&args[..], &["--agent", "bot"]].concat(), "");
+            if code != 0 {
+                return acknowledged;
+            }
+            acknowledged.push(format!("\"user\":\"{user}\""));
+            assert!(!stdout.is_empty());
+            progress.fetch_add(1, Ordering::SeqCst);
+        }
+        panic!("the service does not fail");
+    }
+
+    /// The log is whole, and has an event with each of these texts.
+    fn has_recorded(&self, texts: &[String]) {
+        self.good(&["audit", "export", "--out", "b.jsonl", "--key-out", "b.pub"], "");
+        let report = self.json(&["audit", "verify", "b.jsonl", "--key", "b.pub"]);
+        assert_eq!(report["good"], true);
+        let chain = std::fs::read_to_string(self.path("b.jsonl")).unwrap();
+        let events = chain.lines().skip(1).map(|line| {
+            let line: Value = serde_json::from_str(line).unwrap();
+            String::from_utf8(B64.decode(line["bytes"].as_str().unwrap()).unwrap()).unwrap()
+        });
+        let events = events.collect::<Vec<_>>().join("\n");
+        for text in texts {
+            assert!(events.contains(text), "{text} was acknowledged and is not in the log");
+        }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -68,6 +114,18 @@ impl Day {
     fn json(&self, args: &[&str]) -> Value {
         serde_json::from_str(&self.good(&[args, &["--json"]].concat(), "")).unwrap()
     }
+}
+
+const SERVE: &[&str] = &["keys", "serve", "--data-dir", "keys", "--while-stdin"];
+
+/// The service, once it says where it is.
+fn started(folder: &Path, mut serve: Command) -> Child {
+    let url = folder.join("keys/url");
+    let _ = std::fs::remove_file(&url);
+    let service = serve.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let up = postern_rig::wait::until(Duration::from_secs(30), || url.exists().then_some(()));
+    assert!(up.is_some(), "the key service does not start");
+    service
 }
 
 const PUT: &[&str] = &[
@@ -270,6 +328,117 @@ fn the_audit_chain_is_exported_and_verified() {
     let report = day.json(&["audit", "verify", "a.jsonl", "--key", "a.pub"]);
     assert_eq!(report["good"], true);
     assert!(report["events"].as_u64().unwrap() >= 10, "{report}");
+}
+
+#[test]
+fn what_was_acknowledged_is_in_the_log_after_the_service_was_killed() {
+    let mut day = Day::begin();
+    let done = AtomicUsize::new(0);
+    let service = day.service.id().to_string();
+    let acknowledged = std::thread::scope(|scope| {
+        let keys = scope.spawn(|| day.create_until_it_fails(&done));
+        let enough = || (done.load(Ordering::SeqCst) >= 5).then_some(());
+        assert!(postern_rig::wait::until(Duration::from_secs(60), enough).is_some());
+        let killed = Command::new("kill").args(["-KILL", &service]).status();
+        assert!(killed.unwrap().success());
+        keys.join().unwrap()
+    });
+    day.killed_and_started_again();
+    day.has_recorded(&acknowledged);
+}
+
+#[test]
+fn a_full_disk_refuses_and_loses_nothing_that_was_acknowledged() {
+    // No file of the service may grow beyond half a MiB: its database's log meets that first.
+    let mut day = Day::begin_as(|folder| {
+        let mut serve = command(folder, &[]);
+        let shell = format!(
+            "trap '' XFSZ; ulimit -f 1024; exec {} {}",
+            env!("CARGO_BIN_EXE_postern"),
+            SERVE.join(" ")
+        );
+        let mut limited = Command::new("sh");
+        limited.args(["-c", &shell]).current_dir(folder).stdin(Stdio::piped());
+        std::mem::swap(&mut serve, &mut limited);
+        serve
+    });
+    let acknowledged = day.create_until_it_fails(&AtomicUsize::new(0));
+    assert!(!acknowledged.is_empty());
+    let (code, _, stderr) = day.run(CREATE, "");
+    assert!(code == 3 && stderr.contains("503"), "{code} {stderr}");
+    day.killed_and_started_again();
+    day.has_recorded(&acknowledged);
+    day.good(CREATE, "");
+}
+
+#[test]
+fn the_log_is_followed_by_checkpoints_and_receipts() {
+    let day = Day::begin();
+    day.good(&["audit", "export", "--out", "a.jsonl", "--key-out", "a.pub"], "");
+    // The first is signed within a minute, or when the service ends.
+    let mut day = day;
+    let status = Command::new("kill").args(["-TERM", &day.service.id().to_string()]).status();
+    assert!(status.unwrap().success());
+    day.service.wait().unwrap();
+    day.killed_and_started_again();
+    let checkpoint = |out: &str, since: &[&str]| {
+        let args = ["audit", "checkpoint", "--key", "a.pub", "--out", out];
+        day.run(&[&args[..], since].concat(), "")
+    };
+    assert_eq!(checkpoint("one", &[]).0, 0);
+    let (code, stdout, stderr) = checkpoint("two", &["--since", "one"]);
+    assert!(code == 0 && stdout.contains("which begin with"), "{stdout}{stderr}");
+    let (code, stdout, _) = checkpoint("three", &["--since", "a.pub"]);
+    assert!(code == 1 && stdout.contains("not signed by this key"), "{stdout}");
+    day.good(&["audit", "proof", "2", "--out", "2.tlog-proof"], "");
+    let shown = day.json(&["audit", "verify-proof", "2.tlog-proof", "--key", "a.pub"]);
+    assert_eq!((&shown["good"], &shown["n"]), (&Value::from(true), &Value::from(2)));
+    let text = std::fs::read_to_string(day.path("2.tlog-proof")).unwrap();
+    let other = text.replacen("index 1", "index 2", 1);
+    postern_files::write_atomic(day.path("3.tlog-proof"), other.as_bytes()).unwrap();
+    let (code, stdout, _) =
+        day.run(&["audit", "verify-proof", "3.tlog-proof", "--key", "a.pub"], "");
+    assert!(code == 1 && stdout.contains("not a proof"), "{stdout}");
+    let (code, _, stderr) = day.run(&["audit", "proof", "99999", "--out", "x"], "");
+    assert!(code == 3 && stderr.contains("covers an event within a minute"), "{code} {stderr}");
+}
+
+#[test]
+fn a_folder_of_evidence_says_what_the_log_says_and_can_be_verified_by_itself() {
+    let mut day = Day::begin();
+    day.good(&[CREATE, &["--role", "ADMIN"]].concat(), "");
+    day.good(&["revocation", "add", "user", "<b>eve</b>"], "");
+    let term = Command::new("kill").args(["-TERM", &day.service.id().to_string()]).status();
+    assert!(term.unwrap().success());
+    day.service.wait().unwrap();
+    day.killed_and_started_again();
+    let period = ["--from", "2020-01-01", "--to", "2099-12-31", "--out", "evidence"];
+    let args = [&["audit", "export", "--framework", "soc2"][..], &period].concat();
+    let summary = day.json(&args);
+    assert_eq!((&summary["whole"], &summary["checkpoint"]), (&true.into(), &true.into()));
+    let report = std::fs::read_to_string(day.path("evidence/report.html")).unwrap();
+    for text in ["SOC 2", "CC6.3", "of them", "privileged role", "key_created", "ADMIN"] {
+        assert!(report.contains(text), "{text}");
+    }
+    assert!(report.contains("&lt;b&gt;eve") && !report.contains("<b>eve"));
+    let verify = ["audit", "verify", "evidence/chain.jsonl", "--key", "evidence/signing-key.json"];
+    day.good(&[&verify[..], &["--checkpoint", "evidence/newest.checkpoint"]].concat(), "");
+    let proofs = std::fs::read_dir(day.path("evidence/proofs")).unwrap();
+    let proofs: Vec<_> = proofs.map(|proof| proof.unwrap().path()).collect();
+    assert!(proofs.len() > 8, "{}", proofs.len());
+    for proof in &proofs {
+        let proof = proof.to_str().unwrap();
+        day.good(&["audit", "verify-proof", proof, "--key", "evidence/signing-key.json"], "");
+    }
+    let mut sums = Command::new("sha256sum");
+    sums.args(["--check", "--quiet", "SHA256SUMS"]).current_dir(day.path("evidence"));
+    assert!(sums.status().unwrap().success());
+    let (code, _, stderr) = day.run(&args, "");
+    assert!(code == 2 && stderr.contains("new or empty folder"), "{stderr}");
+    for bad in [["2026-02-30", "2026-03-01"], ["2026-03-02", "2026-03-01"]] {
+        let args = ["audit", "export", "--framework", "iso27001", "--from", bad[0], "--to", bad[1]];
+        assert_eq!(day.run(&[&args[..], &["--out", "other"]].concat(), "").0, 2);
+    }
 }
 
 #[test]

@@ -11,6 +11,7 @@
 
 pub mod admin;
 pub mod audit;
+mod checkpoints;
 pub mod config;
 mod crp;
 pub mod envelope;
@@ -23,6 +24,7 @@ pub mod http;
 pub mod join;
 pub mod operator_auth;
 mod random;
+mod releases;
 mod service;
 pub mod store;
 pub mod tls;

@@ -3,29 +3,25 @@
 //! Knows no socket. Invariant: whatever fails becomes an answer here, and none of them
 //! says more than its class.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use ed25519_dalek::VerifyingKey;
 use postern_core::secret::Secret;
 use postern_core::time::UnixMillis;
 use sqlx::sqlite::SqlitePool;
-use tokio::sync::Mutex;
 
 use crate::audit::AuditLog;
-use crate::audit::checkpoint::Checkpoint;
 use crate::audit::export::Export;
-use crate::audit::integrity::{self, Check};
+use crate::audit::integrity::Check;
+use crate::checkpoints::Checkpoints;
 use crate::config::{Config, Database, Limits};
 use crate::envelope::{KekProvider, LocalKek, RowKeys, Scope};
 use crate::epoch::Epochs;
 use crate::evidence::{self, Attester};
 use crate::fault::Fault;
 use crate::feed::Feed;
-use crate::store::{self, deks, identities, millis, nonces, revocations};
-
-/// Largest checkpoint note that is read.
-const MAX_NOTE: usize = 64 * 1024;
+use crate::releases::Recorded;
+use crate::store::{self, deks, identities, nonces, revocations};
 
 /// An answer of the service, to be sent as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,9 +74,8 @@ pub(crate) struct Inner {
     pub(crate) epochs: Epochs,
     pub(crate) feed: Feed,
     pub(crate) limits: Limits,
-    /// Where notes are kept beside the database; `None` where it ends with the process.
-    checkpoints: Option<PathBuf>,
-    checkpointing: Mutex<()>,
+    pub(crate) checkpoints: Checkpoints,
+    pub(crate) releases: Recorded,
 }
 
 impl Service {
@@ -110,15 +105,19 @@ impl Service {
         let kek: Box<dyn KekProvider> = Box::new(LocalKek::release(&config.kek_file())?);
         let pool = store::open(&config.database).await?;
         let (dek, seed) = own_keys(&pool, kek.as_ref(), now).await?;
+        let audit = AuditLog::new(&seed, attester.label())?;
+        let folder = (config.database != Database::Memory).then(|| dir.join("checkpoints"));
+        let key = audit.public_key();
+        let checkpoints = Checkpoints::open(&mut *pool.acquire().await?, folder, &key).await?;
         let inner = Inner {
             kek,
-            audit: AuditLog::new(&seed, attester.label())?,
+            audit,
             rows: RowKeys::new(&dek)?,
             epochs: Epochs::new(dek, attester),
             feed: Feed::default(),
             limits: config.limits,
-            checkpoints: (config.database != Database::Memory).then(|| dir.join("checkpoints")),
-            checkpointing: Mutex::new(()),
+            checkpoints,
+            releases: Recorded::default(),
             pool,
         };
         let service = Self { inner: Arc::new(inner) };
@@ -162,53 +161,27 @@ impl Service {
     /// # Errors
     /// When the database or the checkpoint's file fails.
     pub async fn maintain(&self, now: UnixMillis) -> Result<(), Fault> {
-        self.checkpoint_if_due(now).await?;
+        // What cannot be checkpointed must not keep revocations from taking effect.
+        let checkpointed = self.checkpoint_if_due(now).await;
         let mut db = store::write(&self.inner.pool).await?;
         nonces::prune(&mut db, now).await?;
         identities::prune_tokens(&mut db, now).await?;
         revocations::keep_time(&mut db, &self.inner.rows, now).await?;
         db.commit().await?;
         self.inner.epochs.in_force(&self.inner.pool, now).await?;
-        self.inner.epochs.erase_deleted(&self.inner.pool).await
+        self.inner.epochs.erase_deleted(&self.inner.pool).await?;
+        checkpointed
     }
 
-    /// Has new evidence made before the old one is too old. The shell calls it beside
+    /// Has new evidence made before the old one is too old, and a new release set recorded. The shell calls it beside
     /// [`Service::maintain`], since it may wait for the attestation service.
     ///
     /// # Errors
     /// When the machine or its attestation service gives none; it is tried again in half a
     /// minute.
     pub async fn renew_evidence(&self, now: UnixMillis) -> Result<(), Fault> {
+        self.record_releases(now).await?;
         self.inner.epochs.renew_evidence(&self.inner.pool, now).await
-    }
-
-    /// Signs the head of the chain when [`Checkpoint::due`].
-    pub(crate) async fn checkpoint_if_due(&self, now: UnixMillis) -> Result<(), Fault> {
-        let _one_at_a_time = self.inner.checkpointing.lock().await;
-        let mut db = self.inner.pool.acquire().await?;
-        let head = crate::audit::head(&mut db).await?;
-        let note = integrity::last_note(&mut db).await?;
-        let last = note.and_then(|note| Checkpoint::open(&note, &self.audit_key()).ok());
-        if !Checkpoint::due(last.map(|point| (point.head.n, point.at)), head, now) {
-            return Ok(());
-        }
-        let note = Checkpoint { head, at: now }.sign(&self.inner.audit);
-        self.keep_apart(head.n, &note)?;
-        sqlx::query("INSERT OR REPLACE INTO checkpoints (count, at_ms, note) VALUES (?, ?, ?)")
-            .bind(i64::try_from(head.n).map_err(|_| Fault::Malformed("event number"))?)
-            .bind(millis(now))
-            .bind(note)
-            .execute(&mut *db)
-            .await?;
-        Ok(())
-    }
-
-    /// The file beside the database: whoever can cut the table does not reach a copy of it.
-    fn keep_apart(&self, count: u64, note: &str) -> Result<(), Fault> {
-        let Some(dir) = &self.inner.checkpoints else { return Ok(()) };
-        postern_files::create_private_dir(dir).map_err(|e| Fault::file(dir, &e))?;
-        let path = dir.join(format!("{count:012}.note"));
-        postern_files::write_atomic(&path, note.as_bytes()).map_err(|e| Fault::file(&path, &e))
     }
 
     /// The chain's state, checked now. For the operator's `/audit/integrity`. Between pages
@@ -217,23 +190,11 @@ impl Service {
     /// # Errors
     /// When the database fails.
     pub async fn integrity(&self) -> Result<crate::audit::Report, Fault> {
-        let kept = self.kept_apart()?;
+        let kept = self.inner.checkpoints.kept_apart()?;
         let (pool, key) = (&self.inner.pool, self.audit_key());
         let mut check = Check::begin(&mut *pool.acquire().await?, &key, kept).await?;
         while check.page(&mut *pool.acquire().await?).await? {}
         Ok(check.report())
-    }
-
-    /// The newest note of the folder beside the database: the highest number.
-    fn kept_apart(&self) -> Result<Option<String>, Fault> {
-        let Some(dir) = &self.inner.checkpoints else { return Ok(None) };
-        let Ok(entries) = std::fs::read_dir(dir) else { return Ok(None) };
-        let paths = entries.filter_map(|entry| entry.ok().map(|entry| entry.path()));
-        let notes = paths.filter(|path| path.extension().is_some_and(|end| end == "note"));
-        let Some(newest) = notes.max() else { return Ok(None) };
-        let note = postern_files::read_bounded(&newest, MAX_NOTE);
-        let note = note.map_err(|e| Fault::file(&newest, &e))?;
-        Ok(Some(String::from_utf8_lossy(&note).into_owned()))
     }
 
     /// Begins an export of the chain as `tenant` may see it; `None` sees all. With `after`,
@@ -256,18 +217,9 @@ impl Service {
         export.page(&mut db).await
     }
 
-    /// The newest checkpoint note.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn last_checkpoint(&self) -> Result<Option<String>, Fault> {
-        let mut db = self.inner.pool.acquire().await?;
-        integrity::last_note(&mut db).await
-    }
-
     /// Ends cleanly: a last checkpoint, then the database is closed.
     pub async fn close(&self, now: UnixMillis) {
-        if let Err(fault) = self.checkpoint_if_due(now).await {
+        if let Err(fault) = self.checkpoint_the_end(now).await {
             tracing::warn!(%fault, "no checkpoint at shutdown");
         }
         self.inner.pool.close().await;

@@ -276,3 +276,32 @@ async fn a_service_on_hardware_says_so_and_serves_it() {
     std::fs::remove_file(folder.path().join("releases.note")).unwrap();
     assert_eq!(service.evidence(None, NOW).await.status, 503);
 }
+
+#[tokio::test]
+async fn a_release_set_is_recorded_when_it_is_first_served_and_when_it_changes() {
+    let folder = tempfile::tempdir().unwrap();
+    host(folder.path(), TCBM);
+    let attester = Hardware::new(&settings(folder.path(), true, None), Box::new(Machine));
+    let config = Config::local(&folder.path().join("data"));
+    let service = Service::open_with(&config, Arc::new(attester), NOW).await.unwrap();
+    let recorded = async || {
+        service.renew_evidence(NOW).await.unwrap();
+        service.renew_evidence(NOW).await.unwrap();
+        let mut export = service.export(None, None).await.unwrap();
+        let page = service.export_page(&mut export).await.unwrap().unwrap();
+        let lines = String::from_utf8(page).unwrap();
+        let events = lines.lines().skip(1).map(|line| {
+            let line: Value = serde_json::from_str(line).unwrap();
+            let bytes = URL.decode(line["bytes"].as_str().unwrap()).unwrap();
+            serde_json::from_slice::<Value>(&bytes).unwrap()
+        });
+        let sets = events.filter(|event| event["kind"] == "release_set_loaded");
+        sets.map(|set| set["sequence"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(recorded().await, ["4"]);
+    let set = made::release_set(5, NOW.seconds() + 3600, &[made::HOST_DATA]);
+    postern_files::write_atomic(folder.path().join("releases.note"), set.as_bytes()).unwrap();
+    assert_eq!(recorded().await, ["4", "5"]);
+    postern_files::write_atomic(folder.path().join("releases.note"), b"none").unwrap();
+    assert_eq!(recorded().await, ["4", "5"]);
+}

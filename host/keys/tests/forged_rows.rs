@@ -205,6 +205,7 @@ async fn a_chain_cut_together_with_its_checkpoints_is_seen_by_the_copy_beside_th
     let whole = world.service.integrity().await.unwrap();
     assert_eq!(whole.broken, None);
     let pool = database(&world).await;
+    support::let_log_be_bent(&pool).await;
     edit(&pool, "DELETE FROM audit_events WHERE n > 3").await;
     edit(&pool, "DELETE FROM checkpoints").await;
     let cut = world.service.integrity().await.unwrap();

@@ -11,9 +11,9 @@ use crate::run::{Failure, shown};
 use crate::{guests, setup, workspace};
 
 /// What can be measured today.
-const NAMES: [&str; 4] = ["chain", "host", "identity", "scrub"];
+const NAMES: [&str; 5] = ["audit", "chain", "host", "identity", "scrub"];
 /// Names that are promised to exist one day.
-const PLANNED: [&str; 5] = ["policy", "keys", "audit", "spin", "growth"];
+const PLANNED: [&str; 4] = ["policy", "keys", "spin", "growth"];
 
 #[derive(Args)]
 pub struct Options {
@@ -29,6 +29,9 @@ pub struct Options {
     /// Turns of each gateway.
     #[arg(long, default_value_t = 5)]
     runs: usize,
+    /// With audit: every other value of every byte of an export. Takes long.
+    #[arg(long)]
+    every_value: bool,
 }
 
 #[derive(Args)]
@@ -63,10 +66,17 @@ pub fn run(options: &Options) -> Result<()> {
             return Err(Failure::usage(format!("no bench {name}; there are: {}", NAMES.join(" "))));
         }
     }
-    setup::envoy()?;
-    let program = program()?;
     let wanted =
         |name: &&&str| options.only.is_empty() || options.only.iter().any(|only| only == **name);
+    if wanted(&&"audit") {
+        audit(options)?;
+    }
+    let wanted = |name: &&&str| **name != "audit" && wanted(name);
+    if !NAMES.iter().any(|name| wanted(&name)) {
+        return Ok(());
+    }
+    setup::envoy()?;
+    let program = program()?;
     for name in NAMES.iter().filter(wanted) {
         if !["chain", "host"].contains(name) {
             guests::bench(name)?;
@@ -77,6 +87,16 @@ pub fn run(options: &Options) -> Result<()> {
         shown(bench.current_dir(workspace::root()))?;
     }
     Ok(())
+}
+
+/// The verifier of the audit log: a program of its own, which needs no gateway.
+fn audit(options: &Options) -> Result<()> {
+    let mut build = Command::new("cargo");
+    build.args(["build", "--quiet", "--release", "-p", "postern-bench-audit"]);
+    shown(build.current_dir(workspace::root()))?;
+    let mut bench = Command::new(workspace::root().join("target/release/postern-bench-audit"));
+    bench.args(["--runs", &options.runs.to_string()]).args(options.json.then_some("--json"));
+    shown(bench.args(options.every_value.then_some("--every-value")))
 }
 
 /// `cargo xtask soak`.

@@ -1,8 +1,8 @@
 """The audit log, verified from host/keys/AUDIT.md alone: an independent verifier and its check.
 
-`python3 audit.py verify EXPORT --key KEY [--checkpoint NOTE]` says whether an export is whole, and
-names the first event that is not as it was written. `python3 audit.py check FOLDER` compares its
-verdicts with the vectors. Exit codes: 0 good, 1 found bad. Needs `cryptography`.
+`python3 audit.py verify EXPORT --key KEY [--checkpoint NOTE]...` says whether an export is whole, and
+names the first event that is not as it was written; `prove PROOF --key KEY` whether a receipt
+holds. `python3 audit.py check FOLDER` compares its verdicts with the vectors. Exit codes: 0 good, 1 found bad. Needs `cryptography`.
 """
 
 import argparse
@@ -19,8 +19,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 START = bytes(32)
 MAX_LINE = 1024 * 1024
-HEADING = "postern-audit-checkpoint/v1"
 NAME = "postern-audit"
+PROOF = "c2sp.org/tlog-proof@v1"
 LINE = ({"n", "prev", "hash", "sig"}, {"bytes"})
 HEADER = ({"postern_audit", "key", "count", "head"}, set())
 
@@ -74,6 +74,9 @@ def once(pairs):
 
 
 def members(text, names):
+    text = text.removesuffix("\n")
+    if not text.startswith("{") or not text.endswith("}"):
+        raise Malformed(text)
     value = json.loads(text, object_pairs_hook=once)
     needed, more = names
     if not isinstance(value, dict) or not needed <= value.keys() <= needed | more:
@@ -108,28 +111,110 @@ def entry(text, key):
         return Entry()
 
 
+@dataclasses.dataclass
+class Checkpoint:
+    count: int
+    root: bytes
+    head: bytes
+
+
 def checkpoint(note, key):
-    """Number and hash that a signed note speaks of."""
+    """What a signed note says, if the key signed it."""
     try:
-        text, _, signatures = note.partition("\n\n")
+        text, _, signatures = note.rpartition("\n\n")
         text += "\n"
+        if len(note.encode()) > 8192 or not note.endswith("\n"):
+            raise Malformed("note")
         key_id = hashlib.sha256(NAME.encode() + b"\n\x01" + key).digest()[:4]
+        lines = signatures.removesuffix("\n").split("\n")
         ours = []
-        for line in signatures.splitlines():
+        for line in lines:
             dash, name, value = line.split(" ")
             value = unbase64(value, alphabet=b"+/")
-            if dash != "\u2014":
+            if dash != "\u2014" or len(value) < 4:
                 raise Malformed(line)
             if name == NAME and value[:4] == key_id:
                 ours.append(checked(key, value[4:], text.encode()))
-        form = f"{HEADING}\ncount ([0-9]+)\nhead (.+)\ntime ([0-9]+)\n"
-        count, head, time = re.fullmatch(form, text).groups()
-        number(time)
-        if not ours or not all(ours):
+        form = f"{NAME}\n([0-9]+)\n(.+)\nhead (.+)\ntime ([0-9]+)\n"
+        count, root, head, time = re.fullmatch(form, text).groups()
+        if not ours or not all(ours) or len(lines) > 16 or number(count) == 0:
             raise Malformed("not signed")
-        return number(count), unbase64(head, 32, b"+/")
+        number(time)
+        return Checkpoint(number(count), unbase64(root, 32, b"+/"), unbase64(head, 32, b"+/"))
     except (ValueError, AttributeError):
         raise Broken("the checkpoint is not signed by this key") from None
+
+
+# The tree (RFC 6962, 2.1) -------------------------------------------------------------------
+
+def leaf(data):
+    return hashlib.sha256(b"\0" + data).digest()
+
+
+def node(left, right):
+    return hashlib.sha256(b"\1" + left + right).digest()
+
+
+class Tree:
+    """The roots of complete subtrees, each with its size, the largest first."""
+
+    def __init__(self):
+        self.peaks = []
+
+    def push(self, data):
+        size, top = 1, leaf(data)
+        while self.peaks and self.peaks[-1][0] == size:
+            top, size = node(self.peaks.pop()[1], top), 2 * size
+        self.peaks.append((size, top))
+
+    def root(self):
+        top = self.peaks[-1][1]
+        for _, left in reversed(self.peaks[:-1]):
+            top = node(left, top)
+        return top
+
+
+def root_of(index, size, path, data):
+    """The root that a leaf's path leads to."""
+    def climb(start, end, path):
+        if end - start == 1:
+            return leaf(data), path
+        middle = start + (1 << (end - start - 1).bit_length() - 1)
+        near = (start, middle) if index < middle else (middle, end)
+        top, path = climb(*near, path)
+        sibling = path[0]
+        return (node(top, sibling) if index < middle else node(sibling, top)), path[1:]
+
+    if not 0 <= index < size:
+        raise Malformed("index")
+    top, rest = climb(0, size, path)
+    if rest:
+        raise Malformed("path")
+    return top
+
+
+def receipt(text, key):
+    """The number of the event that a proof shows to be in the log."""
+    try:
+        head, _, note = text.partition("\n\n")
+        form, extra, index, *path = head.split("\n")
+        if form != PROOF or not extra.startswith("extra ") or not index.startswith("index "):
+            raise Malformed("form")
+        found = entry(unbase64(extra[6:], alphabet=b"+/").decode(), key)
+        path = [unbase64(line, 32, b"+/") for line in path]
+        if number(index[6:]) != found.n - 1 and found.genuine:
+            raise Malformed("index")
+    except (ValueError, IndexError):
+        raise Broken("this is not a proof of the audit log") from None
+    if not found.genuine:
+        raise Broken("the event was changed, or is signed by another key")
+    point = checkpoint(note, key)
+    try:
+        if root_of(found.n - 1, point.count, path, found.hash) == point.root:
+            return found.n
+    except (Malformed, IndexError):
+        pass
+    raise Broken("the event is not in the tree of this checkpoint")
 
 
 # The chain ----------------------------------------------------------------------------------
@@ -145,7 +230,7 @@ def missing(first, last):
     return f"events {first} to {last} are missing"
 
 
-def step(report, found, following, point):
+def step(report, tree, found, following, points):
     want = report.good + 1
     if not found.genuine:
         raise explain(report, want, following)
@@ -155,8 +240,10 @@ def step(report, found, following, point):
         raise Broken(f"an event was inserted before event {want}")
     report.good, report.head = want, found.hash
     report.withheld += found.withheld
-    if point and point[0] == want and point[1] != found.hash:
-        raise Broken(f"event {want} is not the one the checkpoint was signed over")
+    tree.push(found.hash)
+    for point in points:
+        if point.count == want and (point.head, point.root) != (found.hash, tree.root()):
+            raise Broken(f"event {want} is not the one the checkpoint was signed over")
 
 
 def header(lines, key):
@@ -172,18 +259,18 @@ def header(lines, key):
     return found
 
 
-def walk(report, lines, key, note):
+def walk(report, lines, key, notes):
     head = header(lines, key)
-    point = checkpoint(note, key) if note else None
-    waiting = None
+    points = [checkpoint(note, key) for note in notes]
+    waiting, tree = None, Tree()
     for text in lines:
         found = entry(text, key)
         if waiting:
-            step(report, waiting, found, point)
+            step(report, tree, waiting, found, points)
         waiting = found
     if waiting:
-        step(report, waiting, None, point)
-    promised = max(head["count"], point[0] if point else 0)
+        step(report, tree, waiting, None, points)
+    promised = max([head["count"], *(point.count for point in points)])
     if promised > report.good:
         raise Broken(f"the chain was truncated: {missing(report.good + 1, promised)}")
     named = base64.urlsafe_b64encode(report.head).decode().rstrip("=")
@@ -202,13 +289,20 @@ def bounded(lines, report):
         yield text
 
 
-def verify(lines, key, note=None):
+def verify(lines, key, notes=()):
     report = Report()
     try:
-        walk(report, bounded(lines, report), key, note)
+        walk(report, bounded(lines, report), key, notes)
     except Broken as found:
         report.broken = str(found)
     return report
+
+
+def proven(text, key):
+    try:
+        return {"n": str(receipt(text, key)), "broken": None}
+    except Broken as found:
+        return {"n": None, "broken": str(found)}
 
 
 # Commands -----------------------------------------------------------------------------------
@@ -218,8 +312,13 @@ def check(folder):
     assert files, "no vectors"
     for path in files:
         vector = json.loads(path.read_text())
+        if "proof" in vector:
+            got = proven(vector["proof"], unbase64(vector["key"], 32))
+            assert got == vector["want"], f"{path.name}: {got}"
+            print(f"{path.name}: as expected")
+            continue
         lines = (line.encode() for line in vector["export"])
-        report = verify(lines, unbase64(vector["key"], 32), vector["checkpoint"])
+        report = verify(lines, unbase64(vector["key"], 32), vector["checkpoints"])
         got = dataclasses.asdict(report) | {"head": report.head.hex()}
         assert got == vector["want"], f"{path.name}: {got}"
         print(f"{path.name}: as expected")
@@ -232,15 +331,22 @@ def main():
     one = commands.add_parser("verify", help="verify one export")
     one.add_argument("export", type=pathlib.Path)
     one.add_argument("--key", required=True, help="A_sig, base64url, from /audit/signing-key")
-    one.add_argument("--checkpoint", type=pathlib.Path, help="a note that was kept apart")
+    one.add_argument("--checkpoint", type=pathlib.Path, action="append", default=[], help="kept apart")
+    shown = commands.add_parser("prove", help="verify a receipt")
+    shown.add_argument("proof", type=pathlib.Path)
+    shown.add_argument("--key", required=True)
     every = commands.add_parser("check", help="compare with the vectors")
     every.add_argument("folder")
     words = parser.parse_args()
     if words.command == "check":
         return check(words.folder)
-    note = words.checkpoint.read_text() if words.checkpoint else None
+    if words.command == "prove":
+        found = proven(words.proof.read_text(), unbase64(words.key, 32))
+        print(found["broken"] or f"event {found['n']} is in the log")
+        return 1 if found["broken"] else 0
+    notes = [path.read_text() for path in words.checkpoint]
     with words.export.open("rb") as lines:
-        report = verify(lines, unbase64(words.key, 32), note)
+        report = verify(lines, unbase64(words.key, 32), notes)
     print(f"{report.good} events are good; {report.broken or 'the chain is whole'}")
     return 1 if report.broken else 0
 

@@ -1,44 +1,76 @@
-//! `postern audit`: the chain, exported and verified offline.
+//! `postern audit`: the log, exported and verified offline, single events of it, and evidence
+//! for reviews.
+
+mod proofs;
 
 use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as B64;
 use ed25519_dalek::VerifyingKey;
+use postern_core::time::UnixMillis;
 use postern_keys::audit::export::Header;
 use postern_keys::audit::{Report, verify_export};
 use serde_json::{Value, json};
 
+use crate::evidence::{self, Framework, Period, Sources};
 use crate::failure::{Failure, Outcome, Sort};
 use crate::operator::{Operator, OperatorArgs};
 use crate::output::Output;
 use crate::service::Service;
+use crate::span;
 
 /// Largest key or checkpoint file.
 const MAX_SMALL: usize = 64 << 10;
+const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// The audit chain.
 #[derive(clap::Subcommand)]
 pub enum Command {
-    /// Write the whole chain to a file.
+    /// Write the whole chain to a file, or a folder of evidence for a review.
     Export(ExportArgs),
     /// Verify an export, offline, and name the first event that is not as it was written.
     Verify(VerifyArgs),
+    /// Fetch a receipt for one event: it stands alone.
+    Proof(proofs::ProofArgs),
+    /// Check a receipt, offline.
+    VerifyProof(proofs::VerifyProofArgs),
+    /// Fetch the newest checkpoint, and check that it continues an older one.
+    Checkpoint(proofs::CheckpointArgs),
 }
 
-/// Write the whole chain to a file.
+/// Write the whole chain to a file, or a folder of evidence for a review.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
-  postern audit export --out audit.jsonl --key-out audit.pub --checkpoint-out audit.note")]
+  postern audit export --out audit.jsonl --key-out audit.pub --checkpoint-out audit.note
+  postern audit export --framework soc2 --from 2026-10-01 --to 2026-12-31 --out evidence-q4
+  postern audit export --framework iso27001 --from 2026-01-01 --to 2026-12-31 --out evidence
+
+With --framework, --out is a new folder: a report (report.html), the events of the period, a
+receipt for each that is no request, an access review (keys by age and last use, roles,
+identities, revocations), the whole signed log with key and checkpoint, and what the verifier
+says of it. Both days belong to the period, in UTC.
+
+Exit codes: 0 done, 1 written, and the log is broken, 2 usage, 3 cannot reach or write")]
 pub struct ExportArgs {
     #[command(flatten)]
     operator: OperatorArgs,
-    /// File to write, one JSON object a line.
-    #[arg(long, value_name = "FILE")]
+    /// File to write, one JSON object a line; a folder with --framework.
+    #[arg(long, value_name = "PATH")]
     out: PathBuf,
+    /// Make a folder of evidence, arranged by this framework's controls.
+    #[arg(long, requires_all = ["from", "to"], conflicts_with_all = ["key_out", "checkpoint_out"])]
+    framework: Option<Framework>,
+    /// First day of the period.
+    #[arg(long, value_name = "YYYY-MM-DD", value_parser = span::day, requires = "framework")]
+    from: Option<UnixMillis>,
+    /// Last day of the period.
+    #[arg(long, value_name = "YYYY-MM-DD", value_parser = span::day, requires = "framework")]
+    to: Option<UnixMillis>,
     /// Also write the service's signing key. Compare it once by another way, then keep it.
     #[arg(long, value_name = "FILE")]
     key_out: Option<PathBuf>,
@@ -53,6 +85,10 @@ pub struct ExportArgs {
 Examples:
   postern audit verify audit.jsonl --key audit.pub
   postern audit verify audit.jsonl --key GYH9HAEh… --checkpoint audit.note --strict
+  postern audit verify audit.jsonl --key audit.pub --checkpoint mon.note --checkpoint tue.note
+
+A checkpoint that was kept apart shows a cut-off end, a log that was rolled back together with
+its head, and one that was written anew by whoever holds the key.
 
 Exit codes: 0 the chain holds, 1 it is broken (the event is named) or, with --strict, not all
 of it could be looked at, 3 a file cannot be read")]
@@ -62,20 +98,70 @@ pub struct VerifyArgs {
     /// The signing key: base64url, or a file that holds it.
     #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
     key: String,
-    /// A signed checkpoint that was kept apart from the export.
-    #[arg(long, value_name = "FILE")]
-    checkpoint: Option<PathBuf>,
+    /// A signed checkpoint that was kept apart from the export; may be given again.
+    #[arg(long = "checkpoint", value_name = "FILE")]
+    checkpoints: Vec<PathBuf>,
     /// Also fail when something could not be looked at: events whose content is withheld
     /// (another tenant's, or taken out), or a cut-off end, which only --checkpoint shows.
     #[arg(long)]
     strict: bool,
 }
 
-/// Runs `audit export` or `audit verify`.
+/// Runs one of them.
 pub fn run(command: Command, out: Output) -> Outcome {
     match command {
-        Command::Export(args) => export(&args, out),
+        Command::Export(args) => match args.framework.zip(args.from).zip(args.to) {
+            Some(((framework, from), to)) => {
+                gather(&args, Period { framework, from, to: to.after(DAY) }, out)
+            }
+            None => export(&args, out),
+        },
         Command::Verify(args) => verify(&args, out),
+        Command::Proof(args) => proofs::proof(&args, out),
+        Command::VerifyProof(args) => proofs::verify_proof(&args, out),
+        Command::Checkpoint(args) => proofs::checkpoint(&args, out),
+    }
+}
+
+/// Fetches and verifies everything that a folder of evidence is made of.
+fn gather(args: &ExportArgs, period: Period, out: Output) -> Outcome {
+    if period.to <= period.from {
+        return Err(Failure::usage("--to: expected a day that is not before --from"));
+    }
+    let operator = Operator::load(&args.operator)?;
+    let service = operator.service()?;
+    let progress = out.progress("gathering evidence");
+    // Before the chain, as the export must reach it. A log of the first minute has none.
+    let note = checkpoint(&service, &operator).ok();
+    let note = note.and_then(|note| String::from_utf8(note).ok());
+    let (chain, _) = whole_chain(&service, &operator)?;
+    let key = service.get("/audit/signing-key")?;
+    let mut lists = json!({});
+    for name in ["keys", "gateways", "credentials", "revocations", "users"] {
+        let list = service.signed(&operator, "GET", &format!("/api/v1/{name}"), None)?;
+        merge(&mut lists, list);
+    }
+    let public = key_in(&String::from_utf8_lossy(&key));
+    let public = public.ok_or_else(|| Failure::environment("audit signing key: expected a key"))?;
+    let verdict = verify_export(chain.as_slice(), &public, note.as_deref());
+    let tenant = operator.tenant.clone();
+    let sources = Sources { chain, key, note, verdict, lists, tenant };
+    let summary = evidence::write(&args.out, period, &sources, span::now())?;
+    drop(progress);
+    let broken = sources.verdict.broken.as_ref();
+    let state = broken.map_or("the log is whole".to_owned(), |broken| format!("BROKEN: {broken}"));
+    let text = format!(
+        "{} events of the period in {}: read report.html first; {state}",
+        summary["period_events"],
+        args.out.display()
+    );
+    out.result(&summary, &text)?;
+    if broken.is_none() { Ok(()) } else { Err(Failure::reported()) }
+}
+
+fn merge(into: &mut Value, list: Value) {
+    if let (Some(into), Value::Object(list)) = (into.as_object_mut(), list) {
+        into.extend(list);
     }
 }
 
@@ -135,13 +221,14 @@ fn whole_chain(service: &Service<'_>, operator: &Operator) -> Outcome<(Vec<u8>, 
 
 fn verify(args: &VerifyArgs, out: Output) -> Outcome {
     let key = read_key(&args.key)?;
-    let checkpoint = args.checkpoint.as_deref().map(read_text).transpose()?;
+    let notes = args.checkpoints.iter().map(|path| read_text(path));
+    let notes = notes.collect::<Outcome<Vec<String>>>()?;
     let file = File::open(&args.file).or_environment(args.file.display())?;
     let progress = out.progress("verifying");
-    let report = verify_export(BufReader::new(file), &key, checkpoint.as_deref());
+    let report = verify_export(BufReader::new(file), &key, notes.iter().map(String::as_str));
     drop(progress);
-    let unseen = unseen(&report, checkpoint.is_some());
-    let mut text = sentence(&report, checkpoint.is_some());
+    let unseen = unseen(&report, !notes.is_empty());
+    let mut text = sentence(&report, !notes.is_empty());
     let lacking = args.strict && report.broken.is_none() && !unseen.is_empty();
     if lacking {
         text = format!("not good enough for --strict: {}\n{text}", unseen.join(", "));
@@ -198,12 +285,15 @@ fn read_key(text: &str) -> Outcome<VerifyingKey> {
     if let Some(key) = decode_key(text) {
         return Ok(key);
     }
-    let held = read_text(Path::new(text))?;
-    let json = serde_json::from_str::<Value>(&held).ok();
-    let inner = json.as_ref().and_then(|json| json.get("key")).and_then(Value::as_str);
-    decode_key(inner.unwrap_or(&held)).ok_or_else(|| {
+    key_in(&read_text(Path::new(text))?).ok_or_else(|| {
         Failure::usage(format_args!("{text}: expected an Ed25519 public key in base64url"))
     })
+}
+
+fn key_in(held: &str) -> Option<VerifyingKey> {
+    let json = serde_json::from_str::<Value>(held).ok();
+    let inner = json.as_ref().and_then(|json| json.get("key")).and_then(Value::as_str);
+    decode_key(inner.unwrap_or(held))
 }
 
 fn decode_key(text: &str) -> Option<VerifyingKey> {

@@ -118,8 +118,14 @@ impl Service {
             .event("key_created")
             .with("key", new.id.as_str())
             .with("user", new.grant.user.as_str())
+            .with("organisation", new.grant.organisation.as_str())
             .with("agent", new.grant.agent.as_str())
+            .with("trust", new.grant.trust.as_str())
+            .with_list("roles", &new.grant.roles)
             .with_list("scopes", &new.grant.scopes);
+        let event = new.grant.platform.iter().fold(event, |event, it| event.with("platform", it));
+        let end = new.grant.not_after.map(|end| end.to_string());
+        let event = end.into_iter().fold(event, |event, end| event.with("until", end));
         self.recorded(db, event, now).await?;
         self.show_key(operator, &new.id, now).await
     }

@@ -1,5 +1,5 @@
-//! The operators' interface: `/api/v1/…`, `/audit/integrity`, `/audit/export` and
-//! `/log/checkpoint`.
+//! The operators' interface: `/api/v1/…`, `/audit/integrity`, `/audit/export`,
+//! `/audit/proof/{n}`, `/log/checkpoint` and `/log/consistency`.
 //!
 //! Every request is signed ([`crate::operator_auth`]) by an enrolled operator and acts on
 //! that operator's tenant alone; there is no parameter by which to name another. Changes
@@ -8,6 +8,7 @@
 //! Invariant: nothing here reads a sealed value; a credential shows its name, bindings and
 //! times.
 
+mod audit;
 mod credentials;
 mod gateways;
 mod keys;
@@ -17,12 +18,10 @@ pub use keys::{NewKey, Rotation};
 pub use revoking::Named;
 
 use ed25519_dalek::VerifyingKey;
-use postern_core::hex;
 use postern_core::time::UnixMillis;
 use postern_crp::Role;
 use sqlx::SqliteConnection;
 
-use crate::audit::Break;
 use crate::audit::export::Export;
 use crate::fault::Fault;
 use crate::operator_auth::{self, Claim, Fields, Request};
@@ -133,7 +132,9 @@ impl Service {
                 return self.show_export(operator, request.query).await;
             }
             ("GET", ["audit", "integrity"]) => self.show_integrity().await,
+            ("GET", ["audit", "proof", n]) => self.show_proof(operator, n).await,
             ("GET", ["log", "checkpoint"]) => self.show_checkpoint().await,
+            ("GET", ["log", "consistency"]) => self.show_consistency(request.query).await,
             (method, ["api", "v1", rest @ ..]) => {
                 self.resource(operator, method, rest, request.body, now).await
             }
@@ -181,31 +182,6 @@ impl Service {
         let user = |(user, organisation)| serde_json::json!({ "user": user, "organisation": organisation });
         let users: Vec<serde_json::Value> = rows.into_iter().map(user).collect();
         Ok(HttpAnswer::json(&serde_json::json!({ "users": users })))
-    }
-
-    async fn show_integrity(&self) -> Result<HttpAnswer, Fault> {
-        let report = self.integrity().await?;
-        Ok(HttpAnswer::json(&serde_json::json!({
-            "intact": report.broken.is_none(),
-            "good": report.good.to_string(),
-            "head": hex::lower(&report.head),
-            "broken": report.broken.as_ref().map(Break::to_string),
-            "checkpoint": self.last_checkpoint().await?,
-        })))
-    }
-
-    async fn show_checkpoint(&self) -> Result<HttpAnswer, Fault> {
-        let Some(note) = self.last_checkpoint().await? else { return Ok(not_found()) };
-        Ok(HttpAnswer { status: 200, content_type: "text/plain", body: note.into_bytes() })
-    }
-
-    async fn show_export(&self, operator: &Operator, query: &str) -> Result<Answered, Fault> {
-        let after = match query.strip_prefix("after=").map(str::parse) {
-            None if query.is_empty() => None,
-            Some(Ok(after)) => Some(after),
-            _ => return Ok(Answered::Whole(bad_request("Expected after=NUMBER or nothing"))),
-        };
-        self.export(Some(&operator.tenant), after).await.map(Answered::Export)
     }
 
     /// Commits a change together with its event.

@@ -1,9 +1,11 @@
-//! Signed checkpoints: what shows that the end of the chain was cut off.
+//! Signed checkpoints: what shows that the end of the log was cut off, or that the log was
+//! written anew.
 //!
-//! A checkpoint is a C2SP signed note:
+//! A checkpoint is a C2SP tlog-checkpoint, a signed note, with two lines more:
 //! ```text
-//! postern-audit-checkpoint/v1
-//! count 300
+//! postern-audit
+//! 300
+//! <base64 of the root over the first 300 events>
 //! head <base64 of the 32-byte hash of event 300>
 //! time 1795332000000
 //!
@@ -18,11 +20,11 @@ use ed25519_dalek::VerifyingKey;
 use postern_attest::note::{self, Key};
 use postern_core::time::UnixMillis;
 
+use crate::audit::merkle::Hash;
 use crate::audit::{AuditLog, Link};
 
-/// Name of the key in the note.
-const NAME: &str = "postern-audit";
-const HEADING: &str = "postern-audit-checkpoint/v1";
+/// The log's origin, and the name of its key.
+const ORIGIN: &str = "postern-audit";
 /// A checkpoint is due after this many events, unless there was one just now: each is a
 /// synced file, and thousands of events a second need no more than one of them.
 pub const EVERY_EVENTS: u64 = 100;
@@ -31,11 +33,13 @@ pub const LEAST_MILLIS: u64 = 1_000;
 /// Or, when there is any new event, after this long.
 pub const EVERY_MILLIS: u64 = 60_000;
 
-/// The head of the chain at a moment.
+/// The head of the chain and the tree over it at a moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Checkpoint {
     /// Number and hash of the last event.
     pub head: Link,
+    /// Root of the tree over the events up to it.
+    pub root: Hash,
     /// When it was signed.
     pub at: UnixMillis,
 }
@@ -57,12 +61,12 @@ impl Checkpoint {
 
     /// The signed note.
     pub fn sign(&self, log: &AuditLog) -> String {
-        log.note(&self.text(), NAME)
+        log.note(&self.text(), ORIGIN)
     }
 
     fn text(&self) -> String {
-        let (n, head) = (self.head.n, B64.encode(self.head.hash));
-        format!("{HEADING}\ncount {n}\nhead {head}\ntime {}\n", self.at.0)
+        let [root, head] = [self.root, self.head.hash].map(|hash| B64.encode(hash));
+        format!("{ORIGIN}\n{}\n{root}\nhead {head}\ntime {}\n", self.head.n, self.at.0)
     }
 
     /// Reads a note. Signatures of other keys are ignored, as the note format asks; a bad
@@ -71,7 +75,7 @@ impl Checkpoint {
     /// # Errors
     /// [`NotSigned`] for any other text.
     pub fn open(note: &str, key: &VerifyingKey) -> Result<Self, NotSigned> {
-        let key = Key::new(NAME, key.as_bytes()).ok_or(NotSigned)?;
+        let key = Key::new(ORIGIN, key.as_bytes()).ok_or(NotSigned)?;
         let text = note::open(note, &[key]).map_err(|_| NotSigned)?;
         parse(text).filter(|checkpoint| checkpoint.text() == text).ok_or(NotSigned)
     }
@@ -79,11 +83,12 @@ impl Checkpoint {
 
 fn parse(text: &str) -> Option<Checkpoint> {
     let mut lines = text.lines();
-    lines.next().filter(|line| *line == HEADING)?;
-    let n = lines.next()?.strip_prefix("count ")?.parse().ok()?;
+    lines.next().filter(|line| *line == ORIGIN)?;
+    let n = lines.next()?.parse().ok().filter(|n| *n > 0)?;
+    let root = B64.decode(lines.next()?).ok()?.try_into().ok()?;
     let hash = B64.decode(lines.next()?.strip_prefix("head ")?).ok()?.try_into().ok()?;
     let at = UnixMillis(lines.next()?.strip_prefix("time ")?.parse().ok()?);
-    Some(Checkpoint { head: Link { n, hash }, at })
+    Some(Checkpoint { head: Link { n, hash }, root, at })
 }
 
 #[cfg(test)]
@@ -97,7 +102,7 @@ mod tests {
     }
 
     const POINT: Checkpoint =
-        Checkpoint { head: Link { n: 300, hash: [7; 32] }, at: UnixMillis(1000) };
+        Checkpoint { head: Link { n: 300, hash: [7; 32] }, root: [8; 32], at: UnixMillis(1000) };
 
     #[test]
     fn a_signed_note_opens_under_its_key_alone() {
@@ -111,7 +116,7 @@ mod tests {
         let note = POINT.sign(&log(1));
         let key = log(1).public_key();
         for (from, to) in
-            [("300", "200"), ("time 1000", "time 1001"), ("/v1", "/v2"), ("\n\n", "\n")]
+            [("300", "200"), ("time 1000", "time 1001"), ("CAgI", "CAgJ"), ("\n\n", "\n")]
         {
             assert_eq!(
                 Checkpoint::open(&note.replacen(from, to, 1), &key),

@@ -47,7 +47,7 @@ pub struct Line {
     pub bytes: Option<String>,
 }
 
-type Row = (i64, Option<String>, Vec<u8>, Vec<u8>, Vec<u8>, Vec<u8>);
+pub(crate) type Row = (i64, Option<String>, Vec<u8>, Vec<u8>, Vec<u8>, Vec<u8>);
 
 /// Events read at a time: no more of them are in memory.
 pub const PAGE: i64 = 100;
@@ -113,7 +113,7 @@ fn header(audit: &AuditLog, head: Link) -> Header {
 }
 
 /// The next rows behind number `after`.
-pub(super) async fn page(db: &mut SqliteConnection, after: i64) -> Result<Vec<Row>, Fault> {
+pub(crate) async fn page(db: &mut SqliteConnection, after: i64) -> Result<Vec<Row>, Fault> {
     Ok(sqlx::query_as(
         "SELECT n, tenant, prev, hash, sig, bytes FROM audit_events WHERE n > ? ORDER BY n LIMIT ?",
     )
@@ -124,7 +124,7 @@ pub(super) async fn page(db: &mut SqliteConnection, after: i64) -> Result<Vec<Ro
 }
 
 /// A row as a line; bytes only for `tenant` and the service itself.
-pub(super) fn line(row: Row, tenant: Option<&str>) -> Line {
+pub(crate) fn line(row: Row, tenant: Option<&str>) -> Line {
     let (n, owner, prev, hash, sig, bytes) = row;
     let visible = tenant.is_none() || owner.is_none() || owner.as_deref() == tenant;
     Line {

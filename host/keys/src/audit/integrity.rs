@@ -6,6 +6,7 @@
 use ed25519_dalek::VerifyingKey;
 use sqlx::SqliteConnection;
 
+use crate::audit::entry::Judge;
 use crate::audit::export;
 use crate::audit::verify::{Break, Report, Verifier};
 use crate::fault::Fault;
@@ -13,6 +14,7 @@ use crate::fault::Fault;
 /// A check under way, page by page.
 pub struct Check<'a> {
     chain: Verifier<'a>,
+    judge: Judge,
     after: i64,
     end: Option<Result<(), Break>>,
 }
@@ -27,7 +29,8 @@ impl<'a> Check<'a> {
         let mut chain = Verifier::new(key);
         let notes = [last_note(db).await?, kept];
         let noted = notes.iter().flatten().try_for_each(|note| chain.against(note));
-        Ok(Self { chain, after: 0, end: noted.is_err().then_some(noted) })
+        let judge = Judge::of_many(key);
+        Ok(Self { chain, judge, after: 0, end: noted.is_err().then_some(noted) })
     }
 
     /// Verifies the next events; `false` when nothing is left to look at.
@@ -41,7 +44,8 @@ impl<'a> Check<'a> {
             return Ok(false);
         };
         self.after = last;
-        let broken = rows.into_iter().try_for_each(|row| self.chain.line(export::line(row, None)));
+        let mut entries = rows.into_iter().map(|row| self.judge.line(export::line(row, None)));
+        let broken = entries.try_for_each(|entry| self.chain.push(entry));
         self.end = broken.is_err().then_some(broken);
         Ok(self.end.is_none())
     }

@@ -1,24 +1,25 @@
 //! The offline verifier: finds the first event that is not as it was written, and names it.
 //!
-//! Knows no database: it reads an export, a public key and, to see a cut-off end, a
-//! checkpoint that was kept apart. Invariant: `good` is said only after every line's
-//! signature was checked and its number and predecessor compared, and every line that has bytes
-//! was hashed; those without are counted.
+//! Knows no database: it reads an export, a public key and, to see a cut-off end or a log
+//! written anew, checkpoints that were kept apart. Lines are judged by several threads and
+//! put in order here. Invariant: `good` is said only after every line's signature was checked
+//! and its number and predecessor compared, every line that has bytes was hashed (those
+//! without are counted), and every checkpoint's head and root were found.
 
+use std::collections::VecDeque;
 use std::io::BufRead;
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as B64;
-use ed25519_dalek::{Signature, VerifyingKey};
-use postern_core::chain::{START, service_link};
+use ed25519_dalek::VerifyingKey;
+use postern_core::chain::START;
 
 use crate::audit::Link;
 use crate::audit::checkpoint::Checkpoint;
-use crate::audit::export::{Header, Line};
-
-/// Longest line. The records of a batch have at most 60 KiB; as JSON text a byte takes up to
-/// six (`\u0001`), and base64 adds a third to that.
-const MAX_LINE: u64 = 1024 * 1024;
+use crate::audit::entry::{Entry, decimal, object};
+use crate::audit::export::Header;
+use crate::audit::merkle::{self, Growing};
+use crate::audit::read::{self, Lines};
 
 /// What was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,7 +74,8 @@ pub enum Break {
     /// The checkpoint does not verify.
     #[error("the checkpoint is not signed by this key")]
     Checkpoint,
-    /// The chain verifies but is not the one the checkpoint was made of.
+    /// The chain verifies but is not the one the checkpoint was made of, by its head or by
+    /// the root of its tree.
     #[error("event {n} is not the one the checkpoint was signed over")]
     Forked {
         /// Number in the checkpoint.
@@ -87,65 +89,63 @@ pub enum Break {
     },
 }
 
-/// Verifies an export against `key` and, when given, a checkpoint note.
-pub fn verify_export(reader: impl BufRead, key: &VerifyingKey, checkpoint: Option<&str>) -> Report {
+/// Verifies an export against `key` and any checkpoint notes there are.
+pub fn verify_export<'n>(
+    reader: impl BufRead,
+    key: &VerifyingKey,
+    notes: impl IntoIterator<Item = &'n str>,
+) -> Report {
     let mut chain = Verifier::new(key);
-    let end = chain.run(reader, checkpoint);
+    let end = chain.run(reader, notes);
     chain.report(end)
 }
 
-/// A line whose fields decode, and what its event says of itself.
-struct Entry {
-    n: u64,
-    prev: [u8; 32],
-    hash: [u8; 32],
-    withheld: bool,
-    genuine: bool,
-}
-
-impl Entry {
-    /// A line that does not decode stands for an event that was changed.
-    const UNREADABLE: Self =
-        Self { n: 0, prev: START, hash: START, withheld: false, genuine: false };
-}
-
 /// The state of a verification: the last good event.
+#[derive(Clone)]
 pub(super) struct Verifier<'a> {
     key: &'a VerifyingKey,
     last: Link,
     withheld: u64,
-    point: Option<Checkpoint>,
+    tree: Growing,
+    /// Checkpoints that were not reached yet, the smallest first.
+    points: VecDeque<Checkpoint>,
     waiting: Option<Entry>,
 }
 
 impl<'a> Verifier<'a> {
     /// Starts before the first event.
     pub(super) fn new(key: &'a VerifyingKey) -> Self {
-        let last = Link { n: 0, hash: START };
-        Self { key, last, withheld: 0, point: None, waiting: None }
+        let (last, tree) = (Link { n: 0, hash: START }, Growing::default());
+        Self { key, last, withheld: 0, tree, points: VecDeque::new(), waiting: None }
     }
 
-    /// Compares with a checkpoint note too; of several with the one that covers most.
+    /// Compares with a checkpoint note too. To be called before the first event.
     pub(super) fn against(&mut self, note: &str) -> Result<(), Break> {
         let point = Checkpoint::open(note, self.key).map_err(|_| Break::Checkpoint)?;
-        if self.point.is_none_or(|known| known.head.n <= point.head.n) {
-            self.point = Some(point);
-        }
+        let at = self.points.partition_point(|known| known.head.n <= point.head.n);
+        self.points.insert(at, point);
         Ok(())
     }
 
-    /// Takes the next line; the one before it is judged.
-    pub(super) fn line(&mut self, line: Line) -> Result<(), Break> {
-        let entry = self.decode(line).unwrap_or(Entry::UNREADABLE);
-        self.push(entry)
+    /// Takes the next event; the one before it is judged.
+    pub(super) fn push(&mut self, entry: Entry) -> Result<(), Break> {
+        if let Some(waiting) = self.waiting.take() {
+            self.step(&waiting, Some(&entry))?;
+        }
+        self.waiting = Some(entry);
+        Ok(())
     }
 
-    /// Judges the last line; `count` events were promised.
+    /// Judges the last event; `count` events were promised.
     pub(super) fn finish(&mut self, count: u64) -> Result<(), Break> {
         if let Some(entry) = self.waiting.take() {
             self.step(&entry, None)?;
         }
-        self.end(count)
+        let promised = self.points.back().map_or(0, |point| point.head.n).max(count);
+        if promised > self.last.n {
+            return Err(Break::Truncated { first: self.last.n.saturating_add(1), last: promised });
+        }
+        Ok(())
     }
 
     /// What was found so far, with how it ended.
@@ -154,37 +154,33 @@ impl<'a> Verifier<'a> {
         Report { good, withheld: self.withheld, head, broken: end.err() }
     }
 
-    fn run(&mut self, reader: impl BufRead, checkpoint: Option<&str>) -> Result<(), Break> {
-        let mut lines = Lines { reader };
-        let header = lines.next_line().map_err(|()| Break::Header)?.ok_or(Break::Header)?;
+    fn run<'n>(
+        &mut self,
+        reader: impl BufRead,
+        notes: impl IntoIterator<Item = &'n str>,
+    ) -> Result<(), Break> {
+        let mut lines = Lines::new(reader);
+        let header = lines.next_line().map_err(|_| Break::Header)?.ok_or(Break::Header)?;
         let header = self.header(&header)?;
         let count = decimal(&header.count).ok_or(Break::Header)?;
-        if let Some(note) = checkpoint {
-            self.against(note)?;
-        }
-        while let Some(text) =
-            lines.next_line().map_err(|()| Break::Unreadable { after: self.last.n })?
-        {
-            match serde_json::from_str(&text) {
-                Ok(line) => self.line(line)?,
-                Err(_) => self.push(Entry::UNREADABLE)?,
-            }
-        }
+        notes.into_iter().try_for_each(|note| self.against(note))?;
+        self.events(lines)?;
         self.finish(count)?;
         // Nobody signs the header, but one that was edited says that someone was here.
         let (n, head) = (self.last.n.to_string(), B64.encode(self.last.hash));
         if (header.count, header.head) == (n, head) { Ok(()) } else { Err(Break::Header) }
     }
 
-    fn push(&mut self, entry: Entry) -> Result<(), Break> {
-        if let Some(waiting) = self.waiting.take() {
-            self.step(&waiting, Some(&entry))?;
-        }
-        self.waiting = Some(entry);
-        Ok(())
+    /// Every further line.
+    pub(super) fn events(&mut self, lines: Lines<impl BufRead>) -> Result<(), Break> {
+        read::judged(self.key, lines, |entry| match entry {
+            Ok(entry) => self.push(entry),
+            Err(read::Unreadable) => Err(Break::Unreadable { after: self.last.n }),
+        })
     }
 
     fn header(&self, text: &str) -> Result<Header, Break> {
+        let text = object(text).ok_or(Break::Header)?;
         let header: Header = serde_json::from_str(text).map_err(|_| Break::Header)?;
         if header.postern_audit != 1 {
             return Err(Break::Header);
@@ -193,23 +189,6 @@ impl<'a> Verifier<'a> {
             return Err(Break::OtherKey);
         }
         Ok(header)
-    }
-
-    fn decode(&self, line: Line) -> Option<Entry> {
-        let n = decimal(&line.n)?;
-        let prev: [u8; 32] = B64.decode(line.prev).ok()?.try_into().ok()?;
-        let hash: [u8; 32] = B64.decode(line.hash).ok()?.try_into().ok()?;
-        let sig = Signature::from_slice(&B64.decode(line.sig).ok()?).ok()?;
-        let bytes = match line.bytes {
-            None => None,
-            Some(text) => Some(B64.decode(text).ok()?),
-        };
-        let hashed = match &bytes {
-            None => true,
-            Some(bytes) => service_link(&prev, bytes) == hash && number(bytes) == Some(n),
-        };
-        let genuine = hashed && self.key.verify_strict(&hash, &sig).is_ok();
-        Some(Entry { n, prev, hash, withheld: bytes.is_none(), genuine })
     }
 
     fn step(&mut self, entry: &Entry, next: Option<&Entry>) -> Result<(), Break> {
@@ -225,12 +204,13 @@ impl<'a> Verifier<'a> {
         }
         self.last = Link { n: want, hash: entry.hash };
         self.withheld = self.withheld.saturating_add(u64::from(entry.withheld));
-        match self.point {
-            Some(point) if point.head.n == want && point.head.hash != entry.hash => {
-                Err(Break::Forked { n: want })
+        self.tree.push(merkle::leaf(&entry.hash));
+        while let Some(point) = self.points.pop_front_if(|point| point.head.n == want) {
+            if (point.head.hash, point.root) != (entry.hash, self.tree.root()) {
+                return Err(Break::Forked { n: want });
             }
-            _ => Ok(()),
         }
+        Ok(())
     }
 
     /// A bad line was inserted when the one behind it is the event that belongs here;
@@ -243,47 +223,10 @@ impl<'a> Verifier<'a> {
             _ => Break::Changed { n: want },
         }
     }
-
-    fn end(&self, count: u64) -> Result<(), Break> {
-        let promised = self.point.map_or(0, |point| point.head.n).max(count);
-        if promised > self.last.n {
-            return Err(Break::Truncated { first: self.last.n.saturating_add(1), last: promised });
-        }
-        Ok(())
-    }
 }
 
-/// The number an event gives itself.
-fn number(bytes: &[u8]) -> Option<u64> {
-    #[derive(serde::Deserialize)]
-    struct Numbered {
-        n: String,
-    }
-    decimal(&serde_json::from_slice::<Numbered>(bytes).ok()?.n)
-}
-
-/// A number as it is written: no sign, no zero in front.
-fn decimal(text: &str) -> Option<u64> {
-    text.parse().ok().filter(|n: &u64| n.to_string() == text)
-}
-
-/// Lines with a limit.
-struct Lines<R> {
-    reader: R,
-}
-
-impl<R: BufRead> Lines<R> {
-    fn next_line(&mut self) -> Result<Option<String>, ()> {
-        let mut line = String::new();
-        let read = std::io::Read::take(&mut self.reader, MAX_LINE).read_line(&mut line);
-        match read {
-            Ok(0) => Ok(None),
-            Ok(_) if line.len() as u64 == MAX_LINE => Err(()),
-            Ok(_) => Ok(Some(line)),
-            Err(_) => Err(()),
-        }
-    }
-}
+#[cfg(test)]
+use crate::audit::export::Line;
 
 #[cfg(test)]
 #[path = "verify_tests.rs"]

@@ -3,7 +3,10 @@
 use postern_core::secret::Secret;
 use postern_core::time::UnixMillis;
 
+use postern_core::chain::service_link;
+
 use super::*;
+use crate::audit::changes::{self, Tried};
 use crate::audit::{AuditLog, Event};
 
 fn log() -> AuditLog {
@@ -38,9 +41,13 @@ fn lines(log: &AuditLog, count: u64) -> Vec<String> {
 }
 
 fn note(log: &AuditLog, lines: &[String], n: u64) -> String {
-    let line: Line = serde_json::from_str(&lines[n as usize]).unwrap();
-    let hash = B64.decode(line.hash).unwrap().try_into().unwrap();
-    Checkpoint { head: Link { n, hash }, at: UnixMillis(1) }.sign(log)
+    let (mut tree, mut hash) = (Growing::default(), START);
+    for line in &lines[1..=n as usize] {
+        let line: Line = serde_json::from_str(line).unwrap();
+        hash = B64.decode(line.hash).unwrap().try_into().unwrap();
+        tree.push(merkle::leaf(&hash));
+    }
+    Checkpoint { head: Link { n, hash }, root: tree.root(), at: UnixMillis(1) }.sign(log)
 }
 
 fn verify(lines: &[String], note: Option<&str>) -> Report {
@@ -114,8 +121,12 @@ fn a_cut_off_end_is_named_by_the_header_or_by_the_checkpoint() {
 #[test]
 fn a_chain_written_anew_by_the_key_holder_is_not_the_checkpointed_one() {
     let lines = lines(&log(), 5);
-    let point = Checkpoint { head: Link { n: 4, hash: [9; 32] }, at: UnixMillis(1) }.sign(&log());
-    assert_eq!(verify(&lines, Some(&point)).broken, Some(Break::Forked { n: 4 }));
+    let good = Checkpoint::open(&note(&log(), &lines, 4), &log().public_key()).unwrap();
+    let other_head = Checkpoint { head: Link { n: 4, hash: [9; 32] }, ..good };
+    for point in [other_head, Checkpoint { root: [9; 32], ..good }] {
+        let point = point.sign(&log());
+        assert_eq!(verify(&lines, Some(&point)).broken, Some(Break::Forked { n: 4 }));
+    }
 }
 
 #[test]
@@ -199,4 +210,59 @@ fn the_longest_record_of_a_gateway_that_means_harm_can_still_be_read() {
     };
     let lines = [serde_json::to_string(&header).unwrap(), serde_json::to_string(&line).unwrap()];
     assert_eq!(verify(&lines, None).broken, None);
+}
+
+/// The text of an export of `count` events.
+fn export(count: u64) -> Vec<u8> {
+    let text: String = lines(&log(), count).into_iter().map(|line| line + "\n").collect();
+    text.into_bytes()
+}
+
+#[test]
+fn a_long_export_is_judged_by_several_threads_with_the_verdict_of_one() {
+    let whole = lines(&log(), 5000);
+    let key = log().public_key();
+    let point = note(&log(), &whole, 4096);
+    let report = verify(&whole, Some(&point));
+    assert_eq!((report.good, report.broken), (5000, None));
+    for at in [1, 1023, 1024, 1025, 3000, 4999, 5000] {
+        let mut lines = whole.clone();
+        lines[at] = lines[at].replacen("sig\":\"", "sig\":\"A", 1);
+        let broken = Some(Break::Changed { n: at as u64 });
+        assert_eq!(verify(&lines, None).broken, broken);
+        lines.remove(at);
+        let missing = verify(&lines, None).broken.unwrap();
+        assert!(missing.to_string().contains(&at.to_string()), "{at}: {missing}");
+    }
+    let mut bytes = export(3000);
+    let cut = bytes.len() - 10;
+    bytes[cut] = 0xff;
+    let report = verify_export(bytes.as_slice(), &key, None);
+    assert!(matches!(report.broken, Some(Break::Unreadable { after }) if after < 3000));
+}
+
+/// An export of `count` events, and what of its bytes' changes is not found.
+fn tried(count: u64, others: impl Fn(usize, u8) -> Vec<u8>) -> Tried {
+    let (log, mut export) = (log(), Vec::new());
+    changes::write_export(&mut export, &log, count).unwrap();
+    changes::every_byte(&export, &log.public_key(), others).unwrap()
+}
+
+#[test]
+fn every_other_value_of_every_byte_of_a_short_export_is_found() {
+    let tried = tried(1, |_, written| (0..=255).filter(|other| *other != written).collect());
+    assert!(tried.changes > 200_000, "{}", tried.changes);
+    assert_eq!(tried.unseen, []);
+}
+
+#[test]
+fn a_change_of_any_byte_of_a_thousand_events_is_found() {
+    // In each run of sixteen bytes one, and not the same in every line; a line's end always.
+    let tried = tried(1000, |at, written| match written {
+        b'\n' => vec![b' '],
+        _ if at % 16 == at / 4096 % 16 => vec![written ^ 1],
+        _ => Vec::new(),
+    });
+    assert!(tried.changes > 50_000, "{}", tried.changes);
+    assert_eq!(tried.unseen, []);
 }

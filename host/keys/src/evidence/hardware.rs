@@ -90,11 +90,14 @@ impl Hardware {
         Ok(members)
     }
 
+    /// Read each time: the operator puts a new set there every few days.
+    fn release_set(&self) -> std::io::Result<Vec<u8>> {
+        postern_files::read_bounded(&self.release_set, RELEASE_SET)
+    }
+
     /// The whole document.
     fn document(&self, runtime: &[u8], members: &str) -> Result<Vec<u8>, Fault> {
-        // Read each time: the operator puts a new set there every few days.
-        let set = postern_files::read_bounded(&self.release_set, RELEASE_SET)
-            .map_err(|e| Fault::file(&self.release_set, &e))?;
+        let set = self.release_set().map_err(|e| Fault::file(&self.release_set, &e))?;
         let (runtime, set) = (B64.encode(runtime), B64.encode(set));
         let document =
             format!("{{\"v\":1,{members},\"runtime\":\"{runtime}\",\"release_set\":\"{set}\"}}");
@@ -123,6 +126,10 @@ impl Attester for Hardware {
 
     fn between_challenges(&self) -> Duration {
         CHALLENGES
+    }
+
+    fn releases(&self) -> Option<Vec<u8>> {
+        self.release_set().ok()
     }
 
     fn renew(&self, runtime: &[u8], now: UnixMillis) -> Result<(), Fault> {

@@ -67,6 +67,11 @@ pub trait Attester: Send + Sync {
         Duration::ZERO
     }
 
+    /// The signed note of the release set that is served, where there is one.
+    fn releases(&self) -> Option<Vec<u8>> {
+        None
+    }
+
     /// Makes what [`Attester::attest`] will need, before somebody has to wait for it.
     ///
     /// # Errors

@@ -256,3 +256,17 @@ pub fn status(answer: &Answer) -> Status {
         _ => Status::Ok,
     }
 }
+
+/// Takes away what keeps the log append-only, as whoever holds the database's file can.
+pub async fn let_log_be_bent(pool: &sqlx::SqlitePool) {
+    let triggers: Vec<(String,)> =
+        sqlx::query_as("SELECT name FROM sqlite_schema WHERE type = 'trigger'")
+            .fetch_all(pool)
+            .await
+            .unwrap();
+    assert_eq!(triggers.len(), 6);
+    for (name,) in triggers {
+        let drop = format!("DROP TRIGGER {name}");
+        sqlx::query(sqlx::AssertSqlSafe(drop)).execute(pool).await.unwrap();
+    }
+}
