@@ -16,11 +16,12 @@ use crate::run::{Failure, line};
 use crate::workspace;
 
 /// The default members of the workspace.
-const MEMBERS: [&str; 22] = [
+const MEMBERS: [&str; 23] = [
     "postern-attack",
     "postern-attest",
     "postern-attester",
     "postern-bench",
+    "postern-bench-audit",
     "postern-bench-identity",
     "postern-bench-scrub",
     "postern-capability",
