@@ -180,8 +180,10 @@ impl Service {
     /// When the machine or its attestation service gives none; it is tried again in half a
     /// minute.
     pub async fn renew_evidence(&self, now: UnixMillis) -> Result<(), Fault> {
-        self.record_releases(now).await?;
-        self.inner.epochs.renew_evidence(&self.inner.pool, now).await
+        // A full disk must not keep evidence from being had.
+        let recorded = self.record_releases(now).await;
+        self.inner.epochs.renew_evidence(&self.inner.pool, now).await?;
+        recorded
     }
 
     /// The chain's state, checked now. For the operator's `/audit/integrity`. Between pages
