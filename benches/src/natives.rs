@@ -87,7 +87,7 @@ pub fn jwt_authn(keys: &Value, cache: Option<usize>) -> Value {
 /// The filter that does nothing, put into a file of `folder`.
 pub fn wasm(folder: &Path) -> Result<Value> {
     let file = folder.join("trivial.wasm");
-    std::fs::write(&file, wat::parse_str(TRIVIAL)?)?;
+    postern_files::write_atomic(&file, &wat::parse_str(TRIVIAL)?)?;
     let code = json!({"local": {"filename": file.display().to_string()}});
     let vm = json!({"vm_id": "trivial", "runtime": "envoy.wasm.runtime.v8", "code": code});
     let config = json!({"config": {"name": "trivial", "vm_config": vm}});
