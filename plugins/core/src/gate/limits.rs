@@ -36,8 +36,8 @@ pub(super) fn check_credentials(
         if !asked.iter().all(field) {
             return Err(Denial::InvalidToken(TokenReason::ProofField));
         }
-        let names = asked.iter().flat_map(|one| names(config, &one.reference.credential));
-        if !names.into_iter().all(|name| limits.admits_credential(name)) {
+        let mut names = asked.iter().flat_map(|one| names(config, &one.reference.credential));
+        if !names.all(|name| limits.admits_credential(name)) {
             return Err(Denial::CredentialNotAllowed(NotAllowed::Token));
         }
     }

@@ -110,7 +110,7 @@ fn is_p256(name: &str) -> bool {
     name.starts_with("es") || name.starts_with("p256")
 }
 
-#[expect(clippy::expect_used, reason = "a fixed scalar that is below the order")]
+/// Of a fixed scalar, which is below the order.
 fn p256_key(name: &str) -> p256::ecdsa::SigningKey {
     p256::ecdsa::SigningKey::from_slice(&derive(&format!("issuer {name}"))).expect("a key")
 }
