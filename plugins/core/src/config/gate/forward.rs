@@ -41,9 +41,9 @@ pub(super) fn forward(wire: ForwardWire) -> Result<Forward, ConfigError> {
     path.map(|path| Forward { path, text }).ok_or_else(expected)
 }
 
-/// The two fields mean nothing else, and there is somewhere to go. What the holder of a
-/// capability token has signed is the request for the endpoint: whoever stands between could
-/// send it to another place.
+/// The two fields mean nothing else, and there is somewhere to go. What the holder of a key
+/// has signed is the request for the endpoint: whoever stands between could send it to another
+/// place.
 pub(super) fn check(
     (credential_header, bound): (&str, &[String]),
     authenticators: &[Authentication],
@@ -54,8 +54,13 @@ pub(super) fn check(
     if upstreams.is_some_and(|table| table.iter().next().is_none()) {
         problems.note("forward", "expected upstreams: a target must be one of them");
     }
-    if authenticators.iter().any(|one| matches!(one, Authentication::Capability(_))) {
-        let expected = "expected no capability among the authenticators: \
+    let proves = |one: &Authentication| match one {
+        Authentication::Capability(_) => true,
+        Authentication::Jwt(jwt) => jwt.dpop.is_some(),
+        _ => false,
+    };
+    if authenticators.iter().any(proves) {
+        let expected = "expected no capability and no dpop among the authenticators: \
                         a proof covers neither x-tap-target nor x-tap-method";
         problems.note("forward", expected);
     }

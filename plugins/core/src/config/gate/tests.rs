@@ -324,8 +324,11 @@ fn capability_tokens_have_one_authenticator_and_no_forward_endpoint() {
     document["authenticators"] = json!([capability()]);
     assert!(parse(&document).is_ok());
     document["forward"] = json!({});
-    let expected = "forward: expected no capability among the authenticators: \
+    let expected = "forward: expected no capability and no dpop among the authenticators: \
                     a proof covers neither x-tap-target nor x-tap-method";
+    assert_eq!(problems(&document), [expected]);
+    document["authenticators"] = json!([{"jwt": {
+        "issuer": "https://idp.test", "audience": ["gw"], "jwks": {"inline": {}}, "dpop": {}}}]);
     assert_eq!(problems(&document), [expected]);
     let mut twice = good();
     twice["authenticators"] = json!([capability(), capability()]);
