@@ -134,11 +134,11 @@ fn anew() -> Vec<Value> {
     let log = log(1);
     let mut lines = export(1);
     let mut prev = link(&lines, 3).hash;
-    for n in 4..=COUNT {
+    for (n, line) in lines.iter_mut().enumerate().skip(4) {
         let event = Event::new("credential_released", "acme").with("credential", format!("d{n}"));
         let bytes = event.bytes(n as u64, UnixMillis(1_795_332_000_000), "simulated");
         let hash = service_link(&prev, &bytes);
-        lines[n] = json!({
+        *line = json!({
             "n": n.to_string(), "prev": B64.encode(prev), "hash": B64.encode(hash),
             "sig": B64.encode(log.sign(&hash)), "bytes": B64.encode(bytes),
         });
