@@ -13,7 +13,7 @@
 
 use std::rc::Rc;
 
-use crate::denial::{Denial, TokenReason};
+use crate::denial::{Denial, Ours, TokenReason};
 use crate::fields::Fields;
 use crate::identity::{Identity, Kind};
 use crate::key_service::{Call, CallId, CallResult};
@@ -73,19 +73,26 @@ impl<'a> Presented<'a> {
     }
 }
 
-/// A caller's credential on its way to a verdict; one request's alone.
+/// A caller's credential on its way to a verdict; one request's alone. What is not overridden is
+/// for one that needs nobody else, and is never called then.
 pub trait Attempt {
     /// Begins; called once.
     fn start(&mut self, at: Moment) -> Progress;
     /// Takes the reply of the call that this attempt asked for last.
-    fn heard(&mut self, call: CallId, result: CallResult, at: Moment) -> Progress;
+    fn heard(&mut self, _call: CallId, _result: CallResult, _at: Moment) -> Progress {
+        Progress::Done(Err(self.late()))
+    }
     /// Time passed, or a call came back that another request or the background had made. No
     /// call can be made now.
-    fn look(&mut self, now: UnixMillis) -> Option<Verdict>;
+    fn look(&mut self, _now: UnixMillis) -> Option<Verdict> {
+        None
+    }
     /// The request is gone or was refused: forget its call.
-    fn abandon(&mut self);
+    fn abandon(&mut self) {}
     /// What to answer when the gate's deadline passes first.
-    fn late(&self) -> Denial;
+    fn late(&self) -> Denial {
+        Denial::Internal(Ours::Unexpected)
+    }
 }
 
 /// What an attempt needs next.

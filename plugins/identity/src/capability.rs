@@ -22,8 +22,8 @@ use postern_core::config::gate::{CAPABILITY_FIELD, Capability};
 use postern_core::config::{ConfigError, Problems};
 use postern_core::denial::{Denial, Ours, PolicyReason, TokenReason};
 use postern_core::fields::Fields;
+use postern_core::hex;
 use postern_core::identity::{Identity, Kind};
-use postern_core::key_service::{CallId, CallResult};
 use postern_core::limits::Limits;
 use postern_core::nonces::{Met, Nonces};
 use postern_core::revocation;
@@ -172,20 +172,6 @@ impl Attempt for CapabilityAttempt {
     fn start(&mut self, at: Moment) -> Progress {
         Progress::Done(self.verifier.verdict(&self.signed, at.now))
     }
-
-    fn heard(&mut self, _: CallId, _: CallResult, _: Moment) -> Progress {
-        Progress::Done(Err(Denial::Internal(Ours::Unexpected)))
-    }
-
-    fn look(&mut self, _: UnixMillis) -> Option<Verdict> {
-        None
-    }
-
-    fn abandon(&mut self) {}
-
-    fn late(&self) -> Denial {
-        Denial::Internal(Ours::Unexpected)
-    }
 }
 
 impl Verifier {
@@ -274,7 +260,7 @@ fn identity(chain: &Chain) -> Identity {
     let right = chain.right();
     let user = chain.subjects().first().cloned().unwrap_or_default();
     let agent = chain.subjects().last().cloned().unwrap_or_default();
-    let id = chain.ids().first().map(|id| hex(id)).unwrap_or_default();
+    let id = chain.ids().first().map(|id| hex::lower(id)).unwrap_or_default();
     let trust = TRUST.get(usize::from(right.trust)).copied().unwrap_or(TRUST[0]);
     let list = |set: &postern_capability::form::Set| set.iter().cloned().collect();
     Identity {
@@ -297,21 +283,17 @@ fn identity(chain: &Chain) -> Identity {
 
 /// `capability:a0…a0.a1…a1#` and the key of the last `cnf`.
 fn subject(chain: &Chain) -> String {
-    let ids: Vec<String> = chain.ids().iter().map(|id| hex(id)).collect();
-    format!("capability:{}#{}", ids.join("."), hex(chain.holder().as_bytes()))
+    let ids: Vec<String> = chain.ids().iter().map(|id| hex::lower(id)).collect();
+    format!("capability:{}#{}", ids.join("."), hex::lower(chain.holder().as_bytes()))
 }
 
 /// The issuer's key, every block, and everybody through whose hands the token went: one of
 /// them revoked, and nothing that was narrowed from there on holds.
 fn passed_on(chain: &Chain) -> Vec<Revocable> {
-    let blocks = chain.ids().iter().map(|id| (revocation::Kind::Token, hex(id)));
+    let blocks = chain.ids().iter().map(|id| (revocation::Kind::Token, hex::lower(id)));
     let holders = chain.subjects().iter().map(|name| (revocation::Kind::Agent, name.clone()));
     let key = (revocation::Kind::IssuerKey, chain.issuer().id.clone());
     blocks.chain(holders).chain([key]).collect()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// `1:scopes` for a second block that asked for scopes that the first had not.

@@ -5,6 +5,7 @@
 
 use postern_core::config::gate::Claims;
 use postern_core::denial::TokenReason;
+use postern_core::hex;
 use postern_core::identity::{Identity, Kind};
 use serde_json::{Map, Value};
 
@@ -73,7 +74,7 @@ pub fn token_id(claims: &Map<String, Value>, digest: &[u8; 32]) -> Result<String
 
 /// The first half of a digest in hex.
 fn short(digest: &[u8; 32]) -> String {
-    digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    hex::lower(digest.get(..16).unwrap_or(digest))
 }
 
 struct Reader<'a>(&'a Map<String, Value>);

@@ -7,6 +7,7 @@
 //! what the caller had sent to the hop. One URI and one hash, and a certificate that comes
 //! along has to be theirs.
 
+use postern_core::hex;
 use postern_core::spiffe::SpiffeId;
 use postern_core::time::UnixMillis;
 
@@ -99,12 +100,9 @@ fn quoted_value(text: &str) -> Option<(String, &str)> {
     None
 }
 
-/// 64 hexadecimal digits.
+/// 64 hexadecimal digits, in either case.
 fn digest(text: &str) -> Option<Digest> {
-    let hex = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let byte = |pair: &[u8]| u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok();
-    let bytes: Option<Vec<u8>> = text.as_bytes().chunks(2).map(byte).collect();
-    bytes.filter(|_| hex)?.try_into().ok()
+    hex::read(text.to_ascii_lowercase().as_bytes())
 }
 
 /// Percent-decoded (RFC 3986, 2.1).

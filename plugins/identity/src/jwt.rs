@@ -20,7 +20,6 @@ use postern_core::authenticator::{
 use postern_core::config::gate::{Jwt, Workloads};
 use postern_core::denial::{Denial, KeysReason, TokenReason};
 use postern_core::identity::{Identity, Kind};
-use postern_core::key_service::{CallId, CallResult};
 use postern_core::nonces::Nonces;
 use postern_core::revocation;
 use postern_core::spiffe::SpiffeId;
@@ -384,19 +383,12 @@ impl Attempt for JwtAttempt {
         }
     }
 
-    /// It makes no calls.
-    fn heard(&mut self, _: CallId, _: CallResult, _: Moment) -> Progress {
-        Progress::Done(Err(self.late()))
-    }
-
     fn look(&mut self, now: UnixMillis) -> Option<Verdict> {
         if Some(self.tokens.keys.standing(now).ended) == self.waits {
             return None;
         }
         Some(self.verdict(now).unwrap_or_else(|missing| Err(without(&missing))))
     }
-
-    fn abandon(&mut self) {}
 
     fn late(&self) -> Denial {
         Denial::KeysUnavailable(KeysReason::Late)

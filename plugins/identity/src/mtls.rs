@@ -2,17 +2,19 @@
 //!
 //! Invariant: the certificate is the connection's, verified by the host's TLS against the
 //! authorities of its listener. What a request says of another one is believed only on the
-//! connection of a configured hop, which its own certificate names.
+//! connection of a configured hop, which its own certificate names; who revokes the hop
+//! revokes its word.
 
 use std::rc::Rc;
 
 use postern_core::authenticator::{
-    Attempt, Authenticator, Established, Presented, Progress, Sight, Verdict,
+    Attempt, Authenticator, Established, Presented, Progress, Revocable, Sight,
 };
 use postern_core::config::gate::Workloads;
-use postern_core::denial::{Denial, Ours, TokenReason};
+use postern_core::denial::{Denial, TokenReason};
+use postern_core::hex;
 use postern_core::identity::Kind;
-use postern_core::key_service::{CallId, CallResult};
+use postern_core::revocation;
 use postern_core::spiffe::SpiffeId;
 use postern_core::time::{Moment, UnixMillis};
 
@@ -74,17 +76,24 @@ struct MtlsAttempt {
     forwarded: Option<Option<Vec<u8>>>,
 }
 
-/// Whose certificate it is, its digest, and its end where that is known.
-type Svid = (SpiffeId, Digest, Option<u64>);
+/// A certificate that speaks for a workload.
+struct Svid {
+    id: SpiffeId,
+    thumbprint: Digest,
+    /// Its end, where that is known.
+    expires: Option<u64>,
+    /// What can be revoked of the hop that has brought it.
+    hop: Vec<Revocable>,
+}
 
 impl MtlsAttempt {
     fn verdict(&self, now: UnixMillis) -> Result<Established, TokenReason> {
-        let (id, thumbprint, expires) = self.svid(now)?;
-        let token_id = workload::fingerprint(&thumbprint);
+        let Svid { id, thumbprint, expires, hop } = self.svid(now)?;
+        let token_id = hex::lower(&thumbprint);
         let document = workload::Document { kind: Kind::Mtls, token_id, expires };
         let known = &self.known;
         let identity = workload::identity(&known.workloads, &id, document, &known.tenant)?;
-        Ok(Established::verified(identity).known_by(workload::revocable(&id)))
+        Ok(Established::verified(identity).known_by(workload::revocable(&id)).known_by(hop))
     }
 
     /// The peer's own, or its caller's where the peer is a hop.
@@ -92,7 +101,12 @@ impl MtlsAttempt {
         let leaf = self.leaf.as_ref().ok_or(TokenReason::Certificate)?;
         let peer = leaf.spiffe_id(now)?;
         match (self.known.workloads.hops.contains(&peer), &self.forwarded) {
-            (false, None) => Ok((peer, leaf.thumbprint, Some(leaf.until))),
+            (false, None) => Ok(Svid {
+                id: peer,
+                thumbprint: leaf.thumbprint,
+                expires: Some(leaf.until),
+                hop: Vec::new(),
+            }),
             // Whoever forwards and is no hop is misconfigured, or lies.
             (false, Some(_)) => Err(TokenReason::Hop),
             // A hop calls for others only.
@@ -100,7 +114,10 @@ impl MtlsAttempt {
             (true, Some(line)) => {
                 let read = line.as_deref().and_then(|line| Forwarded::read(line, now));
                 let caller = read.ok_or(TokenReason::Forwarded)?;
-                Ok((caller.id, caller.thumbprint, caller.until))
+                let certificate = (revocation::Kind::Token, hex::lower(&leaf.thumbprint));
+                let hop = workload::revocable(&peer).into_iter().chain([certificate]).collect();
+                let Forwarded { id, thumbprint, until: expires } = caller;
+                Ok(Svid { id, thumbprint, expires, hop })
             }
         }
     }
@@ -109,19 +126,5 @@ impl MtlsAttempt {
 impl Attempt for MtlsAttempt {
     fn start(&mut self, at: Moment) -> Progress {
         Progress::Done(self.verdict(at.now).map_err(Denial::InvalidToken))
-    }
-
-    fn heard(&mut self, _: CallId, _: CallResult, _: Moment) -> Progress {
-        Progress::Done(Err(Denial::Internal(Ours::Unexpected)))
-    }
-
-    fn look(&mut self, _: UnixMillis) -> Option<Verdict> {
-        None
-    }
-
-    fn abandon(&mut self) {}
-
-    fn late(&self) -> Denial {
-        Denial::Internal(Ours::Unexpected)
     }
 }

@@ -10,8 +10,6 @@ use postern_core::identity::{Identity, Kind};
 use postern_core::revocation;
 use postern_core::spiffe::SpiffeId;
 
-use crate::cache::Digest;
-
 /// Longest name of an agent, and of anything that can be revoked.
 const NAME: usize = 128;
 
@@ -62,9 +60,4 @@ pub fn identity(
 pub fn revocable(id: &SpiffeId) -> Option<Revocable> {
     let id = id.as_str();
     (id.len() <= NAME).then(|| (revocation::Kind::Token, id.to_owned()))
-}
-
-/// SHA-256 of a certificate as tools print it, without colons and in lower case.
-pub fn fingerprint(thumbprint: &Digest) -> String {
-    thumbprint.iter().map(|byte| format!("{byte:02x}")).collect()
 }

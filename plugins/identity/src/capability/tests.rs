@@ -100,7 +100,7 @@ fn the_identity_document_is_the_right_of_the_token() {
             subject: format!(
                 "capability:{}#{}",
                 "a0".repeat(16),
-                hex(key(2).verifying_key().as_bytes())
+                hex::lower(key(2).verifying_key().as_bytes())
             ),
             kind: Kind::Capability,
             tenant: "acme".into(),
