@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use postern_core::denial::PolicyReason;
+use postern_core::hex;
 use postern_core::identity::Identity;
 use postern_core::policy::Question;
 use regorus::Value;
@@ -215,9 +216,7 @@ impl Builder {
                 credential.put("name", Value::from(used.credential.as_str()));
                 credential.put("field", Value::from(used.field.as_str()));
                 credential.put("site", Value::from(used.site.as_str()));
-                let hash: String =
-                    used.binding_hash.iter().map(|byte| format!("{byte:02x}")).collect();
-                credential.put("binding", Value::from(hash));
+                credential.put("binding", Value::from(hex::lower(&used.binding_hash)));
                 if let Some(binding) = binding {
                     credential.put("authority", Value::from(binding.authority().to_string()));
                 }

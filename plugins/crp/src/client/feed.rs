@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use postern_core::effect::Metric;
+use postern_core::hex;
 use postern_core::key_service::{Call, CallId, Destination};
 use postern_core::receipt::{ABSENT, SharedData};
 use postern_core::revocation::{Freshness, Limits};
@@ -88,7 +89,7 @@ struct Names {
 impl Names {
     fn of(service: &[u8; 32]) -> Self {
         let of = |what: &str| {
-            let digits: String = service.iter().take(8).map(|b| format!("{b:02x}")).collect();
+            let digits: String = hex::lower(service.get(..8).unwrap_or(service));
             format!("revocation/{digits}/{what}")
         };
         Self { head: of("head"), lease: of("lease") }

@@ -6,6 +6,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit, Mac};
+use postern_core::hex;
 use regorus::Value;
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
@@ -13,18 +14,14 @@ use subtle::ConstantTimeEq;
 
 use super::{Caches, Context, defined, text};
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 pub(super) fn sha256(args: &[Value], _: &mut Context, _: &mut Caches) -> Value {
     let [arg] = args else { return Value::Undefined };
-    defined(text(arg).map(|text| hex(&Sha256::digest(text))))
+    defined(text(arg).map(|text| hex::lower(&Sha256::digest(text))))
 }
 
 pub(super) fn sha1(args: &[Value], _: &mut Context, _: &mut Caches) -> Value {
     let [arg] = args else { return Value::Undefined };
-    defined(text(arg).map(|text| hex(&Sha1::digest(text))))
+    defined(text(arg).map(|text| hex::lower(&Sha1::digest(text))))
 }
 
 /// `crypto.hmac.sha256(message, key)`.
@@ -32,7 +29,7 @@ pub(super) fn hmac_sha256(args: &[Value], _: &mut Context, _: &mut Caches) -> Va
     let [message, key] = args else { return Value::Undefined };
     let mac = text(message).zip(text(key)).and_then(|(message, key)| {
         let mac = Hmac::<Sha256>::new_from_slice(key.as_bytes()).ok()?;
-        Some(hex(&mac.chain_update(message).finalize().into_bytes()))
+        Some(hex::lower(&mac.chain_update(message).finalize().into_bytes()))
     });
     defined(mac)
 }
@@ -59,7 +56,7 @@ fn decoded(token: &str) -> Option<Vec<Value>> {
         return None;
     }
     let signature = URL_SAFE_NO_PAD.decode(signature).ok()?;
-    Some(vec![header, object(claims)?, Value::from(hex(&signature))])
+    Some(vec![header, object(claims)?, Value::from(hex::lower(&signature))])
 }
 
 fn object(part: &str) -> Option<Value> {

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use postern_core::hex;
 use postern_jose::jws::Unverified;
 use postern_jose::{KeySet, Pure};
 use serde_json::{Value, json};
@@ -84,8 +85,7 @@ fn digests(files: &Files) -> Result<BTreeMap<String, String>, Wrong> {
             let structured = name == MANIFEST || name.ends_with(".json");
             let bytes =
                 if structured { canonical(&super::json(name, content)?) } else { content.clone() };
-            let digest = Sha256::digest(bytes);
-            Ok((name.clone(), digest.iter().map(|byte| format!("{byte:02x}")).collect()))
+            Ok((name.clone(), hex::lower(&Sha256::digest(bytes))))
         })
         .collect()
 }
