@@ -130,7 +130,7 @@ impl Stage {
         requests: Vec<Vec<u8>>,
     ) -> Result<Side> {
         let mut config = self.site.config(None)?;
-        crate::scrub::plain(&mut config, filter)?;
+        natives::plain(&mut config, filter)?;
         config.copy_cluster("api", "judge")?;
         config.cluster_at("judge", self.judge.port())?;
         natives::secrets(&mut config);
@@ -163,7 +163,7 @@ impl Stage {
         for (from, to) in [("http_filters", &mut filter), ("access_log", &mut logger)] {
             *to = hcm[from].get(0).cloned().context("no module")?;
         }
-        crate::scrub::plain(&mut config, (module == Module::Gate).then_some(filter))?;
+        natives::plain(&mut config, (module == Module::Gate).then_some(filter))?;
         let hcm = &mut config.listener("ingress")?["filter_chains"][0]["filters"][0];
         hcm["typed_config"]["access_log"] = json!([logger]);
         let name = if module == Module::Gate { "gate and audit" } else { "audit alone" };
@@ -240,7 +240,7 @@ fn sides(stage: &Stage) -> Result<Vec<Side>> {
 /// All lines.
 pub fn measure(seconds: f64, runs: usize) -> Result<Vec<Line>> {
     let stage = Stage::new()?;
-    machine::pin(std::process::id(), 1);
+    let alone = machine::pin(std::process::id(), 1);
     let mut sides = sides(&stage)?;
     for side in &sides {
         stage.load(side, WARM)?;
@@ -263,7 +263,8 @@ pub fn measure(seconds: f64, runs: usize) -> Result<Vec<Line>> {
     });
     let all = all.collect::<Vec<_>>().join(", ");
     let direct = crate::line::median(&direct).unwrap_or(f64::NAN);
-    let note = format!("microseconds added to {direct:.1}: {all}");
+    let pinned = if alone { "" } else { "not pinned to cores; " };
+    let note = format!("{pinned}microseconds added to {direct:.1}: {all}");
     let line = |id: &str, ours: &[f64], other: &[f64], goal: f64| {
         Line::new(id, &Pair { ours, other }, (Op::AtMost, goal), "us/request")
     };

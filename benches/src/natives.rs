@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 use postern_rig::gateway::Config;
 use serde_json::{Value, json};
 
@@ -20,6 +20,25 @@ const TRIVIAL: &str = r#"(module
   (func (export "proxy_on_done") (param i32) (result i32) i32.const 1)
   (func (export "proxy_on_log") (param i32))
   (func (export "proxy_on_delete") (param i32)))"#;
+
+/// Takes all WebAssembly out of a configuration, and puts `filter` before the router.
+pub fn plain(config: &mut Config, filter: Option<Value>) -> Result<()> {
+    let hcm = &mut config.listener("ingress")?["filter_chains"][0]["filters"][0]["typed_config"];
+    hcm["access_log"] = json!([]);
+    let filters = hcm["http_filters"].as_array_mut().context("http_filters")?;
+    filters.retain(|filter| filter["name"] == "envoy.filters.http.router");
+    ensure!(filters.len() == 1, "no router");
+    filters.splice(0..0, filter);
+    let clusters = config.document()["static_resources"]["clusters"].as_array_mut();
+    for cluster in clusters.into_iter().flatten() {
+        if let Some(options) = cluster["typed_extension_protocol_options"].as_object_mut() {
+            options.values_mut().filter_map(Value::as_object_mut).for_each(|options| {
+                options.remove("http_filters");
+            });
+        }
+    }
+    Ok(())
+}
 
 fn filter(name: &str, kind: &str, mut config: Value) -> Value {
     config["@type"] = json!(format!("{HTTP}.{kind}"));

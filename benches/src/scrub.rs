@@ -14,12 +14,13 @@ use postern_harness::live::Caller;
 use postern_harness::root;
 use postern_harness::scenario::Boundary;
 use postern_rig::client::Request;
-use postern_rig::gateway::{Config, Kind};
+use postern_rig::gateway::Kind;
 use postern_rig::upstream::{Answer, Framing};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::line::{Line, Op, Pair};
 use crate::load::{self, Until};
+use crate::natives;
 
 /// The large answer.
 const LARGE: usize = 50_000_000;
@@ -55,7 +56,7 @@ impl InEnvoy {
             "@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm",
             "config": {"name": "bench", "vm_config": {
                 "vm_id": "bench", "runtime": "envoy.wasm.runtime.v8", "code": code}}}});
-        plain(&mut config, Some(filter))?;
+        natives::plain(&mut config, Some(filter))?;
         Ok(Self { gateway: Gateway::with(&site, &config)?, _site: site })
     }
 }
@@ -68,25 +69,6 @@ impl Place for InEnvoy {
         let turn = figures.next().zip(figures.next()).map(|(ours, other)| Turn { ours, other });
         turn.with_context(|| format!("{path}: {text}"))
     }
-}
-
-/// Takes all WebAssembly out of a configuration, and puts `filter` before the router.
-pub(crate) fn plain(config: &mut Config, filter: Option<Value>) -> Result<()> {
-    let hcm = &mut config.listener("ingress")?["filter_chains"][0]["filters"][0]["typed_config"];
-    hcm["access_log"] = json!([]);
-    let filters = hcm["http_filters"].as_array_mut().context("http_filters")?;
-    filters.retain(|filter| filter["name"] == "envoy.filters.http.router");
-    ensure!(filters.len() == 1, "no router");
-    filters.splice(0..0, filter);
-    let clusters = config.document()["static_resources"]["clusters"].as_array_mut();
-    for cluster in clusters.into_iter().flatten() {
-        if let Some(options) = cluster["typed_extension_protocol_options"].as_object_mut() {
-            options.values_mut().filter_map(Value::as_object_mut).for_each(|options| {
-                options.remove("http_filters");
-            });
-        }
-    }
-    Ok(())
 }
 
 /// All lines.
@@ -161,7 +143,7 @@ fn through_envoy(runs: usize) -> Result<Line> {
     }
     let with = Gateway::with(&site, &site.config(None)?)?;
     let mut config = site.config(None)?;
-    plain(&mut config, None)?;
+    natives::plain(&mut config, None)?;
     let without = Gateway::with(&site, &config)?;
     let request = Caller::new(&site, "bench")?.request(&site, "api.test", "/api/a", Some("slack"));
     let request = request.pieces().concat();
