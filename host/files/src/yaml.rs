@@ -38,6 +38,24 @@ impl Node {
             .map_err(|e| e.to_string())
     }
 
+    /// Parses every document of a stream (`---` on a line of its own between them); lines are
+    /// those of the whole text, and a document without content is left out.
+    pub fn parse_all(text: &str) -> Result<Vec<Self>, String> {
+        let mut documents = vec![String::new()];
+        for (number, line) in text.lines().enumerate() {
+            match (line.trim_end() == "---", documents.last_mut()) {
+                (false, Some(document)) => {
+                    document.push_str(line);
+                    document.push('\n');
+                }
+                _ => documents.push("\n".repeat(number + 1)),
+            }
+        }
+        let written = |line: &str| !line.trim().is_empty() && !line.trim_start().starts_with('#');
+        let documents = documents.iter().filter(|document| document.lines().any(written));
+        documents.map(|document| Self::parse(document)).collect()
+    }
+
     /// The same value without lines.
     pub fn to_json(&self) -> Value {
         match &self.tree {
@@ -259,6 +277,20 @@ mod tests {
             node.to_json(),
             serde_json::json!({"a": {"b": [1, "no", "2"]}, "c": [{"d": {"b": [1, "no", "2"]}, "e.f": null}]})
         );
+    }
+
+    #[test]
+    fn documents_of_one_text_keep_their_lines() {
+        let nodes = Node::parse_all("# a\n---\na: 1\n---\n\n---\nb:\n  c: |\n    --- 3\n").unwrap();
+        let values: Vec<_> = nodes.iter().map(Node::to_json).collect();
+        assert_eq!(
+            values,
+            [serde_json::json!({"a": 1}), serde_json::json!({"b": {"c": "--- 3\n"}})]
+        );
+        let lines: Vec<_> = nodes.iter().map(|node| At::root(node).walk()[1].node.line).collect();
+        assert_eq!(lines, [3, 8]);
+        assert!(Node::parse_all("a: 1\n---\nb: [\n").is_err());
+        assert_eq!(Node::parse_all("# nothing\n"), Ok(Vec::new()));
     }
 
     #[test]

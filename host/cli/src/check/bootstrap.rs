@@ -82,7 +82,8 @@ impl<'a> Manager<'a> {
 }
 
 impl<'a> Cluster<'a> {
-    fn read(at: At<'a>) -> Self {
+    /// Reads a cluster, or what a patch says of one.
+    pub fn read(at: At<'a>) -> Self {
         let options = protocol_options(&at);
         let filters = options.map(|at| at.list("http_filters")).unwrap_or_default();
         let with_plugin = |entry: At<'a>| {

@@ -58,7 +58,7 @@ fn check_credentialed(
 }
 
 /// The credential module is the last filter before the codec, so that no other sees the value.
-fn check_filters(cluster: &Cluster<'_>, upstream: &Value, report: &mut Report) {
+pub fn check_filters(cluster: &Cluster<'_>, upstream: &Value, report: &mut Report) {
     let is_credential = |(_, instance): &(At<'_>, Option<Instance<'_>>)| {
         instance.as_ref().is_some_and(|i| i.module == Some(Module::Credential))
     };

@@ -19,7 +19,7 @@ pub fn check(bootstrap: &Bootstrap<'_>, _: Allowed, report: &mut Report) {
     for manager in &bootstrap.managers {
         check_modules(manager, report);
         if manager.has_gate() {
-            check_timers(manager, report);
+            check_timers(&manager.at, report);
             check_buffer(manager, report);
         }
     }
@@ -120,20 +120,20 @@ fn check_modules(manager: &Manager<'_>, report: &mut Report) {
 }
 
 /// Ends the requests that wait on a module whose VM has died; nothing else does.
-fn check_timers(manager: &Manager<'_>, report: &mut Report) {
+pub fn check_timers(manager: &At<'_>, report: &mut Report) {
     let timers: [&[&str]; 3] = [
         &["stream_idle_timeout"],
         &["request_timeout"],
         &["common_http_protocol_options", "max_stream_duration"],
     ];
     for path in timers {
-        let value = manager.at.at(path);
+        let value = manager.at(path);
         let text = value.as_ref().and_then(|at| at.text()).unwrap_or("0s");
         let zero = text.trim_end_matches('s').parse::<f64>().is_ok_and(|seconds| seconds <= 0.0);
         if zero {
             let message = "expected a time such as 30s: a request that waits on a module whose VM \
                            has died is ended by this timer and by nothing else";
-            report.missing(&manager.at, &path.join("."), message);
+            report.missing(manager, &path.join("."), message);
         }
     }
 }

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::Allowed;
 use super::bootstrap::Bootstrap;
+use super::modules::Instance;
 use super::report::Report;
 use super::yaml::At;
 
@@ -14,8 +15,13 @@ const ALWAYS: &[&str] = &["authorization", "proxy-authorization", "cookie", "x-t
 
 /// The rules over every format string of the document.
 pub fn check(bootstrap: &Bootstrap<'_>, _: Allowed, report: &mut Report) {
-    let secret = secret_fields(bootstrap);
-    for at in bootstrap.root.walk() {
+    check_formats(&bootstrap.root, &bootstrap.plugins, report);
+}
+
+/// The same below `root`, for the fields of `plugins`.
+pub fn check_formats(root: &At<'_>, plugins: &[Instance<'_>], report: &mut Report) {
+    let secret = secret_fields(plugins);
+    for at in root.walk() {
         if let Some(text) = at.text() {
             check_format(&at, text, &secret, report);
         }
@@ -33,7 +39,7 @@ pub fn check(bootstrap: &Bootstrap<'_>, _: Allowed, report: &mut Report) {
     }
 }
 
-fn secret_fields(bootstrap: &Bootstrap<'_>) -> BTreeSet<String> {
+fn secret_fields(plugins: &[Instance<'_>]) -> BTreeSet<String> {
     let mut fields: BTreeSet<String> = ALWAYS.iter().map(|&name| name.to_owned()).collect();
     let header = |value: &Value, part: &str| {
         value
@@ -42,7 +48,7 @@ fn secret_fields(bootstrap: &Bootstrap<'_>) -> BTreeSet<String> {
             .and_then(Value::as_str)
             .map(str::to_lowercase)
     };
-    for plugin in &bootstrap.plugins {
+    for plugin in plugins {
         fields.extend(plugin.list("bindings").iter().filter_map(|b| header(b, "site")));
         fields.extend(plugin.list("authenticators").iter().filter_map(|a| header(a, "api_key")));
     }

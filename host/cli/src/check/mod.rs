@@ -7,6 +7,7 @@
 mod bootstrap;
 mod clusters;
 mod forward;
+mod istio;
 mod listeners;
 mod logs;
 mod modules;
@@ -47,12 +48,19 @@ const RULES: &[Rule] = &[
     logs::check,
 ];
 
-/// Checks one document: an Envoy bootstrap, or the configuration of one module.
+/// Checks one file: an Envoy bootstrap, the configuration of one module, or resources of
+/// Kubernetes, which are looked at together.
 pub fn check(text: &str, module: Option<Module>, allowed: Allowed) -> Report {
     let mut report = Report::default();
-    match Node::parse(text) {
-        Err(error) => report.unreadable(&error),
-        Ok(node) => check_document(&At::root(&node), module, allowed, &mut report),
+    match Node::parse_all(text).as_deref() {
+        Err(error) => report.unreadable(error),
+        Ok([]) => report.unreadable("there is nothing in it"),
+        Ok(nodes) if istio::is_resource(nodes) => istio::check(nodes, allowed, &mut report),
+        Ok([node]) => check_document(&At::root(node), module, allowed, &mut report),
+        Ok([_, second, ..]) => report.error(
+            &At::root(second),
+            "expected one document, unless all are resources of Kubernetes (with apiVersion and kind)",
+        ),
     }
     report.in_order()
 }

@@ -13,8 +13,8 @@ use super::report::Report;
 use super::scopes;
 use super::yaml::At;
 
-/// The name of our VMs and of nothing else.
-const VM_ID: &str = "postern";
+/// The name of our VMs and of nothing else, wherever a proxy's file can give one.
+pub const VM_ID: &str = "postern";
 /// Exports that load a module: Envoy needs them and does not restrict them.
 const LOADERS: &[&str] = &["_initialize", "proxy_abi_version_0_2_1", "proxy_on_memory_allocate"];
 
@@ -84,7 +84,7 @@ impl Module {
     }
 
     /// The variables its VM needs, and the only ones of ours it may have.
-    fn environment(self) -> &'static [&'static str] {
+    pub fn environment(self) -> &'static [&'static str] {
         match self {
             Self::Gate => &["POSTERN_GATE_KEY", "POSTERN_PERMIT_KEY", "POSTERN_SHARED_KEY"],
             Self::Credential => {
@@ -106,6 +106,17 @@ impl Module {
             Self::Audit => config::audit::Config::parse(json)?.key_service,
         };
         Trust::of(&key_service.evidence).map(drop)
+    }
+
+    /// Which module a path or address ends in: `/x/gate.wasm`, `oci://x/gate:1@sha256:…`.
+    pub fn of_file(path: &str) -> Option<Self> {
+        let last = path.rsplit('/').next()?.split(['@', ':']).next()?;
+        Self::of_name(last.trim_end_matches(".wasm"))
+    }
+
+    /// Which module has this name.
+    pub fn of_name(name: &str) -> Option<Self> {
+        [Self::Gate, Self::Credential, Self::Audit].into_iter().find(|one| one.name() == name)
     }
 
     /// Which module a bare configuration is for, by the keys that only it has.
@@ -143,6 +154,17 @@ impl<'a> Instance<'a> {
         let value = at.at(&["configuration", "value"]);
         let settings = value.as_ref().map(read_settings).unwrap_or(Value::Null);
         Some(Self { module: module_of(at, &vm), plugin: at.clone(), value, settings })
+    }
+
+    /// The plugin that a resource of Kubernetes describes at `at`, with its configuration.
+    pub fn of_resource(module: Option<Module>, at: &At<'a>, value: Option<At<'a>>) -> Self {
+        let settings = value.as_ref().map(read_settings).unwrap_or(Value::Null);
+        Self { module, plugin: at.clone(), value, settings }
+    }
+
+    /// Whether a resource of Kubernetes describes it, and no file of the proxy.
+    fn is_resource(&self) -> bool {
+        self.plugin.get("vm_config").is_none()
     }
 
     /// `upstreams` of its configuration: cluster name and what is said of it.
@@ -199,15 +221,8 @@ fn mints_of(binding: &Value) -> &[Value] {
 fn module_of(plugin: &At<'_>, vm: &At<'_>) -> Option<Module> {
     let file = vm.at(&["code", "local", "filename"]);
     let uri = vm.at(&["code", "remote", "http_uri", "uri"]);
-    let stem = file.or(uri).and_then(|at| at.text()).and_then(|path| path.rsplit('/').next());
-    let stem = stem.map(|name| name.trim_end_matches(".wasm"));
-    let of_name = |name: Option<&str>| match name {
-        Some("gate") => Some(Module::Gate),
-        Some("credential") => Some(Module::Credential),
-        Some("audit") => Some(Module::Audit),
-        _ => None,
-    };
-    of_name(stem).or_else(|| of_name(plugin.text_of("name")))
+    let file = file.or(uri).and_then(|at| at.text());
+    file.and_then(Module::of_file).or_else(|| plugin.text_of("name").and_then(Module::of_name))
 }
 
 /// Envoy hands a `Struct` to the plugin as JSON and a `StringValue` as it stands.
@@ -220,13 +235,24 @@ fn read_settings(value: &At<'_>) -> Value {
 
 /// The rules over every plugin of a bootstrap.
 pub fn check(bootstrap: &Bootstrap<'_>, allowed: Allowed, report: &mut Report) {
-    for instance in &bootstrap.plugins {
+    check_plugins(&bootstrap.plugins, Some(VM_ID), allowed, report);
+}
+
+/// The rules over plugins that work together; `vm_id` is the name of their VMs, none where the
+/// platform gives them none.
+pub fn check_plugins(
+    plugins: &[Instance<'_>],
+    vm_id: Option<&str>,
+    allowed: Allowed,
+    report: &mut Report,
+) {
+    for instance in plugins {
         match instance.module {
-            Some(module) => check_instance(module, instance, allowed, report),
+            Some(module) => check_instance((module, vm_id), instance, allowed, report),
             None => check_foreign(instance, report),
         }
     }
-    check_agreement(bootstrap, report);
+    check_agreement(plugins, report);
 }
 
 /// A configuration that stands alone.
@@ -236,8 +262,16 @@ pub fn check_bare(module: Module, root: &At<'_>, allowed: Allowed, report: &mut 
     check_simulated(root, allowed, report);
 }
 
-fn check_instance(module: Module, instance: &Instance<'_>, allowed: Allowed, report: &mut Report) {
-    check_vm(instance, report);
+fn check_instance(
+    (module, vm_id): (Module, Option<&str>),
+    instance: &Instance<'_>,
+    allowed: Allowed,
+    report: &mut Report,
+) {
+    if instance.is_resource() {
+        return check_settings(module, instance, allowed, report);
+    }
+    check_vm(instance, vm_id, report);
     check_environment(module, instance, report);
     check_capabilities(module, instance, report);
     check_header_pause(module, instance, report);
@@ -247,7 +281,16 @@ fn check_instance(module: Module, instance: &Instance<'_>, allowed: Allowed, rep
     }
 }
 
-fn check_vm(instance: &Instance<'_>, report: &mut Report) {
+/// The configuration in a resource: the platform hands it to the plugin as JSON.
+fn check_settings(module: Module, instance: &Instance<'_>, allowed: Allowed, report: &mut Report) {
+    let Some(value) = &instance.value else {
+        let text = format!("missing, expected the configuration of the {} module", module.name());
+        return report.missing(&instance.plugin, "pluginConfig", text);
+    };
+    check_bare(module, value, allowed, report);
+}
+
+fn check_vm(instance: &Instance<'_>, vm_id: Option<&str>, report: &mut Report) {
     let plugin = &instance.plugin;
     if plugin.get("fail_open").is_some_and(|at| at.is_true()) {
         report.missing(plugin, "fail_open", "expected failure_policy: FAIL_RELOAD");
@@ -261,10 +304,18 @@ fn check_vm(instance: &Instance<'_>, report: &mut Report) {
         ),
         None => report.missing(plugin, "failure_policy", "missing, expected FAIL_RELOAD"),
     }
-    match plugin.at(&["vm_config", "vm_id"]) {
-        Some(at) if at.text() == Some(VM_ID) => {}
-        Some(at) => report.error(&at, "expected postern: the modules share data under this name"),
-        None => report.missing(plugin, "vm_config.vm_id", "missing, expected postern"),
+    match (plugin.at(&["vm_config", "vm_id"]), vm_id) {
+        (Some(at), Some(_)) if at.text() == vm_id => {}
+        (Some(at), Some(_)) => {
+            report.error(&at, "expected postern: the modules share data under this name");
+        }
+        (None, Some(_)) => report.missing(plugin, "vm_config.vm_id", "missing, expected postern"),
+        (Some(at), None) => report.error(
+            &at,
+            "expected none: a module installed by WasmPlugin has none, and the modules share \
+             data under the name they have in common",
+        ),
+        (None, None) => {}
     }
     match plugin.at(&["vm_config", "runtime"]) {
         Some(at) if at.text() == Some("envoy.wasm.runtime.v8") => {}
@@ -413,8 +464,8 @@ fn check_simulated(settings: &At<'_>, allowed: Allowed, report: &mut Report) {
 }
 
 /// The gate decides under a binding and the credential module injects under its own copy.
-fn check_agreement(bootstrap: &Bootstrap<'_>, report: &mut Report) {
-    let of = |module| bootstrap.plugins.iter().filter(move |p| p.module == Some(module));
+fn check_agreement(plugins: &[Instance<'_>], report: &mut Report) {
+    let of = |module| plugins.iter().filter(move |p| p.module == Some(module));
     for credential in of(Module::Credential) {
         for gate in of(Module::Gate) {
             for key in ["bindings", "upstreams"] {

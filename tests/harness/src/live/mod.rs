@@ -12,6 +12,7 @@ mod config;
 mod flood;
 mod gone;
 mod http2;
+mod istio;
 mod module;
 mod process;
 mod reload;
@@ -80,6 +81,8 @@ const CHECKS: &[(&str, Check)] = &[
     ("live/counters_carry_the_reason", config::counters),
     ("live/a_filter_in_a_file_is_replaced", reload::from_a_file),
     ("live/credential_over_verified_tls", routes::over_tls),
+    ("live/istio_by_envoy_filters", istio::filters),
+    ("live/istio_with_the_gate_by_wasm_plugin", istio::plugin),
     ("live/callers_over_tls_are_who_they_say", tls::callers),
     ("live/injected_field_changes_no_route", routes::injected_field),
     ("live/rewritten_path_is_refused", routes::rewritten_path),

@@ -1,0 +1,129 @@
+//! Rules for the resources by which Istio puts the modules into its gateways.
+//!
+//! Owns what only these resources say: where a patch stands, what `WasmPlugin` cannot
+//! express, and routes and destinations. Plugins inside of them are checked as in any other
+//! file. Invariant: a resource of a kind that is not known here is noted, never called good.
+//! Istio's own defaults are those of its API, version 1.30.
+
+mod network;
+mod patches;
+mod wasm_plugin;
+
+#[cfg(test)]
+mod tests;
+
+use super::Allowed;
+use super::modules::{self, Instance, Module, VM_ID};
+use super::report::Report;
+use super::yaml::{At, Node};
+use super::{clusters, logs};
+
+/// One resource.
+struct Resource<'a> {
+    kind: &'a str,
+    spec: At<'a>,
+}
+
+impl<'a> Resource<'a> {
+    fn read(node: &'a Node) -> Option<Self> {
+        let root = At::root(node);
+        root.text_of("apiVersion")?;
+        let kind = root.text_of("kind")?;
+        let name = root.at(&["metadata", "name"]).and_then(|at| at.text()).unwrap_or_default();
+        let spec = At { path: format!("{kind}/{name}"), ..root }.get("spec")?;
+        Some(Self { kind, spec })
+    }
+}
+
+/// Whether these documents are resources of Kubernetes.
+pub fn is_resource(nodes: &[Node]) -> bool {
+    nodes.iter().all(|node| At::root(node).text_of("apiVersion").is_some())
+}
+
+/// Checks the resources of one file together.
+pub fn check(nodes: &[Node], allowed: Allowed, report: &mut Report) {
+    let mut resources = Vec::new();
+    for node in nodes {
+        match Resource::read(node) {
+            Some(resource) => resources.push(resource),
+            None => report.missing(&At::root(node), "spec", "missing, with kind"),
+        }
+    }
+    let plugins: Vec<Instance<'_>> = resources.iter().flat_map(plugins_of).collect();
+    let nameless = resources.iter().any(|one| wasm_plugin::is_one(one.kind));
+    let vm_id = (!nameless).then_some(VM_ID);
+    modules::check_plugins(&plugins, vm_id, allowed, report);
+    for resource in &resources {
+        match resource.kind {
+            kind if wasm_plugin::is_one(kind) => wasm_plugin::check(kind, &resource.spec, report),
+            "EnvoyFilter" => patches::check(&resource.spec, report),
+            "VirtualService" | "DestinationRule" | "Gateway" | "ServiceEntry" => {}
+            kind => report.note(&resource.spec, format!("a {kind} is not checked here")),
+        }
+        logs::check_formats(&resource.spec, &plugins, report);
+    }
+    check_whole(&resources, &plugins, report);
+    network::check(&resources, &plugins, report);
+}
+
+fn plugins_of<'a>(resource: &Resource<'a>) -> Vec<Instance<'a>> {
+    match resource.kind {
+        kind if wasm_plugin::is_one(kind) => wasm_plugin::plugin(kind, &resource.spec),
+        _ => resource.spec.walk().iter().filter_map(Instance::of_plugin).collect(),
+    }
+}
+
+/// The three modules need one another, and each upstream its own credential module.
+fn check_whole(resources: &[Resource<'_>], plugins: &[Instance<'_>], report: &mut Report) {
+    let Some(gate) = plugins.iter().find(|plugin| plugin.module == Some(Module::Gate)) else {
+        return;
+    };
+    if !plugins.iter().any(|plugin| plugin.module == Some(Module::Audit)) {
+        report.error(
+            &gate.plugin,
+            "the gate stands here without the audit access log: it will refuse every request after \
+             the first",
+        );
+    }
+    let patches: Vec<At<'_>> = resources
+        .iter()
+        .filter(|resource| resource.kind == "EnvoyFilter")
+        .flat_map(|resource| resource.spec.list("configPatches"))
+        .collect();
+    for (name, upstream) in gate.upstreams() {
+        let place = gate.place(&format!("upstreams.{name}"));
+        let Some(service) = Service::of_cluster(&name) else {
+            let text = "expected the name of a cluster as Istio gives it, such as \
+                        \"outbound|443||slack.com\"";
+            report.error(&place, text);
+            continue;
+        };
+        match patches.iter().find_map(|patch| patches::credential(patch, &service)) {
+            Some(cluster) => clusters::check_filters(&cluster, &upstream, report),
+            None => report.error(
+                &place,
+                format!("expected an EnvoyFilter that puts the credential module into {name}"),
+            ),
+        }
+    }
+}
+
+/// A destination, as the names of Istio's clusters have it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Service<'a> {
+    port: &'a str,
+    host: &'a str,
+}
+
+impl<'a> Service<'a> {
+    /// `outbound|443||slack.com`: direction, port, subset, host.
+    fn of_cluster(name: &'a str) -> Option<Self> {
+        let parts: Vec<&str> = name.split('|').collect();
+        match parts.as_slice() {
+            ["outbound", port, _, host] if port.parse::<u16>().is_ok() && !host.is_empty() => {
+                Some(Self { port, host })
+            }
+            _ => None,
+        }
+    }
+}
