@@ -148,3 +148,63 @@ fn what_cannot_be_used_is_refused_and_nothing_is_written() {
         assert!(!at.join("x.tar.gz").exists(), "{line}");
     }
 }
+
+#[test]
+fn decisions_that_change_are_named_and_the_others_counted() {
+    let folder = folder();
+    let at = folder.path();
+    std::fs::create_dir(at.join("next")).unwrap();
+    let module = "package team\n\ndefault allow := false\n\nallow if input.n < data.team.most\n\n\
+                  allow if input.n == 7\n";
+    write(at.join("next/team.rego"), module);
+    write(at.join("next/data.json"), "{\"team\": {\"most\": 2}}");
+    write(at.join("list.json"), "[{\"n\": 1}, {\"n\": 2}, {\"n\": 7}]");
+    write(
+        at.join("log.jsonl"),
+        "{\"decision_id\": \"a\", \"input\": {\"n\": 2}}\n{\"input\": {\"n\": 9}}\n",
+    );
+    let (code, _, stderr) = postern(
+        at,
+        "policy build -o team.tar.gz --root team --signing-key ed.pem --keys-out ed.json team",
+    );
+    assert_eq!(code, 0, "{stderr}");
+    let line = "policy diff --query data.team.allow --inputs list.json --inputs log.jsonl";
+    for old in ["team", "--keys ed.json team.tar.gz"] {
+        let (code, stdout, stderr) = postern(at, &format!("{line} --json {old} next"));
+        assert_eq!(code, 1, "{stderr}");
+        let found: Value = serde_json::from_str(&stdout).unwrap();
+        let change = |file: &str, input: u64, before: bool| serde_json::json!({"file": file, "input": input, "before": before, "after": !before});
+        assert_eq!(found["compared"], 5);
+        let changes = [
+            change("list.json", 2, true),
+            change("list.json", 3, false),
+            change("log.jsonl", 1, true),
+        ];
+        assert_eq!(found["changes"], serde_json::json!(changes));
+    }
+    let (code, stdout, _) = postern(at, &format!("{line} team team"));
+    assert_eq!((code, stdout.trim()), (0, "5 decisions compared, 0 changed"));
+    // A rule that is not there any more, and what is wrongly called.
+    write(at.join("next/team.rego"), "package team\n\nallow if input.n == 1\n");
+    let (_, stdout, _) = postern(at, &format!("{line} team next"));
+    assert!(
+        stdout.contains("list.json: input 3: false becomes {\"no_value\":\"undefined\"}"),
+        "{stdout}"
+    );
+    write(at.join("empty.json"), "[]");
+    for (line, code, expected) in [
+        ("policy diff --query data.team.allow --inputs empty.json team next", 1, "no input"),
+        (
+            "policy diff --query data.team.allow --inputs list.json --keys ed.json team next",
+            2,
+            "--keys is for bundles",
+        ),
+        ("policy diff --query data.team.other --inputs list.json team next", 1, "data.team.other"),
+        ("policy diff --query data.team.allow --inputs none.json team next", 3, "cannot read"),
+        ("policy diff team next", 2, "--inputs"),
+    ] {
+        let (found, _, stderr) = postern(at, line);
+        assert_eq!(found, code, "{line}: {stderr}");
+        assert!(stderr.contains(expected), "{line}: {stderr}");
+    }
+}

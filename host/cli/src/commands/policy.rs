@@ -12,6 +12,7 @@ use crate::output::{Output, table};
 
 mod bench;
 mod build;
+mod diff;
 mod files;
 mod signer;
 
@@ -30,6 +31,8 @@ pub enum Command {
     Bench(bench::BenchArgs),
     /// Make a bundle of modules and data, signed where a key is given.
     Build(build::BuildArgs),
+    /// Say which decisions another version of a policy changes.
+    Diff(diff::DiffArgs),
 }
 
 #[derive(clap::Args)]
@@ -96,6 +99,7 @@ pub fn run(command: Command, out: Output) -> Outcome {
         Command::Eval(args) => eval(&args, out),
         Command::Bench(args) => bench::bench(&args, out),
         Command::Build(args) => build::build(&args, out),
+        Command::Diff(args) => diff::diff(&args, out),
     }
 }
 

@@ -60,6 +60,12 @@ pub(super) fn lines(bundles: &[Bundle]) -> String {
 }
 
 impl Files {
+    /// One path alone.
+    pub(super) fn of(path: &Path, keys: Option<&Path>) -> Self {
+        let keys = keys.filter(|_| is_bundle(path)).map(Path::to_path_buf);
+        Self { paths: vec![path.to_path_buf()], data: None, keys }
+    }
+
     pub(super) fn read(&self) -> Outcome<Read> {
         let mut read = Read { data: json!({}), ..Read::default() };
         if let Some(path) = &self.data {
@@ -67,7 +73,7 @@ impl Files {
         }
         let keys = self.keys.as_deref().map(key_set).transpose()?;
         for path in &self.paths {
-            if path.to_string_lossy().ends_with(".tar.gz") {
+            if is_bundle(path) {
                 read.bundle(path, keys.as_ref())?;
             } else {
                 read.collect(path)?;
@@ -83,6 +89,10 @@ impl Files {
     }
 }
 
+pub(super) fn is_bundle(path: &Path) -> bool {
+    path.to_string_lossy().ends_with(".tar.gz")
+}
+
 fn key_set(path: &Path) -> Outcome<KeySet> {
     let bytes = postern_files::read_bounded(path, MAX_FILE).or_environment("cannot read")?;
     let keys = KeySet::parse(&bytes).or_found(path.display())?;
@@ -95,6 +105,24 @@ fn key_set(path: &Path) -> Outcome<KeySet> {
 pub(super) fn document(path: &Path) -> Outcome<Value> {
     let bytes = postern_files::read_bounded(path, MAX_FILE).or_environment("cannot read")?;
     serde_json::from_slice(&bytes).or_found(path.display())
+}
+
+/// Inputs of decisions: a list, or one on each line. An object with `input` stands for that.
+pub(super) fn inputs(path: &Path) -> Outcome<Vec<Value>> {
+    let bytes = postern_files::read_bounded(path, MAX_FILE).or_environment("cannot read")?;
+    let inputs = match serde_json::from_slice(&bytes) {
+        Ok(Value::Array(inputs)) => inputs,
+        Ok(one) => vec![one],
+        Err(_) => {
+            let lines = serde_json::Deserializer::from_slice(&bytes).into_iter::<Value>();
+            lines.collect::<Result<_, _>>().or_found(path.display())?
+        }
+    };
+    let input = |mut entry: Value| match entry.get_mut("input") {
+        Some(input) => input.take(),
+        None => entry,
+    };
+    Ok(inputs.into_iter().map(input).collect())
 }
 
 impl Read {
