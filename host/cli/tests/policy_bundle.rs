@@ -208,3 +208,27 @@ fn decisions_that_change_are_named_and_the_others_counted() {
         assert!(stderr.contains(expected), "{line}: {stderr}");
     }
 }
+
+#[test]
+fn lines_that_no_test_evaluates_are_named() {
+    let folder = folder();
+    let at = folder.path();
+    let module = "package team\n\nimport rego.v1\n\ndefault allow := false\n\nallow if input.n < data.team.most\n\n\
+                  why := \"many\" if {\n\tnot allow\n\tinput.n > 8\n}\n";
+    write(at.join("team/team.rego"), module);
+    let (code, stdout, _) = postern(at, "policy test --coverage --json team");
+    let found: Value = serde_json::from_str(&stdout).unwrap();
+    let file = &found["coverage"]["files"][0];
+    assert_eq!((code, &found["good"]), (0, &Value::Bool(true)), "{found}");
+    assert_eq!(file["file"], "team/team.rego");
+    assert_eq!(file["missed"], serde_json::json!([9]), "{found}");
+    let (code, stdout, _) = postern(at, "policy test --coverage --threshold 90 team");
+    assert_eq!(code, 1);
+    assert!(stdout.contains("expected at least 90 %\n  team/team.rego: not 9"), "{stdout}");
+    let reached = "package team_test\n\nimport data.team\n\ntest_few if team.allow with input as {\"n\": 1}\n\
+                   test_many if team.why == \"many\" with input as {\"n\": 9}\n";
+    write(at.join("team/team_test.rego"), reached);
+    let (code, stdout, _) = postern(at, "policy test --coverage --threshold 100 team");
+    assert_eq!(code, 0, "{stdout}");
+    assert_eq!(postern(at, "policy test --threshold 90 team").0, 2, "only with --coverage");
+}

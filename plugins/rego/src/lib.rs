@@ -49,6 +49,8 @@ mod walk;
 pub use decision::read as read_decision;
 pub use finding::Finding;
 pub use machine::{Fault, Machine};
+#[cfg(feature = "coverage")]
+pub use program::Coverage;
 pub use program::{Program, Rules};
 pub use regorus::Value;
 

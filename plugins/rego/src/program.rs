@@ -129,6 +129,38 @@ impl Rules {
     }
 }
 
+/// Which lines of a module were evaluated; lines without a rule are in neither list.
+#[cfg(feature = "coverage")]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Coverage {
+    /// The module's name.
+    pub file: String,
+    /// Lines that were, counted from 1.
+    pub reached: Vec<u32>,
+    /// Lines that were not.
+    pub missed: Vec<u32>,
+}
+
+#[cfg(feature = "coverage")]
+impl Rules {
+    /// Notes from now on which lines are evaluated.
+    pub fn watch(&mut self) {
+        self.engine.set_enable_coverage(true);
+    }
+
+    /// What was noted, by module.
+    pub fn coverage(&self) -> Result<Vec<Coverage>, Finding> {
+        let report = self.engine.get_coverage_report();
+        let report = report.map_err(|error| Finding::whole(error.to_string()))?;
+        let of = |file: regorus::coverage::File| Coverage {
+            file: file.path,
+            reached: file.covered.into_iter().collect(),
+            missed: file.not_covered.into_iter().collect(),
+        };
+        Ok(report.files.into_iter().map(of).collect())
+    }
+}
+
 fn tests(names: &Names<'_>) -> Vec<String> {
     let is_test = |path: &&Path| path.last().is_some_and(|name| name.starts_with("test_"));
     names.rules.keys().filter(is_test).map(|path| path.join(".")).collect()

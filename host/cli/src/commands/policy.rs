@@ -12,10 +12,12 @@ use crate::output::{Output, table};
 
 mod bench;
 mod build;
+mod coverage;
 mod diff;
 mod files;
 mod signer;
 
+use coverage::Lines;
 use files::{Files, Modules, document};
 
 /// Policies in Rego: check, test and evaluate them as a gate does.
@@ -56,14 +58,22 @@ pub struct CheckArgs {
 Examples:
   postern policy test policies/
   postern policy test --only data.scopes --json policies/
+  postern policy test --coverage --threshold 95 policies/
 
-Exit codes: 0 all passed, 1 one did not, 2 called wrongly, 3 a file cannot be read")]
+Exit codes: 0 all passed, 1 one did not or fewer lines were evaluated than asked for, 2 called wrongly, 3 a file cannot be read")]
 pub struct TestArgs {
     #[command(flatten)]
     files: Files,
     /// Only tests whose path starts so.
     #[arg(long, value_name = "START")]
     only: Option<String>,
+    /// Say which lines of the policies no test evaluates.
+    #[arg(long, conflicts_with = "only")]
+    coverage: bool,
+    /// Fail when tests evaluate a smaller part of the lines.
+    #[arg(long, value_name = "PERCENT", default_value_t = 0, requires = "coverage",
+          value_parser = clap::value_parser!(u8).range(0..=100))]
+    threshold: u8,
 }
 
 #[derive(clap::Args)]
@@ -158,6 +168,9 @@ fn test(args: &TestArgs, out: Output) -> Outcome {
     let refused = |found: Vec<Finding>| Failure::found(lines(&found));
     let mut rules = Rules::new(&modules, &data).map_err(refused)?;
     let tests: Vec<String> = rules.tests().to_vec();
+    if args.coverage {
+        rules.watch();
+    }
     let wanted = |test: &&String| args.only.as_ref().is_none_or(|only| test.starts_with(only));
     let tests: Vec<Ended> =
         tests.iter().filter(wanted).map(|test| ended(&mut rules, test)).collect();
@@ -167,16 +180,23 @@ fn test(args: &TestArgs, out: Output) -> Outcome {
     let policies: Modules = modules.into_iter().filter(|(name, _)| !is_test(name)).collect();
     let findings = program::check(&policies, &data).err().unwrap_or_default();
     let failed = tests.iter().filter(|test| !test.good).count();
-    let good = failed == 0 && findings.is_empty();
+    let lines = args.coverage.then(|| Lines::of(&rules, args.threshold)).transpose()?;
+    let enough = lines.as_ref().is_none_or(Lines::enough);
+    let good = failed == 0 && findings.is_empty() && enough;
     let rows = tests.iter().map(
         |one| json!({"test": one.test, "passed": one.good, "result": one.what, "us": one.micros}),
     );
     let rows: Vec<Value> = rows.collect();
-    let document = json!({
+    let mut document = json!({
         "good": good, "passed": tests.len() - failed, "failed": failed,
         "tests": rows, "findings": shown(&findings),
     });
-    out.result(&document, &summary(&tests, failed, &findings))?;
+    let mut text = summary(&tests, failed, &findings);
+    if let Some(lines) = lines {
+        document["coverage"] = lines.document();
+        text.push_str(&lines.text());
+    }
+    out.result(&document, &text)?;
     if good { Ok(()) } else { Err(Failure::reported()) }
 }
 
