@@ -22,6 +22,7 @@
 pub mod api_key;
 pub mod authenticator;
 pub mod authority;
+pub mod barrier;
 pub mod binding;
 pub mod canary;
 pub mod chain;
