@@ -14,7 +14,8 @@ mod reason;
 
 pub use code::{Code, Module};
 pub use reason::{
-    Ambiguity, KeysReason, NotAllowed, Ours, Place, PolicyReason, TokenReason, Unscannable,
+    Ambiguity, ApprovalReason, KeysReason, NotAllowed, Ours, Place, PolicyReason, RegionReason,
+    TokenReason, Unscannable,
 };
 
 /// A refusal. The variants say whose fault it is: the client's first, then policy, the
@@ -66,7 +67,10 @@ pub enum Denial {
     PolicyAnswered(Box<Refusal>),
     /// Policy: a person has to approve this first.
     #[error("an approval is needed")]
-    ApprovalRequired,
+    ApprovalRequired(ApprovalReason),
+    /// Policy: the request would leave for a region that the tenant does not allow.
+    #[error("the upstream's region is not allowed")]
+    RegionDenied(RegionReason),
     /// Policy: more signed requests than can be remembered, so that this one cannot be told
     /// from a replay.
     #[error("too many signed requests")]
@@ -138,7 +142,8 @@ impl Denial {
             Self::InsufficientScope { .. } => Code::InsufficientScope,
             Self::CredentialNotAllowed(_) => Code::CredentialNotAllowed,
             Self::PolicyDenied(_) | Self::PolicyAnswered(_) => Code::PolicyDenied,
-            Self::ApprovalRequired => Code::ApprovalRequired,
+            Self::ApprovalRequired(_) => Code::ApprovalRequired,
+            Self::RegionDenied(_) => Code::RegionDenied,
             Self::RateLimited => Code::RateLimited,
             Self::UpstreamUnscannable(_) => Code::UpstreamUnscannable,
             Self::KeyService(KeyServiceFault::Evidence) => Code::AttestationUnavailable,

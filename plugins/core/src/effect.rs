@@ -45,6 +45,9 @@ pub enum Effect {
     Reset,
     /// Write filter state `postern.record`.
     Record(Vec<u8>),
+    /// Add to filter state `postern.record` what became of the answer, beside what others
+    /// have written there since.
+    Amend(crate::record::Amendment),
     /// Count one occurrence.
     Count(Metric),
     /// Tell the other paused streams of this root that time has passed (`Event::Tick`):

@@ -53,6 +53,7 @@ pub mod policy;
 pub mod receipt;
 pub mod record;
 pub mod redacted;
+pub mod residency;
 pub mod revocation;
 pub mod scopes;
 pub mod scrubbing;

@@ -38,8 +38,8 @@ pub struct Question<'a> {
 /// What a policy answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// The request may go on, with these changes.
-    Allow(Changes),
+    /// The request may go on, with these changes, if these obligations can be kept.
+    Allow(Changes, Obligations),
     /// It may not.
     Deny(Refusal),
 }
@@ -51,6 +51,21 @@ pub struct Changes {
     pub set: Vec<(String, String)>,
     /// Fields of the request to remove, lower-case names.
     pub remove: Vec<String>,
+}
+
+/// What an allowed request is allowed under. Whoever allows it keeps them all, or refuses.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Obligations {
+    /// A person has to approve the request.
+    pub approval: bool,
+    /// A person has to approve it, with a passkey.
+    pub passkey: bool,
+    /// Sections of the answer above these levels are removed: above the lowest of them.
+    pub redact_above: Vec<String>,
+    /// Rate classes that the request counts in.
+    pub rate_classes: Vec<String>,
+    /// Labels that the caller's session has from now on.
+    pub taints: Vec<String>,
 }
 
 /// How a policy wants its refusal to look.

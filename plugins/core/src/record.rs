@@ -52,6 +52,8 @@ pub struct Draft {
     pub scrub_hits: u64,
     /// What was looked through for them; `None` when nothing was.
     pub scrub: Option<ScrubReceipt>,
+    /// Sections that were removed from the answer.
+    pub removed_sections: u64,
     /// Kind of evidence accepted from the key service, such as `simulated`.
     pub attestation: Option<String>,
     /// Revision of the policy in force.
@@ -175,6 +177,7 @@ impl Draft {
             minted: Vec::new(),
             scrub_hits: 0,
             scrub: None,
+            removed_sections: 0,
             attestation: None,
             policy_revision: None,
             decide_ms: None,
@@ -211,6 +214,42 @@ impl Draft {
     /// Reads what [`Draft::encode`] wrote; anything else is [`BadDraft`].
     pub fn decode(bytes: &[u8]) -> Result<Self, BadDraft> {
         codec::decode(bytes).ok_or(BadDraft)
+    }
+}
+
+/// What the gate has done to an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AnswerPart {
+    /// Sections removed so far.
+    pub removed_sections: u64,
+    /// A refusal of the answer; it overrides what was decided about the request.
+    pub denied: Option<Decision>,
+}
+
+/// An [`AnswerPart`] on its way into a record that others have written to as well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Amendment {
+    own: Box<Draft>,
+    part: AnswerPart,
+}
+
+impl Amendment {
+    /// `own` is the gate's draft.
+    pub fn new(own: Draft, part: AnswerPart) -> Self {
+        Self { own: Box::new(own), part }
+    }
+
+    /// The record, when it holds `current` now. One of another decision, or none that reads,
+    /// does not count.
+    pub fn into_record(self, current: Option<&[u8]>) -> Vec<u8> {
+        let current = current.and_then(|bytes| Draft::decode(bytes).ok());
+        let current = current.filter(|draft| draft.decision_id == self.own.decision_id);
+        let mut draft = current.unwrap_or(*self.own);
+        draft.removed_sections = self.part.removed_sections;
+        if let Some(denied) = self.part.denied {
+            draft.decision = denied;
+        }
+        draft.encode()
     }
 }
 

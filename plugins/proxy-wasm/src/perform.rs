@@ -66,6 +66,11 @@ pub fn perform(effect: Effect, ready: &Ready, standing: &mut Standing) -> Answer
         Effect::Reply(answer) => reply(&answer, standing).or_else(|_| reset(standing))?,
         Effect::Reset => reset(standing)?,
         Effect::Record(draft) => abi::set_filter_state("postern.record", &draft)?,
+        Effect::Amend(amendment) => {
+            let current = abi::property(&["filter_state", "wasm.postern.record"])?;
+            let record = amendment.into_record(current.as_deref());
+            abi::set_filter_state("postern.record", &record)?;
+        }
         Effect::Count(metric) => ready.counters.count(metric),
         Effect::Wake => standing.wake = true,
     }

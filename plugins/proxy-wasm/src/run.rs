@@ -132,7 +132,10 @@ impl Run {
         }
         self.stream.handle(Event::Done, host::now());
         while let Some(effect) = self.stream.poll() {
-            if matches!(effect, Effect::Record(_) | Effect::Count(_) | Effect::Publish(_)) {
+            if matches!(
+                effect,
+                Effect::Record(_) | Effect::Amend(_) | Effect::Count(_) | Effect::Publish(_)
+            ) {
                 let _ = perform(effect, &self.ready, &mut self.standing);
             }
         }

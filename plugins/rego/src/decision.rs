@@ -4,13 +4,13 @@
 //! left out because it was not understood.
 
 use postern_core::denial::PolicyReason;
-use postern_core::policy::{Answer, Changes, Refusal};
+use postern_core::policy::{Answer, Changes, Obligations, Refusal};
 use regorus::Value;
 
 /// Reads what the policy's rule gave.
 pub fn read(value: &Value) -> Result<Answer, PolicyReason> {
     match value {
-        Value::Bool(true) => Ok(Answer::Allow(Changes::default())),
+        Value::Bool(true) => Ok(Answer::Allow(Changes::default(), Obligations::default())),
         Value::Bool(false) => Ok(Answer::Deny(Refusal::default())),
         Value::Object(_) => object(value),
         Value::Undefined => Err(PolicyReason::Undefined),
@@ -34,6 +34,7 @@ fn object(value: &Value) -> Result<Answer, PolicyReason> {
                 read.status = Some(status.ok_or(PolicyReason::Type)?);
             }
             ("body", Value::String(text)) => read.body = Some(text.to_string()),
+            ("obligations", value) => read.obligations = obligations(value)?,
             _ => return Err(PolicyReason::Type),
         }
     }
@@ -47,18 +48,62 @@ struct Read {
     remove: Vec<String>,
     status: Option<u16>,
     body: Option<String>,
+    obligations: Obligations,
 }
 
 impl Read {
     /// Status and body are documented for a refusal; an object may have them and allow,
-    /// where they mean nothing.
+    /// where they mean nothing. Obligations mean nothing in a refusal.
     fn answer(self, allowed: bool) -> Result<Answer, PolicyReason> {
-        let Self { headers, remove, status, body } = self;
+        let Self { headers, remove, status, body, obligations } = self;
         if allowed {
-            return Ok(Answer::Allow(Changes { set: headers, remove }));
+            return Ok(Answer::Allow(Changes { set: headers, remove }, obligations));
         }
         Ok(Answer::Deny(Refusal { status, fields: headers, content: body }))
     }
+}
+
+/// Most obligations of one decision.
+const MOST_OBLIGATIONS: usize = 32;
+
+/// A set or an array of objects, each with its `kind` and what that kind has, and nothing
+/// else: an obligation that nobody knows would be one that nobody keeps.
+fn obligations(value: &Value) -> Result<Obligations, PolicyReason> {
+    let all: Vec<&Value> = match value {
+        Value::Array(all) => all.iter().collect(),
+        Value::Set(all) => all.iter().collect(),
+        _ => return Err(PolicyReason::Obligation),
+    };
+    if all.len() > MOST_OBLIGATIONS {
+        return Err(PolicyReason::Obligation);
+    }
+    let mut read = Obligations::default();
+    for one in all {
+        obligation(one, &mut read).ok_or(PolicyReason::Obligation)?;
+    }
+    Ok(read)
+}
+
+fn obligation(value: &Value, read: &mut Obligations) -> Option<()> {
+    let (mut kind, mut more) = (None, Vec::new());
+    for (name, value) in value.as_object().ok()?.iter() {
+        let (Value::String(name), Value::String(value)) = (name, value) else { return None };
+        match name.as_ref() {
+            "kind" => kind = Some(value.as_ref()),
+            // For whoever approves, and for people who read the policy.
+            "reason" => {}
+            name => more.push((name, value.as_ref())),
+        }
+    }
+    match (kind?, more.as_slice()) {
+        ("approval", []) => read.approval = true,
+        ("passkey", []) => read.passkey = true,
+        ("redact", [("above", level)]) => read.redact_above.push((*level).to_owned()),
+        ("rate", [("class", class)]) => read.rate_classes.push((*class).to_owned()),
+        ("taint", [("label", label)]) => read.taints.push((*label).to_owned()),
+        _ => return None,
+    }
+    Some(())
 }
 
 fn name(value: &Value) -> Result<String, PolicyReason> {

@@ -1,5 +1,7 @@
 //! What the engine answers, by bytecode and by interpreter.
 
+use postern_core::denial::PolicyReason;
+use postern_core::policy::{Answer, Changes, Obligations};
 use serde_json::{Value as Json, json};
 
 use crate::Value;
@@ -332,4 +334,52 @@ fn what_is_not_supported_is_refused_with_its_place() {
         let found = refusals(text);
         assert!(found.iter().any(|one| one.contains(want)), "{text}: {found:?}");
     }
+}
+
+#[test]
+fn obligations_have_one_form_and_nothing_more() {
+    let read = |text: &str| {
+        let value = Value::from_json_str(&format!(r#"{{"allowed":true,"obligations":{text}}}"#));
+        match crate::read_decision(&value.unwrap()) {
+            Ok(Answer::Allow(changes, duties)) if changes == Changes::default() => Ok(duties),
+            Ok(other) => panic!("{other:?}"),
+            Err(reason) => Err(reason),
+        }
+    };
+    let text = |text: &str| vec![text.to_owned()];
+    let all = r#"[{"kind":"approval","reason":"why"},{"kind":"passkey"},{"kind":"redact","above":"b"},
+        {"kind":"redact","above":"a"},{"kind":"rate","class":"c"},{"kind":"taint","label":"t"}]"#;
+    let duties = Obligations {
+        approval: true,
+        passkey: true,
+        redact_above: vec!["b".to_owned(), "a".to_owned()],
+        rate_classes: text("c"),
+        taints: text("t"),
+    };
+    assert_eq!(read(all), Ok(duties));
+    assert_eq!(read("[]"), Ok(Obligations::default()));
+    for bad in [
+        "{}",
+        "true",
+        "null",
+        r#"{"kind":"approval"}"#,
+        r#"["approval"]"#,
+        r#"[{}]"#,
+        r#"[{"kind":"other"}]"#,
+        r#"[{"kind":"Approval"}]"#,
+        r#"[{"kind":true}]"#,
+        r#"[{"kind":"approval","by":"me"}]"#,
+        r#"[{"kind":"redact"}]"#,
+        r#"[{"kind":"redact","above":1}]"#,
+        r#"[{"kind":"redact","below":"a"}]"#,
+        r#"[{"kind":"rate","class":"a","label":"b"}]"#,
+        r#"[{"kind":"taint","class":"a"}]"#,
+    ] {
+        assert_eq!(read(bad), Err(PolicyReason::Obligation), "{bad}");
+    }
+    let many = vec![r#"{"kind":"passkey"}"#; 33].join(",");
+    assert_eq!(read(&format!("[{many}]")), Err(PolicyReason::Obligation));
+    // A refusal with obligations that nobody could read is not even that.
+    let value = Value::from_json_str(r#"{"allowed":false,"obligations":[1]}"#).unwrap();
+    assert_eq!(crate::read_decision(&value), Err(PolicyReason::Obligation));
 }

@@ -132,6 +132,10 @@ pub struct KeySeed {
     pub agent: String,
     /// Scopes granted.
     pub scopes: Vec<String>,
+    /// Organisation of its owner.
+    pub organisation: String,
+    /// Clearance of its owner.
+    pub clearance: Option<String>,
     /// What the key service holds about it.
     pub state: KeyState,
 }
@@ -143,6 +147,8 @@ impl Default for KeySeed {
             prefix: "pk_".into(),
             agent: "agent-7".into(),
             scopes: vec!["documents:read".into(), "documents:write".into()],
+            organisation: "research".into(),
+            clearance: None,
             state: KeyState::Active,
         }
     }

@@ -468,7 +468,7 @@ fn check_agreement(plugins: &[Instance<'_>], report: &mut Report) {
     let of = |module| plugins.iter().filter(move |p| p.module == Some(module));
     for credential in of(Module::Credential) {
         for gate in of(Module::Gate) {
-            for key in ["bindings", "upstreams"] {
+            for key in ["bindings", "upstreams", "residency"] {
                 if credential.settings.get(key) != gate.settings.get(key) {
                     let text = "not the same as in the gate: what one allows the other refuses";
                     report.error(&credential.place(key), text);

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use super::key_service::{self, AllowSimulated, KeyService};
 use super::{ConfigError, Problems, tenant, units};
 use crate::binding::{self, Binding};
+use crate::residency::{self, Residency};
 use crate::upstreams::{self, Upstreams};
 
 /// The document as written.
@@ -35,6 +36,9 @@ pub struct Wire {
     /// Scrubbing of answers. Every form is always looked for.
     #[serde(default)]
     pub scrub: ScrubWire,
+    /// Regions that requests may leave for; the same as in the gate's document. Default: none,
+    /// and every region is allowed.
+    pub residency: Option<residency::Wire>,
     /// Accept simulated evidence under this key.
     pub danger_allow_simulated: Option<AllowSimulated>,
 }
@@ -76,6 +80,8 @@ pub struct Config {
     pub bindings: Vec<Binding>,
     /// Which authority each cluster leads to.
     pub upstreams: Upstreams,
+    /// Regions that requests may leave for.
+    pub residency: Option<Residency>,
     /// Longest life of a kept value.
     pub cache_ttl: Duration,
     /// Most values kept.
@@ -115,6 +121,8 @@ impl TryFrom<Wire> for Config {
         if let (Some(tenant), Some(upstreams)) = (&tenant, &upstreams) {
             check(&bindings, tenant, upstreams, &mut problems);
         }
+        let residency =
+            wire.residency.and_then(|wire| problems.part("residency", Residency::try_from(wire)));
         let cache_ttl = problems.scalar("cache.ttl", ttl(wire.cache.ttl.as_deref()));
         let cache_entries = problems.scalar("cache.entries", entries(wire.cache.entries));
         let read = (|| {
@@ -123,6 +131,7 @@ impl TryFrom<Wire> for Config {
                 key_service: key_service?,
                 bindings,
                 upstreams: upstreams?,
+                residency,
                 cache_ttl: cache_ttl?,
                 cache_entries: cache_entries?,
                 allow_partial: wire.scrub.danger_allow_partial,

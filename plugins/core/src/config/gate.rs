@@ -17,9 +17,11 @@ use crate::binding::{self, Binding, Place, Signing};
 use crate::identity::Kind;
 use crate::path::RequestPath;
 use crate::policy::Policy;
+use crate::residency::{self, Residency};
 use crate::upstreams::{self, Upstreams};
 
 mod authenticators;
+mod barriers;
 mod capability;
 mod endpoint;
 mod forward;
@@ -33,6 +35,7 @@ mod workloads;
 
 use authenticators::AuthenticatorWire;
 pub use authenticators::{ApiKeyField, Authentication};
+pub use barriers::{Barriers, Rule as BarrierRule, SectionWire, Wire as BarriersWire};
 pub use capability::{Capability, FIELD as CAPABILITY_FIELD, Issuer};
 pub use endpoint::Endpoint;
 pub use forward::{Forward, ForwardWire, METHOD, TARGET};
@@ -103,6 +106,10 @@ pub struct Wire {
     pub forward: Option<ForwardWire>,
     /// A policy that decides after scopes and bindings. Default: none.
     pub policy: Option<PolicyWire>,
+    /// Regions that requests may leave for. Default: none, and every region is allowed.
+    pub residency: Option<residency::Wire>,
+    /// Sections of answers that only some callers may see. Default: none.
+    pub barriers: Option<barriers::Wire>,
 }
 
 /// What happens to content before a decision.
@@ -149,6 +156,10 @@ pub struct Config {
     pub forward: Option<Forward>,
     /// The policy that decides after scopes and bindings.
     pub policy: Option<PolicySource>,
+    /// Regions that requests may leave for.
+    pub residency: Option<Residency>,
+    /// Sections of answers that only some callers may see.
+    pub barriers: Option<Barriers>,
     /// SHA-256 of the document: which configuration decided.
     pub revision: [u8; 32],
 }
@@ -192,6 +203,10 @@ impl TryFrom<Wire> for Config {
             problems.part("forward", forward::forward(wire))
         });
         let policy = wire.policy.and_then(|wire| problems.part("policy", policy::policy(wire)));
+        let residency =
+            wire.residency.and_then(|wire| problems.part("residency", Residency::try_from(wire)));
+        let barriers =
+            wire.barriers.and_then(|wire| problems.part("barriers", Barriers::try_from(wire)));
         let body = wire.body.unwrap_or_default();
         if body != BodyMode::Hold && bindings.iter().any(|one| one.site().place().in_content()) {
             problems.note("body", "expected hold, since a binding has its site in the content");
@@ -223,6 +238,8 @@ impl TryFrom<Wire> for Config {
                 credential_header,
                 forward,
                 policy,
+                residency,
+                barriers,
                 revision: [0; 32],
             })
         })();

@@ -16,7 +16,7 @@ use crate::slots::percent_decoded;
 
 /// Fields that describe content which may change: its length (RFC 9110 8.6), validators
 /// and digests (RFC 9110 8.8.3, RFC 9530, RFC 3230, RFC 1864).
-const ABOUT_CONTENT: [&str; 6] =
+pub(crate) const ABOUT_CONTENT: [&str; 6] =
     ["content-length", "etag", "digest", "content-digest", "repr-digest", "content-md5"];
 
 /// Refuses what cannot be scrubbed, scrubs the rest. `end`: no content follows.
@@ -90,7 +90,7 @@ fn in_lines(fields: &Fields, name: &str, scrubber: &mut dyn Scrubber) -> bool {
     lines.iter().any(|line| scrubber.field(line).is_some()) || is_split(&lines, scrubber)
 }
 
-pub(super) fn scannable(fields: &Fields, partial: bool) -> Result<(), Denial> {
+pub(crate) fn scannable(fields: &Fields, partial: bool) -> Result<(), Denial> {
     let status = fields.only(":status").and_then(|value| str::from_utf8(value).ok());
     let status: Option<u16> = status.and_then(|text| text.parse().ok());
     let why = match status {
@@ -118,7 +118,7 @@ const MOST_CODINGS: usize = 2;
 
 /// The content's codings but `identity`, on all lines, in the order in which they were
 /// applied (RFC 9110 8.4).
-pub(super) fn codings(fields: &Fields) -> Result<Vec<Coding>, Denial> {
+pub(crate) fn codings(fields: &Fields) -> Result<Vec<Coding>, Denial> {
     let names = fields.all("content-encoding").flat_map(|value| value.split(|byte| *byte == b','));
     let names = names.map(<[u8]>::trim_ascii);
     let coded = names.filter(|name| !name.is_empty() && !name.eq_ignore_ascii_case(b"identity"));

@@ -10,7 +10,7 @@ use super::release::Want;
 use crate::authority::Authority;
 use crate::binding::{Binding, Payload, Place, SigV4, Signing};
 use crate::config::credential::Config;
-use crate::denial::{Ambiguity, Denial, NotAllowed, PolicyReason};
+use crate::denial::{Ambiguity, Denial, NotAllowed, PolicyReason, RegionReason};
 use crate::fields::Fields;
 use crate::inject::{Placement, Put, Signable};
 use crate::order;
@@ -50,6 +50,13 @@ struct Leaving<'a> {
     authority: Authority,
     /// It asks for a WebSocket, which each binding has to allow.
     websocket: bool,
+}
+
+/// Whether the request may leave for where it goes now, after all routing.
+pub(super) fn region(config: &Config, cluster: Option<&[u8]>) -> Result<(), RegionReason> {
+    let Some(residency) = &config.residency else { return Ok(()) };
+    let upstream = cluster.and_then(|cluster| config.upstreams.find(cluster));
+    residency.check(upstream.and_then(|upstream| upstream.region.as_deref()))
 }
 
 /// Checks every use of `permit`; the first that does not fit refuses.

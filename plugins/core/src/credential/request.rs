@@ -83,6 +83,8 @@ fn examine(
     run.decided(permit.decision_id());
     run.part.credentials = permit.uses().iter().map(name).collect();
     run.part.binding_hash = permit.uses().first().map(|used| used.binding_hash);
+    let cluster = around.cluster.as_deref();
+    check::region(&run.pipeline.config, cluster).map_err(Denial::RegionDenied)?;
     let guarded = run.guarded()?;
     guarded.fields(fields)?;
     if permit.uses().is_empty() {
@@ -92,7 +94,6 @@ fn examine(
     if end {
         content.end()?;
     }
-    let cluster = around.cluster.as_deref();
     let facts = facts(&permit, end, around);
     let plan = check::plan(&run.pipeline.config, &permit, fields, cluster, facts)?;
     let websocket = websocket::is_asked(fields);

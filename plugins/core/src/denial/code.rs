@@ -64,6 +64,7 @@ codes! {
     InsufficientScope 403 "insufficient_scope" "Scope missing",
     CredentialNotAllowed 403 "credential_not_allowed" "Credential not allowed",
     PolicyDenied 403 "policy_denied" "Denied by policy",
+    RegionDenied 403 "region_denied" "Region not allowed",
     MethodRefused 405 "method_refused" "Method refused",
     BodyTooLarge 413 "body_too_large" "Content too large",
     EncodingUnsupported 415 "encoding_unsupported" "Content coding not supported",

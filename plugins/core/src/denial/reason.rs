@@ -170,6 +170,27 @@ reasons! {
         Input "policy_input" "The request cannot be made into the policy's input.",
         Change "policy_change" "The policy asks for a change that no policy may make.",
         NotLoaded "policy_not_loaded" "A policy is configured and none was loaded.",
+        Obligation "policy_obligation" "An obligation that is not documented, or that this gate cannot keep.",
+        Clearance "clearance_unknown" "The caller's clearance is no level of the framework.",
+        NoBarrierRule "no_barrier_rule" "No rule of the barriers covers the path.",
+        BarrierUpgrade "barrier_websocket" "A WebSocket where sections have to be removed.",
+    }
+}
+
+reasons! {
+    /// What has to be approved.
+    ApprovalReason {
+        Release "approval_required" "The key service wants an approval for the credential.",
+        Policy "approval_policy" "The policy wants an approval.",
+        Passkey "passkey_policy" "The policy wants an approval with a passkey.",
+    }
+}
+
+reasons! {
+    /// Why a region is none that the request may leave for.
+    RegionReason {
+        Elsewhere "region_elsewhere" "The upstream is in a region that is not allowed.",
+        Unknown "region_unknown" "The upstream's region, or the upstream, is not known.",
     }
 }
 
@@ -198,6 +219,11 @@ reasons! {
         MintKind "mint_kind" "A value to mint that is no string, too short, too long or unfit for a field.",
         MintElsewhere "mint_elsewhere" "A value of a minted name in another place of the answer.",
         MintExpiry "mint_expiry" "A number of seconds to live that is none.",
+        BarrierType "barrier_type" "Content that is not JSON where sections have to be removed.",
+        BarrierForm "barrier_json" "Content that is no strict JSON where sections have to be removed.",
+        BarrierTwice "barrier_duplicate" "An object with a name twice where sections have to be removed.",
+        BarrierSize "barrier_size" "JSON too deep, with too long a name or too many, to be filtered.",
+        BarrierHeld "barrier_held" "A section whose tags come later than what may be held.",
     }
 }
 
@@ -225,6 +251,8 @@ impl Denial {
             Self::CredentialNotAllowed(reason) => reason.as_str(),
             Self::PolicyDenied(reason) => reason.as_str(),
             Self::PolicyAnswered(_) => PolicyReason::Denied.as_str(),
+            Self::RegionDenied(reason) => reason.as_str(),
+            Self::ApprovalRequired(reason) => reason.as_str(),
             Self::UpstreamUnscannable(reason) => reason.as_str(),
             Self::KeyService(fault) => key_service(*fault),
             Self::KeysUnavailable(reason) => reason.as_str(),
@@ -237,7 +265,6 @@ impl Denial {
             | Self::BodyTooLarge
             | Self::EncodingUnsupported
             | Self::InsufficientScope { .. }
-            | Self::ApprovalRequired
             | Self::RateLimited => self.code().as_str(),
         }
     }
@@ -250,7 +277,7 @@ impl From<ReleaseDenied> for Denial {
             ReleaseDenied::Unknown => Self::CredentialNotAllowed(NotAllowed::KeyServiceUnknown),
             ReleaseDenied::Revoked => Self::CredentialNotAllowed(NotAllowed::KeyServiceRevoked),
             ReleaseDenied::Expired => Self::CredentialNotAllowed(NotAllowed::KeyServiceExpired),
-            ReleaseDenied::NeedsApproval { .. } => Self::ApprovalRequired,
+            ReleaseDenied::NeedsApproval { .. } => Self::ApprovalRequired(ApprovalReason::Release),
         }
     }
 }

@@ -23,6 +23,7 @@ use crate::credential::answer;
 use crate::denial::{Denial, NotAllowed, Ours, Unscannable};
 use crate::effect::{Effect, Flow};
 use crate::event::Event;
+use crate::gate::barrier::Barrier;
 use crate::gate::content::Content;
 use crate::gate::decide::Decided;
 use crate::gate::outcome::{Request, allow, left, overtaken, refuse};
@@ -99,6 +100,8 @@ pub(super) struct Ready {
     pub(super) content: Content,
     /// What the policy changes about it.
     pub(super) changes: Changes,
+    /// What is removed from the answer.
+    pub(super) barrier: Option<Barrier>,
     /// Everything of the caller's credentials that can be revoked.
     pub(super) names: Vec<Revocable>,
     /// Bindings whose canary could not be sent for this request.
@@ -143,8 +146,8 @@ impl Ready {
         {
             return self.refuse(&denial, step);
         }
-        let Self { request, principal, decided, content, changes, .. } = self;
-        allow(step, request, principal, decided, content, changes)
+        let Self { request, principal, decided, content, changes, barrier, .. } = self;
+        allow(step, request, principal, decided, content, changes, barrier)
     }
 
     fn ask(mut self, binding: &Binding, canary: &Canary, step: &mut Step<'_>) -> State {

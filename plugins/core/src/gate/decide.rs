@@ -1,13 +1,14 @@
 //! What is decided on the head alone, once the caller is known.
 //!
-//! Order: scopes, limits of the token, placeholder positions, bindings, what the head says of the content.
+//! Order: scopes, limits of the token, the upstream's region, placeholder positions, bindings,
+//! what the head says of the content.
 
 use crate::config::gate::BodyMode;
 use crate::denial::{Ambiguity, Denial, Place, PolicyReason};
 use crate::gate::bind::{self, Bound, Destination};
 use crate::gate::outcome::Request;
 use crate::gate::references::Asked;
-use crate::gate::{Pipeline, forward, limits, references, strip};
+use crate::gate::{Pipeline, forward, limits, references, region, strip};
 use crate::identity::Identity;
 use crate::permit::MOST_USES;
 use crate::record::ScopeCheck;
@@ -43,6 +44,7 @@ impl Pipeline {
     ) -> Result<Decided, Denial> {
         self.check_scopes(request, caller)?;
         limits::check(request)?;
+        region::check(&self.config, request)?;
         let asked = references::find(&self.config, &request.head.fields, &*self.detector)?;
         self.place(request, caller, asked)
     }

@@ -3,8 +3,9 @@
 //! A request is read in this order, and stops at the first refusal: audit receipts,
 //! method, an unambiguous head, the caller's credential (offline, then whoever can say whose
 //! it is), revocation, the target of the forward endpoint, scopes, limits of the caller's token,
-//! placeholder positions, bindings, content, policy, canaries, permit. From the
-//! target on everything is about the request as it is rewritten. The states of one [`Stream`] are in `states`, one
+//! the upstream's region, placeholder positions, bindings, content, policy and its obligations,
+//! canaries, permit. From the target on everything is about the request as it is rewritten. Of
+//! the answer it reads only what has sections that the caller may not see ([`barrier`]). The states of one [`Stream`] are in `states`, one
 //! struct for each thing to wait for; each check is a function in a file of its own.
 //!
 //! Invariant: a permit is published only after a [`Principal`] was authenticated and, where
@@ -29,6 +30,7 @@ use crate::time::UnixMillis;
 mod api_keys;
 mod authenticate;
 mod authenticating;
+mod barrier;
 mod bind;
 mod canary;
 mod content;
@@ -40,6 +42,7 @@ mod outcome;
 mod policy;
 mod recognise;
 mod references;
+mod region;
 mod revocation;
 mod states;
 mod strip;

@@ -12,6 +12,7 @@ use crate::denial::{Code, DecisionId, Denial, Module, Offer};
 use crate::digest::request_digest;
 use crate::effect::{Effect, Flow, Metric, Part, Publication, Reply};
 use crate::fields::Fields;
+use crate::gate::barrier::Barrier;
 use crate::gate::bind::Destination;
 use crate::gate::content::Content;
 use crate::gate::decide::Decided;
@@ -24,7 +25,7 @@ use crate::identity::{Identity, Principal};
 use crate::limits::Limits;
 use crate::permit::{self, Decision, LONGEST_LIFE};
 use crate::policy::Changes;
-use crate::record::{self, Caller, Draft};
+use crate::record::{self, Amendment, AnswerPart, Caller, Draft};
 use crate::target::Target;
 use crate::time::{Entropy, UnixMillis};
 
@@ -160,19 +161,47 @@ pub(super) fn left(step: &mut Step<'_>, draft: Draft) -> State {
     State::Over
 }
 
+/// Keeps an answer from the client: it gets a refusal instead, or, where the head of the answer
+/// has gone on, nothing more.
+pub(super) fn withhold(
+    step: &mut Step<'_>,
+    draft: Draft,
+    removed_sections: u64,
+    id: DecisionId,
+    denial: &Denial,
+    answered: bool,
+) -> State {
+    let denied = Some(recorded(denial));
+    let part = AnswerPart { removed_sections, denied };
+    publish_denial(step, denial);
+    step.emit(Effect::Amend(Amendment::new(draft, part)));
+    step.emit(Effect::Count(denial.metric(Module::Gate)));
+    step.emit(if answered { Effect::Reset } else { Effect::Reply(denial.reply(&id)) });
+    step.flow(Flow::Pause);
+    State::Refused(Refused)
+}
+
 fn note_denial(step: &mut Step<'_>, draft: Draft, denial: &Denial) {
+    publish_denial(step, denial);
+    let decision = recorded(denial);
+    emit_record(step, Draft { decision, ..draft });
+    step.emit(Effect::Count(denial.metric(Module::Gate)));
+}
+
+fn publish_denial(step: &mut Step<'_>, denial: &Denial) {
     step.emit(Effect::Publish(Publication {
         permit: None,
         form: None,
         identity: None,
         decision: denial.decision(),
     }));
-    let decision = record::Decision::Deny {
+}
+
+fn recorded(denial: &Denial) -> record::Decision {
+    record::Decision::Deny {
         code: Code::as_str(denial.code()).into(),
         reason: denial.reason().into(),
-    };
-    emit_record(step, Draft { decision, ..draft });
-    step.emit(Effect::Count(denial.metric(Module::Gate)));
+    }
 }
 
 /// The one place where a draft becomes an effect.
@@ -190,6 +219,7 @@ pub(super) fn allow(
     decided: Decided,
     content: Content,
     changes: Changes,
+    barrier: Option<Barrier>,
 ) -> State {
     let Ok(identity) = serde_json::to_string(principal.identity()) else {
         let denial = Denial::Internal(crate::denial::Ours::Unreachable);
@@ -227,7 +257,7 @@ pub(super) fn allow(
         let tunnel = Tunnel::new(&step.pipeline.config, request.draft, request.id);
         return State::Tunnel(Box::new(tunnel));
     }
-    State::Granted(Box::new(Granted::new(request.draft, request.id, content)))
+    State::Granted(Box::new(Granted::new(request.draft, request.id, content, barrier)))
 }
 
 /// Form content for the module that signs it: it has to be in the signature before it comes

@@ -12,14 +12,16 @@ use crate::binding::{is_field_name, is_reserved};
 use crate::config::gate::Config;
 use crate::denial::{Denial, PolicyReason};
 use crate::effect::{Effect, Part};
+use crate::gate::barrier::Barrier;
 use crate::gate::bind::Destination;
 use crate::gate::content::Content;
 use crate::gate::decide::Decided;
 use crate::gate::outcome::Request;
+use crate::gate::region::region;
 use crate::gate::strip::is_override;
 use crate::gate::{Pipeline, Step};
 use crate::identity::Identity;
-use crate::policy::{Answer, Changes, Policy, Question, Refusal};
+use crate::policy::{Answer, Changes, Obligations, Policy, Question, Refusal};
 use crate::time::UnixMillis;
 
 /// A configuration, and the policy that it names, loaded.
@@ -42,8 +44,8 @@ impl Pipeline {
         self.policy.as_ref().is_some_and(|policy| policy.reads_content())
     }
 
-    /// What the policy changes about a request that it allows; nothing where none is
-    /// configured.
+    /// What the policy changes about a request that it allows, and what is removed from the
+    /// answer; its obligations are kept.
     pub(super) fn ask_policy(
         &self,
         request: &mut Request,
@@ -51,18 +53,32 @@ impl Pipeline {
         decided: &Decided,
         content: &Content,
         now: UnixMillis,
-    ) -> Result<Changes, Denial> {
+    ) -> Result<(Changes, Option<Barrier>), Denial> {
+        let (mut changes, duties) = self.answer(request, caller, decided, content, now)?;
+        let barrier = self.oblige(request, caller, &duties, &mut changes)?;
+        apply(&changes, request);
+        Ok((changes, barrier))
+    }
+
+    /// The policy's answer, where one is configured.
+    fn answer(
+        &self,
+        request: &Request,
+        caller: &Identity,
+        decided: &Decided,
+        content: &Content,
+        now: UnixMillis,
+    ) -> Result<(Changes, Obligations), Denial> {
         if self.config.policy.is_none() {
-            return Ok(Changes::default());
+            return Ok(Default::default());
         }
         let policy = self.policy.as_ref();
         let policy = policy.ok_or(Denial::PolicyDenied(PolicyReason::NotLoaded))?;
         let question = self.question(request, caller, decided, content, now);
         match policy.decide(&question).map_err(Denial::PolicyDenied)? {
-            Answer::Allow(changes) => {
+            Answer::Allow(changes, duties) => {
                 self.check(&changes, decided)?;
-                apply(&changes, request);
-                Ok(changes)
+                Ok((changes, duties))
             }
             Answer::Deny(refusal) if refusal == Refusal::default() => {
                 Err(Denial::PolicyDenied(PolicyReason::Denied))
@@ -90,10 +106,7 @@ impl Pipeline {
             Destination::To(authority) => Some(authority),
             Destination::Untold | Destination::Nowhere => None,
         };
-        let region = authority.and_then(|authority| {
-            let mut upstreams = config.upstreams.iter().map(|(_, upstream)| upstream);
-            upstreams.find(|upstream| upstream.authority == *authority)?.region.as_deref()
-        });
+        let region = region(config, request);
         let removed = decided.removed.iter().map(String::as_str);
         Question {
             fields: &request.head.fields,

@@ -13,11 +13,12 @@ use std::time::Duration;
 use crate::authenticator::Attempt;
 use crate::config::gate::{BodyMode, Resource};
 use crate::denial::{Ambiguity, AuditReason, DecisionId, Denial, Ours, TokenReason};
-use crate::effect::Flow;
+use crate::effect::{Effect, Flow};
 use crate::event::{AuditState, Event, Surroundings};
 use crate::fields::Fields;
 use crate::gate::authenticate::Admitted;
 use crate::gate::authenticating::{self, Authenticating};
+use crate::gate::barrier::Barrier;
 use crate::gate::bind::Destination;
 use crate::gate::canary::{AwaitCanary, Ready};
 use crate::gate::content::Content;
@@ -27,7 +28,7 @@ use crate::gate::outcome::{self, Request, cut, left, overtaken, refuse};
 use crate::gate::recognise::recognise;
 use crate::gate::tunnel::Tunnel;
 use crate::gate::{Step, forward, revocation};
-use crate::record::Draft;
+use crate::record::{Amendment, AnswerPart, Draft};
 use crate::time::UnixMillis;
 
 /// A host that delivers nothing of announced content within this does not deliver content
@@ -225,13 +226,22 @@ impl AwaitContent {
             let granted = pipeline.decide_content(&mut request, caller, decided, more);
             let granted = granted.and_then(|decided| {
                 let asked = pipeline.ask_policy(&mut request, caller, &decided, &content, now);
-                asked.map(|changes| (decided, changes))
+                asked.map(|(changes, barrier)| (decided, changes, barrier))
             });
             return match granted {
-                Ok((decided, changes)) => {
+                Ok((decided, changes, barrier)) => {
                     let unsent = Vec::new();
-                    Ready { request, principal, decided, content, changes, names, unsent }
-                        .go_on(step)
+                    let ready = Ready {
+                        request,
+                        principal,
+                        decided,
+                        content,
+                        changes,
+                        barrier,
+                        names,
+                        unsent,
+                    };
+                    ready.go_on(step)
                 }
                 Err(denial) => refuse(step, request.draft, request.id, &denial),
             };
@@ -253,13 +263,22 @@ pub(super) struct Granted {
     draft: Draft,
     id: DecisionId,
     content: Content,
+    /// What is removed from the answer.
+    barrier: Option<Barrier>,
+    /// The answer's head has gone on.
+    answered: bool,
     /// The host is still performing the effects of the grant: nothing has left.
     fresh: bool,
 }
 
 impl Granted {
-    pub(super) fn new(draft: Draft, id: DecisionId, content: Content) -> Self {
-        Self { draft, id, content, fresh: true }
+    pub(super) fn new(
+        draft: Draft,
+        id: DecisionId,
+        content: Content,
+        barrier: Option<Barrier>,
+    ) -> Self {
+        Self { draft, id, content, barrier, answered: false, fresh: true }
     }
 
     fn handle(mut self, event: Event, step: &mut Step<'_>) -> State {
@@ -281,15 +300,15 @@ impl Granted {
                 self.content.take_trailers(config, &trailers, detector);
                 self.go_on(step)
             }
-            Event::Done => State::Over,
+            Event::Done => {
+                self.note_removed(step);
+                State::Over
+            }
             Event::Tick => {
                 self.fresh = fresh;
                 State::Granted(Box::new(self))
             }
-            event if is_response(&event) => {
-                step.flow(Flow::Continue);
-                State::Granted(Box::new(self))
-            }
+            event if is_response(&event) => self.answer(event, step),
             Event::EffectFailed => cut(step, self.draft, &Denial::Internal(Ours::EffectFailed)),
             _ => cut(step, self.draft, &Denial::Internal(Ours::Unexpected)),
         }
@@ -301,6 +320,36 @@ impl Granted {
         }
         step.flow(Flow::Continue);
         State::Granted(Box::new(self))
+    }
+
+    /// The answer passes; what the caller may not see of it is removed.
+    fn answer(mut self, event: Event, step: &mut Step<'_>) -> State {
+        let Some(barrier) = &mut self.barrier else {
+            step.flow(Flow::Continue);
+            return State::Granted(Box::new(self));
+        };
+        match barrier.on(event, step) {
+            Ok(over) => {
+                self.answered = true;
+                if over {
+                    self.note_removed(step);
+                    self.barrier = None;
+                }
+                State::Granted(Box::new(self))
+            }
+            Err(denial) => {
+                let removed = barrier.removed();
+                outcome::withhold(step, self.draft, removed, self.id, &denial, self.answered)
+            }
+        }
+    }
+
+    fn note_removed(&self, step: &mut Step<'_>) {
+        let removed = self.barrier.as_ref().map_or(0, Barrier::removed);
+        if removed > 0 {
+            let part = AnswerPart { removed_sections: removed, denied: None };
+            step.emit(Effect::Amend(Amendment::new(self.draft.clone(), part)));
+        }
     }
 }
 

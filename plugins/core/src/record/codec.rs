@@ -12,8 +12,8 @@ use super::{Caller, Decision, Draft, ReleaseSource, ScopeCheck, ScrubReceipt};
 use crate::canary::Verdict;
 use crate::time::UnixMillis;
 
-const VERSION: u8 = 3;
-const ITEMS: u64 = 20;
+const VERSION: u8 = 4;
+const ITEMS: u64 = 21;
 const CALLER_ITEMS: u64 = 8;
 const SCRUB_ITEMS: u64 = 3;
 /// Bytes of a name: tenant, agent, method, scope, credential, reason.
@@ -56,6 +56,7 @@ fn write<W: Write>(e: &mut Encoder<W>, draft: &Draft) -> Written<W> {
     list(e, &draft.minted)?;
     e.u64(draft.scrub_hits)?;
     scrub(e, draft.scrub.as_ref())?;
+    e.u64(draft.removed_sections)?;
     maybe_text(e, draft.attestation.as_deref())?;
     maybe_text(e, draft.policy_revision.as_deref())?;
     e.encode(draft.decide_ms)?.encode(draft.release_ms)?;
@@ -160,6 +161,7 @@ impl Reader<'_> {
             minted: self.list()?,
             scrub_hits: self.0.u64().ok()?,
             scrub: self.maybe(Self::scrub)?,
+            removed_sections: self.0.u64().ok()?,
             attestation: self.maybe(Self::name)?,
             policy_revision: self.maybe(Self::name)?,
             decide_ms: self.maybe(|reader| reader.0.u32().ok())?,

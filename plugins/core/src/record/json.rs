@@ -64,6 +64,8 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     release_ms: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    removed_sections: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     root: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     route: Option<&'a str>,
@@ -164,6 +166,7 @@ impl<'a> Line<'a> {
             received: None,
             release: None,
             release_ms: None,
+            removed_sections: None,
             root: None,
             route: None,
             scope_check: None,
@@ -216,6 +219,8 @@ impl<'a> Line<'a> {
         self.minted = &draft.minted;
         self.scrub = draft.scrub.as_ref().map(Scrub::of);
         self.scrub_hits = Some(draft.scrub_hits.to_string());
+        let removed = draft.removed_sections;
+        self.removed_sections = (removed > 0).then(|| removed.to_string());
         self.attestation = draft.attestation.as_deref();
         self.policy = draft.policy_revision.as_deref();
         self.decide_ms = draft.decide_ms;

@@ -8,6 +8,7 @@ use postern_core::effect::{Effect, Flow, Part, Publication, Reply};
 use postern_core::event::{AuditState, Event, Surroundings};
 use postern_core::fields::{Field, Fields};
 use postern_core::key_service::{CallAnswer, CallFailure, CallResult, MAX_ANSWER, UpstreamCall};
+use postern_core::record::Amendment;
 use postern_core::stream::Stream;
 
 use super::{Modules, exchange};
@@ -55,6 +56,8 @@ struct Held {
     content: Vec<u8>,
     /// Content that may go on.
     passed: Vec<u8>,
+    /// The same, as it was let go.
+    pieces: Vec<Vec<u8>>,
 }
 
 /// Why a request or answer does not go on.
@@ -113,11 +116,12 @@ pub fn run(
             };
             let chunks = vec![std::mem::take(&mut request.passed)];
             match driver.request(&mut credential, request.head, chunks, request.trailers, around)? {
-                Err(stop) => (local(stop), false),
+                Err(stop) => (driver.outward(&mut gate, Err(stop))?, false),
                 Ok(sent) => {
                     let to_head = sent.head.only(":method") == Some(b"HEAD");
                     upstream = Some(seen(&sent));
-                    (driver.answer(&mut credential, &step.upstream, names, to_head)?, true)
+                    let inner = driver.answered(&mut credential, &step.upstream, names, to_head)?;
+                    (driver.outward(&mut gate, inner)?, true)
                 }
             }
         }
@@ -192,20 +196,6 @@ impl Driver<'_> {
     }
 
     /// The upstream's answer through the credential filter.
-    fn answer(
-        &mut self,
-        stream: &mut impl Stream,
-        spec: &AnswerSpec,
-        names: &dyn Names,
-        to_head: bool,
-    ) -> Result<Answer> {
-        match self.answered(stream, spec, names, to_head)? {
-            Ok((held, cut)) => Ok(delivered(&held, cut)),
-            Err(stop) => Ok(local(stop)),
-        }
-    }
-
-    /// What is left of it behind the filter, and whether it breaks off.
     fn answered(
         &mut self,
         stream: &mut impl Stream,
@@ -215,9 +205,41 @@ impl Driver<'_> {
     ) -> Result<Result<(Held, bool), Stop>> {
         let (head, content, trailers) = answer(spec, names)?;
         let content = if to_head { Vec::new() } else { content };
-        let content: Vec<_> = content.into_iter().filter(|chunk| !chunk.is_empty()).collect();
+        let content = content.into_iter().filter(|chunk| !chunk.is_empty()).collect();
+        self.back(stream, head, content, trailers, true)
+    }
+
+    /// What the upstream's filter has let through, or answered itself, through the gate.
+    fn outward(
+        &mut self,
+        gate: &mut impl Stream,
+        inner: Result<(Held, bool), Stop>,
+    ) -> Result<Answer> {
+        let (held, broken) = match inner {
+            Ok(inner) => inner,
+            Err(Stop::Reset) => return Ok(local(Stop::Reset)),
+            Err(Stop::Reply(reply)) => (replied(&reply), false),
+        };
+        let outer = self.back(gate, held.head, held.pieces, held.trailers, !broken)?;
+        Ok(match outer {
+            Ok((outer, cut)) => delivered(&outer, cut || broken),
+            Err(stop) => local(stop),
+        })
+    }
+
+    /// What is left of an answer behind a filter, and whether it breaks off. One that is not
+    /// `whole` breaks off before the filter.
+    fn back(
+        &mut self,
+        stream: &mut impl Stream,
+        head: Fields,
+        content: Vec<Vec<u8>>,
+        trailers: Option<Fields>,
+        whole: bool,
+    ) -> Result<Result<(Held, bool), Stop>> {
         let mut held = Held { head, ..Held::default() };
-        let end = content.is_empty() && trailers.is_none();
+        let trailers = trailers.filter(|_| whole);
+        let end = whole && content.is_empty() && trailers.is_none();
         let event = Event::ResponseHeaders { fields: held.head.clone(), end };
         match self.turn(stream, event, &mut held)? {
             Ok(Flow::Pause) if end => bail!("the answer would wait for ever"),
@@ -233,7 +255,7 @@ impl Driver<'_> {
         let last = content.len().saturating_sub(1);
         for (index, chunk) in content.into_iter().enumerate() {
             held.content.extend_from_slice(&chunk);
-            let end = index == last && trailers.is_none();
+            let end = whole && index == last && trailers.is_none();
             match self.turn(stream, Event::ResponseBody { chunk, end }, &mut held)? {
                 Ok(flow) => held.settle(flow),
                 Err(stop) => return Ok(stopped(held, stop)),
@@ -320,6 +342,7 @@ impl Driver<'_> {
                     self.state.form = form;
                 }
                 Effect::Record(record) => self.state.record = Some(record),
+                Effect::Amend(amendment) => self.amend(amendment),
                 // There is no other stream.
                 Effect::Count(_) | Effect::Wake => {}
                 other => held.perform(other),
@@ -328,11 +351,17 @@ impl Driver<'_> {
         Ok(Ok(stream.flow()))
     }
 
+    fn amend(&mut self, amendment: Amendment) {
+        let record = amendment.into_record(self.state.record.as_deref());
+        self.state.record = Some(record);
+    }
+
     /// What is left to do after the client was answered.
     fn rest(&mut self, stream: &mut impl Stream) -> Result<()> {
         while let Some(effect) = stream.poll() {
             match effect {
                 Effect::Record(record) => self.state.record = Some(record),
+                Effect::Amend(amendment) => self.amend(amendment),
                 Effect::Publish(_) | Effect::Count(_) | Effect::Wake => {}
                 _ => bail!("an effect after the answer"),
             }
@@ -368,7 +397,11 @@ impl Held {
 
     fn settle(&mut self, flow: Flow) {
         if flow == Flow::Continue {
-            self.passed.append(&mut self.content);
+            let content = std::mem::take(&mut self.content);
+            self.passed.extend_from_slice(&content);
+            if !content.is_empty() {
+                self.pieces.push(content);
+            }
         }
     }
 }
@@ -394,6 +427,15 @@ fn local(stop: Stop) -> Answer {
         }
         Stop::Reset => Answer { cut: true, ..Answer::default() },
     }
+}
+
+/// A filter's own answer, as the filters outside of it see it.
+fn replied(reply: &Reply) -> Held {
+    let status = (":status".to_owned(), reply.status.to_string().into_bytes());
+    let fields = reply.fields.iter().map(|(name, value)| (name.clone(), value.clone().into()));
+    let head = std::iter::once(status).chain(fields).collect();
+    let pieces = Some(reply.content.clone()).filter(|content| !content.is_empty());
+    Held { head, pieces: pieces.into_iter().collect(), ..Held::default() }
 }
 
 /// An answer as a module gets it that has called out.

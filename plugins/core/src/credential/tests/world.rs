@@ -493,6 +493,7 @@ fn describe(effect: Effect) -> String {
                 draft.scrub_hits
             )
         }
+        Effect::Amend(_) => "amend".into(),
         Effect::Count(metric) => format!("count {}", metric.0),
     }
 }

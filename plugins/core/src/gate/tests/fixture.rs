@@ -13,7 +13,7 @@ use crate::api_key::{self, KeyId, StoredKey};
 use crate::authenticator::Authenticator;
 use crate::config::gate::Authentication;
 use crate::credential::tests::StarScrubbing;
-use crate::effect::{Effect, Flow, Publication, Reply};
+use crate::effect::{Effect, Flow, Part, Publication, Reply};
 use crate::event::{Event, Surroundings};
 use crate::fields::Fields;
 use crate::gate::{ApiKeys, Config, Loaded, Pipeline, Stream};
@@ -340,6 +340,8 @@ pub struct Run {
     pub counted: Vec<&'static str>,
     pub resets: usize,
     pub wakes: usize,
+    /// Content of the answer behind the gate.
+    pub content: Vec<u8>,
 }
 
 impl Run {
@@ -357,6 +359,7 @@ impl Run {
             counted: vec![],
             resets: 0,
             wakes: 0,
+            content: vec![],
         }
     }
 
@@ -382,8 +385,14 @@ impl Run {
             Effect::SetField { name, value, .. } => {
                 self.set.push(format!("{name}: {}", String::from_utf8(value).unwrap()));
             }
+            Effect::ReplaceBody { part: Part::Response, content } => self.content.extend(content),
+            Effect::Amend(amendment) => {
+                let current = self.records.last().map(Draft::encode);
+                let record = amendment.into_record(current.as_deref());
+                self.records.push(Draft::decode(&record).unwrap());
+            }
             Effect::Inject(_) | Effect::Fill(_) | Effect::ReplaceBody { .. } => {
-                panic!("the gate injects and replaces nothing")
+                panic!("the gate injects nothing and replaces nothing of a request")
             }
         }
     }

@@ -1,6 +1,7 @@
 //! The gate in virtual time, with a directory and a detector of the tests' own.
 
 mod authenticators;
+mod barrier;
 mod canary;
 mod fixture;
 mod flow;
@@ -9,6 +10,7 @@ mod identity;
 mod order;
 mod policy;
 mod refusals;
+mod residency;
 mod revocation;
 mod signatures;
 mod sites;

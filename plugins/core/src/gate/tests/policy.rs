@@ -8,7 +8,7 @@ use serde_json::json;
 use super::fixture::*;
 use crate::denial::PolicyReason;
 use crate::gate::{Config, Loaded};
-use crate::policy::{Answer, Changes, Policy, Question, Refusal};
+use crate::policy::{Answer, Changes, Obligations, Policy, Question, Refusal};
 
 /// Answers always the same.
 struct Fixed {
@@ -51,7 +51,7 @@ fn gate(policy: Option<Rc<Fixed>>) -> Gate {
 fn allow(set: &[(&str, &str)], remove: &[&str]) -> Result<Answer, PolicyReason> {
     let set = set.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     let remove = remove.iter().map(|name| (*name).to_owned()).collect();
-    Ok(Answer::Allow(Changes { set: set.collect(), remove }))
+    Ok(Answer::Allow(Changes { set: set.collect(), remove }, Obligations::default()))
 }
 
 #[test]
@@ -201,4 +201,25 @@ fn a_policy_that_reads_content_waits_for_its_end() {
     run.event(crate::event::Event::RequestBody { chunk: b"b".to_vec(), end: true });
     assert_eq!(policy.asked.get(), 1);
     assert!(run.permit().is_some());
+}
+
+#[test]
+fn obligations_are_kept_or_the_request_is_refused() {
+    let obliged = |duties: Obligations| {
+        let answer = Ok(Answer::Allow(Changes::default(), duties));
+        gate(Some(fixed(answer))).get(&[])
+    };
+    let one = |text: &str| vec![text.to_owned()];
+    let none = Obligations::default;
+    let approval = refused(428, "approval_required", "approval_policy");
+    let passkey = refused(428, "approval_required", "passkey_policy");
+    let unkept = refused(403, "policy_denied", "policy_obligation");
+    assert_eq!(obliged(Obligations { approval: true, ..none() }), approval);
+    assert_eq!(obliged(Obligations { passkey: true, ..none() }), passkey);
+    assert_eq!(obliged(Obligations { approval: true, passkey: true, ..none() }), passkey);
+    // Without barriers there are no levels, and nobody counts or remembers.
+    assert_eq!(obliged(Obligations { redact_above: one("public"), ..none() }), unkept);
+    assert_eq!(obliged(Obligations { rate_classes: one("bulk"), ..none() }), unkept);
+    assert_eq!(obliged(Obligations { taints: one("web"), ..none() }), unkept);
+    assert!(matches!(obliged(none()), Outcome::Allowed { .. }));
 }
