@@ -42,6 +42,7 @@ Examples:
   postern apikey create --user ada --organisation acme --agent triage-bot
   postern apikey create --user ada --organisation acme --agent triage-bot \\
       --scope documents:read --scope documents:write --expires 30d --platform cursor
+  postern apikey create --user ada --organisation acme --agent triage-bot --clearance internal
 
 Without --scope the key may read documents and nothing else. `postern apikey scopes` lists
 what there is.")]
@@ -66,6 +67,9 @@ pub struct CreateArgs {
     /// Trust level.
     #[arg(long, default_value = "observer", value_parser = TRUST_LEVELS)]
     trust: String,
+    /// Clearance: a level of the framework in the gate's `barriers`.
+    #[arg(long, value_parser = clearance)]
+    clearance: Option<String>,
     /// Ends by itself after this long.
     #[arg(long, value_parser = span::parse, default_value = "90d")]
     expires: Duration,
@@ -146,6 +150,13 @@ fn scope(name: &str) -> Result<String, String> {
     }
 }
 
+/// Which levels there are is the gate's to know: a name that is none of them is refused there.
+fn clearance(name: &str) -> Result<String, String> {
+    let fits = (1..=64).contains(&name.len()) && !name.chars().any(char::is_control);
+    fits.then(|| name.to_owned())
+        .ok_or_else(|| "expected 1 to 64 bytes without control characters".to_owned())
+}
+
 fn key_id(text: &str) -> Result<String, String> {
     let id = KeyId::new(text.as_bytes());
     id.map(|id| id.as_str().to_owned())
@@ -213,6 +224,7 @@ fn create(args: &CreateArgs, out: Output) -> Outcome {
         "scopes": args.scope,
         "roles": args.role,
         "trust": args.trust,
+        "clearance": args.clearance,
         "platform": args.platform,
         "not_after": end.0,
     });
