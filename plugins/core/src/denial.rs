@@ -4,6 +4,8 @@
 //! Invariant: a client learns the class ([`Code`]), the audit record the reason
 //! ([`Denial::reason`]); neither holds a key, a token, a secret or a caller's bytes.
 
+use std::time::Duration;
+
 use crate::effect::{Metric, Reply};
 use crate::hex;
 use crate::key_service::KeyServiceFault;
@@ -14,8 +16,8 @@ mod reason;
 
 pub use code::{Code, Module};
 pub use reason::{
-    Ambiguity, ApprovalReason, KeysReason, NotAllowed, Ours, Place, PolicyReason, RegionReason,
-    TokenReason, Unscannable,
+    Ambiguity, ApprovalReason, BudgetReason, KeysReason, NotAllowed, Ours, Place, PolicyReason,
+    RegionReason, TokenReason, Unscannable,
 };
 
 /// A refusal. The variants say whose fault it is: the client's first, then policy, the
@@ -68,6 +70,14 @@ pub enum Denial {
     /// Policy: a person has to approve this first.
     #[error("an approval is needed")]
     ApprovalRequired(ApprovalReason),
+    /// Policy: a budget that the request counts in has nothing left.
+    #[error("a budget is exhausted")]
+    BudgetExhausted {
+        /// Whose budget.
+        reason: BudgetReason,
+        /// When there may be something again.
+        retry: Duration,
+    },
     /// Policy: the request would leave for a region that the tenant does not allow.
     #[error("the upstream's region is not allowed")]
     RegionDenied(RegionReason),
@@ -144,6 +154,7 @@ impl Denial {
             Self::PolicyDenied(_) | Self::PolicyAnswered(_) => Code::PolicyDenied,
             Self::ApprovalRequired(_) => Code::ApprovalRequired,
             Self::RegionDenied(_) => Code::RegionDenied,
+            Self::BudgetExhausted { .. } => Code::BudgetExhausted,
             Self::RateLimited => Code::RateLimited,
             Self::UpstreamUnscannable(_) => Code::UpstreamUnscannable,
             Self::KeyService(KeyServiceFault::Evidence) => Code::AttestationUnavailable,
@@ -182,6 +193,11 @@ impl Denial {
             // RFC 9110 15.5.6 wants the field; which methods a resource takes is the
             // upstream's to say, so the list is empty.
             fields.push(("allow".to_owned(), String::new()));
+        }
+        if let Self::BudgetExhausted { retry, .. } = self {
+            // RFC 9110 10.2.3; a wait that is not over yet is not over in the second it ends.
+            let seconds = retry.as_millis().div_ceil(1000).max(1);
+            fields.push(("retry-after".to_owned(), seconds.to_string()));
         }
         let content = self.problem(code.status(), decision).into_bytes();
         Reply { status: code.status(), fields, content, details: code.as_str() }

@@ -27,6 +27,11 @@ pub struct Question<'a> {
     pub authority: Option<String>,
     /// Region of that upstream.
     pub region: Option<&'a str>,
+    /// What is left of the budgets that count every request of the caller, by name; empty
+    /// unless the policy reads it.
+    pub budgets: Vec<(&'a str, u64)>,
+    /// Labels of the caller's session; empty unless the policy reads them.
+    pub taints: Vec<&'a str>,
     /// The whole content, where it was held for a policy that reads it.
     pub content: Option<&'a [u8]>,
     /// The time of the decision.
@@ -83,6 +88,11 @@ pub struct Refusal {
 pub trait Policy {
     /// Whether it reads the content, which then has to be held.
     fn reads_content(&self) -> bool;
+
+    /// Whether it reads budgets or labels, which then have to be looked up.
+    fn reads_tallies(&self) -> bool {
+        false
+    }
 
     /// What its authors call this state of it, for records: at most 63 visible characters.
     fn revision(&self) -> Option<&str> {

@@ -22,7 +22,7 @@ use postern_core::keyring;
 use postern_core::nonces::{MEMORY, Nonces, Table};
 use postern_crp::Role;
 use postern_crp::client::{Client, Settings};
-use postern_proxy_wasm::host::{SharedNonces, random, variable};
+use postern_proxy_wasm::host::{SharedNonces, SharedTallies, random, variable};
 use postern_proxy_wasm_filter::{Module, Place};
 use postern_scrub::{MarkerDetector, PatternScrubbing};
 
@@ -33,11 +33,12 @@ fn configure(document: &[u8]) -> Result<Module, ConfigError> {
     let config = problems.part("", Config::parse(document));
     let permit = problems.part("", keyring::permit_keys(variable("POSTERN_PERMIT_KEY").as_deref()));
     let shared = || keyring::shared_keys(variable("POSTERN_SHARED_KEY").as_deref());
-    let (shared, nonces) = (problems.part("", shared()), shared().ok());
+    let (nonces, tallies) = (shared().ok(), shared().ok());
+    let shared = problems.part("", shared());
     let seed = problems.part("", keyring::identity_seed(variable("POSTERN_GATE_KEY").as_deref()));
     let vm = problems.required("randomness", random());
-    let read = (|| Some((config?, permit?, shared?, nonces?, seed?, vm?)))();
-    let (config, permit, shared, nonces, seed, vm) = problems.finish(read)?;
+    let read = (|| Some((config?, permit?, shared?, nonces?, tallies?, seed?, vm?)))();
+    let (config, permit, shared, nonces, tallies, seed, vm) = problems.finish(read)?;
     let key_service = config.key_service.clone();
     let client = Client::new(Settings::of(&key_service, &config.tenant, Role::Gate, seed)?);
     let client = client.map_err(|bad| ConfigError::one("environment", bad.to_string()))?;
@@ -48,7 +49,8 @@ fn configure(document: &[u8]) -> Result<Module, ConfigError> {
     let callers = postern_identity::assemble(&config, &directory, &nonces)?;
     let (detector, scrubbing) = (Rc::new(MarkerDetector), Rc::new(PatternScrubbing::new()));
     let (known, certificates) = (callers.authenticators, config.reads_certificates());
-    let loaded = Loaded { policy: postern_rego::of_gate(&config)?, config };
+    let tallies = Some(Rc::new(SharedTallies::new(tallies)) as _);
+    let loaded = Loaded { policy: postern_rego::of_gate(&config)?, config, tallies };
     let pipeline = Pipeline::new(loaded, permit, known, client, detector, scrubbing, vm);
     Ok(Module {
         streams: Box::new(move || Box::new(pipeline.stream())),

@@ -10,9 +10,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use postern_core::config::{ConfigError, MAX_DOCUMENT};
 use postern_core::effect::Metric;
+use postern_core::mac::MacKeys;
 use postern_core::nonces::{Met, Nonces, Table};
 use postern_core::receipt::SharedData;
 use postern_core::redacted::Redacted;
+use postern_core::tally::{self, Change, Tallies, Updated};
 use postern_core::time::{Entropy, UnixMillis};
 
 use crate::abi::{self, Buffer, Level};
@@ -119,5 +121,22 @@ impl Nonces for SharedNonces {
     fn meet(&self, hash: &[u8; 32], now: UnixMillis) -> Met {
         let table = self.0.try_borrow_mut();
         table.map_or(Met::Unwritten, |mut table| table.meet(hash, &mut Shared, now))
+    }
+}
+
+/// Budgets and labels in shared data, so that every worker knows them.
+pub struct SharedTallies(RefCell<tally::Table>);
+
+impl SharedTallies {
+    /// This worker's view of the table.
+    pub fn new(keys: MacKeys) -> Self {
+        Self(RefCell::new(tally::Table::new(keys)))
+    }
+}
+
+impl Tallies for SharedTallies {
+    fn update(&self, key: &[u8; 32], now: UnixMillis, change: Change<'_>) -> Updated {
+        let table = self.0.try_borrow_mut();
+        table.map_or(Updated::Unwritten, |mut table| table.update(key, &mut Shared, now, change))
     }
 }

@@ -73,6 +73,8 @@ struct Wants {
     parsed_body: bool,
     version: bool,
     identity: bool,
+    budget: bool,
+    taint: bool,
     postern: bool,
 }
 
@@ -87,6 +89,8 @@ impl Builder {
             parsed_body: reads.wants(&["parsed_body"]),
             version: reads.wants(&["version"]),
             identity: reads.wants(&["postern", "identity"]),
+            budget: reads.wants(&["postern", "budget"]),
+            taint: reads.wants(&["postern", "taint"]),
             postern: reads.wants(&["postern"]),
         };
         let http = [":method", ":path", ":authority", ":scheme", ""];
@@ -102,6 +106,11 @@ impl Builder {
     /// Whether the content has to be there.
     pub(crate) fn reads_content(&self) -> bool {
         CONTENT.iter().any(|member| self.reads.wants(member))
+    }
+
+    /// Whether budgets or labels have to be looked up.
+    pub(crate) fn reads_tallies(&self) -> bool {
+        self.wants.budget || self.wants.taint
     }
 
     pub(crate) fn build(&self, question: &Question<'_>) -> Result<Value, PolicyReason> {
@@ -200,6 +209,18 @@ impl Builder {
         if self.wants.identity {
             let identity = serde_json::to_value(question.identity);
             postern.put("identity", Value::from(identity.map_err(|_| PolicyReason::Input)?));
+        }
+        if self.wants.budget {
+            let mut budget = Members::default();
+            for (name, left) in &question.budgets {
+                budget.put(name, Value::from(*left));
+            }
+            postern.put("budget", budget.into());
+        }
+        if self.wants.taint {
+            let labels: Vec<Value> =
+                question.taints.iter().map(|label| Value::from(*label)).collect();
+            postern.put("taint", Value::from(labels));
         }
         postern.put("roles", texts(roles));
         postern.put("scopes", texts(scopes));

@@ -110,6 +110,10 @@ impl Policy for Rego {
         self.input.reads_content()
     }
 
+    fn reads_tallies(&self) -> bool {
+        self.input.reads_tallies()
+    }
+
     fn revision(&self) -> Option<&str> {
         self.revision.as_deref()
     }

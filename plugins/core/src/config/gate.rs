@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 use super::key_service::{self, KeyService};
 use super::{ConfigError, Problems, units};
 use crate::binding::{self, Binding, Place, Signing};
+use crate::budget::{Budget, Taints};
 use crate::identity::Kind;
 use crate::path::RequestPath;
 use crate::policy::Policy;
@@ -22,6 +23,7 @@ use crate::upstreams::{self, Upstreams};
 
 mod authenticators;
 mod barriers;
+mod budgets;
 mod capability;
 mod endpoint;
 mod forward;
@@ -36,6 +38,7 @@ mod workloads;
 use authenticators::AuthenticatorWire;
 pub use authenticators::{ApiKeyField, Authentication};
 pub use barriers::{Barriers, Rule as BarrierRule, SectionWire, Wire as BarriersWire};
+pub use budgets::{BudgetWire, ByWire, TaintsWire};
 pub use capability::{Capability, FIELD as CAPABILITY_FIELD, Issuer};
 pub use endpoint::Endpoint;
 pub use forward::{Forward, ForwardWire, METHOD, TARGET};
@@ -110,6 +113,12 @@ pub struct Wire {
     pub residency: Option<residency::Wire>,
     /// Sections of answers that only some callers may see. Default: none.
     pub barriers: Option<barriers::Wire>,
+    /// How many requests there may be. A request takes a token of every budget that it counts
+    /// in; without one left it is refused (429). Default: none; at most 32.
+    #[serde(default)]
+    pub budgets: Vec<BudgetWire>,
+    /// Labels that a policy can give to sessions. Default: none.
+    pub taints: Option<TaintsWire>,
 }
 
 /// What happens to content before a decision.
@@ -160,6 +169,10 @@ pub struct Config {
     pub residency: Option<Residency>,
     /// Sections of answers that only some callers may see.
     pub barriers: Option<Barriers>,
+    /// How many requests there may be.
+    pub budgets: Vec<Budget>,
+    /// Labels of sessions.
+    pub taints: Option<Taints>,
     /// SHA-256 of the document: which configuration decided.
     pub revision: [u8; 32],
 }
@@ -207,6 +220,8 @@ impl TryFrom<Wire> for Config {
             wire.residency.and_then(|wire| problems.part("residency", Residency::try_from(wire)));
         let barriers =
             wire.barriers.and_then(|wire| problems.part("barriers", Barriers::try_from(wire)));
+        let budgets = budgets::budgets(wire.budgets, &mut problems);
+        let taints = wire.taints.and_then(|wire| problems.part("taints", budgets::taints(wire)));
         let body = wire.body.unwrap_or_default();
         if body != BodyMode::Hold && bindings.iter().any(|one| one.site().place().in_content()) {
             problems.note("body", "expected hold, since a binding has its site in the content");
@@ -240,6 +255,8 @@ impl TryFrom<Wire> for Config {
                 policy,
                 residency,
                 barriers,
+                budgets,
+                taints,
                 revision: [0; 32],
             })
         })();

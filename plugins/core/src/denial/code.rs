@@ -70,6 +70,7 @@ codes! {
     EncodingUnsupported 415 "encoding_unsupported" "Content coding not supported",
     ApprovalRequired 428 "approval_required" "Approval required",
     RateLimited 429 "rate_limited" "Too many requests",
+    BudgetExhausted 429 "budget_exhausted" "Budget exhausted",
     Internal 500 "internal" "Gateway failed",
     UpstreamUnscannable 502 "upstream_unscannable" "Answer cannot be inspected",
     KeyServiceUnavailable 503 "key_service_unavailable" "Key service unavailable",

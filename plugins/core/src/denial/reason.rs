@@ -178,6 +178,18 @@ reasons! {
 }
 
 reasons! {
+    /// Which budget has nothing left.
+    BudgetReason {
+        Agent "budget_agent" "The agent's.",
+        Credential "budget_credential" "The credential's.",
+        Organisation "budget_organisation" "The organisation's.",
+        Tenant "budget_tenant" "The tenant's.",
+        Class "budget_class" "That of the rate class, which the policy has chosen.",
+        Full "budget_full" "More callers than can be remembered at once.",
+    }
+}
+
+reasons! {
     /// What has to be approved.
     ApprovalReason {
         Release "approval_required" "The key service wants an approval for the credential.",
@@ -237,6 +249,8 @@ reasons! {
         Value "credential_value" "The released value cannot stand in a field.",
         NoncesForged "nonces_forged" "Shared nonces that we did not write, or that were put back.",
         NoncesUnwritten "nonces_unwritten" "A nonce could not be written to shared data.",
+        TalliesForged "tallies_forged" "Shared budgets or labels that we did not write, or that were put back.",
+        TalliesUnwritten "tallies_unwritten" "Budgets or labels could not be written to shared data.",
         Unreachable "unreachable" "A bug.",
     }
 }
@@ -252,6 +266,7 @@ impl Denial {
             Self::PolicyDenied(reason) => reason.as_str(),
             Self::PolicyAnswered(_) => PolicyReason::Denied.as_str(),
             Self::RegionDenied(reason) => reason.as_str(),
+            Self::BudgetExhausted { reason, .. } => reason.as_str(),
             Self::ApprovalRequired(reason) => reason.as_str(),
             Self::UpstreamUnscannable(reason) => reason.as_str(),
             Self::KeyService(fault) => key_service(*fault),

@@ -47,7 +47,7 @@ impl Pipeline {
         duties: &Obligations,
         changes: &mut Changes,
     ) -> Result<Option<Barrier>, Denial> {
-        if !duties.rate_classes.is_empty() || !duties.taints.is_empty() {
+        if !self.remembers(duties) {
             return Err(Denial::PolicyDenied(PolicyReason::Obligation));
         }
         let barrier = self.barrier(request, caller, duties)?;

@@ -4,7 +4,7 @@
 //! method, an unambiguous head, the caller's credential (offline, then whoever can say whose
 //! it is), revocation, the target of the forward endpoint, scopes, limits of the caller's token,
 //! the upstream's region, placeholder positions, bindings, content, policy and its obligations,
-//! canaries, permit. From the target on everything is about the request as it is rewritten. Of
+//! budgets, canaries, permit. From the target on everything is about the request as it is rewritten. Of
 //! the answer it reads only what has sections that the caller may not see ([`barrier`]). The states of one [`Stream`] are in `states`, one
 //! struct for each thing to wait for; each check is a function in a file of its own.
 //!
@@ -25,6 +25,7 @@ use crate::permit::PermitKeys;
 use crate::policy::Policy;
 use crate::revocation::Revocations;
 use crate::scrubbing::{Detector, Scrubbing};
+use crate::tally::Tallies;
 use crate::time::UnixMillis;
 
 mod api_keys;
@@ -32,6 +33,7 @@ mod authenticate;
 mod authenticating;
 mod barrier;
 mod bind;
+mod budgets;
 mod canary;
 mod content;
 mod decide;
@@ -62,6 +64,7 @@ pub struct Pipeline {
     revocations: Rc<dyn Revocations>,
     detector: Rc<dyn Detector>,
     policy: Option<Rc<dyn Policy>>,
+    tallies: Option<Rc<dyn Tallies>>,
     scrubbing: Rc<dyn Scrubbing>,
     vm: [u8; 16],
     canaries: RefCell<canary::Canaries>,
@@ -81,7 +84,7 @@ impl Pipeline {
         vm: [u8; 16],
     ) -> Rc<Self> {
         let canaries = RefCell::default();
-        let Loaded { config, policy } = config.into();
+        let Loaded { config, policy, tallies } = config.into();
         Rc::new(Self {
             config,
             keys,
@@ -89,6 +92,7 @@ impl Pipeline {
             revocations,
             detector,
             policy,
+            tallies,
             scrubbing,
             vm,
             canaries,

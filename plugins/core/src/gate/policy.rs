@@ -22,6 +22,7 @@ use crate::gate::strip::is_override;
 use crate::gate::{Pipeline, Step};
 use crate::identity::Identity;
 use crate::policy::{Answer, Changes, Obligations, Policy, Question, Refusal};
+use crate::tally::Tallies;
 use crate::time::UnixMillis;
 
 /// A configuration, and the policy that it names, loaded.
@@ -30,11 +31,13 @@ pub struct Loaded {
     pub config: Config,
     /// Its policy.
     pub policy: Option<Rc<dyn Policy>>,
+    /// Where budgets and labels are remembered; without it requests that need them are refused.
+    pub tallies: Option<Rc<dyn Tallies>>,
 }
 
 impl From<Config> for Loaded {
     fn from(config: Config) -> Self {
-        Self { config, policy: None }
+        Self { config, policy: None, tallies: None }
     }
 }
 
@@ -56,6 +59,7 @@ impl Pipeline {
     ) -> Result<(Changes, Option<Barrier>), Denial> {
         let (mut changes, duties) = self.answer(request, caller, decided, content, now)?;
         let barrier = self.oblige(request, caller, &duties, &mut changes)?;
+        self.spend(caller, decided, &duties, now)?;
         apply(&changes, request);
         Ok((changes, barrier))
     }
@@ -74,7 +78,11 @@ impl Pipeline {
         }
         let policy = self.policy.as_ref();
         let policy = policy.ok_or(Denial::PolicyDenied(PolicyReason::NotLoaded))?;
-        let question = self.question(request, caller, decided, content, now);
+        let mut question = self.question(request, caller, decided, content, now);
+        if policy.reads_tallies() {
+            question.budgets = self.left(caller, decided, now).map_err(Denial::PolicyDenied)?;
+            question.taints = self.taints(caller, now).map_err(Denial::PolicyDenied)?;
+        }
         match policy.decide(&question).map_err(Denial::PolicyDenied)? {
             Answer::Allow(changes, duties) => {
                 self.check(&changes, decided)?;
@@ -115,6 +123,8 @@ impl Pipeline {
             uses: decided.bound.uses.iter().map(with_binding).collect(),
             authority: authority.map(ToString::to_string),
             region,
+            budgets: Vec::new(),
+            taints: Vec::new(),
             content: content.whole(),
             now,
             id: request.id,

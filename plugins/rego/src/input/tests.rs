@@ -61,6 +61,8 @@ fn built(row: &Json) -> Result<Json, PolicyReason> {
         uses: Vec::new(),
         authority: None,
         region: None,
+        budgets: vec![("calls", 7)],
+        taints: vec!["web"],
         content: content.as_deref(),
         now: UnixMillis(0),
         id: DecisionId([0; 16]),

@@ -19,6 +19,7 @@ use postern_core::ledger::{Ledger, Logged, Output};
 use postern_core::nonces::{MEMORY, Met, Nonces, Table};
 use postern_core::receipt::{Sequence, SharedData};
 use postern_core::revocation::Feed;
+use postern_core::tally::{self, Change, Tallies, Updated};
 use postern_core::time::UnixMillis;
 use postern_core::{credential, gate, keyring, record};
 use postern_crp::Role;
@@ -120,6 +121,10 @@ impl Modules {
             table: RefCell::new(Table::new(shared()?, MEMORY)),
             shared: RefCell::default(),
         });
+        let tallies: Rc<dyn Tallies> = Rc::new(Tallied {
+            table: RefCell::new(tally::Table::new(shared()?)),
+            shared: RefCell::default(),
+        });
         let callers = postern_identity::assemble(&gate, &directory, &nonces)?;
         let authenticators = callers.authenticators;
         let releases = client(Role::Credential, &credential.key_service)?;
@@ -133,7 +138,7 @@ impl Modules {
             world: Rc::clone(world),
             ledger: Ledger::new(audit, shared()?, collector, random16(), random16(), now.get()),
             gate: gate::Pipeline::new(
-                gate::Loaded { config: gate, policy },
+                gate::Loaded { config: gate, policy, tallies: Some(tallies) },
                 permit()?,
                 authenticators,
                 keys,
@@ -238,6 +243,18 @@ impl Modules {
                 self.ledger.heard(id, result, exchange::moment(self.now.get()));
             }
         }
+    }
+}
+
+/// Budgets and labels as a VM remembers them.
+struct Tallied {
+    table: RefCell<tally::Table>,
+    shared: RefCell<Shared>,
+}
+
+impl Tallies for Tallied {
+    fn update(&self, key: &[u8; 32], now: UnixMillis, change: Change<'_>) -> Updated {
+        self.table.borrow_mut().update(key, &mut *self.shared.borrow_mut(), now, change)
     }
 }
 

@@ -100,6 +100,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("live/what_keeps_the_gateway_from_starting", process::does_not_start),
     ("live/the_gateway_ends_after_what_runs", process::ends),
     ("live/many_callers_at_once", callers::many_at_once),
+    ("live/a_budget_holds_on_two_workers", callers::within_a_budget),
     ("live/a_signed_request_is_good_once_on_two_workers", capability::replayed),
     ("live/capability_tokens_of_another_client", capability::python),
     ("live/slow_callers_end_by_timers", slow::ended_by_timers),

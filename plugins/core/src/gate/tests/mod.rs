@@ -2,6 +2,7 @@
 
 mod authenticators;
 mod barrier;
+mod budgets;
 mod canary;
 mod fixture;
 mod flow;
