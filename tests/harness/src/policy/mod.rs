@@ -2,7 +2,7 @@
 //! bytecode in the gateway's module, and by OPA itself.
 //!
 //! Owns the pairs: expressions of `tests/policy/expressions.txt`, policies with their inputs
-//! in `tests/policy/envoy`, and generated expressions. Invariant: a pair whose expression is
+//! in `tests/policy/envoy`, the library, and generated expressions. Invariant: a pair whose expression is
 //! refused at load fails here, unless its file says that it has to be refused.
 
 mod answer;
@@ -62,6 +62,7 @@ pub fn run(selection: &Selection, options: Options) -> Result<Count> {
     ensure!(written >= 200, "{written} expressions, expected at least 200");
     pairs.extend(generate::pairs(options.seed, options.pairs, &document()?));
     pairs.extend(policies()?);
+    pairs.extend(library()?);
     pairs.retain(|pair| selection.has(&pair.name));
     let mut count = Count::default();
     compare(&pairs, selection, &mut count)?;
@@ -133,6 +134,34 @@ fn policies() -> Result<Vec<Pair>> {
             });
         }
     }
+    Ok(pairs)
+}
+
+/// Policies of the library with their own data: `tests/policy/library/NAME.json` has the query
+/// and the inputs for the modules of `policies/NAME`.
+fn library() -> Result<Vec<Pair>> {
+    let mut pairs = Vec::new();
+    for entry in std::fs::read_dir(folder().join("library"))? {
+        let file = entry?.path();
+        let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let cases: Value = serde_json::from_str(&std::fs::read_to_string(&file)?)?;
+        let of = root().join("policies").join(&name);
+        let text =
+            std::fs::read_to_string(of.join(format!("{name}.rego"))).context(name.clone())?;
+        let data: Value = serde_json::from_str(&std::fs::read_to_string(of.join("data.json"))?)?;
+        for (index, input) in cases["inputs"].as_array().context("inputs")?.iter().enumerate() {
+            pairs.push(Pair {
+                name: format!("library/{name}/{index}"),
+                modules: vec![(format!("{name}.rego"), text.clone())],
+                data: data.clone(),
+                query: cases["query"].as_str().context("query")?.to_owned(),
+                input: input.clone(),
+                expression: None,
+            });
+        }
+    }
+    ensure!(pairs.len() >= 300, "{} inputs of the library, expected at least 300", pairs.len());
+    pairs.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(pairs)
 }
 
