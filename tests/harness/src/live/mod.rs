@@ -12,6 +12,7 @@ mod config;
 mod flood;
 mod gone;
 mod http2;
+mod introspection;
 mod istio;
 mod module;
 mod process;
@@ -102,6 +103,8 @@ const CHECKS: &[(&str, Check)] = &[
     ("live/many_callers_at_once", callers::many_at_once),
     ("live/a_signed_request_is_good_once_on_two_workers", capability::replayed),
     ("live/capability_tokens_of_another_client", capability::python),
+    ("live/a_token_is_asked_about_once_by_a_worker", introspection::asked_once),
+    ("live/who_waits_for_an_answer_outlives_who_has_asked", introspection::asker_gone),
     ("live/slow_callers_end_by_timers", slow::ended_by_timers),
     ("live/slow_callers_by_the_thousand", flood::slow_callers),
     ("live/only_the_listener_without_audit_refuses", audit::one_listener_without),

@@ -128,6 +128,17 @@ pub fn token(seed: &TokenSeed, bound: Option<String>, now: UnixMillis) -> Result
     let name = seed.key.as_deref().unwrap_or("k1");
     let usual = json!({"alg": algorithm(name), "kid": name, "typ": "at+jwt"});
     let header = merged(usual, &seed.header);
+    let claims = dated(claims(seed, bound), now);
+    let payload = seed.payload.clone().unwrap_or_else(|| claims.to_string());
+    let text = unsigned(&header, &payload);
+    let signature = sign(name, text.as_bytes());
+    let changed = seed.signature.as_deref().map(|how| hostile::changed(&signature, how));
+    let signature = changed.transpose()?.unwrap_or(signature);
+    Ok(format!("{text}.{}", URL_SAFE_NO_PAD.encode(signature)))
+}
+
+/// Its claims, where dates may still be said from now.
+pub fn claims(seed: &TokenSeed, bound: Option<String>) -> Value {
     let mut usual = json!({
         "iss": ISSUER, "aud": "https://gateway.test", "sub": "service-7", "client_id": "agent-7",
         "jti": "token-7", "iat": "+0", "exp": "+300",
@@ -139,13 +150,7 @@ pub fn token(seed: &TokenSeed, bound: Option<String>, now: UnixMillis) -> Result
     if let Some(holder) = &seed.holder {
         usual["cnf"] = json!({"jkt": thumbprint(&holder_key(holder))});
     }
-    let claims = dated(merged(usual, &seed.claims), now);
-    let payload = seed.payload.clone().unwrap_or_else(|| claims.to_string());
-    let text = unsigned(&header, &payload);
-    let signature = sign(name, text.as_bytes());
-    let changed = seed.signature.as_deref().map(|how| hostile::changed(&signature, how));
-    let signature = changed.transpose()?.unwrap_or(signature);
-    Ok(format!("{text}.{}", URL_SAFE_NO_PAD.encode(signature)))
+    merged(usual, &seed.claims)
 }
 
 fn unsigned(header: &Value, payload: &str) -> String {
