@@ -12,6 +12,8 @@
     clippy::arithmetic_side_effects
 )]
 
+mod native;
+
 use std::rc::Rc;
 
 use postern_core::config::gate::Config;
@@ -22,10 +24,12 @@ use postern_core::nonces::{MEMORY, Table};
 use postern_crp::Role;
 use postern_crp::client::{Client, Settings};
 use postern_identity::Services;
-use postern_jose::Pure;
+use postern_jose::Native;
 use postern_proxy_wasm::host::{SharedNonces, random, variable};
 use postern_proxy_wasm_filter::{Module, Place};
 use postern_scrub::{MarkerDetector, PatternScrubbing};
+
+use native::Proxy;
 
 postern_proxy_wasm_filter::module!("gate", configure);
 
@@ -47,7 +51,7 @@ fn configure(document: &[u8]) -> Result<Module, ConfigError> {
     let services = Services {
         directory: Rc::clone(&client) as _,
         nonces: Rc::new(SharedNonces::new(Table::new(nonces, MEMORY))),
-        signatures: Rc::new(Pure),
+        signatures: Rc::new(Native(Proxy)),
         variable: Rc::new(variable),
     };
     let callers = postern_identity::assemble(&config, &services)?;
