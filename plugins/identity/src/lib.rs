@@ -23,6 +23,7 @@ pub mod certificate;
 pub mod claims;
 mod confirmation;
 mod dpop;
+mod ed25519;
 mod forwarded;
 mod holder;
 mod introspection;
@@ -44,6 +45,7 @@ use postern_core::nonces::Nonces;
 use postern_jose::{Signatures, Usage};
 
 use capability::Capabilities;
+use ed25519::OftenMet;
 use introspection::Introspection;
 
 /// The authenticators of a gate.
@@ -66,8 +68,28 @@ pub struct Services {
     pub variable: Rc<dyn Fn(&str) -> Option<String>>,
 }
 
+impl Services {
+    /// The same, where keys that are met again are verified by tables.
+    fn with_tables(&self) -> Self {
+        Self {
+            directory: Rc::clone(&self.directory),
+            nonces: Rc::clone(&self.nonces),
+            signatures: Rc::new(OftenMet::new(Rc::clone(&self.signatures))),
+            variable: Rc::clone(&self.variable),
+        }
+    }
+}
+
 /// Puts together what the configuration lists.
 pub fn assemble(config: &Config, services: &Services) -> Result<Callers, ConfigError> {
+    // The tables take some 650 KiB: nothing for a gate that verifies no JWT.
+    let verifies = |one: &Authentication| match one {
+        Authentication::Jwt(_) => true,
+        Authentication::Introspected(tokens) => tokens.dpop.is_some(),
+        _ => false,
+    };
+    let tables = config.authenticators.iter().any(verifies).then(|| services.with_tables());
+    let services = tables.as_ref().unwrap_or(services);
     let mut problems = Problems::default();
     let mut background: Vec<Rc<dyn Background>> = Vec::new();
     let mut one = |(index, one): (usize, &Authentication)| -> Option<Rc<dyn Authenticator>> {
