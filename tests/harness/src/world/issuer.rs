@@ -6,10 +6,13 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::Result;
 use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use ed25519_dalek::{Signer, SigningKey};
 use postern_core::time::UnixMillis;
 use postern_rig::gateway::merge;
+use ring::rand::SystemRandom;
+use ring::rsa::{KeyPair, PublicKeyComponents};
+use ring::signature::RSA_PKCS1_SHA256;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -70,7 +73,7 @@ impl Issuer {
     }
 }
 
-/// A key as it is published: of P-256 when its name begins with `es` or `p256`, one that no
+/// A key as it is published: of RSA when its name begins with `rs`, of P-256 when its name begins with `es` or `p256`, one that no
 /// verifier may take when it is called so, else of Ed25519. Those whose names end with
 /// `bundle` stand in the set as trust bundles have them.
 fn jwk(name: &str) -> Value {
@@ -102,12 +105,35 @@ fn jwk(name: &str) -> Value {
                 y.map(|y| y.as_slice()).unwrap_or_default(),
             )
         }
+        _ if is_rsa(name) => {
+            let public = PublicKeyComponents::<Vec<u8>>::from(rsa_key().public());
+            let (n, e) = (URL_SAFE_NO_PAD.encode(public.n), URL_SAFE_NO_PAD.encode(public.e));
+            json!({"kty": "RSA", "alg": "RS256", "use": usage, "kid": name, "n": n, "e": e})
+        }
         _ => okp(key(name).verifying_key().as_bytes()),
     }
 }
 
 fn is_p256(name: &str) -> bool {
     name.starts_with("es") || name.starts_with("p256")
+}
+
+fn is_rsa(name: &str) -> bool {
+    name.starts_with("rs")
+}
+
+/// The only one there is, made for these tests and good for nothing else.
+fn rsa_key() -> KeyPair {
+    let text: String = include_str!("issuer_rsa.txt").split_ascii_whitespace().collect();
+    let key = STANDARD.decode(text).expect("base64");
+    KeyPair::from_pkcs8(&key).expect("a key")
+}
+
+fn rsa_signature(message: &[u8]) -> Vec<u8> {
+    let key = rsa_key();
+    let mut signature = vec![0; key.public().modulus_len()];
+    let signed = key.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message, &mut signature);
+    signed.map(|()| signature).expect("a signature")
 }
 
 /// Of a fixed scalar, which is below the order.
@@ -119,6 +145,9 @@ fn sign(name: &str, message: &[u8]) -> Vec<u8> {
     if is_p256(name) {
         let signature: p256::ecdsa::Signature = p256_key(name).sign(message);
         return signature.to_bytes().to_vec();
+    }
+    if is_rsa(name) {
+        return rsa_signature(message);
     }
     key(name).sign(message).to_bytes().to_vec()
 }
@@ -166,7 +195,11 @@ pub fn signed(name: &str, header: &Value, payload: &str) -> String {
 
 /// `alg` of a key.
 pub fn algorithm(name: &str) -> &'static str {
-    if is_p256(name) { "ES256" } else { "EdDSA" }
+    match name {
+        _ if is_p256(name) => "ES256",
+        _ if is_rsa(name) => "RS256",
+        _ => "EdDSA",
+    }
 }
 
 /// The public half of a holder's key, and nothing else of it.
