@@ -25,7 +25,9 @@ use crate::natives;
 const CALLERS: usize = 8;
 /// Before anything counts: caches fill, code gets warm.
 const WARM: Duration = Duration::from_millis(1500);
-/// Tokens in turn, more than any cache here keeps.
+/// Keys of the issuer, each of another algorithm; the first one signs where it does not matter.
+const KEYS: [&str; 3] = ["k1", "es1", "rs1"];
+/// Tokens of each in turn, more than any cache here keeps.
 const TOKENS: usize = 4000;
 /// Bytes of the answer.
 const ANSWER: usize = 4096;
@@ -65,7 +67,8 @@ struct Stage {
     /// Answers `ext_authz`.
     judge: Upstream,
     key: Vec<u8>,
-    tokens: Vec<Vec<u8>>,
+    /// In the order of [`KEYS`].
+    tokens: Vec<Vec<Vec<u8>>>,
 }
 
 impl Stage {
@@ -78,13 +81,18 @@ impl Stage {
             ..Answer::default()
         };
         site.upstreams.values().for_each(|upstream| upstream.answer(answer.clone()));
-        let seed = |index: usize| {
+        site.world.backend.issuer.publish(KEYS.map(str::to_owned).to_vec());
+        let name = |key: &str, index: usize| format!("{key}-{index}");
+        let seed = |(key, index): (&str, usize)| {
             let claims = json!({"jti": format!("token-{index}"), "exp": "+3000"});
-            (format!("t{index}"), TokenSeed { claims, ..TokenSeed::default() })
+            let seed = TokenSeed { key: Some(key.into()), claims, ..TokenSeed::default() };
+            (name(key, index), seed)
         };
-        let caller = Caller::with_tokens(&site, "bench", (0..TOKENS).map(seed).collect())?;
-        let token = |index| caller.token(&site, &format!("t{index}")).context("token");
-        let tokens = (0..TOKENS).map(token).collect::<Result<_>>()?;
+        let all = KEYS.into_iter().flat_map(|key| (0..TOKENS).map(move |index| (key, index)));
+        let caller = Caller::with_tokens(&site, "bench", all.map(seed).collect())?;
+        let token = |key, index| caller.token(&site, &name(key, index)).context("token");
+        let of = |key| (0..TOKENS).map(|index| token(key, index)).collect::<Result<Vec<_>>>();
+        let tokens = KEYS.into_iter().map(of).collect::<Result<_>>()?;
         let key = caller.key(&site).context("key")?;
         Ok(Self { judge: Upstream::start(None)?, site, key, tokens })
     }
@@ -111,15 +119,16 @@ impl Stage {
     }
 
     fn with_token(&self, name: &str) -> Vec<u8> {
-        let token = self.tokens.first().map_or(Vec::new(), |token| bearer(token));
+        let token = self.tokens.iter().flatten().next().map_or(Vec::new(), |token| bearer(token));
         self.request(&[(name, &token), ("x-tap-credential", b"maps")])
     }
 
-    fn with_tokens(&self) -> Vec<Vec<u8>> {
+    /// One request for each token of a key.
+    fn with_tokens(&self, key: usize) -> Vec<Vec<u8>> {
         let one = |token: &Vec<u8>| {
             self.request(&[("authorization", &bearer(token)), ("x-tap-credential", b"maps")])
         };
-        self.tokens.iter().map(one).collect()
+        self.tokens.get(key).into_iter().flatten().map(one).collect()
     }
 
     /// Envoy with `filter` in front of its router, or with nothing.
@@ -221,7 +230,17 @@ fn sides(stage: &Stage) -> Result<Vec<Side>> {
         stage.native("api_key_auth", Some(natives::api_key_auth(&stage.key)), key())?,
         stage.native("credential_injector", Some(natives::credential_injector()), key())?,
         stage.native("lua", Some(natives::lua()), key())?,
-        stage.native("jwt_authn", Some(natives::jwt_authn(keys, None)), stage.with_tokens())?,
+        stage.native("jwt_authn", Some(natives::jwt_authn(keys, None)), stage.with_tokens(0))?,
+        stage.native(
+            "jwt_authn ES256",
+            Some(natives::jwt_authn(keys, None)),
+            stage.with_tokens(1),
+        )?,
+        stage.native(
+            "jwt_authn RS256",
+            Some(natives::jwt_authn(keys, None)),
+            stage.with_tokens(2),
+        )?,
         stage.native("jwt_authn cached", Some(natives::jwt_authn(keys, Some(100))), one())?,
         stage.alone(Module::Gate, vec![stage.request(&[("x-tap-key", &stage.key)])])?,
         stage.alone(Module::Audit, key())?,
@@ -232,7 +251,9 @@ fn sides(stage: &Stage) -> Result<Vec<Side>> {
         )?,
         stage.postern("chain", none, key())?,
         stage.postern("chain with Rego", policy, key())?,
-        stage.postern("chain jwt", |gate| jwt(gate, keys, 0), stage.with_tokens())?,
+        stage.postern("chain jwt", |gate| jwt(gate, keys, 0), stage.with_tokens(0))?,
+        stage.postern("chain jwt ES256", |gate| jwt(gate, keys, 0), stage.with_tokens(1))?,
+        stage.postern("chain jwt RS256", |gate| jwt(gate, keys, 0), stage.with_tokens(2))?,
         stage.postern("chain jwt cached", |gate| jwt(gate, keys, 100), one())?,
     ])
 }
@@ -269,11 +290,15 @@ pub fn measure(seconds: f64, runs: usize) -> Result<Vec<Line>> {
         Line::new(id, &Pair { ours, other }, (Op::AtMost, goal), "us/request")
     };
     let (chain, judge) = (added("chain with Rego", "direct"), added("ext_authz", "direct"));
-    let (fresh, native) =
-        (added("chain jwt", "chain jwt cached"), added("jwt_authn", "jwt_authn cached"));
+    let fresh = |id: &str, ours: &str, other: &str, goal: f64| {
+        let (ours, other) = (added(ours, "chain jwt cached"), added(other, "jwt_authn cached"));
+        line(id, &ours, &other, goal)
+            .noted("a token not seen before, less the same configuration with one that was")
+    };
     Ok(vec![
         line("P1", &chain, &judge, 1.0).noted(&note),
-        line("P2.eddsa", &fresh, &native, 0.65)
-            .noted("a token not seen before, less the same configuration with one that was"),
+        fresh("P2.eddsa", "chain jwt", "jwt_authn", 0.65),
+        fresh("P2.es256", "chain jwt ES256", "jwt_authn ES256", 1.0),
+        fresh("P2.rs256", "chain jwt RS256", "jwt_authn RS256", 1.0),
     ])
 }

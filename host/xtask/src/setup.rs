@@ -59,6 +59,7 @@ pub fn everything(options: &Options) -> Result<()> {
     println!("envoy: {}", envoy()?.display());
     println!("nginx: {}", nginx()?.display());
     println!("opa: {}", opa()?.display());
+    println!("oidc-provider: {}", oidc()?.display());
     Ok(())
 }
 
@@ -178,6 +179,29 @@ pub fn opa() -> Result<PathBuf> {
     let unpack = "import glob, sys, zipfile\n\
                   zipfile.ZipFile(glob.glob(sys.argv[1] + '/*.whl')[0]).extractall(sys.argv[1])";
     quiet(Command::new("python3").args(["-c", unpack]).arg(&home)).map_err(failed)?;
+    Ok(home)
+}
+
+/// npm's `oidc-provider`, at the versions of its lock file, laid out in target/tools.
+pub fn oidc() -> Result<PathBuf> {
+    let home = workspace::tools().join("oidc");
+    let own = workspace::root().join("tests/clients/oidc");
+    let lock = "package-lock.json";
+    // npm writes this one last.
+    let laid_out = home.join("node_modules/.package-lock.json").exists();
+    let read = |folder: &Path| std::fs::read(folder.join(lock)).ok();
+    if laid_out && read(&home) == read(&own) {
+        return Ok(home);
+    }
+    eprintln!("setup: installing oidc-provider into {}", home.display());
+    let failed = |why| Failure::environment(format!("cannot install oidc-provider: {why}"));
+    std::fs::create_dir_all(&home)?;
+    for file in ["package.json", lock] {
+        std::fs::copy(own.join(file), home.join(file))?;
+    }
+    let mut npm = Command::new("npm");
+    npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]).current_dir(&home);
+    quiet(&mut npm).map_err(failed)?;
     Ok(home)
 }
 

@@ -233,8 +233,9 @@ impl Step {
             Self::Named(name, filter) => of_host(name, Some(filter)),
             Self::Scenarios(boundary) => {
                 if *boundary != "core" {
-                    // One of the live checks is a client in Python.
+                    // Live checks have a client in Python and a provider for Node.js.
                     setup::python()?;
+                    setup::oidc()?;
                 }
                 let mut harness = Command::new(built::host()?.program("postern-harness")?);
                 counted(harness.args(["--boundary", boundary]).current_dir(workspace::root()))

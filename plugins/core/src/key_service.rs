@@ -48,11 +48,45 @@ pub struct Call {
     pub path: Cow<'static, str>,
     /// Content type of a `POST`.
     pub content_type: &'static str,
+    /// What this gate shows to somebody whom the configuration names.
+    pub authorization: Option<Authorization>,
     /// Content.
     pub body: Vec<u8>,
     /// The host gives up after this.
     pub timeout: Duration,
 }
+
+/// A value for the field `authorization` of a call. Copies share it, and none can be printed.
+#[derive(Clone)]
+pub struct Authorization(Rc<Secret>);
+
+impl Authorization {
+    /// Scheme and credentials (RFC 9110, 11.4); `None` for what no field may hold.
+    pub fn new(value: Secret) -> Option<Self> {
+        let fits = value.expose().iter().all(|byte| (0x20..=0x7e).contains(byte));
+        fits.then(|| Self(Rc::new(value)))
+    }
+
+    /// Writes it to the call.
+    pub fn perform<T>(&self, write: impl FnOnce(&str) -> T) -> Option<T> {
+        str::from_utf8(self.0.expose()).ok().map(write)
+    }
+}
+
+impl std::fmt::Debug for Authorization {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Authorization")
+    }
+}
+
+/// The same value, not an equal one.
+impl PartialEq for Authorization {
+    fn eq(&self, other: &Self) -> bool {
+        Rc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Authorization {}
 
 /// A request to the filters and the upstream of a cluster, without content.
 #[derive(Clone, Debug, PartialEq, Eq)]

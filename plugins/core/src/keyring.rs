@@ -28,6 +28,15 @@ pub fn identity_seed(text: Option<&str>) -> Result<Secret, ConfigError> {
     keys("identity key", text).map(|(new, _)| new)
 }
 
+/// A client's secret at an authorization server, from the variable `name`: 8 to 512 characters
+/// of `VSCHAR` (RFC 6749, A.2).
+pub fn client_secret(name: &str, text: Option<&str>) -> Result<Secret, ConfigError> {
+    let text = text.ok_or_else(|| ConfigError::one(path(name), "missing"))?;
+    let fits = (8..=512).contains(&text.len()) && text.bytes().all(|b| (0x20..=0x7e).contains(&b));
+    let expected = || ConfigError::one(path(name), "expected 8 to 512 printable ASCII characters");
+    fits.then(|| Secret::new(text.as_bytes().to_vec())).ok_or_else(expected)
+}
+
 fn mac_keys(name: &str, text: Option<&str>) -> Result<MacKeys, ConfigError> {
     let (new, old) = keys(name, text)?;
     MacKeys::new(new, old).ok_or_else(|| ConfigError::one(path(name), EXPECTED))
@@ -75,6 +84,19 @@ mod tests {
         assert!(shared_keys(Some(&text(1))).is_ok());
         assert!(permit_keys(Some(&format!("{},{}", text(1), text(2)))).is_ok());
         assert_eq!(identity_seed(Some(&text(3))).unwrap().len(), 32);
+    }
+
+    #[test]
+    fn a_client_secret_is_printable_and_no_message_repeats_it() {
+        assert_eq!(client_secret("V", Some("pass word")).unwrap().len(), 9);
+        let long = "x".repeat(513);
+        for bad in ["", "seven77", "line\nbreak", "umlaut-äöü", &long] {
+            let error = client_secret("V", Some(bad)).err();
+            let expected = "expected 8 to 512 printable ASCII characters";
+            assert_eq!(error, Some(ConfigError::one("environment.V", expected)));
+        }
+        let error = client_secret("V", None).err();
+        assert_eq!(error, Some(ConfigError::one("environment.V", "missing")));
     }
 
     #[test]

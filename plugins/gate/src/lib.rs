@@ -12,19 +12,24 @@
     clippy::arithmetic_side_effects
 )]
 
+mod native;
+
 use std::rc::Rc;
 
 use postern_core::config::gate::Config;
 use postern_core::config::{ConfigError, Problems};
 use postern_core::gate::{Loaded, Pipeline};
-use postern_core::key_service::Directory;
 use postern_core::keyring;
-use postern_core::nonces::{MEMORY, Nonces, Table};
+use postern_core::nonces::{MEMORY, Table};
 use postern_crp::Role;
 use postern_crp::client::{Client, Settings};
+use postern_identity::Services;
+use postern_jose::Native;
 use postern_proxy_wasm::host::{SharedNonces, SharedTallies, random, variable};
 use postern_proxy_wasm_filter::{Module, Place};
 use postern_scrub::{MarkerDetector, PatternScrubbing};
+
+use native::Proxy;
 
 postern_proxy_wasm_filter::module!("gate", configure);
 
@@ -44,9 +49,13 @@ fn configure(document: &[u8]) -> Result<Module, ConfigError> {
     let client = client.map_err(|bad| ConfigError::one("environment", bad.to_string()))?;
     let client = Rc::new(client);
     let feed = Rc::clone(&client);
-    let directory: Rc<dyn Directory> = Rc::clone(&client) as _;
-    let nonces: Rc<dyn Nonces> = Rc::new(SharedNonces::new(Table::new(nonces, MEMORY)));
-    let callers = postern_identity::assemble(&config, &directory, &nonces)?;
+    let services = Services {
+        directory: Rc::clone(&client) as _,
+        nonces: Rc::new(SharedNonces::new(Table::new(nonces, MEMORY))),
+        signatures: Rc::new(Native(Proxy)),
+        variable: Rc::new(variable),
+    };
+    let callers = postern_identity::assemble(&config, &services)?;
     let (detector, scrubbing) = (Rc::new(MarkerDetector), Rc::new(PatternScrubbing::new()));
     let (known, certificates) = (callers.authenticators, config.reads_certificates());
     let tallies = Some(Rc::new(SharedTallies::new(tallies)) as _);

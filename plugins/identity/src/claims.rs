@@ -26,8 +26,8 @@ pub struct Token<'a> {
     pub issuer: &'a str,
     /// Names it when it has no `jti`.
     pub digest: [u8; 32],
-    /// `exp`, in seconds.
-    pub expires: u64,
+    /// `exp`, in seconds, where it has one.
+    pub expires: Option<u64>,
 }
 
 /// The identity document of a verified token, for a gate of `tenant`.
@@ -61,7 +61,7 @@ pub fn identity(
         clearance: read.text(&names.clearance)?,
         document: None,
         token_id,
-        expires: Some(token.expires),
+        expires: token.expires,
         platform: None,
     })
 }
@@ -149,7 +149,7 @@ mod tests {
 
     fn read(names: &Claims, claims: &Value) -> Result<Identity, TokenReason> {
         let digest = [0xab; 32];
-        let token = Token { kind: Kind::Jwt, issuer: "https://idp", digest, expires: 7 };
+        let token = Token { kind: Kind::Jwt, issuer: "https://idp", digest, expires: Some(7) };
         identity(names, claims.as_object().unwrap(), &token, "acme")
     }
 

@@ -14,10 +14,11 @@ use postern_core::denial::{Denial, Ours, TokenReason};
 use postern_core::fields::Fields;
 use postern_core::nonces::{Met, Nonces};
 use postern_core::time::UnixMillis;
-use postern_jose::Pure;
+use postern_jose::Signatures;
 use postern_jose::dpop::Proof;
 use sha2::{Digest as _, Sha256};
 
+use crate::Services;
 use crate::cache::Digest;
 
 /// The field with the proof.
@@ -27,6 +28,7 @@ const FIELD: &str = "dpop";
 pub struct Proofs {
     window: Dpop,
     nonces: Rc<dyn Nonces>,
+    signatures: Rc<dyn Signatures>,
 }
 
 /// What of a head a proof is about.
@@ -77,8 +79,9 @@ fn normal(uri: &str) -> Option<String> {
 
 impl Proofs {
     /// Proofs within this window, remembered there.
-    pub fn new(window: Dpop, nonces: Rc<dyn Nonces>) -> Self {
-        Self { window, nonces }
+    pub fn new(window: Dpop, services: &Services) -> Self {
+        let (nonces, signatures) = (Rc::clone(&services.nonces), Rc::clone(&services.signatures));
+        Self { window, nonces, signatures }
     }
 
     /// Whether tokens have to be bound.
@@ -118,7 +121,7 @@ impl Proofs {
     ) -> Result<Proof, TokenReason> {
         let line = shown.proof.as_ref().ok_or(TokenReason::ProofMissing)?;
         let line = line.as_ref().ok_or(TokenReason::Repeated)?;
-        let proof = Proof::verify(line, &Pure).map_err(|_| TokenReason::Proof)?;
+        let proof = Proof::verify(line, &*self.signatures).map_err(|_| TokenReason::Proof)?;
         if proof.key != *key {
             return Err(TokenReason::Bound);
         }

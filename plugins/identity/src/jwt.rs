@@ -20,21 +20,21 @@ use postern_core::authenticator::{
 use postern_core::config::gate::{Jwt, Workloads};
 use postern_core::denial::{Denial, KeysReason, TokenReason};
 use postern_core::identity::{Identity, Kind};
-use postern_core::nonces::Nonces;
 use postern_core::revocation;
 use postern_core::spiffe::SpiffeId;
 use postern_core::time::{Moment, UnixMillis};
 use postern_jose::jws::{LENGTH, Unverified};
 use postern_jose::jwt::{self, Rules, Token};
-use postern_jose::{Pure, Refusal};
+use postern_jose::{Refusal, Signatures};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
+use crate::Services;
 use crate::cache::{Cache, Digest};
-use crate::certificate;
 use crate::claims;
 use crate::confirmation::Confirmation;
-use crate::dpop::{Proofs, Shown};
+use crate::dpop::Proofs;
+use crate::holder::Holder;
 use crate::keys::Keys;
 use crate::workload;
 
@@ -45,6 +45,7 @@ pub struct Jwts {
     max_life: Duration,
     /// Of keys that tokens are bound to, where they may be.
     proofs: Option<Proofs>,
+    signatures: Rc<dyn Signatures>,
     tenant: String,
     keys: Rc<Keys>,
     known: RefCell<Known>,
@@ -74,7 +75,7 @@ struct Good {
 
 impl Jwts {
     /// Tokens as configured, under these keys.
-    pub fn new(config: &Jwt, tenant: &str, keys: Rc<Keys>, nonces: Rc<dyn Nonces>) -> Rc<Self> {
+    pub fn new(config: &Jwt, tenant: &str, keys: Rc<Keys>, services: &Services) -> Rc<Self> {
         let kind = match config.access_tokens_only {
             true => jwt::Kind::AccessToken,
             false => jwt::Kind::Plain,
@@ -86,9 +87,9 @@ impl Jwts {
             leeway: config.leeway.as_secs(),
         };
         let reading = Reading::Access(Box::new(config.clone()));
-        let proofs = config.dpop.map(|window| Proofs::new(window, nonces));
+        let proofs = config.dpop.map(|window| Proofs::new(window, services));
         let bounds = (config.max_life, config.cache);
-        Self::of(reading, rules, bounds, tenant, (keys, proofs))
+        Self::of(reading, rules, bounds, tenant, (keys, proofs, services))
     }
 
     /// Tokens that these rules are for, of at most this life; so many are remembered.
@@ -97,11 +98,11 @@ impl Jwts {
         rules: Rules,
         (max_life, cache): (Duration, usize),
         tenant: &str,
-        (keys, proofs): (Rc<Keys>, Option<Proofs>),
+        (keys, proofs, services): (Rc<Keys>, Option<Proofs>, &Services),
     ) -> Rc<Self> {
         let known = RefCell::new(Known { generation: 0, tokens: Cache::new(cache) });
-        let tenant = tenant.to_owned();
-        Rc::new(Self { reading, rules, max_life, proofs, tenant, keys, known })
+        let (tenant, signatures) = (tenant.to_owned(), Rc::clone(&services.signatures));
+        Rc::new(Self { reading, rules, max_life, proofs, signatures, tenant, keys, known })
     }
 
     /// A token that is as good now as when it was verified.
@@ -119,7 +120,7 @@ impl Jwts {
     fn verified(&self, token: &Unverified, digest: &Digest, now: UnixMillis) -> Result<Good, Lack> {
         let standing = self.keys.standing(now);
         let set = standing.set.ok_or(Lack::NoKeys)?;
-        let token = match jwt::check(token, &set, &self.rules, now.seconds(), &Pure) {
+        let token = match jwt::check(token, &set, &self.rules, now.seconds(), &*self.signatures) {
             Ok(token) => token,
             Err(Refusal::NoKeys) => return Err(Lack::NoKeys),
             Err(Refusal::UnknownKey) if standing.failing => return Err(Lack::NoKeys),
@@ -168,7 +169,7 @@ impl Jwts {
             kind: Kind::Jwt,
             issuer: &config.issuer,
             digest: *digest,
-            expires: token.expires(),
+            expires: Some(token.expires()),
         };
         claims::identity(&config.claims, token.claims(), &token_facts, &self.tenant)
     }
@@ -198,11 +199,9 @@ impl Jwts {
         self: &Rc<Self>,
         token: Unverified,
         digest: Digest,
-        shown: &Presented<'_>,
-        proof: Option<Shown>,
+        holder: Holder,
     ) -> Box<dyn Attempt> {
-        let (tokens, certificate) = (Rc::clone(self), shown.certificate.map(<[u8]>::to_vec));
-        Box::new(JwtAttempt { tokens, digest, token, certificate, proof, waits: None })
+        Box::new(JwtAttempt { tokens: Rc::clone(self), digest, token, holder, waits: None })
     }
 }
 
@@ -267,9 +266,9 @@ pub struct JwtAuthenticator {
 
 impl JwtAuthenticator {
     /// Tokens as configured, under these keys.
-    pub fn new(config: &Jwt, tenant: &str, keys: Rc<Keys>, nonces: Rc<dyn Nonces>) -> Self {
+    pub fn new(config: &Jwt, tenant: &str, keys: Rc<Keys>, services: &Services) -> Self {
         let (header, issuer) = (config.header.clone(), config.issuer.clone());
-        Self { header, issuer, tokens: Jwts::new(config, tenant, keys, nonces) }
+        Self { header, issuer, tokens: Jwts::new(config, tenant, keys, services) }
     }
 }
 
@@ -293,8 +292,7 @@ impl Authenticator for JwtAuthenticator {
         }
         // The scheme says that a proof comes along (RFC 9449, 7.1).
         let proven = proofs && shown.token(&self.header, &["DPoP"]).is_some();
-        let proof = proven.then(|| Shown::of(shown));
-        let attempt = self.tokens.attempt(token, digest, shown, proof);
+        let attempt = self.tokens.attempt(token, digest, Holder::of(shown, proven));
         Sight::Recognised { place: self.header.clone(), attempt }
     }
 }
@@ -303,10 +301,7 @@ struct JwtAttempt {
     tokens: Rc<Jwts>,
     digest: Digest,
     token: Unverified,
-    /// What the caller has shown on its connection, PEM.
-    certificate: Option<Vec<u8>>,
-    /// What a proof has to be about, where the caller says that one comes along.
-    proof: Option<Shown>,
+    holder: Holder,
     /// Fetches that had ended when this began to wait for the next one.
     waits: Option<u64>,
 }
@@ -316,37 +311,11 @@ impl JwtAttempt {
     /// signed with can be revoked as well, where the token names one.
     fn established(&self, good: Good, now: UnixMillis) -> Verdict {
         let Good { identity, bound } = good;
-        self.confirm(&bound, now)?;
+        self.holder.confirm(&bound, self.tokens.proofs.as_ref(), &self.digest, now)?;
         let key = self.token.key_id().map(|id| (revocation::Kind::IssuerKey, id.to_owned()));
         let id = (identity.kind == Kind::JwtSvid).then(|| SpiffeId::parse(&identity.subject));
         let id = id.flatten().and_then(|id| workload::revocable(&id));
         Ok(Established::verified(identity).known_by(key).known_by(id))
-    }
-
-    fn confirm(&self, bound: &Confirmation, now: UnixMillis) -> Result<(), Denial> {
-        let invalid = |reason| Err(Denial::InvalidToken(reason));
-        let proofs = self.tokens.proofs.as_ref();
-        match (bound, &self.proof) {
-            (Confirmation::Key(key), Some(shown)) => match proofs {
-                Some(proofs) => proofs.check(shown, key, &self.digest, now),
-                None => invalid(TokenReason::Bound),
-            },
-            // Nobody may send such a token as if it were anybody's (RFC 9449, 7.2).
-            (Confirmation::Key(_), None) => invalid(TokenReason::Bound),
-            (_, Some(_)) => invalid(TokenReason::Scheme),
-            (Confirmation::Certificate(thumbprint), None) => {
-                let shown = self.certificate.as_deref().and_then(certificate::thumbprint);
-                if shown.as_ref() == Some(thumbprint) {
-                    Ok(())
-                } else {
-                    invalid(TokenReason::Bound)
-                }
-            }
-            (Confirmation::Bearer, None) if proofs.is_some_and(Proofs::required) => {
-                invalid(TokenReason::Unbound)
-            }
-            (Confirmation::Bearer, None) => Ok(()),
-        }
     }
 
     fn verdict(&self, now: UnixMillis) -> Result<Verdict, Lack> {
@@ -400,21 +369,12 @@ mod tests {
     use postern_core::config::gate::{Claims, Endpoint, KeySource};
     use postern_core::key_service::Background;
     use postern_core::key_service::CallAnswer;
-    use postern_core::nonces::Met;
     use postern_core::time::Entropy;
     use postern_jose::Usage;
 
     use super::*;
 
     const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
-
-    struct NoProofs;
-
-    impl Nonces for NoProofs {
-        fn meet(&self, _: &[u8; 32], _: UnixMillis) -> Met {
-            Met::Unwritten
-        }
-    }
 
     fn tokens() -> Rc<Jwts> {
         let text = |text: &str| text.to_owned();
@@ -445,7 +405,7 @@ mod tests {
             dpop: None,
         };
         let keys = Rc::new(Keys::new(&keys, Usage::Signatures).unwrap());
-        Jwts::new(&config, "acme", keys, Rc::new(NoProofs))
+        Jwts::new(&config, "acme", keys, &Services::none())
     }
 
     fn attempt(tokens: &Rc<Jwts>) -> JwtAttempt {
@@ -456,8 +416,7 @@ mod tests {
             tokens: Rc::clone(tokens),
             digest: [0; 32],
             token,
-            certificate: None,
-            proof: None,
+            holder: Holder::default(),
             waits: None,
         }
     }

@@ -150,6 +150,7 @@ impl Background for Keys {
             method: "GET",
             path: from.from.path.clone().into(),
             content_type: "",
+            authorization: None,
             body: Vec::new(),
             timeout: TIMEOUT,
         })

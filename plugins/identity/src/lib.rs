@@ -23,7 +23,10 @@ pub mod certificate;
 pub mod claims;
 mod confirmation;
 mod dpop;
+mod ed25519;
 mod forwarded;
+mod holder;
+mod introspection;
 pub mod jwt;
 pub mod keys;
 mod mtls;
@@ -33,14 +36,17 @@ mod workload;
 use std::rc::Rc;
 
 use postern_core::authenticator::Authenticator;
-use postern_core::config::gate::{Authentication, Config, KeySource};
+use postern_core::config::gate::{Authentication, Config, Introspected, KeySource};
 use postern_core::config::{ConfigError, Problems};
 use postern_core::gate::ApiKeys;
 use postern_core::key_service::{Background, Directory};
+use postern_core::keyring;
 use postern_core::nonces::Nonces;
-use postern_jose::Usage;
+use postern_jose::{Signatures, Usage};
 
 use capability::Capabilities;
+use ed25519::OftenMet;
+use introspection::Introspection;
 
 /// The authenticators of a gate.
 pub struct Callers {
@@ -50,29 +56,56 @@ pub struct Callers {
     pub background: Vec<Rc<dyn Background>>,
 }
 
-/// Puts together what the configuration lists; API keys are looked up in `directory`.
-/// Nonces of signed requests are remembered in `nonces`.
-pub fn assemble(
-    config: &Config,
-    directory: &Rc<dyn Directory>,
-    nonces: &Rc<dyn Nonces>,
-) -> Result<Callers, ConfigError> {
+/// What they have of the module that they are in.
+pub struct Services {
+    /// Where API keys are looked up.
+    pub directory: Rc<dyn Directory>,
+    /// Where nonces of signed requests are remembered.
+    pub nonces: Rc<dyn Nonces>,
+    /// Who verifies the signatures of JWTs and of DPoP proofs.
+    pub signatures: Rc<dyn Signatures>,
+    /// Variables of its environment.
+    pub variable: Rc<dyn Fn(&str) -> Option<String>>,
+}
+
+impl Services {
+    /// The same, where keys that are met again are verified by tables.
+    fn with_tables(&self) -> Self {
+        Self {
+            directory: Rc::clone(&self.directory),
+            nonces: Rc::clone(&self.nonces),
+            signatures: Rc::new(OftenMet::new(Rc::clone(&self.signatures))),
+            variable: Rc::clone(&self.variable),
+        }
+    }
+}
+
+/// Puts together what the configuration lists.
+pub fn assemble(config: &Config, services: &Services) -> Result<Callers, ConfigError> {
+    // The tables take some 650 KiB: nothing for a gate that verifies no JWT.
+    let verifies = |one: &Authentication| match one {
+        Authentication::Jwt(_) => true,
+        Authentication::Introspected(tokens) => tokens.dpop.is_some(),
+        _ => false,
+    };
+    let tables = config.authenticators.iter().any(verifies).then(|| services.with_tables());
+    let services = tables.as_ref().unwrap_or(services);
     let mut problems = Problems::default();
     let mut background: Vec<Rc<dyn Background>> = Vec::new();
     let mut one = |(index, one): (usize, &Authentication)| -> Option<Rc<dyn Authenticator>> {
         let path = format!("authenticators[{index}].{}", one.kind().as_str());
         Some(match one {
             Authentication::ApiKey(field) => {
-                Rc::new(ApiKeys::new(field.clone(), Rc::clone(directory)))
+                Rc::new(ApiKeys::new(field.clone(), Rc::clone(&services.directory)))
             }
             Authentication::Jwt(jwt) => {
                 let keys = Rc::new(problems.part(&path, usable(&jwt.keys, Usage::Signatures))?);
                 background.push(Rc::clone(&keys) as _);
-                let nonces = Rc::clone(nonces);
-                Rc::new(jwt::JwtAuthenticator::new(jwt, &config.tenant, keys, nonces))
+                Rc::new(jwt::JwtAuthenticator::new(jwt, &config.tenant, keys, services))
             }
             Authentication::Capability(tokens) => {
-                let made = Capabilities::new(tokens, &config.tenant, Rc::clone(nonces));
+                let nonces = Rc::clone(&services.nonces);
+                let made = Capabilities::new(tokens, &config.tenant, nonces);
                 Rc::new(problems.part(&path, made)?)
             }
             Authentication::JwtSvid(svid) => {
@@ -84,10 +117,16 @@ pub fn assemble(
                 let keys: Option<Vec<_>> = sets.into_iter().map(|set| set.map(Rc::new)).collect();
                 let keys = keys?;
                 background.extend(keys.iter().map(|keys| Rc::clone(keys) as _));
-                Rc::new(svid::JwtSvids::new(svid, &config.tenant, keys))
+                Rc::new(svid::JwtSvids::new(svid, &config.tenant, keys, services))
             }
             Authentication::Mtls(workloads) => {
                 Rc::new(mtls::Mtls::new((**workloads).clone(), &config.tenant))
+            }
+            Authentication::Introspected(tokens) => {
+                let introspection = introspection(config, tokens, services);
+                let introspection = problems.part("", introspection)?;
+                background.push(introspection.background());
+                Rc::new(introspection)
             }
         })
     };
@@ -96,8 +135,68 @@ pub fn assemble(
     problems.finish(Some(Callers { authenticators, background }))
 }
 
+/// Tokens that an endpoint is asked about, and no credential of another kind.
+fn introspection(
+    config: &Config,
+    tokens: &Introspected,
+    services: &Services,
+) -> Result<Introspection, ConfigError> {
+    let name = &tokens.secret_variable;
+    let secret = keyring::client_secret(name, (services.variable)(name).as_deref())?;
+    let keys = config.authenticators.iter().filter_map(|one| match one {
+        Authentication::ApiKey(field) => Some(field.prefixes.clone()),
+        _ => None,
+    });
+    let others = keys.flatten().chain([postern_capability::token::PREFIX.to_owned()]).collect();
+    let made = Introspection::new(tokens, &config.tenant, others, &secret, services);
+    made.ok_or_else(|| {
+        ConfigError::one("authenticators", "expected a client that a field can hold")
+    })
+}
+
 /// The keys of an issuer; inline ones must be of some use.
 fn usable(source: &KeySource, usage: Usage) -> Result<keys::Keys, ConfigError> {
     let expected = "expected a key set with a key that can be used";
     keys::Keys::new(source, usage).ok_or_else(|| ConfigError::one("jwks.inline", expected))
+}
+
+#[cfg(test)]
+mod tests {
+    use postern_core::key_service::{CallId, CallResult, KeyEntry, KeyServiceFault, Turn};
+    use postern_core::nonces::Met;
+    use postern_core::time::{Moment, UnixMillis};
+
+    use super::*;
+
+    struct Nothing;
+
+    impl Nonces for Nothing {
+        fn meet(&self, _: &[u8; 32], _: UnixMillis) -> Met {
+            Met::Unwritten
+        }
+    }
+
+    impl Directory for Nothing {
+        fn find(&self, _: &postern_core::api_key::KeyId, _: Moment) -> Turn<Option<KeyEntry>> {
+            Turn::Failed(KeyServiceFault::Local)
+        }
+
+        fn heard(&self, _: CallId, _: CallResult, _: Moment) -> Turn<Option<KeyEntry>> {
+            Turn::Failed(KeyServiceFault::Local)
+        }
+
+        fn abandon(&self, _: CallId) {}
+    }
+
+    impl Services {
+        /// Of a module that has nothing.
+        pub fn none() -> Self {
+            Self {
+                directory: Rc::new(Nothing),
+                nonces: Rc::new(Nothing),
+                signatures: Rc::new(postern_jose::Pure),
+                variable: Rc::new(|_| None),
+            }
+        }
+    }
 }

@@ -14,6 +14,8 @@ use postern_core::spiffe::{SpiffeId, claims_to_be};
 use postern_jose::Algorithm;
 use postern_jose::jwt::{self, Rules};
 
+use crate::Services;
+use crate::holder::Holder;
 use crate::jwt::{Jwts, Reading, presented};
 use crate::keys::Keys;
 
@@ -26,7 +28,7 @@ pub struct JwtSvids {
 
 impl JwtSvids {
     /// SVIDs as configured; `keys` are those of each trust domain, in their order.
-    pub fn new(config: &JwtSvid, tenant: &str, keys: Vec<Rc<Keys>>) -> Self {
+    pub fn new(config: &JwtSvid, tenant: &str, keys: Vec<Rc<Keys>>, services: &Services) -> Self {
         let workloads = Rc::new(config.workloads.clone());
         let domain = |(domain, keys): (&TrustDomain, Rc<Keys>)| {
             let rules = Rules {
@@ -37,7 +39,7 @@ impl JwtSvids {
             };
             let reading = Reading::Svid(Rc::clone(&workloads), domain.name.clone());
             let bounds = (config.max_life, config.cache);
-            (domain.name.clone(), Jwts::of(reading, rules, bounds, tenant, (keys, None)))
+            (domain.name.clone(), Jwts::of(reading, rules, bounds, tenant, (keys, None, services)))
         };
         let domains = config.domains.iter().zip(keys).map(domain).collect();
         Self { header: config.header.clone(), domains }
@@ -64,7 +66,7 @@ impl Authenticator for JwtSvids {
         if token.algorithm() == Algorithm::EdDsa {
             return Sight::Unlike(TokenReason::Algorithm);
         }
-        let attempt = tokens.attempt(token, digest, shown, None);
+        let attempt = tokens.attempt(token, digest, Holder::of(shown, false));
         Sight::Recognised { place: self.header.clone(), attempt }
     }
 }

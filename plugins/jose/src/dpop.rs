@@ -40,7 +40,7 @@ pub struct Proof {
 
 impl Proof {
     /// Verifies a proof under the key that it brings.
-    pub fn verify(text: &[u8], signatures: &impl Signatures) -> Result<Self, Refusal> {
+    pub fn verify(text: &[u8], signatures: &(impl Signatures + ?Sized)) -> Result<Self, Refusal> {
         if text.len() > LENGTH {
             return Err(Refusal::TooLong);
         }

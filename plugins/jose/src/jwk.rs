@@ -103,6 +103,15 @@ impl Key {
         self.algorithm
     }
 
+    /// The encoded point of an Ed25519 key (RFC 8032, 5.1.5).
+    #[cfg(feature = "full")]
+    pub fn ed25519(&self) -> Option<&[u8; 32]> {
+        match &self.material {
+            Material::Ed25519(key) => Some(key.as_bytes()),
+            _ => None,
+        }
+    }
+
     /// Its `SubjectPublicKeyInfo` in DER.
     pub fn info(&self) -> &[u8] {
         &self.info

@@ -87,7 +87,11 @@ impl Unverified {
     }
 
     /// The payload, if a key of this set has signed it.
-    pub fn verify(&self, keys: &KeySet, signatures: &impl Signatures) -> Result<Verified, Refusal> {
+    pub fn verify(
+        &self,
+        keys: &KeySet,
+        signatures: &(impl Signatures + ?Sized),
+    ) -> Result<Verified, Refusal> {
         let key = self.find(keys)?;
         if !signatures.hold(key, &self.signed, &self.signature) {
             return Err(Refusal::Signature);
@@ -100,7 +104,7 @@ impl Unverified {
     pub fn verify_under(
         &self,
         key: &jwk::Key,
-        signatures: &impl Signatures,
+        signatures: &(impl Signatures + ?Sized),
     ) -> Result<(Option<&str>, &[u8]), Refusal> {
         let own = key.algorithm() == self.algorithm;
         if !own || !signatures.hold(key, &self.signed, &self.signature) {

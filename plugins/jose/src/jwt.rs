@@ -82,7 +82,7 @@ pub fn verify(
     keys: &KeySet,
     rules: &Rules,
     now: u64,
-    signatures: &impl Signatures,
+    signatures: &(impl Signatures + ?Sized),
 ) -> Result<Token, Refusal> {
     check(&Unverified::parse(token)?, keys, rules, now, signatures)
 }
@@ -93,7 +93,7 @@ pub fn check(
     keys: &KeySet,
     rules: &Rules,
     now: u64,
-    signatures: &impl Signatures,
+    signatures: &(impl Signatures + ?Sized),
 ) -> Result<Token, Refusal> {
     let Verified { kind, key_id, payload } = token.verify(keys, signatures)?;
     if !rules.kind.admits(kind.as_deref()) {
@@ -165,7 +165,8 @@ impl Rules {
     }
 }
 
-fn text<'a>(
+/// A claim that is a text where it is there.
+pub fn text<'a>(
     claims: &'a Map<String, Value>,
     name: &'static str,
 ) -> Result<Option<&'a str>, Refusal> {
@@ -177,7 +178,7 @@ fn text<'a>(
 }
 
 /// One text or an array of texts (RFC 7519, 4.1.3).
-fn audiences(claims: &Map<String, Value>) -> Result<Vec<&str>, Refusal> {
+pub fn audiences(claims: &Map<String, Value>) -> Result<Vec<&str>, Refusal> {
     let audiences = match claims.get("aud") {
         Some(Value::String(one)) => Some(vec![one.as_str()]),
         Some(Value::Array(all)) => all.iter().map(Value::as_str).collect(),
@@ -187,7 +188,7 @@ fn audiences(claims: &Map<String, Value>) -> Result<Vec<&str>, Refusal> {
 }
 
 /// A NumericDate (RFC 7519, 2), in whole seconds; fractions are cut off.
-fn time(claims: &Map<String, Value>, name: &'static str) -> Result<Option<u64>, Refusal> {
+pub fn time(claims: &Map<String, Value>, name: &'static str) -> Result<Option<u64>, Refusal> {
     let Some(value) = claims.get(name) else { return Ok(None) };
     let seconds = value.as_f64().filter(|seconds| (0.0..TIMES).contains(seconds));
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "just checked")]

@@ -3,7 +3,8 @@
 //! Owns the ABI ([`abi`], the project's only `unsafe` file), the wire form of header maps
 //! ([`pairs`]), how much content the host keeps back ([`held`]), the host's clock,
 //! randomness, environment, counters and shared data ([`host`]), how a stream of the core
-//! runs on a host ([`run`], [`perform`], [`receipts`]), the revocation feed ([`watch`]), and the adapter of the audit module
+//! runs on a host ([`run`], [`perform`], [`receipts`]), the proxy's own verification of signatures
+//! ([`signature`]), the revocation feed ([`watch`]), and the adapter of the audit module
 //! ([`logger`]). `postern-proxy-wasm-filter` adds what needs the SDK.
 //!
 //! Invariant: no hostcall's failure is lost: it is a value that the caller turns into a
@@ -29,4 +30,5 @@ pub mod pairs;
 pub mod perform;
 pub mod receipts;
 pub mod run;
+pub mod signature;
 pub mod watch;

@@ -128,7 +128,17 @@ pub fn send(call: &Call, ready: &Ready) -> Option<u32> {
         fields.push(("content-type", call.content_type));
     }
     let body = (!call.body.is_empty()).then_some(call.body.as_slice());
-    (ready.dispatch)(cluster, fields, body, some(call.timeout))
+    let timeout = some(call.timeout);
+    match &call.authorization {
+        None => (ready.dispatch)(cluster, fields, body, timeout),
+        Some(authorization) => authorization
+            .perform(|value| {
+                let shown = [("authorization", value)];
+                let fields = fields.into_iter().chain(shown).collect();
+                (ready.dispatch)(cluster, fields, body, timeout)
+            })
+            .flatten(),
+    }
 }
 
 fn replace(part: Part, content: &[u8], standing: &mut Standing) -> Answer<()> {

@@ -42,19 +42,14 @@ pub fn signed(
     let Some(spec) = &request.dpop else { return Ok(request.clone()) };
     let token = names.token(&spec.token).context("no such token")?;
     let key = spec.key.as_deref().unwrap_or("p256-holder");
-    let usual = json!({
-        "typ": "dpop+jwt", "alg": issuer::algorithm(key), "jwk": issuer::holder_key(key),
-    });
-    let header = issuer::merged(usual, &spec.header);
     let scheme = if tls { "https" } else { "http" };
     let path = request.path.split('?').next().unwrap_or_default();
     let usual = json!({
-        "jti": URL_SAFE_NO_PAD.encode(entropy().0), "htm": request.method, "iat": "+0",
+        "htm": request.method,
         "htu": format!("{scheme}://{}{path}", request.authority),
         "ath": URL_SAFE_NO_PAD.encode(Sha256::digest(&token)),
     });
-    let claims = issuer::dated(issuer::merged(usual, &spec.claims), now);
-    let proof = issuer::signed(key, &header, &claims.to_string());
+    let proof = proof(key, usual, (&spec.header, &spec.claims), now);
     let lines = if spec.without { 0 } else { 1 + usize::from(spec.twice) };
     let scheme = spec.scheme.as_deref().unwrap_or("DPoP");
     let authorization = format!("{scheme} {}", String::from_utf8(token)?);
@@ -63,4 +58,21 @@ pub fn signed(
     let proofs = std::iter::repeat_n(("dpop".to_owned(), proof), lines);
     request.fields.extend(proofs.map(|line| [line].into()));
     Ok(request)
+}
+
+/// A proof by this key about something; overlays on its header and on its claims.
+pub fn proof(
+    key: &str,
+    about: Value,
+    (header, claims): (&Value, &Value),
+    now: UnixMillis,
+) -> String {
+    let usual = json!({
+        "typ": "dpop+jwt", "alg": issuer::algorithm(key), "jwk": issuer::holder_key(key),
+    });
+    let header = issuer::merged(usual, header);
+    let usual = json!({"jti": URL_SAFE_NO_PAD.encode(entropy().0), "iat": "+0"});
+    let usual = issuer::merged(usual, &about);
+    let claims = issuer::dated(issuer::merged(usual, claims), now);
+    issuer::signed(key, &header, &claims.to_string())
 }

@@ -21,6 +21,9 @@ pub struct Observation {
     pub canaries: Vec<Seen>,
     /// The audit record.
     pub audit: Option<Value>,
+    /// How often the introspection endpoint was asked; not compared, since answers are
+    /// remembered for as long as the clock of a boundary says.
+    pub asked: usize,
     /// How long the client waited; not compared between boundaries.
     pub took: Duration,
 }

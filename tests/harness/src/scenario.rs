@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use crate::capability;
-use crate::certificates::CertificateSeed;
+use crate::certificates::{self, CertificateSeed};
 use crate::dpop;
 use crate::faults::{Fault, Kind};
 use crate::world::{EvidenceKind, pins};
@@ -100,6 +100,15 @@ pub struct Seed {
     pub evidence: Vec<EvidenceKind>,
 }
 
+impl Seed {
+    /// Of the certificate that a token is bound to.
+    pub fn thumbprint(&self, token: &TokenSeed) -> Result<Option<String>> {
+        let Some(name) = &token.certificate else { return Ok(None) };
+        let seed = self.certificates.get(name).context("no such certificate")?;
+        certificates::thumbprint(&*certificates::issued(seed)?).map(Some)
+    }
+}
+
 /// One access token of the harness's issuer, signed with Ed25519 when it is used.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -114,8 +123,11 @@ pub struct TokenSeed {
     pub certificate: Option<String>,
     /// Name of the key that it is bound to (RFC 9449, 6.1).
     pub holder: Option<String>,
-    /// The payload instead, as it stands.
+    /// The payload instead, as it stands; of an opaque token the endpoint's whole answer.
     pub payload: Option<String>,
+    /// It is a text that says nothing: the introspection endpoint says the claims, and `active`
+    /// and `token_type` beside them.
+    pub opaque: bool,
     /// How the signature is changed; the words are in `hostile`.
     pub signature: Option<String>,
 }
@@ -188,6 +200,9 @@ pub struct Step {
     pub key_service: Fault,
     /// Keys that the issuer publishes from this step on; `k1` at first.
     pub issuer: Option<Vec<String>>,
+    /// What the introspection endpoint says of opaque tokens from this step on: overlays.
+    #[serde(default)]
+    pub answers: BTreeMap<String, Value>,
     /// How revocation heads go from this step on, until the scenario ends.
     pub feed: Option<Kind>,
     /// A key to take back before the step, or `KIND:ID` of anything else.
@@ -316,6 +331,8 @@ pub struct Want {
     pub canary: Option<SeenWant>,
     /// Fields of the audit record; null means absent.
     pub audit: BTreeMap<String, Value>,
+    /// How often the introspection endpoint was asked; not looked at when absent.
+    pub asked: Option<usize>,
 }
 
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SeenWant>, D::Error> {

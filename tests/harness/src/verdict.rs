@@ -35,6 +35,9 @@ pub fn differences(want: &Want, got: &Observation, names: &dyn Names) -> Result<
         }
     }
     found.audit(&want.audit, got.audit.as_ref())?;
+    if let Some(asked) = want.asked {
+        found.same("asked", &asked.to_string(), &got.asked.to_string());
+    }
     Ok(found.lines)
 }
 

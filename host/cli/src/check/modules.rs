@@ -84,7 +84,7 @@ impl Module {
     }
 
     /// The variables its VM needs, and the only ones of ours it may have.
-    pub fn environment(self) -> &'static [&'static str] {
+    fn environment(self) -> &'static [&'static str] {
         match self {
             Self::Gate => &["POSTERN_GATE_KEY", "POSTERN_PERMIT_KEY", "POSTERN_SHARED_KEY"],
             Self::Credential => {
@@ -92,6 +92,18 @@ impl Module {
             }
             Self::Audit => &["POSTERN_AUDIT_KEY", "POSTERN_SHARED_KEY"],
         }
+    }
+
+    /// The same and what a configuration asks for besides; one that does not parse is reported
+    /// elsewhere.
+    pub fn environment_with(self, settings: &Value) -> Vec<String> {
+        let mut names: Vec<String> = self.environment().iter().copied().map(String::from).collect();
+        if self == Self::Gate
+            && let Ok(config) = config::gate::Config::parse(settings.to_string().as_bytes())
+        {
+            names.extend(config.secret_variables().map(String::from));
+        }
+        names
     }
 
     /// The module's own parser.
@@ -338,7 +350,7 @@ fn check_foreign(instance: &Instance<'_>, report: &mut Report) {
 }
 
 fn check_environment(module: Module, instance: &Instance<'_>, report: &mut Report) {
-    let needed = module.environment();
+    let needed = module.environment_with(&instance.settings);
     let path = "vm_config.environment_variables";
     let variables = instance.plugin.at(&["vm_config", "environment_variables"]);
     if let Some(at) = variables.as_ref().and_then(|at| at.get("key_values")) {
@@ -349,12 +361,13 @@ fn check_environment(module: Module, instance: &Instance<'_>, report: &mut Repor
         return report.missing(&instance.plugin, &format!("{path}.host_env_keys"), text);
     };
     let listed: Vec<At<'_>> = keys.items();
-    for name in needed.iter().filter(|name| !listed.iter().any(|at| at.text() == Some(name))) {
+    let absent = |name: &&String| !listed.iter().any(|at| at.text() == Some(name.as_str()));
+    for name in needed.iter().filter(absent) {
         report.error(&keys, format!("{name} is missing: the {} module needs it", module.name()));
     }
     for at in &listed {
         let name = at.text().unwrap_or("");
-        if name.starts_with("POSTERN_") && !needed.contains(&name) {
+        if name.starts_with("POSTERN_") && !needed.iter().any(|one| one == name) {
             report.error(at, format!("the {} module must not hold {name}", module.name()));
         }
     }

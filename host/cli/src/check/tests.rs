@@ -39,6 +39,8 @@ const ROWS: &[(&str, &str, &str)] = &[
     ("runtime: envoy.wasm.runtime.v8", "runtime: envoy.wasm.runtime.wamr", "expected envoy.wasm.runtime.v8"),
     ("{host_env_keys: [POSTERN_GATE_KEY, ", "{key_values: {A: b}, host_env_keys: [POSTERN_GATE_KEY, ", "shown by /config_dump"),
     ("host_env_keys: [POSTERN_GATE_KEY, ", "host_env_keys: [", "POSTERN_GATE_KEY is missing"),
+    ("host_env_keys: [POSTERN_GATE_KEY, ", "host_env_keys: [POSTERN_INTROSPECTION_SECRET, POSTERN_GATE_KEY, ", "the gate module must not hold POSTERN_INTROSPECTION_SECRET"),
+    ("- api_key: {header: authorization, prefixes: [pk_]}\n", "- introspected: {issuer: a, audience: [b], endpoint: {cluster: c, authority: d, path: /e}, client: {id: f}, header: x-g}\n", "POSTERN_INTROSPECTION_SECRET is missing: the gate module needs it"),
     ("host_env_keys: [POSTERN_AUDIT_KEY, ", "host_env_keys: [POSTERN_PERMIT_KEY, POSTERN_AUDIT_KEY, ", "the audit module must not hold POSTERN_PERMIT_KEY"),
     ("allow_on_headers_stop_iteration: true", "allow_on_headers_stop_iteration: false", "expected true with body: hold"),
     ("      body: hold", "      body: off", "expected false unless the configuration says body: hold"),

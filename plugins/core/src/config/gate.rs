@@ -27,6 +27,7 @@ mod budgets;
 mod capability;
 mod endpoint;
 mod forward;
+mod introspection;
 mod jwt;
 mod parts;
 mod policy;
@@ -42,6 +43,7 @@ pub use budgets::{BudgetWire, ByWire, TaintsWire};
 pub use capability::{Capability, FIELD as CAPABILITY_FIELD, Issuer};
 pub use endpoint::Endpoint;
 pub use forward::{Forward, ForwardWire, METHOD, TARGET};
+pub use introspection::Introspected;
 pub use jwt::{Dpop, Jwt};
 pub use parts::ScopeRule;
 use parts::ScopeRuleWire;
@@ -321,11 +323,19 @@ impl Config {
         })
     }
 
+    /// Environment variables with the secrets that this gate has at introspection endpoints.
+    pub fn secret_variables(&self) -> impl Iterator<Item = &str> {
+        self.authenticators.iter().filter_map(|one| match one {
+            Authentication::Introspected(tokens) => Some(tokens.secret_variable.as_str()),
+            _ => None,
+        })
+    }
+
     /// Whether somebody looks at the certificate of the caller's connection.
     pub fn reads_certificates(&self) -> bool {
         let looks = |one: &Authentication| {
-            use Authentication::{Jwt, JwtSvid, Mtls};
-            matches!(one, Mtls(_) | Jwt(_) | JwtSvid(_))
+            use Authentication::{Introspected, Jwt, JwtSvid, Mtls};
+            matches!(one, Mtls(_) | Jwt(_) | JwtSvid(_) | Introspected(_))
         };
         self.authenticators.iter().any(looks)
     }
@@ -334,6 +344,7 @@ impl Config {
     pub fn takes_proofs(&self) -> bool {
         let takes = |one: &Authentication| match one {
             Authentication::Jwt(jwt) => jwt.dpop.is_some(),
+            Authentication::Introspected(tokens) => tokens.dpop.is_some(),
             _ => false,
         };
         self.authenticators.iter().any(takes)

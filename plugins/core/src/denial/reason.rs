@@ -81,6 +81,7 @@ reasons! {
         Issuer "issuer" "Of another issuer.",
         Audience "audience" "For another audience.",
         NotYet "not_yet" "Not valid yet.",
+        Inactive "inactive" "Its issuer says that it is not active.",
         Life "life" "Made for a longer life than is accepted.",
         Directory "directory" "Of a directory (`tid`) that is not accepted.",
         Bound "bound" "Bound to a key that the request does not prove to have.",
@@ -113,6 +114,10 @@ reasons! {
     KeysReason {
         Never "keys_missing" "The issuer's keys could not be had, or not for too long.",
         Late "keys_late" "The issuer did not answer in time.",
+        Unanswered "introspection_failed" "The introspection endpoint gave no answer that counts.",
+        Answer "introspection_answer" "The introspection endpoint's answer is not as RFC 7662 has it.",
+        InTime "introspection_late" "The introspection endpoint did not answer in time.",
+        Busy "introspection_busy" "The introspection endpoint is asked too much already.",
     }
 }
 

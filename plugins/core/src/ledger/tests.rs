@@ -31,6 +31,7 @@ impl Fake {
             method: "POST",
             path: "/crp/v1/message".into(),
             content_type: "application/crp",
+            authorization: None,
             body: Vec::new(),
             timeout: Duration::from_secs(2),
         })

@@ -212,6 +212,7 @@ impl Feed {
             method: "GET",
             path,
             content_type: "",
+            authorization: None,
             body: Vec::new(),
             timeout: TIMEOUT,
         }

@@ -329,7 +329,8 @@ impl Questions {
         self.calls = self.calls.wrapping_add(1);
         self.pending.insert(id, pending);
         let (to, path) = (Destination::KeyService, path);
-        Turn::Ask(Call { id, to, method, path, content_type, body, timeout })
+        let authorization = None;
+        Turn::Ask(Call { id, to, method, path, content_type, authorization, body, timeout })
     }
 }
 

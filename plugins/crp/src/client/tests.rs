@@ -434,6 +434,7 @@ fn asked_again() -> Call {
         method: "GET",
         path: "/".into(),
         content_type: "",
+        authorization: None,
         body: Vec::new(),
         timeout: Duration::ZERO,
     }

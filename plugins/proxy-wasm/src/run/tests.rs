@@ -131,6 +131,7 @@ fn call() -> Effect {
         method: "POST",
         path: "/x".into(),
         content_type: "x/y",
+        authorization: None,
         body: vec![1],
         timeout: Duration::from_secs(1),
     })

@@ -6,6 +6,7 @@ use postern_core::key_service::{Call, CallAnswer, CallFailure, CallId, CallResul
 use postern_core::time::{Moment, UnixMillis};
 
 use crate::faults::Outcome;
+use crate::world::introspection::Question;
 use crate::world::{Backend, entropy};
 
 /// A moment with fresh randomness.
@@ -16,7 +17,10 @@ pub fn moment(now: UnixMillis) -> Moment {
 /// Makes the call; time passes only when nothing answers.
 pub fn perform(backend: &Backend, call: Call, now: &Cell<UnixMillis>) -> (CallId, CallResult) {
     let answer = |status, body: &[u8]| Ok(CallAnswer::of(status, body.to_vec()));
-    let result = match backend.exchange(&call.path, &call.body, now.get()) {
+    let shown = call.authorization.as_ref().and_then(|shown| shown.perform(str::to_owned));
+    let authorization = shown.as_ref().map(String::as_bytes);
+    let question = Question { path: &call.path, body: &call.body, authorization };
+    let result = match backend.answer(&question, now.get()) {
         Outcome::Answer(_, body) if body.len() > MAX_ANSWER => Err(CallFailure::TooLarge),
         Outcome::Answer(status, body) => answer(status, &body),
         // What Envoy hands to a module in these cases looks like an answer.

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use postern_core::config;
-use postern_core::key_service::{Background, Directory};
+use postern_core::key_service::Background;
 use postern_core::ledger::{Ledger, Logged, Output};
 use postern_core::nonces::{MEMORY, Met, Nonces, Table};
 use postern_core::receipt::{Sequence, SharedData};
@@ -115,7 +115,6 @@ impl Modules {
                 })?))
             };
         let keys = client(Role::Gate, &gate.key_service)?;
-        let directory: Rc<dyn Directory> = Rc::clone(&keys) as _;
         let shared = || keyring::shared_keys(variable("POSTERN_SHARED_KEY"));
         let nonces: Rc<dyn Nonces> = Rc::new(Nonced {
             table: RefCell::new(Table::new(shared()?, MEMORY)),
@@ -125,7 +124,14 @@ impl Modules {
             table: RefCell::new(tally::Table::new(shared()?)),
             shared: RefCell::default(),
         });
-        let callers = postern_identity::assemble(&gate, &directory, &nonces)?;
+        let given = environment.clone();
+        let services = postern_identity::Services {
+            directory: Rc::clone(&keys) as _,
+            nonces,
+            signatures: Rc::new(postern_jose::Pure),
+            variable: Rc::new(move |name| given.get(name).cloned()),
+        };
+        let callers = postern_identity::assemble(&gate, &services)?;
         let authenticators = callers.authenticators;
         let releases = client(Role::Credential, &credential.key_service)?;
         let collector = client(Role::Audit, &audit.key_service)?;
@@ -193,6 +199,7 @@ impl Modules {
         if let Some(keys) = &step.issuer {
             world.backend.issuer.publish(keys.clone());
         }
+        world.change_answers(named, &step.answers);
         self.tick();
         let received = self.now.get();
         let names = world.names_at(named, received);
@@ -217,8 +224,8 @@ impl Modules {
         let mut upstream = outcome.upstream;
         upstream.iter_mut().for_each(|seen| settle(seen, &world.base, received));
         let canaries = outcome.canaries;
-        let answer = outcome.answer;
-        Ok(world.number(Observation { answer, upstream, canaries, audit, took }))
+        let (answer, asked) = (outcome.answer, world.backend.introspection.take_asked());
+        Ok(world.number(Observation { answer, upstream, canaries, audit, asked, took }))
     }
 
     /// Lets time pass until the collector has the record of a request.

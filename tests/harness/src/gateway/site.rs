@@ -32,9 +32,12 @@ use crate::scenario::{
 };
 use crate::signature::settle;
 use crate::template::{Names, expand};
+use crate::world::introspection::Question;
 use crate::world::{Backend, World, first_keys};
 
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long whoever is called `late` takes to answer.
+const LATE: Duration = Duration::from_millis(450);
 /// Between two pieces of an answer, so that the proxy reads them one by one.
 const PACE: Duration = Duration::from_millis(3);
 
@@ -101,6 +104,13 @@ impl Site {
                 *document = self.world.module(name, document.take(), overlay);
             });
         }
+        if scenario.is_some_and(introspects) {
+            config.plugin("gate", |plugin| {
+                let names = &mut plugin["vm_config"]["environment_variables"]["host_env_keys"];
+                let names = names.as_array_mut().into_iter();
+                names.for_each(|names| names.push("POSTERN_INTROSPECTION_SECRET".into()));
+            });
+        }
         for route in &self.world.base.routes {
             head_waits(config.cluster(&route.cluster)?, &route.domain);
         }
@@ -143,6 +153,13 @@ impl Site {
         waited.transpose()?;
         Ok(records)
     }
+}
+
+/// Whether its gate needs the secret for the introspection endpoint.
+fn introspects(scenario: &Scenario) -> bool {
+    let gate = scenario.config.get("gate");
+    let list = gate.and_then(|gate| gate["authenticators"].as_array());
+    list.is_some_and(|list| list.iter().any(|one| !one["introspected"].is_null()))
 }
 
 /// The head of a token endpoint's answer waits for its content, as `postern check` has it.
@@ -213,6 +230,7 @@ impl Gateway {
             if let Some(keys) = &step.issuer {
                 site.world.backend.issuer.publish(keys.clone());
             }
+            site.world.change_answers(named, &step.answers);
             if let Some(feed) = step.feed {
                 site.world.backend.stand.set_feed(feed);
             }
@@ -285,6 +303,7 @@ impl Gateway {
             upstream,
             canaries,
             audit: records.first().and_then(|record| comparable(record)),
+            asked: site.world.backend.introspection.take_asked(),
             took,
         }))
     }
@@ -298,7 +317,14 @@ struct Front {
 impl Handler for Front {
     fn handle(&self, request: Message, to: &mut dyn Write) -> io::Result<After> {
         let path = request.word(1);
-        match self.backend.exchange(&path, &request.content, now()) {
+        let authorization = request.text("authorization");
+        let authorization = authorization.as_ref().map(String::as_bytes);
+        let question = Question { path: &path, body: &request.content, authorization };
+        let outcome = self.backend.answer(&question, now());
+        if path.ends_with("/late") {
+            let _ = until(LATE, || None::<()>);
+        }
+        match outcome {
             Outcome::Answer(status, body) => upstream::Answer {
                 status,
                 fields: Vec::new(),

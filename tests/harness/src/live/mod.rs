@@ -12,9 +12,11 @@ mod config;
 mod flood;
 mod gone;
 mod http2;
+mod introspection;
 mod istio;
 mod module;
 mod process;
+mod provider;
 mod reload;
 mod revocation;
 mod routes;
@@ -103,6 +105,9 @@ const CHECKS: &[(&str, Check)] = &[
     ("live/a_budget_holds_on_two_workers", callers::within_a_budget),
     ("live/a_signed_request_is_good_once_on_two_workers", capability::replayed),
     ("live/capability_tokens_of_another_client", capability::python),
+    ("live/a_token_is_asked_about_once_by_a_worker", introspection::asked_once),
+    ("live/who_waits_for_an_answer_outlives_who_has_asked", introspection::asker_gone),
+    ("live/tokens_of_a_provider", provider::tokens),
     ("live/slow_callers_end_by_timers", slow::ended_by_timers),
     ("live/slow_callers_by_the_thousand", flood::slow_callers),
     ("live/only_the_listener_without_audit_refuses", audit::one_listener_without),

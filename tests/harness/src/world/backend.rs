@@ -5,6 +5,7 @@ use postern_keys::operator_auth::{Fields, Request};
 use postern_keys::{HttpAnswer, Service};
 use tokio::runtime::Runtime;
 
+use super::introspection::{Introspection, Question};
 use super::issuer::Issuer;
 use super::staged::Stage;
 use crate::faults::{Exchange, Outcome, Service as Which, Stand};
@@ -21,11 +22,22 @@ pub struct Backend {
     pub stand: Stand,
     /// The issuer of access tokens.
     pub issuer: Issuer,
+    /// Its introspection endpoint.
+    pub introspection: Introspection,
 }
 
 impl Backend {
     /// One exchange with whoever answers now.
     pub fn exchange(&self, path: &str, body: &[u8], now: UnixMillis) -> Outcome {
+        self.answer(&Question { path, body, authorization: None }, now)
+    }
+
+    /// The same, of somebody who shows who he is.
+    pub fn answer(&self, question: &Question<'_>, now: UnixMillis) -> Outcome {
+        let Question { path, body, .. } = *question;
+        if let Some(answer) = self.introspection.exchange(question, now) {
+            return answer;
+        }
         if let Some(answer) = self.issuer.exchange(path) {
             return answer;
         }

@@ -6,10 +6,13 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::Result;
 use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use ed25519_dalek::{Signer, SigningKey};
 use postern_core::time::UnixMillis;
 use postern_rig::gateway::merge;
+use ring::rand::SystemRandom;
+use ring::rsa::{KeyPair, PublicKeyComponents};
+use ring::signature::RSA_PKCS1_SHA256;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -70,7 +73,7 @@ impl Issuer {
     }
 }
 
-/// A key as it is published: of P-256 when its name begins with `es` or `p256`, one that no
+/// A key as it is published: of RSA when its name begins with `rs`, of P-256 when its name begins with `es` or `p256`, one that no
 /// verifier may take when it is called so, else of Ed25519. Those whose names end with
 /// `bundle` stand in the set as trust bundles have them.
 fn jwk(name: &str) -> Value {
@@ -102,12 +105,35 @@ fn jwk(name: &str) -> Value {
                 y.map(|y| y.as_slice()).unwrap_or_default(),
             )
         }
+        _ if is_rsa(name) => {
+            let public = PublicKeyComponents::<Vec<u8>>::from(rsa_key().public());
+            let (n, e) = (URL_SAFE_NO_PAD.encode(public.n), URL_SAFE_NO_PAD.encode(public.e));
+            json!({"kty": "RSA", "alg": "RS256", "use": usage, "kid": name, "n": n, "e": e})
+        }
         _ => okp(key(name).verifying_key().as_bytes()),
     }
 }
 
 fn is_p256(name: &str) -> bool {
     name.starts_with("es") || name.starts_with("p256")
+}
+
+fn is_rsa(name: &str) -> bool {
+    name.starts_with("rs")
+}
+
+/// The only one there is, made for these tests and good for nothing else.
+fn rsa_key() -> KeyPair {
+    let text: String = include_str!("issuer_rsa.txt").split_ascii_whitespace().collect();
+    let key = STANDARD.decode(text).expect("base64");
+    KeyPair::from_pkcs8(&key).expect("a key")
+}
+
+fn rsa_signature(message: &[u8]) -> Vec<u8> {
+    let key = rsa_key();
+    let mut signature = vec![0; key.public().modulus_len()];
+    let signed = key.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message, &mut signature);
+    signed.map(|()| signature).expect("a signature")
 }
 
 /// Of a fixed scalar, which is below the order.
@@ -120,6 +146,9 @@ fn sign(name: &str, message: &[u8]) -> Vec<u8> {
         let signature: p256::ecdsa::Signature = p256_key(name).sign(message);
         return signature.to_bytes().to_vec();
     }
+    if is_rsa(name) {
+        return rsa_signature(message);
+    }
     key(name).sign(message).to_bytes().to_vec()
 }
 
@@ -128,6 +157,17 @@ pub fn token(seed: &TokenSeed, bound: Option<String>, now: UnixMillis) -> Result
     let name = seed.key.as_deref().unwrap_or("k1");
     let usual = json!({"alg": algorithm(name), "kid": name, "typ": "at+jwt"});
     let header = merged(usual, &seed.header);
+    let claims = dated(claims(seed, bound), now);
+    let payload = seed.payload.clone().unwrap_or_else(|| claims.to_string());
+    let text = unsigned(&header, &payload);
+    let signature = sign(name, text.as_bytes());
+    let changed = seed.signature.as_deref().map(|how| hostile::changed(&signature, how));
+    let signature = changed.transpose()?.unwrap_or(signature);
+    Ok(format!("{text}.{}", URL_SAFE_NO_PAD.encode(signature)))
+}
+
+/// Its claims, where dates may still be said from now.
+pub fn claims(seed: &TokenSeed, bound: Option<String>) -> Value {
     let mut usual = json!({
         "iss": ISSUER, "aud": "https://gateway.test", "sub": "service-7", "client_id": "agent-7",
         "jti": "token-7", "iat": "+0", "exp": "+300",
@@ -139,13 +179,7 @@ pub fn token(seed: &TokenSeed, bound: Option<String>, now: UnixMillis) -> Result
     if let Some(holder) = &seed.holder {
         usual["cnf"] = json!({"jkt": thumbprint(&holder_key(holder))});
     }
-    let claims = dated(merged(usual, &seed.claims), now);
-    let payload = seed.payload.clone().unwrap_or_else(|| claims.to_string());
-    let text = unsigned(&header, &payload);
-    let signature = sign(name, text.as_bytes());
-    let changed = seed.signature.as_deref().map(|how| hostile::changed(&signature, how));
-    let signature = changed.transpose()?.unwrap_or(signature);
-    Ok(format!("{text}.{}", URL_SAFE_NO_PAD.encode(signature)))
+    merged(usual, &seed.claims)
 }
 
 fn unsigned(header: &Value, payload: &str) -> String {
@@ -161,7 +195,11 @@ pub fn signed(name: &str, header: &Value, payload: &str) -> String {
 
 /// `alg` of a key.
 pub fn algorithm(name: &str) -> &'static str {
-    if is_p256(name) { "ES256" } else { "EdDSA" }
+    match name {
+        _ if is_p256(name) => "ES256",
+        _ if is_rsa(name) => "RS256",
+        _ => "EdDSA",
+    }
 }
 
 /// The public half of a holder's key, and nothing else of it.

@@ -5,6 +5,7 @@
 //! stored by sealed messages, API keys are created and revoked by signed requests.
 
 mod backend;
+pub mod introspection;
 pub mod issuer;
 mod keys;
 mod party;
@@ -35,7 +36,6 @@ pub use keys::{entropy, short};
 pub use party::Party;
 pub use staged::{Flaw, Kind as EvidenceKind, pins};
 
-use crate::certificates;
 use crate::faults::{Kind, Outcome, Stand};
 use crate::minted;
 use crate::observation::Observation;
@@ -131,6 +131,8 @@ impl World {
         let folder = tempfile::tempdir()?;
         let (backend, pool) = open(folder.path(), now)?;
         let mut environment = vec![shared_key("PERMIT"), shared_key("SHARED")];
+        let secret = introspection::SECRET.to_owned();
+        environment.push(("POSTERN_INTROSPECTION_SECRET".to_owned(), secret));
         let mut operators = BTreeMap::new();
         let mut gateway = [0; 16];
         for tenant in TENANTS {
@@ -243,7 +245,22 @@ impl World {
             self.notes().keys.extend(keys::text(&named.name, name, seed));
             self.create(named, name, seed, now).with_context(key)?;
         }
+        let opaque = named.scenario.seed.tokens.iter().filter(|(_, seed)| seed.opaque);
+        for (name, seed) in opaque {
+            let claims = issuer::claims(seed, named.scenario.seed.thumbprint(seed)?);
+            let text = introspection::text(&named.name, name);
+            self.backend.introspection.know(text, seed, claims);
+        }
+        self.backend.introspection.take_asked();
         Ok(())
+    }
+
+    /// The introspection endpoint says something else of these tokens from now on.
+    pub fn change_answers(&self, named: &Named, answers: &BTreeMap<String, Value>) {
+        for (name, overlay) in answers {
+            let text = introspection::text(&named.name, name);
+            self.backend.introspection.change(&text, overlay);
+        }
     }
 
     fn create(&self, named: &Named, name: &str, seed: &KeySeed, now: UnixMillis) -> Result<()> {
@@ -334,8 +351,9 @@ fn open(folder: &Path, now: UnixMillis) -> Result<(Backend, SqlitePool)> {
     let pool = runtime.block_on(postern_keys::store::open(&database));
     let stand = Stand::default();
     let issuer = issuer::Issuer::default();
+    let introspection = introspection::Introspection::default();
     Ok((
-        Backend { runtime, genuine, impostor, stage, stand, issuer },
+        Backend { runtime, genuine, impostor, stage, stand, issuer, introspection },
         pool.map_err(anyhow::Error::msg)?,
     ))
 }
@@ -361,12 +379,10 @@ impl Names for Known<'_> {
     fn token(&self, name: &str) -> Option<Vec<u8>> {
         let seeds = &self.named.scenario.seed;
         let seed = seeds.tokens.get(name)?;
-        let bound = match &seed.certificate {
-            Some(name) => Some(certificates::issued(seeds.certificates.get(name)?).ok()?),
-            None => None,
-        };
-        let bound = bound.map(|identity| certificates::thumbprint(&identity));
-        let token = issuer::token(seed, bound.transpose().ok()?, self.now);
+        if seed.opaque {
+            return Some(introspection::text(&self.named.name, name).into_bytes());
+        }
+        let token = issuer::token(seed, seeds.thumbprint(seed).ok()?, self.now);
         token.ok().map(String::into_bytes)
     }
 

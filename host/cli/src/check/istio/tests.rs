@@ -62,6 +62,7 @@ const ROWS: &[(&str, &str, &str, &str)] = &[
     (PLUGIN, "{name: POSTERN_GATE_KEY, valueFrom: HOST}", "{name: POSTERN_GATE_KEY, value: AAAA}", "expected valueFrom: HOST"),
     (PLUGIN, "    - {name: POSTERN_GATE_KEY, valueFrom: HOST}\n", "", "POSTERN_GATE_KEY is missing"),
     (PLUGIN, "POSTERN_GATE_KEY, valueFrom: HOST}", "POSTERN_GATE_KEY, valueFrom: HOST}\n    - {name: POSTERN_AUDIT_KEY, valueFrom: HOST}", "the gate module must not hold POSTERN_AUDIT_KEY"),
+    (PLUGIN, "    authenticators:\n", "    authenticators:\n    - introspected: {issuer: a, audience: [b], endpoint: {cluster: c, authority: d, path: /e}, client: {id: f}, header: x-g}\n", "POSTERN_INTROSPECTION_SECRET is missing"),
     (PLUGIN, "    tenant: acme", "    tenants: acme", "pluginConfig.tenants"),
     (PLUGIN, "vm_config:\n", "vm_config:\n                  vm_id: postern\n", "vm_config.vm_id: expected none"),
     (PLUGIN, "paths: [/api/**]\n", "paths: [/v2/**]\n", "not the same as in the gate"),

@@ -107,7 +107,9 @@ fn check_origin(wasm: &At<'_>, report: &mut Report) {
 
 fn check_environment(module: Module, wasm: &At<'_>, report: &mut Report) {
     let listed = wasm.get("vmConfig").map(|at| at.list("env")).unwrap_or_default();
-    for needed in module.environment() {
+    let settings = wasm.get("pluginConfig").map(|at| at.node.to_json()).unwrap_or_default();
+    let names = module.environment_with(&settings);
+    for needed in &names {
         if !listed.iter().any(|one| one.text_of("name") == Some(needed)) {
             let text = format!("{needed} is missing: the {} module needs it", module.name());
             report.missing(wasm, "vmConfig.env", text);
@@ -118,7 +120,7 @@ fn check_environment(module: Module, wasm: &At<'_>, report: &mut Report) {
         if !name.starts_with("POSTERN_") {
             continue;
         }
-        if !module.environment().contains(&name) {
+        if !names.iter().any(|one| one == name) {
             report.error(&one, format!("the {} module must not hold {name}", module.name()));
         }
         if one.text_of("valueFrom") != Some("HOST") || one.get("value").is_some() {

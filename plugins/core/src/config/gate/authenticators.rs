@@ -5,6 +5,7 @@
 
 use serde::Deserialize;
 
+use super::introspection::{Introspected, IntrospectedWire, introspected};
 use super::jwt::{self, Jwt, JwtWire};
 use crate::binding::{is_field_name, is_reserved};
 use crate::config::{ConfigError, Problems};
@@ -28,6 +29,9 @@ pub struct AuthenticatorWire {
     pub mtls: Option<MtlsWire>,
     /// SPIFFE JWT-SVIDs; once for each field.
     pub jwt_svid: Option<JwtSvidWire>,
+    /// Access tokens that their issuer is asked about. Behind all others that read its field:
+    /// what they recognise is nobody else's to see.
+    pub introspected: Option<IntrospectedWire>,
 }
 
 /// `api_key` as written.
@@ -54,6 +58,8 @@ pub enum Authentication {
     Mtls(Box<Workloads>),
     /// JWT-SVIDs.
     JwtSvid(Box<JwtSvid>),
+    /// Access tokens that their issuer is asked about.
+    Introspected(Box<Introspected>),
 }
 
 /// A field that may hold an API key.
@@ -84,6 +90,7 @@ impl Authentication {
             Self::Capability(_) => Kind::Capability,
             Self::Mtls(_) => Kind::Mtls,
             Self::JwtSvid(_) => Kind::JwtSvid,
+            Self::Introspected(_) => Kind::Introspected,
         }
     }
 
@@ -93,6 +100,7 @@ impl Authentication {
             Self::ApiKey(field) => Some(&field.header),
             Self::Jwt(jwt) => Some(&jwt.header),
             Self::JwtSvid(svid) => Some(&svid.header),
+            Self::Introspected(tokens) => Some(&tokens.header),
             Self::Capability(_) => Some(FIELD),
             // The connection has it.
             Self::Mtls(_) => None,
@@ -140,6 +148,14 @@ pub(super) fn authenticators(
                     problems
                         .note(path, "expected capability once: several issuers go into its list");
                 }
+                (_, Authentication::Introspected(other)) => {
+                    leaks(one, other, |key, expected| problems.note(path(key), expected));
+                }
+                (Authentication::Introspected(one), Authentication::Jwt(other))
+                    if one.jwt_issuers.contains(&other.issuer) =>
+                {
+                    problems.note(path("jwt_issuers"), "expected none that a jwt here is for");
+                }
                 _ => {}
             }
         }
@@ -150,6 +166,20 @@ pub(super) fn authenticators(
     list
 }
 
+/// Nobody is told of a credential that another one could recognise.
+fn leaks(one: &Authentication, earlier: &Introspected, mut note: impl FnMut(&str, &str)) {
+    if let Authentication::Jwt(jwt) = one
+        && earlier.jwt_issuers.contains(&jwt.issuer)
+    {
+        note("issuer", "expected none of the jwt_issuers that are asked about");
+    }
+    let next = matches!(one, Authentication::Introspected(_)) && !earlier.prefixes.is_empty();
+    if one.field() == Some(earlier.header.as_str()) && !next {
+        let expected = "expected before introspected without prefixes, which takes what is left";
+        note("header", expected);
+    }
+}
+
 fn authenticator(wire: AuthenticatorWire) -> Result<Authentication, ConfigError> {
     let mut problems = Problems::default();
     let written = [
@@ -158,9 +188,12 @@ fn authenticator(wire: AuthenticatorWire) -> Result<Authentication, ConfigError>
         wire.capability.is_some(),
         wire.mtls.is_some(),
         wire.jwt_svid.is_some(),
+        wire.introspected.is_some(),
     ];
     if written.into_iter().filter(|written| *written).count() != 1 {
-        problems.note("", "expected exactly one of api_key, jwt, capability, mtls and jwt_svid");
+        let expected =
+            "expected exactly one of api_key, jwt, capability, mtls, jwt_svid and introspected";
+        problems.note("", expected);
         return problems.finish(None);
     }
     use Authentication as Read;
@@ -180,6 +213,10 @@ fn authenticator(wire: AuthenticatorWire) -> Result<Authentication, ConfigError>
     if let Some(wire) = wire.jwt_svid {
         let svid = problems.part("jwt_svid", jwt_svid(wire));
         read = svid.map(|svid| Read::JwtSvid(Box::new(svid)));
+    }
+    if let Some(wire) = wire.introspected {
+        let tokens = problems.part("introspected", introspected(wire));
+        read = tokens.map(|tokens| Read::Introspected(Box::new(tokens)));
     }
     problems.finish(read)
 }

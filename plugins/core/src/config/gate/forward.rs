@@ -57,6 +57,7 @@ pub(super) fn check(
     let proves = |one: &Authentication| match one {
         Authentication::Capability(_) => true,
         Authentication::Jwt(jwt) => jwt.dpop.is_some(),
+        Authentication::Introspected(tokens) => tokens.dpop.is_some(),
         _ => false,
     };
     if authenticators.iter().any(proves) {

@@ -128,10 +128,7 @@ pub(super) fn jwt(wire: JwtWire) -> Result<Jwt, ConfigError> {
         problems.note("tenants", "expected 1 to 256");
     }
     let cache = cache(wire.cache, &mut problems);
-    let dpop = wire.dpop.and_then(|wire| problems.part("dpop", dpop(wire)));
-    if dpop.is_some() && header != AUTHORIZATION {
-        problems.note("dpop", "expected the header Authorization, whose scheme says it");
-    }
+    let dpop = proofs(wire.dpop, &header, &mut problems);
     let read = (|| {
         Some(Jwt {
             header,
@@ -148,6 +145,19 @@ pub(super) fn jwt(wire: JwtWire) -> Result<Jwt, ConfigError> {
         })
     })();
     problems.finish(read)
+}
+
+/// When proofs are good, in the only field whose scheme says that one comes along.
+pub(super) fn proofs(
+    written: Option<DpopWire>,
+    header: &str,
+    problems: &mut Problems,
+) -> Option<Dpop> {
+    let dpop = written.and_then(|wire| problems.part("dpop", dpop(wire)));
+    if dpop.is_some() && header != AUTHORIZATION {
+        problems.note("dpop", "expected the header Authorization, whose scheme says it");
+    }
+    dpop
 }
 
 fn dpop(wire: DpopWire) -> Result<Dpop, ConfigError> {

@@ -336,3 +336,111 @@ fn capability_tokens_have_one_authenticator_and_no_forward_endpoint() {
                     several issuers go into its list";
     assert_eq!(problems(&twice), [expected]);
 }
+
+fn introspecting(more: Value) -> Value {
+    let mut one = json!({
+        "issuer": "https://idp.test", "audience": ["gw"], "client": {"id": "gateway"},
+        "endpoint": {"cluster": "idp", "authority": "idp.test", "path": "/introspect"},
+    });
+    for (key, value) in more.as_object().unwrap() {
+        one[key] = value.clone();
+    }
+    let mut document = good();
+    document["authenticators"] = json!([
+        {"api_key": {}},
+        {"jwt": {"issuer": "https://jwt.test", "audience": ["gw"], "jwks": {"inline": {"keys": []}}}},
+        {"introspected": one},
+    ]);
+    document
+}
+
+#[test]
+fn an_introspection_endpoint_has_safe_defaults() {
+    let config = parse(&introspecting(json!({}))).unwrap();
+    let Some(Authentication::Introspected(one)) = config.authenticators.last() else {
+        panic!("none")
+    };
+    assert_eq!((one.header.as_str(), one.ttl.as_secs(), one.cache), ("authorization", 30, 1024));
+    assert!(one.typed && one.prefixes.is_empty() && one.jwt_issuers.is_empty());
+    let names: Vec<_> = config.secret_variables().collect();
+    assert_eq!(names, ["POSTERN_INTROSPECTION_SECRET"]);
+    assert!(config.reads_certificates() && !config.takes_proofs());
+    assert!(parse(&introspecting(json!({"dpop": {}}))).unwrap().takes_proofs());
+}
+
+#[test]
+fn an_introspection_endpoint_that_cannot_be_asked_is_reported_with_its_path() {
+    let rows = [
+        (json!({"audience": []}), "audience: expected 1 to 16: a token for anybody is for nobody"),
+        (json!({"issuer": ""}), "issuer: missing"),
+        (json!({"endpoint": null}), "endpoint: missing"),
+        (json!({"client": {}}), "client.id: missing"),
+        (json!({"client": {"id": ""}}), "client.id: expected 1 to 256 printable ASCII characters"),
+        (json!({"ttl": "31s"}), "ttl: expected at most 30s"),
+        (json!({"cache": 20000}), "cache: expected at most 16384"),
+        (json!({"prefixes": []}), "prefixes: expected 1 to 16"),
+        (json!({"prefixes": ["a b"]}), "prefixes[0]: expected 1 to 32 of [A-Za-z0-9._~+/-]"),
+        (json!({"jwt_issuers": [""]}), "jwt_issuers: expected at most 16, none empty"),
+        (
+            json!({"header": "x-token", "dpop": {}}),
+            "dpop: expected the header Authorization, whose scheme says it",
+        ),
+        (
+            json!({"jwt_issuers": ["https://jwt.test"]}),
+            "jwt_issuers: expected none that a jwt here is for",
+        ),
+    ];
+    for (more, expected) in rows {
+        let found = problems(&introspecting(more));
+        let expected = format!("authenticators[2].introspected.{expected}");
+        assert!(found.contains(&expected), "{expected}: {found:?}");
+    }
+}
+
+#[test]
+fn no_other_secret_of_a_module_can_be_shown_to_an_introspection_endpoint() {
+    let named = |name: &str| introspecting(json!({"client": {"id": "g", "secret_variable": name}}));
+    for name in ["POSTERN_INTROSPECTION_SECRET", "POSTERN_INTROSPECTION_SECRET_B2"] {
+        assert!(parse(&named(name)).is_ok(), "{name}");
+    }
+    for name in [
+        "POSTERN_PERMIT_KEY",
+        "POSTERN_GATE_KEY",
+        "POSTERN_INTROSPECTION_SECRETS",
+        "POSTERN_INTROSPECTION_SECRET_x",
+        "PATH",
+        "",
+        "the secret itself",
+    ] {
+        let found = problems(&named(name));
+        let expected = "authenticators[2].introspected.client.secret_variable: expected the name \
+                        of an environment variable: POSTERN_INTROSPECTION_SECRET, or that and _NAME";
+        assert_eq!(found, [expected], "{name}");
+    }
+}
+
+#[test]
+fn what_others_recognise_stands_before_what_is_introspected() {
+    let mut document = introspecting(json!({}));
+    let list = document["authenticators"].as_array_mut().unwrap();
+    list.rotate_right(1);
+    let expected = "expected before introspected without prefixes, which takes what is left";
+    assert_eq!(
+        problems(&document),
+        [
+            format!("authenticators[1].api_key.header: {expected}"),
+            format!("authenticators[2].jwt.header: {expected}"),
+        ]
+    );
+    // Two endpoints of one field are told apart by prefixes.
+    let mut two = introspecting(json!({"prefixes": ["a_"]}));
+    let one = two["authenticators"][2].clone();
+    two["authenticators"].as_array_mut().unwrap().push(one);
+    assert!(parse(&two).is_ok());
+    two["authenticators"][2]["introspected"]["prefixes"] = Value::Null;
+    assert_eq!(problems(&two), [format!("authenticators[3].introspected.header: {expected}")]);
+    // In another field nothing is taken from anybody.
+    let mut apart = introspecting(json!({"header": "x-token"}));
+    apart["authenticators"].as_array_mut().unwrap().rotate_right(1);
+    assert!(parse(&apart).is_ok());
+}

@@ -103,6 +103,7 @@ impl Keys {
             method: "POST",
             path: "/crp/v1/message".into(),
             content_type: "application/crp",
+            authorization: None,
             body: Vec::new(),
             timeout: Duration::from_secs(2),
         })

@@ -58,6 +58,7 @@ fn call(id: u32) -> Call {
         method: "POST",
         path: "/crp/v1/message".into(),
         content_type: "application/crp",
+        authorization: None,
         body: vec![],
         timeout: Duration::from_secs(2),
     }
