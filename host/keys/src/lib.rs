@@ -28,6 +28,7 @@ mod releases;
 mod service;
 pub mod store;
 pub mod tls;
+mod tokens;
 
 pub use config::{Config, ConfigError};
 pub use fault::Fault;

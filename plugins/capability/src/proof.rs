@@ -137,6 +137,15 @@ pub fn verify(
     Ok(Proof { nonce: nonce.to_owned(), created, content, fields, replay })
 }
 
+/// The key that a proof names itself (`keyid`), for a request whose token names none yet: an
+/// invite. What it says is good once [`verify`] has taken the proof with it.
+pub fn named_key(request: &Request<'_>) -> Option<PublicKey> {
+    let (_, value) = fields::member(request.signature_input)?;
+    let (_, rest) = fields::further(value, request.content_digest.is_some())?;
+    let id = Parameters::parse(rest)?.key_id?;
+    PublicKey::parse(&B64.decode(id).ok()?)
+}
+
 /// The signature base (RFC 9421, 2.5), with these fields behind the token. `None` for a value
 /// that cannot stand in a line, and for a field that is not there once.
 pub(crate) fn base(request: &Request<'_>, further: &[&str], parameters: &str) -> Option<String> {

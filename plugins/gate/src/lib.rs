@@ -17,7 +17,6 @@ use std::rc::Rc;
 use postern_core::config::gate::Config;
 use postern_core::config::{ConfigError, Problems};
 use postern_core::gate::{Loaded, Pipeline};
-use postern_core::key_service::Directory;
 use postern_core::keyring;
 use postern_core::nonces::{MEMORY, Nonces, Table};
 use postern_crp::Role;
@@ -43,12 +42,12 @@ fn configure(document: &[u8]) -> Result<Module, ConfigError> {
     let client = client.map_err(|bad| ConfigError::one("environment", bad.to_string()))?;
     let client = Rc::new(client);
     let feed = Rc::clone(&client);
-    let directory: Rc<dyn Directory> = Rc::clone(&client) as _;
     let nonces: Rc<dyn Nonces> = Rc::new(SharedNonces::new(Table::new(nonces, MEMORY)));
-    let callers = postern_identity::assemble(&config, &directory, &nonces)?;
+    let callers = postern_identity::assemble(&config, &client, &nonces)?;
     let (detector, scrubbing) = (Rc::new(MarkerDetector), Rc::new(PatternScrubbing::new()));
     let (known, certificates) = (callers.authenticators, config.reads_certificates());
-    let loaded = Loaded { policy: postern_rego::of_gate(&config)?, config };
+    let loaded =
+        Loaded { policy: postern_rego::of_gate(&config)?, invites: callers.invites, config };
     let pipeline = Pipeline::new(loaded, permit, known, client, detector, scrubbing, vm);
     Ok(Module {
         streams: Box::new(move || Box::new(pipeline.stream())),

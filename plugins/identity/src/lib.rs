@@ -24,6 +24,7 @@ pub mod claims;
 mod confirmation;
 mod dpop;
 mod forwarded;
+mod invites;
 pub mod jwt;
 pub mod keys;
 mod mtls;
@@ -36,11 +37,13 @@ use postern_core::authenticator::Authenticator;
 use postern_core::config::gate::{Authentication, Config, KeySource};
 use postern_core::config::{ConfigError, Problems};
 use postern_core::gate::ApiKeys;
-use postern_core::key_service::{Background, Directory};
+use postern_core::invites::Invites;
+use postern_core::key_service::{Background, Directory, Exchanges};
 use postern_core::nonces::Nonces;
 use postern_jose::Usage;
 
 use capability::Capabilities;
+use invites::CapabilityInvites;
 
 /// The authenticators of a gate.
 pub struct Callers {
@@ -48,22 +51,27 @@ pub struct Callers {
     pub authenticators: Vec<Rc<dyn Authenticator>>,
     /// What they fetch without a request.
     pub background: Vec<Rc<dyn Background>>,
+    /// Who exchanges invites, where the configuration names an endpoint for it.
+    pub invites: Option<Rc<dyn Invites>>,
 }
 
-/// Puts together what the configuration lists; API keys are looked up in `directory`.
+/// Puts together what the configuration lists; `service` is asked about API keys and invites.
 /// Nonces of signed requests are remembered in `nonces`.
-pub fn assemble(
+pub fn assemble<S: Directory + Exchanges + 'static>(
     config: &Config,
-    directory: &Rc<dyn Directory>,
+    service: &Rc<S>,
     nonces: &Rc<dyn Nonces>,
 ) -> Result<Callers, ConfigError> {
     let mut problems = Problems::default();
+    let directory: Rc<dyn Directory> = Rc::clone(service) as _;
+    let exchanges: Rc<dyn Exchanges> = Rc::clone(service) as _;
     let mut background: Vec<Rc<dyn Background>> = Vec::new();
+    let mut invites: Option<Rc<dyn Invites>> = None;
     let mut one = |(index, one): (usize, &Authentication)| -> Option<Rc<dyn Authenticator>> {
         let path = format!("authenticators[{index}].{}", one.kind().as_str());
         Some(match one {
             Authentication::ApiKey(field) => {
-                Rc::new(ApiKeys::new(field.clone(), Rc::clone(directory)))
+                Rc::new(ApiKeys::new(field.clone(), Rc::clone(&directory)))
             }
             Authentication::Jwt(jwt) => {
                 let keys = Rc::new(problems.part(&path, usable(&jwt.keys, Usage::Signatures))?);
@@ -73,7 +81,11 @@ pub fn assemble(
             }
             Authentication::Capability(tokens) => {
                 let made = Capabilities::new(tokens, &config.tenant, Rc::clone(nonces));
-                Rc::new(problems.part(&path, made)?)
+                let made = problems.part(&path, made)?;
+                if tokens.invites.is_some() {
+                    invites = Some(Rc::new(CapabilityInvites::new(&made, &exchanges)));
+                }
+                Rc::new(made)
             }
             Authentication::JwtSvid(svid) => {
                 let mut sets = Vec::new();
@@ -93,7 +105,7 @@ pub fn assemble(
     };
     let list = config.authenticators.iter().enumerate();
     let authenticators: Vec<_> = list.filter_map(&mut one).collect();
-    problems.finish(Some(Callers { authenticators, background }))
+    problems.finish(Some(Callers { authenticators, background, invites }))
 }
 
 /// The keys of an issuer; inline ones must be of some use.

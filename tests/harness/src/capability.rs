@@ -35,6 +35,10 @@ pub const AUDIENCE: &str = "https://gateway.test";
 pub struct Spec {
     /// Claims of the first block beside those that it must have.
     pub claims: Block,
+    /// This text instead of a token, such as `${invite NAME}`; holder 1 signs.
+    pub text: Option<String>,
+    /// The token that came up as this number in exchange for an invite; holder 1 signs.
+    pub issued: Option<usize>,
     /// Blocks that were added to it.
     pub further: Vec<Block>,
     /// Which further block was made for another token, by its place.
@@ -120,7 +124,11 @@ pub fn public(place: u8) -> String {
 /// The request with the token's fields, signed now. Without a description it stays as it is.
 pub fn signed(request: &RequestSpec, names: &dyn Names, now: UnixMillis) -> Result<RequestSpec> {
     let Some(spec) = &request.capability else { return Ok(request.clone()) };
-    let token = token(spec, now)?;
+    let token = match (&spec.text, spec.issued) {
+        (Some(text), _) => String::from_utf8(expand(text, names)?)?,
+        (None, Some(number)) => names.issued(number).context("no such token yet")?,
+        (None, None) => token(spec, now)?,
+    };
     let chunks = request.chunks.as_ref().map(|chunks| chunks.concat());
     let content = spec.signed.body.clone().or(request.body.clone()).or(chunks);
     let further = spec.further_fields(request, names)?;

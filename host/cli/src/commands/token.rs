@@ -3,7 +3,7 @@
 //! Owns files and arguments; the format is `postern-capability`'s. Invariant: private keys
 //! are read from private files and written to new private files; none is ever printed.
 
-mod files;
+pub(super) mod files;
 mod rights;
 
 use std::path::PathBuf;

@@ -108,7 +108,7 @@ pub(super) struct Parameters<'a> {
     pub(super) nonce: &'a str,
     expires: Option<u64>,
     algorithm: Option<&'a str>,
-    key_id: Option<&'a str>,
+    pub(super) key_id: Option<&'a str>,
 }
 
 impl<'a> Parameters<'a> {

@@ -37,8 +37,8 @@ pub use capability::{Capability, FIELD as CAPABILITY_FIELD, Issuer};
 pub use endpoint::Endpoint;
 pub use forward::{Forward, ForwardWire, METHOD, TARGET};
 pub use jwt::{Dpop, Jwt};
-pub use parts::ScopeRule;
 use parts::ScopeRuleWire;
+pub use parts::{DocumentAt, ScopeRule};
 pub use policy::{
     BundleSource, BundleWire, DEFAULT_INSTRUCTIONS, DEFAULT_QUERY, ModuleWire, PATH, PolicySource,
     PolicyWire, RegoWire,
@@ -285,6 +285,11 @@ impl Config {
             Authentication::Capability(capability) => Some(capability),
             _ => None,
         })
+    }
+
+    /// Path of the endpoint where invites are exchanged.
+    pub fn invites(&self) -> Option<&str> {
+        self.capability()?.invites.as_deref()
     }
 
     /// Whether somebody looks at the certificate of the caller's connection.

@@ -105,6 +105,7 @@ reasons! {
         Forwarded "forwarded" "A forwarded certificate that is not one element of one workload.",
         Unmapped "unmapped" "A SPIFFE ID that no agent is configured for.",
         Replayed "replayed" "The nonce was used before.",
+        Invite "invite" "An invite that is unknown, used, expired or revoked: the key service says which.",
     }
 }
 
@@ -113,6 +114,7 @@ reasons! {
     KeysReason {
         Never "keys_missing" "The issuer's keys could not be had, or not for too long.",
         Late "keys_late" "The issuer did not answer in time.",
+        Invites "keys_invites" "The key service issues tokens that this gate does not take.",
     }
 }
 
@@ -154,6 +156,7 @@ reasons! {
         TokenHost "token_host" "The caller's token is not for where the request goes.",
         TokenPath "token_path" "The caller's token is not for this path.",
         TokenLimit "token_limit" "The caller's token has a limit that the gate cannot compare.",
+        TokenDocument "token_document" "The caller's token is for another document, or for one and the rule is for none.",
         NoScopeRule "no_scope_rule" "No scope rule covers the method and path.",
         PermitMissing "permit_missing" "No permit reached the credential module.",
         PermitInvalid "permit_invalid" "The permit does not verify.",

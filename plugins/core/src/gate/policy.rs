@@ -19,20 +19,23 @@ use crate::gate::outcome::Request;
 use crate::gate::strip::is_override;
 use crate::gate::{Pipeline, Step};
 use crate::identity::Identity;
+use crate::invites::Invites;
 use crate::policy::{Answer, Changes, Policy, Question, Refusal};
 use crate::time::UnixMillis;
 
-/// A configuration, and the policy that it names, loaded.
+/// A configuration, and what it names, loaded.
 pub struct Loaded {
     /// The configuration.
     pub config: Config,
     /// Its policy.
     pub policy: Option<Rc<dyn Policy>>,
+    /// Who exchanges invites.
+    pub invites: Option<Rc<dyn Invites>>,
 }
 
 impl From<Config> for Loaded {
     fn from(config: Config) -> Self {
-        Self { config, policy: None }
+        Self { config, policy: None, invites: None }
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! ExpectHead ──> Authenticating ──> AwaitContent ──> AwaitCanary ──> Granted or Tunnel ──> Over
-//!     └───────────────┴─────────────────┴───────────────┴──> Refused ──────────────────────┘
+//!     │ └─────────────┴─────────────────┴───────────────┴──> Refused ──────────────────────┘
+//!     └──> Exchanging ─────────────────────────────────────────┘
 //! ```
 //!
 //! Invariant: an event takes its state by value and gives the next one; an event that a
@@ -22,6 +23,7 @@ use crate::gate::bind::Destination;
 use crate::gate::canary::{AwaitCanary, Ready};
 use crate::gate::content::Content;
 use crate::gate::decide::Decided;
+use crate::gate::exchanging::{self, Exchanging};
 use crate::gate::head::Head;
 use crate::gate::outcome::{self, Request, cut, left, overtaken, refuse};
 use crate::gate::recognise::recognise;
@@ -38,6 +40,7 @@ const CONTENT_DEADLINE: Duration = Duration::from_secs(10);
 pub(super) enum State {
     ExpectHead,
     Authenticating(Box<Authenticating>),
+    Exchanging(Box<Exchanging>),
     AwaitContent(Box<AwaitContent>),
     AwaitCanary(Box<AwaitCanary>),
     Granted(Box<Granted>),
@@ -55,6 +58,7 @@ impl State {
         match self {
             Self::ExpectHead => expect_head(event, step),
             Self::Authenticating(state) => state.handle(event, step),
+            Self::Exchanging(state) => state.handle(event, step),
             Self::AwaitContent(state) => state.handle(event, step),
             Self::AwaitCanary(state) => state.handle(event, step),
             Self::Granted(state) => state.handle(event, step),
@@ -83,6 +87,9 @@ fn expect_head(event: Event, step: &mut Step<'_>) -> State {
             let draft = outcome::draft(step.pipeline, &fields, id, step.now);
             match open(fields, end, &around, step) {
                 Ok(Opened::Metadata(resource)) => outcome::describe(step, draft, resource),
+                Ok(Opened::Invite { head, path }) => {
+                    exchanging::start(head, (draft, id), path, exchange, step)
+                }
                 Ok(Opened::Request { head, asked, attempts }) => {
                     let config = &step.pipeline.config;
                     let destination = Destination::of(config, around.cluster.as_deref());
@@ -125,6 +132,11 @@ enum Opened<'a> {
     },
     /// A question that needs no caller.
     Metadata(&'a Resource),
+    /// An invite, for the endpoint of this path.
+    Invite {
+        head: Head,
+        path: &'a str,
+    },
 }
 
 /// Everything that is decided before anybody is asked.
@@ -140,8 +152,11 @@ fn open<'a>(
         return Err(Denial::RequestAmbiguous(Ambiguity::Upgrade));
     }
     let metadata = step.pipeline.config.resource.as_ref();
-    if let Some(resource) = metadata.filter(|resource| head.asks_for(&resource.path)) {
+    if let Some(resource) = metadata.filter(|resource| head.asks("GET", &resource.path)) {
         return Ok(Opened::Metadata(resource));
+    }
+    if let Some(path) = step.pipeline.config.invites().filter(|path| head.asks("POST", path)) {
+        return Ok(Opened::Invite { head, path });
     }
     let asked = forward::asked(&step.pipeline.config, &head)?;
     let attempts = recognise(step.pipeline, &head.fields, around.certificate.as_deref())?;

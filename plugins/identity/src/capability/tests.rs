@@ -32,6 +32,7 @@ fn config() -> Capability {
         max_life: Duration::from_secs(900),
         past: Duration::from_secs(30),
         future: Duration::from_secs(5),
+        invites: None,
         cache: 4,
     }
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use postern_core::config;
-use postern_core::key_service::{Background, Directory};
+use postern_core::key_service::Background;
 use postern_core::ledger::{Ledger, Logged, Output};
 use postern_core::nonces::{MEMORY, Met, Nonces, Table};
 use postern_core::receipt::{Sequence, SharedData};
@@ -114,13 +114,12 @@ impl Modules {
                 })?))
             };
         let keys = client(Role::Gate, &gate.key_service)?;
-        let directory: Rc<dyn Directory> = Rc::clone(&keys) as _;
         let shared = || keyring::shared_keys(variable("POSTERN_SHARED_KEY"));
         let nonces: Rc<dyn Nonces> = Rc::new(Nonced {
             table: RefCell::new(Table::new(shared()?, MEMORY)),
             shared: RefCell::default(),
         });
-        let callers = postern_identity::assemble(&gate, &directory, &nonces)?;
+        let callers = postern_identity::assemble(&gate, &keys, &nonces)?;
         let authenticators = callers.authenticators;
         let releases = client(Role::Credential, &credential.key_service)?;
         let collector = client(Role::Audit, &audit.key_service)?;
@@ -133,7 +132,7 @@ impl Modules {
             world: Rc::clone(world),
             ledger: Ledger::new(audit, shared()?, collector, random16(), random16(), now.get()),
             gate: gate::Pipeline::new(
-                gate::Loaded { config: gate, policy },
+                gate::Loaded { config: gate, policy, invites: callers.invites },
                 permit()?,
                 authenticators,
                 keys,

@@ -12,6 +12,7 @@ mod config;
 mod flood;
 mod gone;
 mod http2;
+mod invites;
 mod istio;
 mod module;
 mod process;
@@ -37,6 +38,7 @@ use crate::gateway::{Gateway, Site};
 use crate::run::{Count, Selection, now};
 use crate::scenario::{Boundary, KeySeed, Named, Scenario, Seed, TokenSeed};
 use crate::template::{Names, expand};
+use crate::world::InviteSeed;
 
 pub use secrets::Seen;
 
@@ -102,6 +104,8 @@ const CHECKS: &[(&str, Check)] = &[
     ("live/many_callers_at_once", callers::many_at_once),
     ("live/a_signed_request_is_good_once_on_two_workers", capability::replayed),
     ("live/capability_tokens_of_another_client", capability::python),
+    ("live/an_invite_is_exchanged_once_on_two_workers", invites::at_once),
+    ("live/invites_of_other_clients", invites::by_clients),
     ("live/slow_callers_end_by_timers", slow::ended_by_timers),
     ("live/slow_callers_by_the_thousand", flood::slow_callers),
     ("live/only_the_listener_without_audit_refuses", audit::one_listener_without),
@@ -172,12 +176,25 @@ impl Caller {
         check: &str,
         tokens: BTreeMap<String, TokenSeed>,
     ) -> Result<Self> {
+        Self::with_seed(site, check, Seed { tokens, ..Seed::default() })
+    }
+
+    /// The same with invites.
+    pub fn with_invites(
+        site: &Site,
+        check: &str,
+        invites: BTreeMap<String, InviteSeed>,
+    ) -> Result<Self> {
+        Self::with_seed(site, check, Seed { invites, ..Seed::default() })
+    }
+
+    fn with_seed(site: &Site, check: &str, seed: Seed) -> Result<Self> {
         let keys = [("alice".to_owned(), KeySeed::default())].into();
         let scenario = Scenario {
             note: check.to_owned(),
             config: Default::default(),
             route: serde_json::Value::Null,
-            seed: Seed { keys, tokens, ..Seed::default() },
+            seed: Seed { keys, ..seed },
             boundaries: Vec::new(),
             why: None,
             fresh: false,
