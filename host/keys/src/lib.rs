@@ -11,6 +11,8 @@
 
 pub mod admin;
 pub mod audit;
+#[cfg(feature = "bench")]
+pub mod bench;
 mod checkpoints;
 pub mod config;
 mod crp;
