@@ -15,11 +15,13 @@ use crate::refusal::Refusal;
 use fields::Parameters;
 
 #[cfg(any(test, feature = "mint"))]
-pub(crate) use fields::{MOST_FIELDS, components, is_further, nonce};
+pub(crate) use fields::{MOST_FIELDS, components, is_further, is_nonce, nonce};
 pub use fields::{content_digest, digest_field};
 
 /// The field that carries the token.
 pub const FIELD: &str = "postern-capability";
+/// Characters of a nonce that a gateway hands out.
+pub const ISSUED: usize = 27;
 /// The value of the parameter `tag`.
 pub const TAG: &str = "postern-pop";
 
@@ -78,9 +80,16 @@ pub struct Proof {
 }
 
 impl Proof {
-    /// The holder's nonce; a gateway that hands out nonces looks for its own here.
+    /// The holder's nonce.
     pub fn nonce(&self) -> &str {
         &self.nonce
+    }
+
+    /// Where a gateway that hands out nonces looks for its own: what comes before at least 16
+    /// characters of the holder's. `None` for a nonce that has no room for one.
+    pub fn issued(&self) -> Option<&str> {
+        let issued = self.nonce.get(..ISSUED)?;
+        (self.nonce.len() >= ISSUED.saturating_add(fields::LEAST_NONCE)).then_some(issued)
     }
 
     /// When the holder signed, in seconds.

@@ -20,7 +20,7 @@ use postern_core::authenticator::{
 };
 use postern_core::config::gate::{CAPABILITY_FIELD, Capability};
 use postern_core::config::{ConfigError, Problems};
-use postern_core::denial::{Denial, Ours, PolicyReason, TokenReason};
+use postern_core::denial::{Denial, Ours, PolicyReason, ProofKind, TokenReason};
 use postern_core::fields::Fields;
 use postern_core::hex;
 use postern_core::identity::{Identity, Kind};
@@ -29,6 +29,8 @@ use postern_core::nonces::{Met, Nonces};
 use postern_core::revocation;
 use postern_core::time::{Moment, UnixMillis};
 use sha2::{Digest, Sha256};
+
+use crate::nonce;
 
 const TRUST: [&str; 4] = ["observer", "suggester", "collaborator", "autonomous"];
 
@@ -185,6 +187,9 @@ impl Verifier {
         let chain = self.chain(&signed.token, now.seconds())?;
         let proof = proof::verify(&request, chain.holder(), self.window(now), &self.tables);
         let proof = proof.map_err(invalid)?;
+        if self.config.nonce.is_for(request.method) {
+            nonce::check(&*self.nonces, proof.issued(), ProofKind::Capability, now)?;
+        }
         // Only now, so that nobody else can use up a holder's nonces.
         self.first_use(proof.replay_key(), now)?;
         let nothing = || Sha256::digest(b"").into();

@@ -28,6 +28,7 @@ mod invites;
 pub mod jwt;
 pub mod keys;
 mod mtls;
+mod nonce;
 mod svid;
 mod workload;
 

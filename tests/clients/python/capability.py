@@ -397,7 +397,7 @@ def check_further(names, headers):
         expect(re.fullmatch(r"[!-~](?:[ -~]*[!-~])?", headers.get(name, "")), "value of a component")
 
 
-def sign(method, url, token, key, content=None, created=None, further=None):
+def sign(method, url, token, key, content=None, created=None, further=None, issued=""):
     further = further or {}
     message = Message(method, url, {FIELD: token, **further})
     if content is not None:
@@ -405,7 +405,7 @@ def sign(method, url, token, key, content=None, created=None, further=None):
         message.headers["content-digest"] = f"sha-256=:{digest}:"
     signer = HTTPMessageSigner(signature_algorithm=ED25519, key_resolver=Keys(private=key))
     moment = None if created is None else datetime.datetime.fromtimestamp(created, datetime.timezone.utc)
-    signer.sign(message, key_id=b64(public(key)), created=moment, nonce=secrets.token_urlsafe(16),
+    signer.sign(message, key_id=b64(public(key)), created=moment, nonce=issued + secrets.token_urlsafe(16),
                 tag="postern-pop", covered_component_ids=[*covered(message.headers), *sorted(further)],
                 use_existing_digest=content is not None)
     return {name.lower(): value for name, value in message.headers.items()}

@@ -57,6 +57,10 @@ pub struct Spec {
     pub created: i64,
     /// Sixteen bytes of this are the nonce. Default: one that was not used.
     pub nonce: Option<u8>,
+    /// What the nonce begins with: the one that came up as this number in a challenge.
+    pub issued_nonce: Option<usize>,
+    /// The same, as it stands.
+    pub own_nonce: String,
     /// What is signed instead of what is sent.
     pub signed: SignedInstead,
     /// Leave these fields away.
@@ -148,7 +152,11 @@ pub fn signed(request: &RequestSpec, names: &dyn Names, now: UnixMillis) -> Resu
     let created = now.seconds().checked_add_signed(spec.created).context("created")?;
     let fresh = || crate::world::short(&crate::world::entropy().0);
     let nonce = spec.nonce.map_or_else(fresh, |byte| [byte; 16]);
-    let mut fields = mint::sign_request(&unsigned, &key, created, &nonce)?;
+    let issued = match spec.issued_nonce {
+        Some(number) => names.nonce(number).context("no such nonce yet")?,
+        None => spec.own_nonce.clone(),
+    };
+    let mut fields = mint::sign_request_with(&unsigned, &key, created, (&issued, &nonce))?;
     if let Some(how) = &spec.signature {
         let text = fields.signature.trim_start_matches("pop=:").trim_end_matches(':');
         let changed = STANDARD.encode(hostile::changed(&STANDARD.decode(text)?, how)?);

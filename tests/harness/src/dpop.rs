@@ -24,6 +24,8 @@ pub struct Spec {
     pub header: Value,
     /// Overlay on the claims; `"+60"` is a minute from now.
     pub claims: Value,
+    /// The nonce that came up as this number in a challenge.
+    pub nonce: Option<usize>,
     /// Scheme of `Authorization`; `DPoP` when absent.
     pub scheme: Option<String>,
     /// No proof.
@@ -53,6 +55,10 @@ pub fn signed(
         "htu": format!("{scheme}://{}{path}", request.authority),
         "ath": URL_SAFE_NO_PAD.encode(Sha256::digest(&token)),
     });
+    let mut usual = usual;
+    if let Some(number) = spec.nonce {
+        usual["nonce"] = json!(names.nonce(number).context("no such nonce yet")?);
+    }
     let claims = issuer::dated(issuer::merged(usual, &spec.claims), now);
     let proof = issuer::signed(key, &header, &claims.to_string());
     let lines = if spec.without { 0 } else { 1 + usize::from(spec.twice) };

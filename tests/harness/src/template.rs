@@ -28,6 +28,10 @@ pub trait Names {
     fn invite(&self, _: &str) -> Option<Vec<u8>> {
         None
     }
+    /// A nonce that a gateway has handed out, by its number.
+    fn nonce(&self, _: usize) -> Option<String> {
+        None
+    }
     /// A token that an invite was exchanged for, by its number.
     fn issued(&self, _: usize) -> Option<String> {
         None

@@ -21,6 +21,7 @@ use crate::upstreams::{self, Upstreams};
 
 mod authenticators;
 mod capability;
+mod demand;
 mod endpoint;
 mod forward;
 mod jwt;
@@ -34,6 +35,7 @@ mod workloads;
 use authenticators::AuthenticatorWire;
 pub use authenticators::{ApiKeyField, Authentication};
 pub use capability::{Capability, FIELD as CAPABILITY_FIELD, Issuer};
+pub use demand::NonceDemand;
 pub use endpoint::Endpoint;
 pub use forward::{Forward, ForwardWire, METHOD, TARGET};
 pub use jwt::{Dpop, Jwt};

@@ -105,6 +105,8 @@ reasons! {
         Forwarded "forwarded" "A forwarded certificate that is not one element of one workload.",
         Unmapped "unmapped" "A SPIFFE ID that no agent is configured for.",
         Replayed "replayed" "The nonce was used before.",
+        NonceMissing "nonce_missing" "A proof without a nonce of this gateway, which asks for one.",
+        NonceStale "nonce_stale" "A nonce that is too old, or none that this gateway has issued.",
         Invite "invite" "An invite that is unknown, used, expired or revoked: the key service says which.",
     }
 }
@@ -225,6 +227,7 @@ impl Denial {
             Self::PlaceholderMisplaced(place) => place.as_str(),
             Self::RequestAmbiguous(what) => what.as_str(),
             Self::InvalidToken(reason) | Self::InvalidProof(reason) => reason.as_str(),
+            Self::NonceNeeded(needed) => needed.reason.as_str(),
             Self::CredentialNotAllowed(reason) => reason.as_str(),
             Self::PolicyDenied(reason) => reason.as_str(),
             Self::PolicyAnswered(_) => PolicyReason::Denied.as_str(),

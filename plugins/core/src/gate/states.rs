@@ -12,6 +12,7 @@
 use std::time::Duration;
 
 use crate::authenticator::Attempt;
+use crate::binding::is_safe_method;
 use crate::config::gate::{BodyMode, Resource};
 use crate::denial::{Ambiguity, AuditReason, DecisionId, Denial, Ours, TokenReason};
 use crate::effect::Flow;
@@ -165,13 +166,11 @@ fn open<'a>(
 
 /// A request that cannot be recorded does not happen.
 fn check_audit(audit: AuditState, fields: &Fields) -> Result<(), AuditReason> {
-    // Safe methods (RFC 9110 9.2.1); whatever else it is, it may be a write.
-    let safe = |method: &[u8]| [&b"GET"[..], b"HEAD", b"OPTIONS"].contains(&method);
     match audit {
         AuditState::Acknowledged => Ok(()),
         AuditState::Behind => Err(AuditReason::Behind),
         AuditState::Full => Err(AuditReason::Full),
-        AuditState::FullForWrites if fields.only(":method").is_some_and(safe) => Ok(()),
+        AuditState::FullForWrites if fields.only(":method").is_some_and(is_safe_method) => Ok(()),
         AuditState::FullForWrites => Err(AuditReason::Full),
     }
 }

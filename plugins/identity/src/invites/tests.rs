@@ -7,7 +7,7 @@ use ed25519_dalek::SigningKey;
 use postern_capability::claims::Claims;
 use postern_capability::mint::{self, Unsigned};
 use postern_core::api_key::{INVITE_PREFIX, KeyId, assemble};
-use postern_core::config::gate::{Capability, Issuer};
+use postern_core::config::gate::{Capability, Issuer, NonceDemand};
 use postern_core::denial::Ours;
 use postern_core::key_service::KeyServiceFault;
 use postern_core::nonces::{Met, Nonces};
@@ -107,6 +107,7 @@ fn outcome(says: Exchanged, head: &Fields) -> (Outcome, Vec<Redemption>) {
         max_life: Duration::from_secs(900),
         past: Duration::from_secs(30),
         future: Duration::from_secs(5),
+        nonce: NonceDemand::Never,
         invites: Some("/i".into()),
         cache: 4,
     };

@@ -250,6 +250,14 @@ impl Nonces for Nonced {
     fn meet(&self, hash: &[u8; 32], now: UnixMillis) -> Met {
         self.table.borrow_mut().meet(hash, &mut *self.shared.borrow_mut(), now)
     }
+
+    fn issue(&self, now: UnixMillis) -> Option<String> {
+        self.table.borrow().issue(now)
+    }
+
+    fn is_issued(&self, nonce: &str, now: UnixMillis) -> bool {
+        self.table.borrow().is_issued(nonce, now)
+    }
 }
 
 /// The shared data of one process.

@@ -111,26 +111,39 @@ pub fn own_issuer(document: &mut Value, issuer: &Value) {
     }
 }
 
-/// The tokens that came up, in order.
+/// The tokens, and the nonces of challenges, that came up, in order.
 #[derive(Debug, Default)]
-pub struct Issued(Vec<String>);
+pub struct Issued {
+    tokens: Vec<String>,
+    nonces: Vec<String>,
+}
 
 impl Issued {
     /// The one with this number, from 1.
     pub fn token(&self, number: usize) -> Option<&str> {
-        self.0.get(number.checked_sub(1)?).map(String::as_str)
+        self.tokens.get(number.checked_sub(1)?).map(String::as_str)
     }
 
-    /// Writes numbers for tokens, and nothing for their times and ids.
+    /// The nonce with this number, from 1.
+    pub fn nonce(&self, number: usize) -> Option<&str> {
+        self.nonces.get(number.checked_sub(1)?).map(String::as_str)
+    }
+
+    /// Writes numbers for tokens, and nothing for their times and ids, nor for nonces.
     pub fn settle(&mut self, seen: &mut Observation) {
+        for name in ["dpop-nonce", "postern-nonce"] {
+            for value in seen.answer.fields.get_mut(name).into_iter().flatten() {
+                self.nonces.push(std::mem::replace(value, "NONCE".to_owned()));
+            }
+        }
         if let Ok(mut document) = serde_json::from_str::<Value>(&seen.answer.body)
             && let Some(token) = document["token"].as_str().map(str::to_owned)
             && token.starts_with("pct1.")
         {
-            let at = self.0.iter().position(|known| *known == token);
+            let at = self.tokens.iter().position(|known| *known == token);
             let at = at.unwrap_or_else(|| {
-                self.0.push(token);
-                self.0.len() - 1
+                self.tokens.push(token);
+                self.tokens.len() - 1
             });
             document["token"] = Value::String(format!("TOKEN-{}", at + 1));
             document["expires"] = Value::from(0);

@@ -320,6 +320,21 @@ impl World {
         self.operator(&seed.tenant)?.operate(&self.backend, &path, b"", now)
     }
 
+    /// Takes a revocation of the gateway's tenant back.
+    pub fn restore(&self, kind: &str, id: &str, now: UnixMillis) -> Result<()> {
+        let body = serde_json::json!({"kind": kind, "id": id}).to_string();
+        let asked = ("DELETE", "/api/v1/revocations");
+        let operator = self.operator(TENANTS[0])?;
+        operator.operated(&self.backend, asked, body.as_bytes(), now).map(drop)
+    }
+
+    /// Revokes the gateway.
+    pub fn revoke_gateway(&self, now: UnixMillis) -> Result<()> {
+        let id = self.overlay["key_service"]["gateway_id"].as_str().context("gateway")?;
+        let path = format!("/api/v1/gateways/{id}/revoke");
+        self.operator(TENANTS[0])?.operate(&self.backend, &path, b"", now)
+    }
+
     /// The edge records that arrived since the last call, the exact bytes of each; those
     /// that only open a chain are left out.
     pub fn take_records(&self) -> Result<Vec<Vec<u8>>> {
@@ -427,6 +442,11 @@ impl Names for Known<'_> {
     fn invite(&self, name: &str) -> Option<Vec<u8>> {
         self.named.scenario.seed.invites.get(name)?;
         invites::text(&self.named.name, name)
+    }
+
+    fn nonce(&self, number: usize) -> Option<String> {
+        let notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        notes.issued.nonce(number).map(str::to_owned)
     }
 
     fn issued(&self, number: usize) -> Option<String> {

@@ -8,6 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 
+use super::demand::NonceDemand;
 use super::forward::endpoint;
 use crate::config::{ConfigError, Problems, units};
 
@@ -68,6 +69,10 @@ pub struct ProofWire {
     pub past: Option<String>,
     /// How far the caller's clock may be ahead. Default `5s`, limit `10s`.
     pub future: Option<String>,
+    /// Which requests have to prove with a nonce that this gateway has issued: `writes`, `all`
+    /// or `never`, the default. A request without one gets it, in `postern-nonce`.
+    #[serde(default)]
+    pub nonce: NonceDemand,
 }
 
 /// Whose capability tokens are believed, and how long.
@@ -83,6 +88,8 @@ pub struct Capability {
     pub past: Duration,
     /// How far the caller's clock may be ahead.
     pub future: Duration,
+    /// Which requests have to prove with a nonce that was issued.
+    pub nonce: NonceDemand,
     /// Path of the endpoint for invites.
     pub invites: Option<String>,
     /// Verified tokens that are kept.
@@ -122,12 +129,14 @@ pub(super) fn capability(wire: CapabilityWire) -> Result<Capability, ConfigError
         let path = wire.path.unwrap_or_else(|| INVITES.to_owned());
         problems.scalar("invites.path", endpoint(&path).map(|_| path))
     });
+    let nonce = wire.proof.nonce;
     let read = audience.map(|audience| Capability {
         audience,
         issuers,
         max_life,
         past,
         future,
+        nonce,
         invites,
         cache,
     });
