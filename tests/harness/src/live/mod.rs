@@ -112,6 +112,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("live/a_gap_is_refused_once_and_recorded", audit::gap),
     ("live/a_full_audit_buffer_refuses_and_recovers_at_once", audit::full),
     ("live/a_revoked_key_ends_everywhere_in_five_seconds", revocation::within_five_seconds),
+    ("live/each_kind_that_is_revoked_ends_everywhere_in_five_seconds", revocation::each_kind),
     ("live/no_secret_in_anything_written", secrets::nowhere),
 ];
 
@@ -188,13 +189,14 @@ impl Caller {
         Self::with_seed(site, check, Seed { invites, ..Seed::default() })
     }
 
-    fn with_seed(site: &Site, check: &str, seed: Seed) -> Result<Self> {
-        let keys = [("alice".to_owned(), KeySeed::default())].into();
+    /// The same with more of everything.
+    pub fn with_seed(site: &Site, check: &str, mut seed: Seed) -> Result<Self> {
+        seed.keys.insert("alice".to_owned(), KeySeed::default());
         let scenario = Scenario {
             note: check.to_owned(),
             config: Default::default(),
             route: serde_json::Value::Null,
-            seed: Seed { keys, ..seed },
+            seed,
             boundaries: Vec::new(),
             why: None,
             fresh: false,
