@@ -1,4 +1,4 @@
-//! `postern-bench chain|host|identity|scrub|soak`: measures a gateway that runs, and prints one line for each goal.
+//! `postern-bench chain|host|identity|keys|scrub|soak`: measures a gateway that runs, and prints one line for each goal.
 //!
 //! Owns load, counting and the form of the lines; starts the parts with the rig and the
 //! harness, like the tests do. Invariant: a figure is a ratio of two things measured in
@@ -11,6 +11,7 @@
 mod beside;
 mod chain;
 mod identity;
+mod keys;
 mod lifecycle;
 mod line;
 mod load;
@@ -67,6 +68,15 @@ enum Command {
         #[arg(long, default_value_t = 5)]
         runs: usize,
     },
+    /// One API key among a hundred thousand.
+    Keys {
+        /// Takes no time of its own; for the sake of the others.
+        #[arg(long, default_value_t = 3.0)]
+        seconds: f64,
+        /// Turns of each side.
+        #[arg(long, default_value_t = 5)]
+        runs: usize,
+    },
     /// What the whole chain adds to a request in Envoy, beside Envoy's own filters.
     Chain {
         /// Seconds of load for each turn of each side.
@@ -99,6 +109,7 @@ fn main() -> ExitCode {
         Command::Host { seconds, runs } => host(options.json, seconds, runs.max(1)),
         Command::Scrub { seconds, runs } => scrub(options.json, seconds, runs.max(1)),
         Command::Identity { seconds, runs } => identity(options.json, seconds, runs.max(1)),
+        Command::Keys { runs, .. } => keys(options.json, runs.max(1)),
         Command::Chain { seconds, runs } => chain(options.json, seconds, runs.max(1)),
         Command::Soak { requests, gateway } => soak::run(requests, gateway, options.json),
     };
@@ -117,6 +128,12 @@ fn scrub(json: bool, seconds: f64, runs: usize) -> Result<ExitCode> {
 fn identity(json: bool, seconds: f64, runs: usize) -> Result<ExitCode> {
     eprintln!("{}", machine::description());
     identity::measure(seconds, runs)?.iter().for_each(|line| line.print(json));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn keys(json: bool, runs: usize) -> Result<ExitCode> {
+    eprintln!("{}", machine::description());
+    keys::measure(runs)?.iter().for_each(|line| line.print(json));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -30,8 +30,8 @@ use serde_json::json;
 
 use commands::{
     apikey, attack, attest, audit, check as check_command, completions, credential,
-    demo as demo_command, enrol, gateway as gateway_command, init as init_command, keys, man,
-    policy, release, replay, revocation, token, upstream,
+    demo as demo_command, enrol, gateway as gateway_command, init as init_command, invite, keys,
+    man, policy, release, replay, revocation, token, upstream,
 };
 use failure::{Failure, Kind, Outcome};
 use output::Output;
@@ -85,6 +85,9 @@ enum Command {
     /// Capability tokens: made, narrowed and verified offline.
     #[command(subcommand)]
     Token(token::Command),
+    /// Invites to a document, each exchanged once for a capability token.
+    #[command(subcommand)]
+    Invite(invite::Command),
     /// Evidence of a key service.
     #[command(subcommand)]
     Attest(attest::Command),
@@ -154,6 +157,7 @@ fn run(command: Command, out: Output) -> Outcome {
         Command::Agent(command) => revocation::agent(command, out),
         Command::Revocation(command) => revocation::run(command, out),
         Command::Token(command) => token::run(command, out),
+        Command::Invite(command) => invite::run(command, out),
         Command::Attest(command) => attest::run(&command, out),
         Command::Release(command) => release::run(&command, out),
         Command::Audit(command) => audit::run(command, out),

@@ -11,6 +11,8 @@
 
 pub mod admin;
 pub mod audit;
+#[cfg(feature = "bench")]
+pub mod bench;
 mod checkpoints;
 pub mod config;
 mod crp;
@@ -28,6 +30,7 @@ mod releases;
 mod service;
 pub mod store;
 pub mod tls;
+mod tokens;
 
 pub use config::{Config, ConfigError};
 pub use fault::Fault;

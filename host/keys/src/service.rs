@@ -21,7 +21,7 @@ use crate::evidence::{self, Attester};
 use crate::fault::Fault;
 use crate::feed::Feed;
 use crate::releases::Recorded;
-use crate::store::{self, deks, identities, nonces, revocations};
+use crate::store::{self, deks, identities, invites, nonces, revocations};
 
 /// An answer of the service, to be sent as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -166,6 +166,7 @@ impl Service {
         let mut db = store::write(&self.inner.pool).await?;
         nonces::prune(&mut db, now).await?;
         identities::prune_tokens(&mut db, now).await?;
+        invites::prune(&mut db, now).await?;
         revocations::keep_time(&mut db, &self.inner.rows, now).await?;
         db.commit().await?;
         self.inner.epochs.in_force(&self.inner.pool, now).await?;

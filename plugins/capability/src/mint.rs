@@ -113,6 +113,16 @@ pub fn sign_request(
     created: u64,
     random: &[u8; 16],
 ) -> Result<Fields, MintError> {
+    sign_request_with(request, key, created, ("", random))
+}
+
+/// The same, with a nonce that the gateway has issued before the random bytes.
+pub fn sign_request_with(
+    request: &Unsigned<'_>,
+    key: &SigningKey,
+    created: u64,
+    (issued, random): (&str, &[u8; 16]),
+) -> Result<Fields, MintError> {
     let digest = request.content.map(proof::content_digest);
     let further: Vec<&str> = request.fields.iter().map(|(name, _)| *name).collect();
     let ascending = further.is_sorted_by(|one, next| one < next);
@@ -122,10 +132,13 @@ pub fn sign_request(
     {
         return Err(Refusal::ProofComponents.into());
     }
+    let nonce = format!("{issued}{}", proof::nonce(random));
+    if !proof::is_nonce(&nonce) {
+        return Err(Refusal::ProofParameters.into());
+    }
     let parameters = format!(
-        "{};created={created};nonce=\"{}\";keyid=\"{}\";tag=\"{}\"",
+        "{};created={created};nonce=\"{nonce}\";keyid=\"{}\";tag=\"{}\"",
         proof::components(digest.is_some(), &further),
-        proof::nonce(random),
         B64.encode(key.verifying_key().as_bytes()),
         proof::TAG
     );

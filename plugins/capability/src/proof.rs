@@ -15,11 +15,13 @@ use crate::refusal::Refusal;
 use fields::Parameters;
 
 #[cfg(any(test, feature = "mint"))]
-pub(crate) use fields::{MOST_FIELDS, components, is_further, nonce};
+pub(crate) use fields::{MOST_FIELDS, components, is_further, is_nonce, nonce};
 pub use fields::{content_digest, digest_field};
 
 /// The field that carries the token.
 pub const FIELD: &str = "postern-capability";
+/// Characters of a nonce that a gateway hands out.
+pub const ISSUED: usize = 27;
 /// The value of the parameter `tag`.
 pub const TAG: &str = "postern-pop";
 
@@ -78,9 +80,16 @@ pub struct Proof {
 }
 
 impl Proof {
-    /// The holder's nonce; a gateway that hands out nonces looks for its own here.
+    /// The holder's nonce.
     pub fn nonce(&self) -> &str {
         &self.nonce
+    }
+
+    /// Where a gateway that hands out nonces looks for its own: what comes before at least 16
+    /// characters of the holder's. `None` for a nonce that has no room for one.
+    pub fn issued(&self) -> Option<&str> {
+        let issued = self.nonce.get(..ISSUED)?;
+        (self.nonce.len() >= ISSUED.saturating_add(fields::LEAST_NONCE)).then_some(issued)
     }
 
     /// When the holder signed, in seconds.
@@ -135,6 +144,15 @@ pub fn verify(
     let (fields, replay) =
         (further.into_iter().map(str::to_owned).collect(), replay_key(holder, nonce));
     Ok(Proof { nonce: nonce.to_owned(), created, content, fields, replay })
+}
+
+/// The key that a proof names itself (`keyid`), for a request whose token names none yet: an
+/// invite. What it says is good once [`verify`] has taken the proof with it.
+pub fn named_key(request: &Request<'_>) -> Option<PublicKey> {
+    let (_, value) = fields::member(request.signature_input)?;
+    let (_, rest) = fields::further(value, request.content_digest.is_some())?;
+    let id = Parameters::parse(rest)?.key_id?;
+    PublicKey::parse(&B64.decode(id).ok()?)
 }
 
 /// The signature base (RFC 9421, 2.5), with these fields behind the token. `None` for a value

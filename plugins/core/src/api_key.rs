@@ -1,5 +1,7 @@
 //! API keys: `prefix || keyid(8) || "_" || secret(43) || crc(6)`, base62.
 //!
+//! Invites are of the same form under a prefix of their own.
+//!
 //! The key has 256 random bits, so one salted SHA-256 is enough at rest. Invariant:
 //! nothing here stores or prints a whole key; comparison is constant time.
 
@@ -14,6 +16,8 @@ pub const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghij
 pub const ID_LENGTH: usize = 8;
 /// Characters of the secret part: 43 base62 digits hold 256 bits.
 pub const SECRET_LENGTH: usize = 43;
+/// What an invite starts with.
+pub const INVITE_PREFIX: &str = "inv_";
 const CRC_LENGTH: usize = 6;
 const LABEL: &[u8] = b"postern key/1\0";
 
@@ -41,6 +45,11 @@ pub struct PresentedKey {
 }
 
 impl PresentedKey {
+    /// Parses an invite.
+    pub fn parse_invite(text: &[u8]) -> Option<Self> {
+        Self::under(text, INVITE_PREFIX.as_bytes())
+    }
+
     /// Parses `text` under one of `prefixes`. `None` for any other text: wrong
     /// prefix, length, alphabet or checksum.
     pub fn parse(text: &[u8], prefixes: &[String]) -> Option<Self> {
@@ -62,6 +71,11 @@ impl PresentedKey {
     /// The id to look up.
     pub fn id(&self) -> KeyId {
         self.id
+    }
+
+    /// The whole of it, to be handed to whoever can compare it.
+    pub fn into_whole(self) -> Secret {
+        self.whole
     }
 
     /// Whether this key is the stored one. Takes the same time for every answer.

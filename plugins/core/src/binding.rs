@@ -368,6 +368,12 @@ pub fn is_refused_method(method: &str) -> bool {
     ["TRACE", "TRACK", "CONNECT"].iter().any(|refused| refused.eq_ignore_ascii_case(method))
 }
 
+/// Methods that change nothing (RFC 9110 9.2.1) and are known; whatever else it is, it may be a
+/// write.
+pub fn is_safe_method(method: &[u8]) -> bool {
+    [&b"GET"[..], b"HEAD", b"OPTIONS"].contains(&method)
+}
+
 fn paths(written: Vec<String>, problems: &mut Problems) -> Vec<PathPattern> {
     if written.is_empty() {
         problems.note("paths", "expected at least one");

@@ -42,6 +42,9 @@ pub enum Denial {
     /// Client: a token without a proof that its holder sends it (RFC 9449, 7.1).
     #[error("the proof of possession does not hold")]
     InvalidProof(TokenReason),
+    /// Client: a proof without a nonce of this gateway, where one is asked for.
+    #[error("the proof does not hold a nonce of this gateway")]
+    NonceNeeded(Box<NonceNeeded>),
     /// Client: a method that never carries a credential.
     #[error("method is never forwarded")]
     MethodRefused,
@@ -102,6 +105,36 @@ pub enum Denial {
     Internal(Ours),
 }
 
+/// A nonce that the next proof has to hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NonceNeeded {
+    /// What is wrong with the one that came.
+    pub reason: TokenReason,
+    /// What proofs it is for.
+    pub proof: ProofKind,
+    /// The nonce.
+    pub nonce: String,
+}
+
+/// Kinds of proofs that hold nonces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProofKind {
+    /// RFC 9449.
+    Dpop,
+    /// Of a capability token's holder.
+    Capability,
+}
+
+impl ProofKind {
+    /// The field that brings a nonce (RFC 9449, 8.1).
+    fn field(self) -> &'static str {
+        match self {
+            Self::Dpop => "dpop-nonce",
+            Self::Capability => "postern-nonce",
+        }
+    }
+}
+
 /// What is wrong with the audit logger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AuditReason {
@@ -145,7 +178,9 @@ impl Denial {
             Self::PlaceholderMalformed => Code::PlaceholderMalformed,
             Self::RequestAmbiguous(_) => Code::RequestAmbiguous,
             Self::CredentialsMissing => Code::CredentialsMissing,
-            Self::InvalidToken(_) | Self::InvalidProof(_) => Code::InvalidToken,
+            Self::InvalidToken(_) | Self::InvalidProof(_) | Self::NonceNeeded(_) => {
+                Code::InvalidToken
+            }
             Self::MethodRefused => Code::MethodRefused,
             Self::BodyTooLarge => Code::BodyTooLarge,
             Self::EncodingUnsupported => Code::EncodingUnsupported,
@@ -189,6 +224,9 @@ impl Denial {
             }
             fields.push(("www-authenticate".to_owned(), challenge));
         }
+        if let Self::NonceNeeded(needed) = self {
+            fields.push((needed.proof.field().to_owned(), needed.nonce.clone()));
+        }
         if code == Code::MethodRefused {
             // RFC 9110 15.5.6 wants the field; which methods a resource takes is the
             // upstream's to say, so the list is empty.
@@ -216,7 +254,8 @@ impl Denial {
     fn challenge(&self) -> Option<String> {
         match self {
             Self::CredentialsMissing => Some(format!("Bearer realm=\"{REALM}\"")),
-            Self::InvalidToken(_) => {
+            Self::NonceNeeded(needed) if needed.proof == ProofKind::Dpop => None,
+            Self::InvalidToken(_) | Self::NonceNeeded(_) => {
                 Some(format!("Bearer realm=\"{REALM}\", error=\"invalid_token\""))
             }
             Self::InsufficientScope { scope } => Some(format!(
@@ -232,6 +271,9 @@ impl Denial {
             Self::CredentialsMissing => "",
             Self::InvalidToken(_) => ", error=\"invalid_token\"",
             Self::InvalidProof(_) => ", error=\"invalid_dpop_proof\"",
+            Self::NonceNeeded(needed) if needed.proof == ProofKind::Dpop => {
+                ", error=\"use_dpop_nonce\""
+            }
             _ => return None,
         };
         Some(format!("DPoP realm=\"{REALM}\"{error}, algs=\"{PROOF_ALGORITHMS}\""))

@@ -206,6 +206,42 @@ pub struct KeyEntry {
     pub record: DirectoryRecord,
 }
 
+/// An invite that somebody presents, and the key that its token is to name.
+pub struct Redemption {
+    /// The whole invite.
+    pub invite: Secret,
+    /// Ed25519 key whose private half he has shown to hold.
+    pub holder: [u8; 32],
+    /// The gateway that the token is to be for.
+    pub audience: String,
+    /// Longest life of the token.
+    pub max_life: Duration,
+}
+
+/// The authenticated outcome of an exchange: a capability token, not yet verified.
+pub type Exchanged = Result<String, NotExchanged>;
+
+/// There is no token for an invite.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotExchanged {
+    /// Unknown, used, expired, revoked: nobody tells which.
+    #[error("invite refused")]
+    Refused,
+    /// Too many were presented lately.
+    #[error("too many invites")]
+    Rate,
+}
+
+/// Exchanges invites for capability tokens.
+pub trait Exchanges {
+    /// Starts an exchange. For the same holder it can be done again.
+    fn exchange(&self, redemption: Redemption, at: Moment) -> Turn<Exchanged>;
+    /// Takes the reply of a call that this asked for.
+    fn heard(&self, call: CallId, result: CallResult, at: Moment) -> Turn<Exchanged>;
+    /// The stream is gone; forget its call and wipe its invite.
+    fn abandon(&self, call: CallId);
+}
+
 /// Releases credential values.
 pub trait Releases {
     /// Starts a release, or answers from the cache.

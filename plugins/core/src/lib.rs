@@ -40,6 +40,7 @@ pub mod gate;
 pub mod hex;
 pub mod identity;
 pub mod inject;
+pub mod invites;
 pub mod key_service;
 pub mod keyring;
 pub mod ledger;

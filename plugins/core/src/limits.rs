@@ -17,6 +17,11 @@ pub trait Limits: fmt::Debug {
     /// Whether this credential may be used: its name, or that of its family (what a token
     /// endpoint has minted).
     fn admits_credential(&self, name: &str) -> bool;
+    /// The one document that it is for, if it is for one. Which document a request is about
+    /// is the gate's to say.
+    fn document(&self) -> Option<&str> {
+        None
+    }
     /// Whether the caller has signed this field, lower case, which names a credential.
     fn covers(&self, field: &str) -> bool;
 }

@@ -34,6 +34,13 @@ impl MacKeys {
         }
     }
 
+    /// The MACs of `parts` under the new key and, if there is one, the old: for whoever keeps a
+    /// part of one, and compares in constant time.
+    pub(crate) fn each(&self, label: &[u8], parts: &[&[u8]]) -> Vec<[u8; LENGTH]> {
+        let mac = |key| Some(keyed(key, label, parts)?.finalize().into_bytes().into());
+        std::iter::once(&self.new).chain(&self.old).filter_map(mac).collect()
+    }
+
     /// Whether `mac` is that of `parts` under the new key or the old one.
     pub fn verify(&self, label: &[u8], parts: &[&[u8]], mac: &[u8]) -> bool {
         let holds = |key: &Secret| {

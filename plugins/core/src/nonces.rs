@@ -9,6 +9,7 @@
 //! not hold, one that was put back to an earlier state that this worker has seen, a host that
 //! does not write) it is not new.
 
+pub mod issued;
 mod slot;
 
 use std::time::Duration;
@@ -48,6 +49,14 @@ pub enum Met {
 pub trait Nonces {
     /// Uses a nonce, as [`Table::meet`] does.
     fn meet(&self, hash: &[u8; 32], now: UnixMillis) -> Met;
+    /// A nonce to hand out now; `None` where there is no key to make one with.
+    fn issue(&self, _now: UnixMillis) -> Option<String> {
+        None
+    }
+    /// Whether this is one that was handed out, and is still good.
+    fn is_issued(&self, _nonce: &str, _now: UnixMillis) -> bool {
+        false
+    }
 }
 
 /// The table as one worker sees it.
@@ -64,6 +73,16 @@ impl Table {
     pub fn new(keys: MacKeys, memory: Duration) -> Self {
         let generation = u64::try_from(memory.as_millis()).unwrap_or(u64::MAX).max(1);
         Self { keys, generation, writes: vec![0; usize::from(SLOTS)] }
+    }
+
+    /// As [`Nonces::issue`].
+    pub fn issue(&self, now: UnixMillis) -> Option<String> {
+        issued::issue(&self.keys, now)
+    }
+
+    /// As [`Nonces::is_issued`].
+    pub fn is_issued(&self, nonce: &str, now: UnixMillis) -> bool {
+        issued::is_good(&self.keys, nonce, now)
     }
 
     /// Uses a nonce. `hash` is uniform and names it and whose it is.

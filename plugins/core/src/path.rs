@@ -30,6 +30,11 @@ impl RequestPath {
         (!all_but_last.iter().any(Vec::is_empty)).then_some(Self { segments })
     }
 
+    /// One of its segments, normalised, from 0.
+    pub fn segment(&self, place: usize) -> Option<&[u8]> {
+        self.segments.get(place).map(Vec::as_slice)
+    }
+
     /// As servers read it that drop what follows a `;` in a segment (RFC 3986 3.3), be it
     /// encoded or not; `None` when they read the same.
     pub fn without_parameters(&self) -> Option<Self> {
@@ -139,6 +144,16 @@ impl PathPattern {
         })
     }
 
+    /// The place of the segment that is `{name}`; `None` unless there is exactly one.
+    pub fn parameter(&self, name: &str) -> Option<usize> {
+        let named = |segment: &str| {
+            segment.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) == Some(name)
+        };
+        let segments = self.text.split('/').skip(1).enumerate();
+        let mut places = segments.filter(|(_, text)| named(text)).map(|(place, _)| place);
+        places.next().filter(|_| places.next().is_none())
+    }
+
     /// Whether some path is in both sets, to servers that drop parameters too.
     pub fn meets(&self, other: &Self) -> bool {
         let (mine, theirs) = (self.segments.len(), other.segments.len());
@@ -202,6 +217,15 @@ mod tests {
         ] {
             assert_eq!(matches(pattern, path), expected, "{pattern} {path}");
         }
+    }
+
+    #[test]
+    fn a_parameter_has_one_place() {
+        let place = |pattern, name| PathPattern::template(pattern).unwrap().parameter(name);
+        assert_eq!(place("/docs/{id}/parts/{part}/**", "id"), Some(1));
+        assert_eq!(place("/docs/{id}/parts/{part}/**", "part"), Some(3));
+        assert_eq!(place("/docs/{id}/{id}", "id"), None);
+        assert_eq!(place("/docs/id", "id"), None);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
+use crate::binding::is_safe_method;
 use crate::effect::Metric;
 use crate::key_service::{Call, CallId, CallResult};
 use crate::receipt::SharedData;
@@ -101,12 +102,11 @@ pub enum Freshness {
 }
 
 impl Freshness {
-    /// Whether a request with this method may be decided on it (RFC 9110 9.2.1: methods
-    /// that are safe; whatever else it is, it may be a write).
+    /// Whether a request with this method may be decided on it.
     pub fn allows(self, method: &[u8]) -> bool {
         match self {
             Self::Live | Self::Late => true,
-            Self::StaleForWrites => [&b"GET"[..], b"HEAD", b"OPTIONS"].contains(&method),
+            Self::StaleForWrites => is_safe_method(method),
             Self::Stale => false,
         }
     }

@@ -9,7 +9,8 @@ use crate::message::{Answer, Kind, Message};
 use crate::wire::{Reader, Writer};
 use postern_core::time::UnixMillis;
 
-const KINDS: [Kind; 5] = [Kind::Release, Kind::Enrol, Kind::Directory, Kind::Store, Kind::Audit];
+const KINDS: [Kind; 6] =
+    [Kind::Release, Kind::Enrol, Kind::Directory, Kind::Store, Kind::Audit, Kind::Exchange];
 
 /// Request and reply envelopes.
 pub fn fuzz_envelope(bytes: &[u8]) {

@@ -51,6 +51,7 @@ fn configure(document: &[u8]) -> Result<Module, ConfigError> {
     let feed = Rc::clone(&client);
     let services = Services {
         directory: Rc::clone(&client) as _,
+        exchanges: Rc::clone(&client) as _,
         nonces: Rc::new(SharedNonces::new(Table::new(nonces, MEMORY))),
         signatures: Rc::new(Native(Proxy)),
         variable: Rc::new(variable),
@@ -59,7 +60,8 @@ fn configure(document: &[u8]) -> Result<Module, ConfigError> {
     let (detector, scrubbing) = (Rc::new(MarkerDetector), Rc::new(PatternScrubbing::new()));
     let (known, certificates) = (callers.authenticators, config.reads_certificates());
     let tallies = Some(Rc::new(SharedTallies::new(tallies)) as _);
-    let loaded = Loaded { policy: postern_rego::of_gate(&config)?, config, tallies };
+    let policy = postern_rego::of_gate(&config)?;
+    let loaded = Loaded { policy, config, tallies, invites: callers.invites };
     let pipeline = Pipeline::new(loaded, permit, known, client, detector, scrubbing, vm);
     Ok(Module {
         streams: Box::new(move || Box::new(pipeline.stream())),

@@ -1,7 +1,7 @@
 //! Capability tokens with proof of possession (`plugins/capability/SPEC.md`) as an
 //! authenticator.
 //!
-//! Owns what becomes of a verified token: the identity document, the limits that the gate
+//! Owns what becomes of a verified token, presented or just issued for an invite: the identity document, the limits that the gate
 //! holds the request against, and the reason for the record where it is refused.
 //!
 //! Invariant: nobody is established without a proof over this very request whose nonce no
@@ -20,7 +20,7 @@ use postern_core::authenticator::{
 };
 use postern_core::config::gate::{CAPABILITY_FIELD, Capability};
 use postern_core::config::{ConfigError, Problems};
-use postern_core::denial::{Denial, Ours, PolicyReason, TokenReason};
+use postern_core::denial::{Denial, Ours, PolicyReason, ProofKind, TokenReason};
 use postern_core::fields::Fields;
 use postern_core::hex;
 use postern_core::identity::{Identity, Kind};
@@ -30,13 +30,15 @@ use postern_core::revocation;
 use postern_core::time::{Moment, UnixMillis};
 use sha2::{Digest, Sha256};
 
+use crate::nonce;
+
 const TRUST: [&str; 4] = ["observer", "suggester", "collaborator", "autonomous"];
 
 /// The capability tokens of a tenant.
-pub struct Capabilities(Rc<Verifier>);
+pub struct Capabilities(pub(crate) Rc<Verifier>);
 
-struct Verifier {
-    config: Capability,
+pub(crate) struct Verifier {
+    pub(crate) config: Capability,
     tenant: String,
     issuers: Vec<IssuerKey>,
     tables: Tables,
@@ -89,7 +91,7 @@ impl Authenticator for Capabilities {
 }
 
 /// What of a head a proof is about; `None` where it is not one line of text.
-struct Signed {
+pub(crate) struct Signed {
     method: Option<String>,
     scheme: Option<String>,
     authority: Option<String>,
@@ -101,11 +103,11 @@ struct Signed {
     digest: Option<Option<String>>,
     has_content: bool,
     /// Fields that the proof names, one line of text each.
-    fields: Vec<(String, String)>,
+    pub(crate) fields: Vec<(String, String)>,
 }
 
 impl Signed {
-    fn read(fields: &Fields, token: &str) -> Self {
+    pub(crate) fn read(fields: &Fields, token: &str) -> Self {
         let text = |name| Some(str::from_utf8(fields.only(name)?).ok()?.to_owned());
         let none = |value: &[u8]| value == b"0";
         Self {
@@ -122,7 +124,10 @@ impl Signed {
         }
     }
 
-    fn request<'a>(&'a self, fields: &'a [(&'a str, &'a str)]) -> Result<Request<'a>, TokenReason> {
+    pub(crate) fn request<'a>(
+        &'a self,
+        fields: &'a [(&'a str, &'a str)],
+    ) -> Result<Request<'a>, TokenReason> {
         let part = |part: &'_ Option<String>| part.is_some();
         if !part(&self.input) && !part(&self.signature) {
             return Err(TokenReason::ProofMissing);
@@ -180,21 +185,40 @@ impl Verifier {
             signed.fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         let request = signed.request(&fields).map_err(Denial::InvalidToken)?;
         let chain = self.chain(&signed.token, now.seconds())?;
-        let window = Window {
-            now: now.seconds(),
-            past: self.config.past.as_secs(),
-            future: self.config.future.as_secs(),
-        };
-        let proof = proof::verify(&request, chain.holder(), window, &self.tables);
+        let proof = proof::verify(&request, chain.holder(), self.window(now), &self.tables);
         let proof = proof.map_err(invalid)?;
+        if self.config.nonce.is_for(request.method) {
+            nonce::check(&*self.nonces, proof.issued(), ProofKind::Capability, now)?;
+        }
         // Only now, so that nobody else can use up a holder's nonces.
         self.first_use(proof.replay_key(), now)?;
         let nothing = || Sha256::digest(b"").into();
         let content = proof.content().copied().unwrap_or_else(nothing);
         let right = chain.right().clone();
         let limits = Rc::new(TokenLimits { right, signed: proof.fields().to_vec() });
-        let established = Established::verified(identity(&chain)).of_content(content);
-        Ok(established.within(limits, attempts(&chain)).known_by(passed_on(&chain)))
+        let established = established(&chain).of_content(content);
+        Ok(established.within(limits, attempts(&chain)))
+    }
+
+    /// When a proof is good.
+    pub(crate) fn window(&self, now: UnixMillis) -> Window {
+        Window {
+            now: now.seconds(),
+            past: self.config.past.as_secs(),
+            future: self.config.future.as_secs(),
+        }
+    }
+
+    /// Whom a token names that was just issued for `holder`: nobody where it is not one that a
+    /// request could present here.
+    pub(crate) fn issued(
+        &self,
+        token: &str,
+        holder: &PublicKey,
+        now: UnixMillis,
+    ) -> Option<Established> {
+        let chain = self.chain(token, now.seconds()).ok()?;
+        (chain.holder() == holder).then(|| established(&chain))
     }
 
     fn chain(&self, token: &str, now: u64) -> Result<Chain, Denial> {
@@ -225,8 +249,13 @@ impl Verifier {
     }
 }
 
+/// Whom a chain names, and by what that can be revoked.
+fn established(chain: &Chain) -> Established {
+    Established::verified(identity(chain)).known_by(passed_on(chain))
+}
+
 /// One answer for all of them; the record learns more.
-fn invalid(refusal: Refusal) -> Denial {
+pub(crate) fn invalid(refusal: Refusal) -> Denial {
     Denial::InvalidToken(match refusal {
         Refusal::TooLong
         | Refusal::Text
@@ -341,6 +370,10 @@ impl Limits for TokenLimits {
 
     fn admits_credential(&self, name: &str) -> bool {
         self.right.credentials.contains(name)
+    }
+
+    fn document(&self) -> Option<&str> {
+        self.right.document.as_deref()
     }
 
     fn covers(&self, field: &str) -> bool {

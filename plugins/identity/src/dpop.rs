@@ -1,8 +1,9 @@
 //! The proof that a request brings along with a token that is bound to a key (RFC 9449, 7).
 //!
 //! Owns what a proof has to say of this request, this token and this moment. Invariant: a
-//! proof is good once, for one request, with the token that it names; its nonce is used up
-//! only when everything else is as it has to be.
+//! proof is good once, for one request, with the token that it names; its `jti` is used up
+//! only when everything else is as it has to be, a nonce of this gateway's included where the
+//! configuration asks for one.
 
 use std::rc::Rc;
 
@@ -10,7 +11,7 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as B64;
 use postern_core::authenticator::Presented;
 use postern_core::config::gate::Dpop;
-use postern_core::denial::{Denial, Ours, TokenReason};
+use postern_core::denial::{Denial, Ours, ProofKind, TokenReason};
 use postern_core::fields::Fields;
 use postern_core::nonces::{Met, Nonces};
 use postern_core::time::UnixMillis;
@@ -20,6 +21,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::Services;
 use crate::cache::Digest;
+use crate::nonce;
 
 /// The field with the proof.
 const FIELD: &str = "dpop";
@@ -99,6 +101,9 @@ impl Proofs {
         now: UnixMillis,
     ) -> Result<(), Denial> {
         let proof = self.read(shown, key, token, now).map_err(Denial::InvalidProof)?;
+        if self.window.nonce.is_for(&proof.method) {
+            nonce::check(&*self.nonces, proof.nonce.as_deref(), ProofKind::Dpop, now)?;
+        }
         let nonce = Sha256::new()
             .chain_update(b"postern dpop/1\0")
             .chain_update(proof.key)

@@ -27,9 +27,11 @@ mod ed25519;
 mod forwarded;
 mod holder;
 mod introspection;
+mod invites;
 pub mod jwt;
 pub mod keys;
 mod mtls;
+mod nonce;
 mod svid;
 mod workload;
 
@@ -39,7 +41,8 @@ use postern_core::authenticator::Authenticator;
 use postern_core::config::gate::{Authentication, Config, Introspected, KeySource};
 use postern_core::config::{ConfigError, Problems};
 use postern_core::gate::ApiKeys;
-use postern_core::key_service::{Background, Directory};
+use postern_core::invites::Invites;
+use postern_core::key_service::{Background, Directory, Exchanges};
 use postern_core::keyring;
 use postern_core::nonces::Nonces;
 use postern_jose::{Signatures, Usage};
@@ -47,6 +50,7 @@ use postern_jose::{Signatures, Usage};
 use capability::Capabilities;
 use ed25519::OftenMet;
 use introspection::Introspection;
+use invites::CapabilityInvites;
 
 /// The authenticators of a gate.
 pub struct Callers {
@@ -54,12 +58,16 @@ pub struct Callers {
     pub authenticators: Vec<Rc<dyn Authenticator>>,
     /// What they fetch without a request.
     pub background: Vec<Rc<dyn Background>>,
+    /// Who exchanges invites, where the configuration names an endpoint for it.
+    pub invites: Option<Rc<dyn Invites>>,
 }
 
 /// What they have of the module that they are in.
 pub struct Services {
     /// Where API keys are looked up.
     pub directory: Rc<dyn Directory>,
+    /// Where invites are exchanged.
+    pub exchanges: Rc<dyn Exchanges>,
     /// Where nonces of signed requests are remembered.
     pub nonces: Rc<dyn Nonces>,
     /// Who verifies the signatures of JWTs and of DPoP proofs.
@@ -73,6 +81,7 @@ impl Services {
     fn with_tables(&self) -> Self {
         Self {
             directory: Rc::clone(&self.directory),
+            exchanges: Rc::clone(&self.exchanges),
             nonces: Rc::clone(&self.nonces),
             signatures: Rc::new(OftenMet::new(Rc::clone(&self.signatures))),
             variable: Rc::clone(&self.variable),
@@ -92,6 +101,7 @@ pub fn assemble(config: &Config, services: &Services) -> Result<Callers, ConfigE
     let services = tables.as_ref().unwrap_or(services);
     let mut problems = Problems::default();
     let mut background: Vec<Rc<dyn Background>> = Vec::new();
+    let mut invites: Option<Rc<dyn Invites>> = None;
     let mut one = |(index, one): (usize, &Authentication)| -> Option<Rc<dyn Authenticator>> {
         let path = format!("authenticators[{index}].{}", one.kind().as_str());
         Some(match one {
@@ -106,7 +116,11 @@ pub fn assemble(config: &Config, services: &Services) -> Result<Callers, ConfigE
             Authentication::Capability(tokens) => {
                 let nonces = Rc::clone(&services.nonces);
                 let made = Capabilities::new(tokens, &config.tenant, nonces);
-                Rc::new(problems.part(&path, made)?)
+                let made = problems.part(&path, made)?;
+                if tokens.invites.is_some() {
+                    invites = Some(Rc::new(CapabilityInvites::new(&made, &services.exchanges)));
+                }
+                Rc::new(made)
             }
             Authentication::JwtSvid(svid) => {
                 let mut sets = Vec::new();
@@ -132,7 +146,7 @@ pub fn assemble(config: &Config, services: &Services) -> Result<Callers, ConfigE
     };
     let list = config.authenticators.iter().enumerate();
     let authenticators: Vec<_> = list.filter_map(&mut one).collect();
-    problems.finish(Some(Callers { authenticators, background }))
+    problems.finish(Some(Callers { authenticators, background, invites }))
 }
 
 /// Tokens that an endpoint is asked about, and no credential of another kind.

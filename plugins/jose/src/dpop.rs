@@ -36,6 +36,8 @@ pub struct Proof {
     pub issued: u64,
     /// `ath`.
     pub token: Option<String>,
+    /// `nonce`, where it has one.
+    pub nonce: Option<String>,
 }
 
 impl Proof {
@@ -63,6 +65,7 @@ impl Proof {
             target: text("htu")?,
             issued: claims.get("iat").and_then(Value::as_u64).ok_or(Refusal::Claim("iat"))?,
             token: claims.contains_key("ath").then(|| text("ath")).transpose()?,
+            nonce: claims.contains_key("nonce").then(|| text("nonce")).transpose()?,
         })
     }
 }
@@ -139,6 +142,7 @@ mod tests {
             target: "https://server.example.com/token".to_owned(),
             issued: 1_562_262_616,
             token: None,
+            nonce: None,
         };
         assert_eq!(first, want);
         let second = verify(RESOURCE_REQUEST).unwrap();

@@ -122,6 +122,14 @@ impl Nonces for SharedNonces {
         let table = self.0.try_borrow_mut();
         table.map_or(Met::Unwritten, |mut table| table.meet(hash, &mut Shared, now))
     }
+
+    fn issue(&self, now: UnixMillis) -> Option<String> {
+        self.0.try_borrow().ok()?.issue(now)
+    }
+
+    fn is_issued(&self, nonce: &str, now: UnixMillis) -> bool {
+        self.0.try_borrow().is_ok_and(|table| table.is_issued(nonce, now))
+    }
 }
 
 /// Budgets and labels in shared data, so that every worker knows them.

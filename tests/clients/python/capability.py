@@ -5,6 +5,7 @@ the vectors again, byte for byte, computes its right, and refuses every hostile 
 path of the `postern` command, tokens and proofs also go both ways between that and this.
 `python3 capability.py --gateway PORT AUTHORITY SEED` sends requests to a gateway that believes the issuer
 `issuer-1` of this Ed25519 seed.
+`python3 capability.py --invite PORT AUTHORITY INVITE KID ISSUER KEY AUDIENCE` exchanges an invite there and uses its token.
 COSE is `pycose`'s and HTTP signatures are `http-message-signatures`'.
 """
 
@@ -396,7 +397,7 @@ def check_further(names, headers):
         expect(re.fullmatch(r"[!-~](?:[ -~]*[!-~])?", headers.get(name, "")), "value of a component")
 
 
-def sign(method, url, token, key, content=None, created=None, further=None):
+def sign(method, url, token, key, content=None, created=None, further=None, issued=""):
     further = further or {}
     message = Message(method, url, {FIELD: token, **further})
     if content is not None:
@@ -404,7 +405,7 @@ def sign(method, url, token, key, content=None, created=None, further=None):
         message.headers["content-digest"] = f"sha-256=:{digest}:"
     signer = HTTPMessageSigner(signature_algorithm=ED25519, key_resolver=Keys(private=key))
     moment = None if created is None else datetime.datetime.fromtimestamp(created, datetime.timezone.utc)
-    signer.sign(message, key_id=b64(public(key)), created=moment, nonce=secrets.token_urlsafe(16),
+    signer.sign(message, key_id=b64(public(key)), created=moment, nonce=issued + secrets.token_urlsafe(16),
                 tag="postern-pop", covered_component_ids=[*covered(message.headers), *sorted(further)],
                 use_existing_digest=content is not None)
     return {name.lower(): value for name, value in message.headers.items()}
@@ -674,6 +675,46 @@ def outside_of_what_was_left(gateway):
     same(gateway.ask("GET", "/api/v1", fields), (403, "credential_not_allowed"))
 
 
+class Guest(Gateway):
+    """Somebody with an invite and nothing else."""
+
+    def __init__(self, port, authority):
+        self.port, self.authority = int(port), authority
+
+    def exchange(self, invite, key):
+        fields = sign("POST", f"http://{self.authority}/.postern/invites", invite, key)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection.request("POST", "/.postern/invites", headers={"host": self.authority, **fields})
+        answer = connection.getresponse()
+        body = json.loads(answer.read())
+        connection.close()
+        return answer.status, body
+
+
+def an_invite(port, authority, invite, kid, issuer, key, audience):
+    guest, mine, other = Guest(port, authority), Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
+    status, body = guest.exchange(invite, mine)
+    same((status, body.get("document")), (200, "d1"))
+    context = {"tenant": "acme", "audience": audience, "life": 900, "now": int(time.time()),
+               "issuers": [{"kid": kid, "iss": issuer, "public": unb64(key).hex()}]}
+    found = verify(body["token"], context)
+    same((found["holder"], found["right"]["document"]), (public(mine), "d1"))
+    same(guest.exchange(invite, mine), (200, body))
+    same(guest.exchange(invite, other)[0], 401)
+    for target, want in (("/api/documents/d1", (200, None)), ("/api/documents/d2", (403, "policy_denied"))):
+        fields = sign("GET", f"http://{authority}{target}", body["token"], mine)
+        same(guest.ask("GET", target, fields), want)
+    fields = sign("GET", f"http://{authority}/api/documents/d1", body["token"], other)
+    same(guest.ask("GET", "/api/documents/d1", fields), (401, "invalid_token"))
+
+
+def check_invite(words):
+    count = Count()
+    count.case("an_invite", lambda: an_invite(*words))
+    print(f"capability.py: {count.passed} passed, {count.failed} failed")
+    return count.failed > 0
+
+
 def check_gateway(words):
     count, gateway = Count(), Gateway(*words)
     for run in (minted_narrowed_and_signed, not_by_the_holder_or_not_this_request, outside_of_what_was_left):
@@ -685,6 +726,8 @@ def check_gateway(words):
 def main(folder, *words):
     if folder == "--gateway":
         return check_gateway(words)
+    if folder == "--invite":
+        return check_invite(words)
     binary = words[0] if words else None
     count = Count()
     check_vectors(pathlib.Path(folder), count)

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-CODES = {"release": 1, "enrol": 2, "directory": 3, "store": 4, "audit": 5}
+CODES = {"release": 1, "enrol": 2, "directory": 3, "store": 4, "audit": 5, "exchange": 6}
 KEM = b"KEM" + (0x0020).to_bytes(2, "big")
 SUITE = b"HPKE" + b"".join(n.to_bytes(2, "big") for n in (0x0020, 0x0001, 0x0002))
 
@@ -127,6 +127,8 @@ def part(kind, q):
             return out + u(8, 0)
         out += u(8, 1) + lp8(minted["agent"]) + raw(minted["caller_hash"])
         return out + lp8(minted["source"]) + raw(minted["source_binding_hash"])
+    if kind == "exchange":
+        return lp8(q["invite"]) + raw(q["holder"]) + lp8(q["audience"]) + u(32, q["max_life_s"])
     records = [lp16(raw(record)) for record in q["records"]]
     head = raw(q["boot"]) + raw(q["vm"]) + u(64, q["first"]) + raw(q["prev"])
     return head + u(16, len(records)) + b"".join(records)

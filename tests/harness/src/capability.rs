@@ -35,6 +35,10 @@ pub const AUDIENCE: &str = "https://gateway.test";
 pub struct Spec {
     /// Claims of the first block beside those that it must have.
     pub claims: Block,
+    /// This text instead of a token, such as `${invite NAME}`; holder 1 signs.
+    pub text: Option<String>,
+    /// The token that came up as this number in exchange for an invite; holder 1 signs.
+    pub issued: Option<usize>,
     /// Blocks that were added to it.
     pub further: Vec<Block>,
     /// Which further block was made for another token, by its place.
@@ -53,6 +57,10 @@ pub struct Spec {
     pub created: i64,
     /// Sixteen bytes of this are the nonce. Default: one that was not used.
     pub nonce: Option<u8>,
+    /// What the nonce begins with: the one that came up as this number in a challenge.
+    pub issued_nonce: Option<usize>,
+    /// The same, as it stands.
+    pub own_nonce: String,
     /// What is signed instead of what is sent.
     pub signed: SignedInstead,
     /// Leave these fields away.
@@ -120,7 +128,11 @@ pub fn public(place: u8) -> String {
 /// The request with the token's fields, signed now. Without a description it stays as it is.
 pub fn signed(request: &RequestSpec, names: &dyn Names, now: UnixMillis) -> Result<RequestSpec> {
     let Some(spec) = &request.capability else { return Ok(request.clone()) };
-    let token = token(spec, now)?;
+    let token = match (&spec.text, spec.issued) {
+        (Some(text), _) => String::from_utf8(expand(text, names)?)?,
+        (None, Some(number)) => names.issued(number).context("no such token yet")?,
+        (None, None) => token(spec, now)?,
+    };
     let chunks = request.chunks.as_ref().map(|chunks| chunks.concat());
     let content = spec.signed.body.clone().or(request.body.clone()).or(chunks);
     let further = spec.further_fields(request, names)?;
@@ -140,7 +152,11 @@ pub fn signed(request: &RequestSpec, names: &dyn Names, now: UnixMillis) -> Resu
     let created = now.seconds().checked_add_signed(spec.created).context("created")?;
     let fresh = || crate::world::short(&crate::world::entropy().0);
     let nonce = spec.nonce.map_or_else(fresh, |byte| [byte; 16]);
-    let mut fields = mint::sign_request(&unsigned, &key, created, &nonce)?;
+    let issued = match spec.issued_nonce {
+        Some(number) => names.nonce(number).context("no such nonce yet")?,
+        None => spec.own_nonce.clone(),
+    };
+    let mut fields = mint::sign_request_with(&unsigned, &key, created, (&issued, &nonce))?;
     if let Some(how) = &spec.signature {
         let text = fields.signature.trim_start_matches("pop=:").trim_end_matches(':');
         let changed = STANDARD.encode(hostile::changed(&STANDARD.decode(text)?, how)?);

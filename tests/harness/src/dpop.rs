@@ -24,6 +24,8 @@ pub struct Spec {
     pub header: Value,
     /// Overlay on the claims; `"+60"` is a minute from now.
     pub claims: Value,
+    /// The nonce that came up as this number in a challenge.
+    pub nonce: Option<usize>,
     /// Scheme of `Authorization`; `DPoP` when absent.
     pub scheme: Option<String>,
     /// No proof.
@@ -49,6 +51,10 @@ pub fn signed(
         "htu": format!("{scheme}://{}{path}", request.authority),
         "ath": URL_SAFE_NO_PAD.encode(Sha256::digest(&token)),
     });
+    let mut usual = usual;
+    if let Some(number) = spec.nonce {
+        usual["nonce"] = json!(names.nonce(number).context("no such nonce yet")?);
+    }
     let proof = proof(key, usual, (&spec.header, &spec.claims), now);
     let lines = if spec.without { 0 } else { 1 + usize::from(spec.twice) };
     let scheme = spec.scheme.as_deref().unwrap_or("DPoP");

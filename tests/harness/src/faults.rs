@@ -63,6 +63,8 @@ pub enum Exchange {
     Revocations,
     /// Message type 4.
     Store,
+    /// Message type 6.
+    Exchange,
     /// Anything else.
     Other,
 }
@@ -77,6 +79,7 @@ impl Exchange {
             (_, Some(3)) => Self::Directory,
             (_, Some(4)) => Self::Store,
             (_, Some(5)) => Self::Audit,
+            (_, Some(6)) => Self::Exchange,
             _ => Self::Other,
         }
     }

@@ -13,7 +13,7 @@ use crate::capability;
 use crate::certificates::{self, CertificateSeed};
 use crate::dpop;
 use crate::faults::{Fault, Kind};
-use crate::world::{EvidenceKind, pins};
+use crate::world::{EvidenceKind, InviteSeed, pins};
 
 /// One file.
 #[derive(Clone, Debug, Deserialize)]
@@ -88,6 +88,9 @@ pub struct Seed {
     /// API keys by the name that steps use.
     #[serde(default)]
     pub keys: BTreeMap<String, KeySeed>,
+    /// Invites by the name that steps use.
+    #[serde(default)]
+    pub invites: BTreeMap<String, InviteSeed>,
     /// Access tokens by the name that texts use.
     #[serde(default)]
     pub tokens: BTreeMap<String, TokenSeed>,
@@ -205,7 +208,7 @@ pub struct Step {
     pub answers: BTreeMap<String, Value>,
     /// How revocation heads go from this step on, until the scenario ends.
     pub feed: Option<Kind>,
-    /// A key to take back before the step, or `KIND:ID` of anything else.
+    /// A key to take back before the step, `invite:NAME`, or `KIND:ID` of anything else.
     pub revoke: Option<String>,
     /// Time that passes before the step, such as `5s`.
     pub advance: Option<String>,

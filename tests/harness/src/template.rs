@@ -1,7 +1,7 @@
 //! `${…}` in scenario files: keys, secrets, their encodings and bytes that YAML cannot
 //! hold.
 //!
-//! `${key NAME}` · `${token NAME}` · `${secret NAME}` · `${minted N}` · `${byte ff}` · `${repeat N TEXT}`, then filters:
+//! `${key NAME}` · `${invite NAME}` · `${token NAME}` · `${secret NAME}` · `${minted N}` · `${byte ff}` · `${repeat N TEXT}`, then filters:
 //! `| after TEXT` · `| before TEXT` · `| base64` · `| base64url` · `| percent` · `| hex`
 //! · `| first N` · `| last N` · `| gzip` · `| zlib` · `| deflate` · `| brotli` · `| zstd`.
 
@@ -24,6 +24,18 @@ pub trait Names {
     fn secret(&self, name: &str) -> Option<Vec<u8>>;
     /// The random part of a minted credential's name, by its number.
     fn minted(&self, number: &str) -> Option<Vec<u8>>;
+    /// The whole invite called `name` in this scenario.
+    fn invite(&self, _: &str) -> Option<Vec<u8>> {
+        None
+    }
+    /// A nonce that a gateway has handed out, by its number.
+    fn nonce(&self, _: usize) -> Option<String> {
+        None
+    }
+    /// A token that an invite was exchanged for, by its number.
+    fn issued(&self, _: usize) -> Option<String> {
+        None
+    }
 }
 
 /// `text` with every `${…}` replaced.
@@ -50,6 +62,7 @@ fn source(text: &str, names: &dyn Names) -> Result<Vec<u8>> {
     let (verb, argument) = text.split_once(' ').context("expected a verb and an argument")?;
     match verb {
         "key" => names.key(argument).context("no such key"),
+        "invite" => names.invite(argument).context("no such invite"),
         "token" => names.token(argument).context("no such token"),
         "secret" => names.secret(argument).context("no such credential"),
         "minted" => names.minted(argument).context("no such minted credential yet"),

@@ -143,7 +143,7 @@ pub fn run(command: Command, out: Output) -> Outcome {
     }
 }
 
-fn scope(name: &str) -> Result<String, String> {
+pub(super) fn scope(name: &str) -> Result<String, String> {
     match scopes::find(name) {
         Some(scope) => Ok(scope.name.to_owned()),
         None => Err("expected a scope of the catalogue (postern apikey scopes)".to_owned()),
@@ -157,21 +157,22 @@ fn clearance(name: &str) -> Result<String, String> {
         .ok_or_else(|| "expected 1 to 64 bytes without control characters".to_owned())
 }
 
-fn key_id(text: &str) -> Result<String, String> {
+pub(super) fn key_id(text: &str) -> Result<String, String> {
     let id = KeyId::new(text.as_bytes());
     id.map(|id| id.as_str().to_owned())
         .ok_or_else(|| "expected eight letters and digits".to_owned())
 }
 
-/// A new key, and what the service learns of it.
-struct Made {
+/// A new key or invite, and what the service learns of it.
+pub(super) struct Made {
     id: KeyId,
     whole: Secret,
     stored: StoredKey,
 }
 
 impl Made {
-    fn new(prefix: &str) -> Outcome<Self> {
+    /// Draws one.
+    pub(super) fn new(prefix: &str) -> Outcome<Self> {
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
         if prefix.is_empty() || prefix.len() > 32 || !prefix.bytes().all(allowed) {
             return Err(Failure::usage("expected a prefix of 1 to 32 letters, digits, _ and -"));
@@ -183,8 +184,13 @@ impl Made {
         Ok(Self { id, whole, stored })
     }
 
+    /// Its public part.
+    pub(super) fn id(&self) -> &str {
+        self.id.as_str()
+    }
+
     /// What the service is sent.
-    fn record(&self) -> Value {
+    pub(super) fn record(&self) -> Value {
         json!({
             "id": self.id.as_str(),
             "salt": B64.encode(self.stored.salt),
@@ -193,7 +199,7 @@ impl Made {
     }
 
     /// The key itself, for stdout.
-    fn text(&self) -> Outcome<&str> {
+    pub(super) fn text(&self) -> Outcome<&str> {
         str::from_utf8(self.whole.expose()).or_bug("key")
     }
 }

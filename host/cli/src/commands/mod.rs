@@ -11,6 +11,7 @@ pub mod demo;
 pub mod enrol;
 pub mod gateway;
 pub mod init;
+pub mod invite;
 pub mod keys;
 pub mod man;
 pub mod policy;

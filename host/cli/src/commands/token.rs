@@ -3,7 +3,7 @@
 //! Owns files and arguments; the format is `postern-capability`'s. Invariant: private keys
 //! are read from private files and written to new private files; none is ever printed.
 
-mod files;
+pub(super) mod files;
 mod rights;
 
 use std::path::PathBuf;
@@ -243,6 +243,15 @@ pub struct SignArgs {
     /// Content.
     #[arg(long, value_name = "FILE")]
     content: Option<PathBuf>,
+    /// A nonce that the gateway has sent in postern-nonce.
+    #[arg(
+        long,
+        value_name = "NONCE",
+        default_value = "",
+        hide_default_value = true,
+        allow_hyphen_values = true
+    )]
+    nonce: String,
     /// A further field to sign and send, repeated for several.
     #[arg(long, value_name = "NAME: VALUE", value_parser = files::field)]
     field: Vec<files::Field>,
@@ -387,7 +396,8 @@ fn sign(args: &SignArgs, out: Output) -> Outcome {
         fields: &further,
     };
     let fields =
-        mint::sign_request(&request, &key, seconds(), &random::bytes()?).map_err(unmade)?;
+        mint::sign_request_with(&request, &key, seconds(), (&args.nonce, &random::bytes()?));
+    let fields = fields.map_err(unmade)?;
     let mut document = json!({
         proof::FIELD: token,
         "signature-input": fields.signature_input,

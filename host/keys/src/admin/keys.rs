@@ -58,7 +58,8 @@ pub struct Rotation {
     pub not_after: u64,
 }
 
-fn stored(id: &str, salt: &str, hash: &str) -> Option<(KeyId, StoredKey)> {
+/// Id and hash as they are sent.
+pub(super) fn stored(id: &str, salt: &str, hash: &str) -> Option<(KeyId, StoredKey)> {
     let salt = B64.decode(salt).ok()?.try_into().ok()?;
     let hash = B64.decode(hash).ok()?.try_into().ok()?;
     Some((KeyId::new(id.as_bytes())?, StoredKey { salt, hash }))

@@ -11,9 +11,11 @@
 mod audit;
 mod credentials;
 mod gateways;
+mod invites;
 mod keys;
 mod revoking;
 
+pub use invites::NewInvite;
 pub use keys::{NewKey, Rotation};
 pub use revoking::Named;
 
@@ -160,6 +162,10 @@ impl Service {
             ("POST", ["keys"]) => self.create_key(operator, body, now).await,
             ("POST", ["keys", id, "rotate"]) => self.rotate_key(operator, id, body, now).await,
             ("POST", ["keys", id, "revoke"]) => self.revoke_key(operator, id, now).await,
+            ("GET", ["invites"]) => self.list_invites(operator, now).await,
+            ("POST", ["invites"]) => self.create_invite(operator, body, now).await,
+            ("GET", ["invites", "issuer"]) => self.show_issuer(operator, now).await,
+            ("POST", ["invites", id, "revoke"]) => self.revoke_invite(operator, id, now).await,
             ("GET", ["credentials"]) => self.list_credentials(operator).await,
             ("DELETE", ["credentials", name]) => self.delete_credential(operator, name, now).await,
             ("GET", ["revocations"]) => self.list_revocations(operator).await,

@@ -11,6 +11,7 @@
 
 mod directory;
 mod enrol;
+mod exchange;
 mod mint;
 pub(crate) mod policy;
 mod release;
@@ -181,6 +182,7 @@ impl Inner {
             Message::Enrol(request) => enrol::enrol(self, db, request, now).await,
             Message::Directory(request) => directory::look_up(self, db, asker, request, now).await,
             Message::Store(request) => store::store(self, db, asker, request, now).await,
+            Message::Exchange(request) => exchange::exchange(self, db, asker, request, now).await,
             Message::Audit(request) => {
                 let sender = Sender { gateway: asker.gateway, tenant: asker.tenant };
                 let (rows, audit, batch) = (&self.rows, &self.audit, &request.batch);

@@ -9,6 +9,7 @@ pub mod credentials;
 pub mod deks;
 pub mod epochs;
 pub mod identities;
+pub mod invites;
 pub mod nonces;
 pub mod revocations;
 

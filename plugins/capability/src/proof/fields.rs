@@ -16,6 +16,9 @@ use crate::refusal::Refusal;
 /// Most characters of a field other than the token's.
 const LENGTH: usize = 1024;
 
+/// Fewest characters of a nonce.
+pub(crate) const LEAST_NONCE: usize = 16;
+
 /// Most fields that are covered beside those that always are.
 pub(crate) const MOST_FIELDS: usize = 8;
 
@@ -108,7 +111,7 @@ pub(super) struct Parameters<'a> {
     pub(super) nonce: &'a str,
     expires: Option<u64>,
     algorithm: Option<&'a str>,
-    key_id: Option<&'a str>,
+    pub(super) key_id: Option<&'a str>,
 }
 
 impl<'a> Parameters<'a> {
@@ -169,9 +172,10 @@ fn string(text: &str) -> Option<&str> {
     inner.bytes().all(plain).then_some(inner)
 }
 
-fn is_nonce(text: &str) -> bool {
+/// A nonce of a proof.
+pub(crate) fn is_nonce(text: &str) -> bool {
     let alphabet = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-    (16..=64).contains(&text.len()) && text.bytes().all(alphabet)
+    (LEAST_NONCE..=64).contains(&text.len()) && text.bytes().all(alphabet)
 }
 
 /// A nonce of random bytes.

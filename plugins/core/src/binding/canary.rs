@@ -116,7 +116,7 @@ impl From<&Canary> for CanaryWire {
 
 fn method(written: Option<String>) -> Result<String, &'static str> {
     let method = written.unwrap_or_else(|| "GET".to_owned());
-    let safe = ["GET", "HEAD", "OPTIONS"].contains(&method.as_str());
+    let safe = super::is_safe_method(method.as_bytes());
     safe.then_some(method).ok_or("expected a safe method: GET, HEAD or OPTIONS")
 }
 

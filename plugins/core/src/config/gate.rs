@@ -25,6 +25,7 @@ mod authenticators;
 mod barriers;
 mod budgets;
 mod capability;
+mod demand;
 mod endpoint;
 mod forward;
 mod introspection;
@@ -41,12 +42,13 @@ pub use authenticators::{ApiKeyField, Authentication};
 pub use barriers::{Barriers, Rule as BarrierRule, SectionWire, Wire as BarriersWire};
 pub use budgets::{BudgetWire, ByWire, TaintsWire};
 pub use capability::{Capability, FIELD as CAPABILITY_FIELD, Issuer};
+pub use demand::NonceDemand;
 pub use endpoint::Endpoint;
 pub use forward::{Forward, ForwardWire, METHOD, TARGET};
 pub use introspection::Introspected;
 pub use jwt::{Dpop, Jwt};
-pub use parts::ScopeRule;
 use parts::ScopeRuleWire;
+pub use parts::{DocumentAt, ScopeRule};
 pub use policy::{
     BundleSource, BundleWire, DEFAULT_INSTRUCTIONS, DEFAULT_QUERY, ModuleWire, PATH, PolicySource,
     PolicyWire, RegoWire,
@@ -329,6 +331,11 @@ impl Config {
             Authentication::Introspected(tokens) => Some(tokens.secret_variable.as_str()),
             _ => None,
         })
+    }
+
+    /// Path of the endpoint where invites are exchanged.
+    pub fn invites(&self) -> Option<&str> {
+        self.capability()?.invites.as_deref()
     }
 
     /// Whether somebody looks at the certificate of the caller's connection.

@@ -106,6 +106,9 @@ reasons! {
         Forwarded "forwarded" "A forwarded certificate that is not one element of one workload.",
         Unmapped "unmapped" "A SPIFFE ID that no agent is configured for.",
         Replayed "replayed" "The nonce was used before.",
+        NonceMissing "nonce_missing" "A proof without a nonce of this gateway, which asks for one.",
+        NonceStale "nonce_stale" "A nonce that is too old, or none that this gateway has issued.",
+        Invite "invite" "An invite that is unknown, used, expired or revoked: the key service says which.",
     }
 }
 
@@ -118,6 +121,7 @@ reasons! {
         Answer "introspection_answer" "The introspection endpoint's answer is not as RFC 7662 has it.",
         InTime "introspection_late" "The introspection endpoint did not answer in time.",
         Busy "introspection_busy" "The introspection endpoint is asked too much already.",
+        Invites "keys_invites" "The key service issues tokens that this gate does not take.",
     }
 }
 
@@ -159,6 +163,7 @@ reasons! {
         TokenHost "token_host" "The caller's token is not for where the request goes.",
         TokenPath "token_path" "The caller's token is not for this path.",
         TokenLimit "token_limit" "The caller's token has a limit that the gate cannot compare.",
+        TokenDocument "token_document" "The caller's token is for another document, or for one and the rule is for none.",
         NoScopeRule "no_scope_rule" "No scope rule covers the method and path.",
         PermitMissing "permit_missing" "No permit reached the credential module.",
         PermitInvalid "permit_invalid" "The permit does not verify.",
@@ -267,6 +272,7 @@ impl Denial {
             Self::PlaceholderMisplaced(place) => place.as_str(),
             Self::RequestAmbiguous(what) => what.as_str(),
             Self::InvalidToken(reason) | Self::InvalidProof(reason) => reason.as_str(),
+            Self::NonceNeeded(needed) => needed.reason.as_str(),
             Self::CredentialNotAllowed(reason) => reason.as_str(),
             Self::PolicyDenied(reason) => reason.as_str(),
             Self::PolicyAnswered(_) => PolicyReason::Denied.as_str(),

@@ -18,7 +18,7 @@ use crate::key_service::{CallId, CallResult};
 use crate::time::{Entropy, Moment, UnixMillis};
 
 /// Nobody is waited for longer than this; clients of services give up first.
-const DEADLINE: Duration = Duration::from_secs(2);
+pub(super) const DEADLINE: Duration = Duration::from_secs(2);
 
 /// A request whose caller is not known yet.
 pub(super) struct Authenticating {

@@ -1,7 +1,7 @@
 //! What is decided on the head alone, once the caller is known.
 //!
-//! Order: scopes, limits of the token, the upstream's region, placeholder positions, bindings,
-//! what the head says of the content.
+//! Order: scopes, the token's document, other limits of the token, the upstream's region, placeholder
+//! positions, bindings, what the head says of the content.
 
 use crate::config::gate::BodyMode;
 use crate::denial::{Ambiguity, Denial, Place, PolicyReason};
@@ -90,7 +90,9 @@ impl Pipeline {
 
     /// A path with parameters is another one to some servers: both need their scopes.
     fn check_scopes(&self, request: &mut Request, caller: &Identity) -> Result<(), Denial> {
-        let Request { head, draft, .. } = request;
+        let Request { head, draft, limits, .. } = request;
+        let limited = limits.iter().filter_map(|one| one.document());
+        let documents: Vec<&str> = caller.document.as_deref().into_iter().chain(limited).collect();
         draft.scope_check = ScopeCheck::Failed;
         let bare = head.path.without_parameters();
         for path in bare.iter().chain([&head.path]) {
@@ -99,6 +101,9 @@ impl Pipeline {
             rule.path.as_str().clone_into(&mut draft.route);
             if !rule.require.iter().all(|scope| caller.scopes.contains(scope)) {
                 return Err(Denial::InsufficientScope { scope: rule.require.join(" ") });
+            }
+            if !documents.iter().all(|document| rule.is_about(document, path)) {
+                return Err(Denial::PolicyDenied(PolicyReason::TokenDocument));
             }
         }
         draft.scope_check = ScopeCheck::Passed;

@@ -62,9 +62,9 @@ impl Head {
         coded("content-encoding", b"identity") || coded("transfer-encoding", b"chunked")
     }
 
-    /// Whether it is a plain `GET` of exactly this path.
-    pub(super) fn asks_for(&self, path: &str) -> bool {
-        self.method == "GET" && self.end && self.fields.only(":path") == Some(path.as_bytes())
+    /// Whether it is this method, without content, of exactly this path.
+    pub(super) fn asks(&self, method: &str, path: &str) -> bool {
+        self.method == method && self.end && self.fields.only(":path") == Some(path.as_bytes())
     }
 
     /// The announced length of the content.

@@ -21,6 +21,7 @@ use std::rc::Rc;
 use crate::authenticator::Authenticator;
 use crate::effect::{Effect, Flow};
 use crate::event::Event;
+use crate::invites::Invites;
 use crate::permit::PermitKeys;
 use crate::policy::Policy;
 use crate::revocation::Revocations;
@@ -37,6 +38,7 @@ mod budgets;
 mod canary;
 mod content;
 mod decide;
+mod exchanging;
 mod forward;
 mod head;
 mod limits;
@@ -65,14 +67,15 @@ pub struct Pipeline {
     detector: Rc<dyn Detector>,
     policy: Option<Rc<dyn Policy>>,
     tallies: Option<Rc<dyn Tallies>>,
+    invites: Option<Rc<dyn Invites>>,
     scrubbing: Rc<dyn Scrubbing>,
     vm: [u8; 16],
     canaries: RefCell<canary::Canaries>,
 }
 
 impl Pipeline {
-    /// Puts the parts together: `config` with the policy that it names, without which every
-    /// request is refused; `authenticators` in the order of the configuration;
+    /// Puts the parts together: `config` with the policy and the exchange of invites that it
+    /// names, without which every request, or every invite, is refused; `authenticators` in the order of the configuration;
     /// `scrubbing` is for answers to canaries; `vm` is this VM's random id, which permits name.
     pub fn new(
         config: impl Into<Loaded>,
@@ -84,7 +87,7 @@ impl Pipeline {
         vm: [u8; 16],
     ) -> Rc<Self> {
         let canaries = RefCell::default();
-        let Loaded { config, policy, tallies } = config.into();
+        let Loaded { config, policy, tallies, invites } = config.into();
         Rc::new(Self {
             config,
             keys,
@@ -93,6 +96,7 @@ impl Pipeline {
             detector,
             policy,
             tallies,
+            invites,
             scrubbing,
             vm,
             canaries,

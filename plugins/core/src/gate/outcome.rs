@@ -22,6 +22,7 @@ use crate::gate::tunnel::Tunnel;
 use crate::gate::{Config, Pipeline, Step, forward, policy};
 use crate::hex;
 use crate::identity::{Identity, Principal};
+use crate::invites::Issued;
 use crate::limits::Limits;
 use crate::permit::{self, Decision, LONGEST_LIFE};
 use crate::policy::Changes;
@@ -118,22 +119,43 @@ pub(super) fn refuse(step: &mut Step<'_>, draft: Draft, id: DecisionId, denial: 
 
 /// Answers a request for the metadata document, which anybody may read.
 pub(super) fn describe(step: &mut Step<'_>, mut draft: Draft, resource: &Resource) -> State {
+    draft.route.clone_from(&resource.path);
+    let content = resource.document.clone().into_bytes();
+    answer(step, draft, ("resource_metadata", "max-age=60"), content)
+}
+
+/// Hands out the token that an invite was exchanged for.
+pub(super) fn issue(step: &mut Step<'_>, mut draft: Draft, issued: &Issued) -> State {
+    let identity = issued.established.identity();
+    draft.caller = Some(caller(identity, issued.established.attempts()));
+    let document = serde_json::json!({
+        "token": issued.token, "document": identity.document, "expires": identity.expires,
+    });
+    answer(step, draft, ("invite_exchanged", "no-store"), document.to_string().into_bytes())
+}
+
+/// Answers a request that does not go on, with JSON.
+fn answer(
+    step: &mut Step<'_>,
+    mut draft: Draft,
+    (details, cache): (&'static str, &str),
+    content: Vec<u8>,
+) -> State {
     step.emit(Effect::Publish(Publication {
         permit: None,
         form: None,
         identity: None,
         decision: "allow".to_owned(),
     }));
-    draft.route.clone_from(&resource.path);
     draft.decision = record::Decision::Allow;
     emit_record(step, draft);
     step.emit(Effect::Count(ALLOWED));
-    let fields = [("content-type", "application/json"), ("cache-control", "max-age=60")];
+    let fields = [("content-type", "application/json"), ("cache-control", cache)];
     step.emit(Effect::Reply(Reply {
         status: 200,
         fields: fields.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
-        content: resource.document.clone().into_bytes(),
-        details: "resource_metadata",
+        content,
+        details,
     }));
     step.flow(Flow::Pause);
     State::Refused(Refused)

@@ -21,11 +21,12 @@ use crate::gate::region::region;
 use crate::gate::strip::is_override;
 use crate::gate::{Pipeline, Step};
 use crate::identity::Identity;
+use crate::invites::Invites;
 use crate::policy::{Answer, Changes, Obligations, Policy, Question, Refusal};
 use crate::tally::Tallies;
 use crate::time::UnixMillis;
 
-/// A configuration, and the policy that it names, loaded.
+/// A configuration, and what it names, loaded.
 pub struct Loaded {
     /// The configuration.
     pub config: Config,
@@ -33,11 +34,13 @@ pub struct Loaded {
     pub policy: Option<Rc<dyn Policy>>,
     /// Where budgets and labels are remembered; without it requests that need them are refused.
     pub tallies: Option<Rc<dyn Tallies>>,
+    /// Who exchanges invites.
+    pub invites: Option<Rc<dyn Invites>>,
 }
 
 impl From<Config> for Loaded {
     fn from(config: Config) -> Self {
-        Self { config, policy: None, tallies: None }
+        Self { config, policy: None, tallies: None, invites: None }
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! ExpectHead ──> Authenticating ──> AwaitContent ──> AwaitCanary ──> Granted or Tunnel ──> Over
-//!     └───────────────┴─────────────────┴───────────────┴──> Refused ──────────────────────┘
+//!     │ └─────────────┴─────────────────┴───────────────┴──> Refused ──────────────────────┘
+//!     └──> Exchanging ─────────────────────────────────────────┘
 //! ```
 //!
 //! Invariant: an event takes its state by value and gives the next one; an event that a
@@ -11,6 +12,7 @@
 use std::time::Duration;
 
 use crate::authenticator::Attempt;
+use crate::binding::is_safe_method;
 use crate::config::gate::{BodyMode, Resource};
 use crate::denial::{Ambiguity, AuditReason, DecisionId, Denial, Ours, TokenReason};
 use crate::effect::{Effect, Flow};
@@ -23,6 +25,7 @@ use crate::gate::bind::Destination;
 use crate::gate::canary::{AwaitCanary, Ready};
 use crate::gate::content::Content;
 use crate::gate::decide::Decided;
+use crate::gate::exchanging::{self, Exchanging};
 use crate::gate::head::Head;
 use crate::gate::outcome::{self, Request, cut, left, overtaken, refuse};
 use crate::gate::recognise::recognise;
@@ -39,6 +42,7 @@ const CONTENT_DEADLINE: Duration = Duration::from_secs(10);
 pub(super) enum State {
     ExpectHead,
     Authenticating(Box<Authenticating>),
+    Exchanging(Box<Exchanging>),
     AwaitContent(Box<AwaitContent>),
     AwaitCanary(Box<AwaitCanary>),
     Granted(Box<Granted>),
@@ -56,6 +60,7 @@ impl State {
         match self {
             Self::ExpectHead => expect_head(event, step),
             Self::Authenticating(state) => state.handle(event, step),
+            Self::Exchanging(state) => state.handle(event, step),
             Self::AwaitContent(state) => state.handle(event, step),
             Self::AwaitCanary(state) => state.handle(event, step),
             Self::Granted(state) => state.handle(event, step),
@@ -84,6 +89,9 @@ fn expect_head(event: Event, step: &mut Step<'_>) -> State {
             let draft = outcome::draft(step.pipeline, &fields, id, step.now);
             match open(fields, end, &around, step) {
                 Ok(Opened::Metadata(resource)) => outcome::describe(step, draft, resource),
+                Ok(Opened::Invite { head, path }) => {
+                    exchanging::start(head, (draft, id), path, exchange, step)
+                }
                 Ok(Opened::Request { head, asked, attempts }) => {
                     let config = &step.pipeline.config;
                     let destination = Destination::of(config, around.cluster.as_deref());
@@ -126,6 +134,11 @@ enum Opened<'a> {
     },
     /// A question that needs no caller.
     Metadata(&'a Resource),
+    /// An invite, for the endpoint of this path.
+    Invite {
+        head: Head,
+        path: &'a str,
+    },
 }
 
 /// Everything that is decided before anybody is asked.
@@ -141,8 +154,11 @@ fn open<'a>(
         return Err(Denial::RequestAmbiguous(Ambiguity::Upgrade));
     }
     let metadata = step.pipeline.config.resource.as_ref();
-    if let Some(resource) = metadata.filter(|resource| head.asks_for(&resource.path)) {
+    if let Some(resource) = metadata.filter(|resource| head.asks("GET", &resource.path)) {
         return Ok(Opened::Metadata(resource));
+    }
+    if let Some(path) = step.pipeline.config.invites().filter(|path| head.asks("POST", path)) {
+        return Ok(Opened::Invite { head, path });
     }
     let asked = forward::asked(&step.pipeline.config, &head)?;
     let attempts = recognise(step.pipeline, &head.fields, around.certificate.as_deref())?;
@@ -151,13 +167,11 @@ fn open<'a>(
 
 /// A request that cannot be recorded does not happen.
 fn check_audit(audit: AuditState, fields: &Fields) -> Result<(), AuditReason> {
-    // Safe methods (RFC 9110 9.2.1); whatever else it is, it may be a write.
-    let safe = |method: &[u8]| [&b"GET"[..], b"HEAD", b"OPTIONS"].contains(&method);
     match audit {
         AuditState::Acknowledged => Ok(()),
         AuditState::Behind => Err(AuditReason::Behind),
         AuditState::Full => Err(AuditReason::Full),
-        AuditState::FullForWrites if fields.only(":method").is_some_and(safe) => Ok(()),
+        AuditState::FullForWrites if fields.only(":method").is_some_and(is_safe_method) => Ok(()),
         AuditState::FullForWrites => Err(AuditReason::Full),
     }
 }

@@ -72,31 +72,39 @@ impl<K: Ord + Clone, V> Cache<K, V> {
     }
 }
 
-/// Limits how many unknown key ids are asked for: [`Bucket::BURST`] at once, then one
-/// each [`Bucket::INTERVAL`] milliseconds.
+/// Limits how often something is asked for: some at once, then one each interval.
 pub(super) struct Bucket {
     level: u64,
+    full: u64,
+    interval: u64,
     at: UnixMillis,
 }
 
 impl Bucket {
-    const INTERVAL: u64 = 50;
-    const BURST: u64 = 64;
-    const FULL: u64 = Self::INTERVAL * Self::BURST;
+    /// Unknown key ids: 64 at once, then 20 a second.
+    pub(super) fn of_ids(now: UnixMillis) -> Self {
+        Self::full(64, 50, now)
+    }
 
-    pub(super) fn full(now: UnixMillis) -> Self {
-        Self { level: Self::FULL, at: now }
+    /// Invites: 16 at once, then 2 a second.
+    pub(super) fn of_exchanges(now: UnixMillis) -> Self {
+        Self::full(16, 500, now)
+    }
+
+    fn full(burst: u64, interval: u64, now: UnixMillis) -> Self {
+        let full = interval.saturating_mul(burst);
+        Self { level: full, full, interval, at: now }
     }
 
     pub(super) fn is_empty(&mut self, now: UnixMillis) -> bool {
         let gained = now.0.saturating_sub(self.at.0);
-        self.level = self.level.saturating_add(gained).min(Self::FULL);
+        self.level = self.level.saturating_add(gained).min(self.full);
         self.at = now;
-        self.level < Self::INTERVAL
+        self.level < self.interval
     }
 
     pub(super) fn spend(&mut self) {
-        self.level = self.level.saturating_sub(Self::INTERVAL);
+        self.level = self.level.saturating_sub(self.interval);
     }
 }
 
@@ -123,12 +131,15 @@ mod tests {
 
     #[test]
     fn the_bucket_allows_a_burst_and_then_one_each_interval() {
-        let mut bucket = Bucket::full(UnixMillis(0));
-        for _ in 0..Bucket::BURST {
-            assert!(!bucket.is_empty(UnixMillis(0)));
-            bucket.spend();
+        let ids = (Bucket::of_ids(UnixMillis(0)), 64, 50);
+        let exchanges = (Bucket::of_exchanges(UnixMillis(0)), 16, 500);
+        for (mut bucket, burst, interval) in [ids, exchanges] {
+            for _ in 0..burst {
+                assert!(!bucket.is_empty(UnixMillis(0)));
+                bucket.spend();
+            }
+            assert!(bucket.is_empty(UnixMillis(interval - 1)));
+            assert!(!bucket.is_empty(UnixMillis(interval)));
         }
-        assert!(bucket.is_empty(UnixMillis(49)));
-        assert!(!bucket.is_empty(UnixMillis(50)));
     }
 }

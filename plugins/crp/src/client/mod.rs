@@ -1,4 +1,4 @@
-//! The key service as the modules ask it: implements the core's [`Directory`],
+//! The key service as the modules ask it: implements the core's [`Directory`], [`Exchanges`],
 //! [`Releases`], [`Vault`], [`Collector`], and, in `watch`, its revocation feed.
 //!
 //! Owns evidence, caches and calls in flight, shared by all streams of a VM. Knows no
@@ -25,8 +25,9 @@ use postern_core::config::ConfigError;
 use postern_core::config::key_service::{Evidence, KeyService};
 use postern_core::credential::{Release, Want};
 use postern_core::key_service::{
-    Acknowledged, Batch, CallId, CallResult, Collector, Directory, KeyEntry, KeyServiceFault,
-    Minted, ReleaseDenied, Released, Releases, Stored, Turn, Vault,
+    Acknowledged, Batch, CallId, CallResult, Collector, Directory, Exchanged, Exchanges, KeyEntry,
+    KeyServiceFault, Minted, NotExchanged, Redemption, ReleaseDenied, Released, Releases, Stored,
+    Turn, Vault,
 };
 use postern_core::revocation::{Freshness, Limits};
 use postern_core::secret::Secret;
@@ -135,6 +136,7 @@ struct State {
     unknown: Cache<KeyId, ()>,
     releases: Cache<[u8; 32], Kept>,
     bucket: Bucket,
+    exchanges: Bucket,
     feed: Feed,
     latest: UnixMillis,
 }
@@ -159,7 +161,8 @@ impl Client {
             keys: Cache::new(DIRECTORY_ENTRIES),
             unknown: Cache::new(DIRECTORY_ENTRIES),
             releases: Cache::new(settings.cache_entries),
-            bucket: Bucket::full(UnixMillis(0)),
+            bucket: Bucket::of_ids(UnixMillis(0)),
+            exchanges: Bucket::of_exchanges(UnixMillis(0)),
             feed: Feed::new(settings.revocation, &settings.service),
             latest: UnixMillis(0),
         };
@@ -288,7 +291,8 @@ impl State {
             self.keys.clear();
             self.unknown.clear();
             self.releases.clear();
-            self.bucket = Bucket::full(now);
+            self.bucket = Bucket::of_ids(now);
+            self.exchanges = Bucket::of_exchanges(now);
             self.feed.forget_times(now);
             self.latest = now;
         }
@@ -421,6 +425,39 @@ impl Directory for Client {
     }
 }
 
+impl Exchanges for Client {
+    fn exchange(&self, redemption: Redemption, at: Moment) -> Turn<Exchanged> {
+        self.with(at.now, |state| {
+            // Anybody may ask, so that it must take no place of those who are known.
+            if state.exchanges.is_empty(at.now) {
+                return Turn::Answer(Err(NotExchanged::Rate));
+            }
+            state.exchanges.spend();
+            let message = Message::Exchange(redemption.into());
+            let question = Question::Kept(Box::new(message));
+            exchanged(state.questions.start(&self.origin, question, &at))
+        })
+    }
+
+    fn heard(&self, call: CallId, result: CallResult, at: Moment) -> Turn<Exchanged> {
+        self.with(at.now, |state| exchanged(state.questions.heard(&self.origin, call, result, &at)))
+    }
+
+    fn abandon(&self, call: CallId) {
+        self.forget(call);
+    }
+}
+
+fn exchanged(turn: Turn<Answered>) -> Turn<Exchanged> {
+    conclude(turn, |answered| match answered.answer {
+        Answer::Exchange(answer) => Ok(Ok(answer.token)),
+        Answer::Denied(Status::Denied) => Ok(Err(NotExchanged::Refused)),
+        Answer::Denied(Status::Rate) => Ok(Err(NotExchanged::Rate)),
+        Answer::Denied(_) => Err(KeyServiceFault::NotReady),
+        _ => Err(KeyServiceFault::NotAuthentic),
+    })
+}
+
 impl Releases for Client {
     fn ask(&self, want: &Want, at: Moment) -> Turn<Released> {
         self.with(at.now, |state| {
@@ -458,7 +495,7 @@ impl Vault for Client {
     fn store(&self, minted: Minted, at: Moment) -> Turn<Stored> {
         self.with(at.now, |state| {
             let message = Message::Store(minted.into());
-            let question = Question::Store(Box::new(message));
+            let question = Question::Kept(Box::new(message));
             stored(state.questions.start(&self.origin, question, &at))
         })
     }

@@ -46,8 +46,8 @@ pub(super) enum Question {
     Key(KeyId),
     Release(Box<Want>),
     Batch(Box<Batch>),
-    /// Kept as it is, since a value cannot be copied.
-    Store(Box<Message>),
+    /// Kept as it is, since a secret in it cannot be copied.
+    Kept(Box<Message>),
 }
 
 /// What a question is as a message.
@@ -71,7 +71,7 @@ impl Question {
             Self::Key(id) => Message::Directory(directory::Request { ids: vec![*id] }),
             Self::Release(want) => Message::Release(release_request(want)),
             Self::Batch(batch) => Message::Audit(audit::Request { batch: (**batch).clone() }),
-            Self::Store(message) => return Said::Kept(message),
+            Self::Kept(message) => return Said::Kept(message),
         }))
     }
 }

@@ -1,4 +1,4 @@
-//! The five message types: what is asked (inside `P`) and what is answered (inside
+//! The six message types: what is asked (inside `P`) and what is answered (inside
 //! `P2`). One file each.
 //!
 //! Owns the types' numbers, names and roles and the statuses. Knows no cryptography.
@@ -7,6 +7,7 @@
 pub mod audit;
 pub mod directory;
 pub mod enrol;
+pub mod exchange;
 pub mod release;
 pub mod store;
 
@@ -27,10 +28,13 @@ pub enum Kind {
     Store,
     /// Delivery of audit records.
     Audit,
+    /// Exchange of an invite for a capability token.
+    Exchange,
 }
 
 impl Kind {
-    const ALL: [Self; 5] = [Self::Release, Self::Enrol, Self::Directory, Self::Store, Self::Audit];
+    const ALL: [Self; 6] =
+        [Self::Release, Self::Enrol, Self::Directory, Self::Store, Self::Audit, Self::Exchange];
 
     /// The number of a request of this type.
     pub fn request_code(self) -> u8 {
@@ -40,6 +44,7 @@ impl Kind {
             Self::Directory => 3,
             Self::Store => 4,
             Self::Audit => 5,
+            Self::Exchange => 6,
         }
     }
 
@@ -61,6 +66,7 @@ impl Kind {
             Self::Directory => "directory",
             Self::Store => "store",
             Self::Audit => "audit",
+            Self::Exchange => "exchange",
         }
     }
 
@@ -70,7 +76,7 @@ impl Kind {
         match self {
             Self::Release => role == Role::Credential,
             Self::Enrol => true,
-            Self::Directory => role == Role::Gate,
+            Self::Directory | Self::Exchange => role == Role::Gate,
             Self::Store => matches!(role, Role::Operator | Role::Credential),
             Self::Audit => role == Role::Audit,
         }
@@ -150,6 +156,8 @@ pub enum Message {
     Store(store::Request),
     /// Type 5.
     Audit(audit::Request),
+    /// Type 6.
+    Exchange(exchange::Request),
 }
 
 impl Message {
@@ -161,6 +169,7 @@ impl Message {
             Self::Directory(_) => Kind::Directory,
             Self::Store(_) => Kind::Store,
             Self::Audit(_) => Kind::Audit,
+            Self::Exchange(_) => Kind::Exchange,
         }
     }
 
@@ -171,6 +180,7 @@ impl Message {
             Self::Directory(request) => request.encode(writer),
             Self::Store(request) => request.encode(writer),
             Self::Audit(request) => request.encode(writer),
+            Self::Exchange(request) => request.encode(writer),
         }
     }
 
@@ -181,6 +191,7 @@ impl Message {
             Kind::Directory => Self::Directory(directory::Request::decode(reader)?),
             Kind::Store => Self::Store(store::Request::decode(reader)?),
             Kind::Audit => Self::Audit(audit::Request::decode(reader)?),
+            Kind::Exchange => Self::Exchange(exchange::Request::decode(reader)?),
         })
     }
 
@@ -220,6 +231,8 @@ pub enum Answer {
     Store(store::Answer),
     /// To type 5.
     Audit(audit::Answer),
+    /// To type 6.
+    Exchange(exchange::Answer),
     /// To every type but 1: a status other than 0 and nothing more.
     Denied(Status),
 }
@@ -234,6 +247,7 @@ impl Answer {
             Self::Directory(answer) => ok(writer, |writer| answer.encode(writer))?,
             Self::Store(answer) => ok(writer, |writer| answer.encode(writer))?,
             Self::Audit(answer) => ok(writer, |writer| answer.encode(writer))?,
+            Self::Exchange(answer) => ok(writer, |writer| answer.encode(writer))?,
         }
         padding::pad(writer, padding::REPLY_BLOCK);
         Ok(())
@@ -251,6 +265,7 @@ impl Answer {
             }
             (Kind::Store, Status::Ok) => Self::Store(store::Answer::decode(&mut reader)?),
             (Kind::Audit, Status::Ok) => Self::Audit(audit::Answer::decode(&mut reader)?),
+            (Kind::Exchange, Status::Ok) => Self::Exchange(exchange::Answer::decode(&mut reader)?),
             (_, status) => Self::Denied(status),
         };
         padding::check(reader.rest(), bytes.len(), padding::REPLY_BLOCK)?;
@@ -265,6 +280,7 @@ impl Answer {
             Self::Directory(_) => kind == Kind::Directory,
             Self::Store(_) => kind == Kind::Store,
             Self::Audit(_) => kind == Kind::Audit,
+            Self::Exchange(_) => kind == Kind::Exchange,
             Self::Denied(status) => kind != Kind::Release && *status != Status::Ok,
         }
     }

@@ -10,7 +10,9 @@ use zeroize::Zeroizing;
 use crate::evidence::{self, Evidence, Runtime, Seen, Trust};
 use crate::exchange::{self, Asker, Awaiting};
 use crate::identity::{Identity, Role};
-use crate::message::{Answer, Message, Receipt, Status, audit, directory, enrol, release, store};
+use crate::message::{
+    Answer, Message, Receipt, Status, audit, directory, enrol, exchange as invites, release, store,
+};
 use crate::service::EpochKey;
 use crate::suite::KeyPair;
 
@@ -191,6 +193,18 @@ pub(crate) fn exchanges() -> Vec<(Message, Answer)> {
             Message::Audit(audit::Request { batch: batch() }),
             Answer::Audit(audit::Answer { next: 14 }),
         ),
+        (
+            Message::Exchange(invites::Request {
+                invite: Secret::new(b"inv_not-a-real-invite".to_vec()),
+                holder: [0x40; 32],
+                audience: "https://gateway.example".into(),
+                max_life_s: 900,
+            }),
+            Answer::Exchange(invites::Answer {
+                token: "pct1.not-a-real-token".into(),
+                not_after: UnixMillis(1_795_329_900_000),
+            }),
+        ),
     ]
 }
 
@@ -215,7 +229,7 @@ pub(crate) fn samples() -> Vec<Vec<u8>> {
     let (message, answer) = exchanges().swap_remove(0);
     let mut samples = vec![ask(&message).0, document(), runtime().to_bytes()];
     let stored = Message::Store(minted().into());
-    for message in [&exchanges()[2].0, &exchanges()[3].0, &stored] {
+    for message in [&exchanges()[2].0, &exchanges()[3].0, &exchanges()[5].0, &stored] {
         let mut writer = crate::wire::Writer::new(1024);
         message.encode(&mut writer).unwrap();
         samples.push(writer.bytes().to_vec());

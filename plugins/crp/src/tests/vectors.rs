@@ -150,6 +150,10 @@ fn question(message: &Message) -> Value {
             "first": request.batch.first.to_string(), "prev": hex(&request.batch.prev),
             "records": request.batch.records.iter().map(|record| hex(record)).collect::<Vec<_>>(),
         }),
+        Message::Exchange(request) => json!({
+            "invite": text(&request.invite), "holder": hex(&request.holder),
+            "audience": request.audience, "max_life_s": request.max_life_s,
+        }),
     }
 }
 
@@ -177,6 +181,9 @@ fn reading(answer: &Answer) -> Value {
             "audit_seq": answer.receipt.seq.to_string(), "audit_hash": hex(&answer.receipt.hash),
         }),
         Answer::Audit(answer) => json!({ "status": 0, "next": answer.next.to_string() }),
+        Answer::Exchange(answer) => json!({
+            "status": 0, "token": answer.token, "not_after_ms": answer.not_after.0.to_string(),
+        }),
         Answer::Denied(status) => json!({ "status": status.code() }),
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use ed25519_dalek::SigningKey;
 use postern_capability::claims::Claims;
 use postern_capability::mint::{self, Unsigned};
-use postern_core::config::gate::Issuer;
+use postern_core::config::gate::{Issuer, NonceDemand};
 use postern_core::time::Entropy;
 
 use super::*;
@@ -32,6 +32,8 @@ fn config() -> Capability {
         max_life: Duration::from_secs(900),
         past: Duration::from_secs(30),
         future: Duration::from_secs(5),
+        nonce: NonceDemand::Never,
+        invites: None,
         cache: 4,
     }
 }

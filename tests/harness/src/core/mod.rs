@@ -127,6 +127,7 @@ impl Modules {
         let given = environment.clone();
         let services = postern_identity::Services {
             directory: Rc::clone(&keys) as _,
+            exchanges: Rc::clone(&keys) as _,
             nonces,
             signatures: Rc::new(postern_jose::Pure),
             variable: Rc::new(move |name| given.get(name).cloned()),
@@ -144,7 +145,12 @@ impl Modules {
             world: Rc::clone(world),
             ledger: Ledger::new(audit, shared()?, collector, random16(), random16(), now.get()),
             gate: gate::Pipeline::new(
-                gate::Loaded { config: gate, policy, tallies: Some(tallies) },
+                gate::Loaded {
+                    config: gate,
+                    policy,
+                    tallies: Some(tallies),
+                    invites: callers.invites,
+                },
                 permit()?,
                 authenticators,
                 keys,
@@ -274,6 +280,14 @@ struct Nonced {
 impl Nonces for Nonced {
     fn meet(&self, hash: &[u8; 32], now: UnixMillis) -> Met {
         self.table.borrow_mut().meet(hash, &mut *self.shared.borrow_mut(), now)
+    }
+
+    fn issue(&self, now: UnixMillis) -> Option<String> {
+        self.table.borrow().issue(now)
+    }
+
+    fn is_issued(&self, nonce: &str, now: UnixMillis) -> bool {
+        self.table.borrow().is_issued(nonce, now)
     }
 }
 

@@ -13,6 +13,7 @@ mod flood;
 mod gone;
 mod http2;
 mod introspection;
+mod invites;
 mod istio;
 mod module;
 mod process;
@@ -39,6 +40,7 @@ use crate::gateway::{Gateway, Site};
 use crate::run::{Count, Selection, now};
 use crate::scenario::{Boundary, KeySeed, Named, Scenario, Seed, TokenSeed};
 use crate::template::{Names, expand};
+use crate::world::InviteSeed;
 
 pub use secrets::Seen;
 
@@ -108,12 +110,15 @@ const CHECKS: &[(&str, Check)] = &[
     ("live/a_token_is_asked_about_once_by_a_worker", introspection::asked_once),
     ("live/who_waits_for_an_answer_outlives_who_has_asked", introspection::asker_gone),
     ("live/tokens_of_a_provider", provider::tokens),
+    ("live/an_invite_is_exchanged_once_on_two_workers", invites::at_once),
+    ("live/invites_of_other_clients", invites::by_clients),
     ("live/slow_callers_end_by_timers", slow::ended_by_timers),
     ("live/slow_callers_by_the_thousand", flood::slow_callers),
     ("live/only_the_listener_without_audit_refuses", audit::one_listener_without),
     ("live/a_gap_is_refused_once_and_recorded", audit::gap),
     ("live/a_full_audit_buffer_refuses_and_recovers_at_once", audit::full),
     ("live/a_revoked_key_ends_everywhere_in_five_seconds", revocation::within_five_seconds),
+    ("live/each_kind_that_is_revoked_ends_everywhere_in_five_seconds", revocation::each_kind),
     ("live/no_secret_in_anything_written", secrets::nowhere),
 ];
 
@@ -178,12 +183,26 @@ impl Caller {
         check: &str,
         tokens: BTreeMap<String, TokenSeed>,
     ) -> Result<Self> {
-        let keys = [("alice".to_owned(), KeySeed::default())].into();
+        Self::with_seed(site, check, Seed { tokens, ..Seed::default() })
+    }
+
+    /// The same with invites.
+    pub fn with_invites(
+        site: &Site,
+        check: &str,
+        invites: BTreeMap<String, InviteSeed>,
+    ) -> Result<Self> {
+        Self::with_seed(site, check, Seed { invites, ..Seed::default() })
+    }
+
+    /// The same with more of everything.
+    pub fn with_seed(site: &Site, check: &str, mut seed: Seed) -> Result<Self> {
+        seed.keys.insert("alice".to_owned(), KeySeed::default());
         let scenario = Scenario {
             note: check.to_owned(),
             config: Default::default(),
             route: serde_json::Value::Null,
-            seed: Seed { keys, tokens, ..Seed::default() },
+            seed,
             boundaries: Vec::new(),
             why: None,
             fresh: false,

@@ -54,7 +54,8 @@ pub fn new_key(
     Ok(serde_json::to_vec(&new)?)
 }
 
-fn parts(scenario: &str, name: &str) -> (KeyId, [u8; SECRET_LENGTH]) {
+/// Id and secret.
+pub(super) fn parts(scenario: &str, name: &str) -> (KeyId, [u8; SECRET_LENGTH]) {
     let base62 = |byte: &u8| ALPHABET[usize::from(byte % 62)];
     let digest = |part: &str| derive(&format!("{scenario}/{name}/{part}"));
     let id: Vec<u8> = digest("id").iter().take(8).map(base62).collect();

@@ -6,6 +6,7 @@
 
 mod backend;
 pub mod introspection;
+mod invites;
 pub mod issuer;
 mod keys;
 mod party;
@@ -31,6 +32,7 @@ use serde_json::Value;
 use sqlx::sqlite::SqlitePool;
 
 pub use backend::Backend;
+pub use invites::InviteSeed;
 pub use issuer::first as first_keys;
 pub use keys::{entropy, short};
 pub use party::Party;
@@ -104,6 +106,8 @@ pub struct World {
     pub environment: Vec<(String, String)>,
     /// `gateway_id` and `danger_allow_simulated` of this world, for every module.
     pub overlay: Value,
+    /// What issues tokens for invites, as the gate's configuration writes it.
+    issuer: Value,
     /// Data folders of the services and files of this run.
     pub folder: tempfile::TempDir,
     operators: BTreeMap<String, Party>,
@@ -120,6 +124,8 @@ struct Notes {
     keys: Vec<Vec<u8>>,
     /// Minted credentials of the scenario at hand.
     minted: minted::Seen,
+    /// Tokens that invites were exchanged for in it.
+    issued: invites::Issued,
 }
 
 impl World {
@@ -158,11 +164,20 @@ impl World {
             "key_service": {"gateway_id": party::hex(&gateway)},
             "danger_allow_simulated": {"key": URL_SAFE_NO_PAD.encode(simulated)},
         });
+        let operator = operators.get(TENANTS[0]).context("operator")?;
+        let issuer = operator.operated(&backend, ("GET", "/api/v1/invites/issuer"), b"", now)?;
+        let issuer = serde_json::from_slice(&issuer)?;
         let (backend, notes) = (Arc::new(backend), Mutex::default());
-        let world = Self { backend, base, environment, overlay, folder, operators, pool, notes };
+        let world =
+            Self { backend, base, environment, overlay, issuer, folder, operators, pool, notes };
         world.store_credentials(shipped, now)?;
         world.take_records()?;
         Ok(world)
+    }
+
+    /// What issues tokens for invites, as the gate's configuration writes it.
+    pub fn issuer(&self) -> &Value {
+        &self.issuer
     }
 
     /// A module's document: what is shipped, the base, this world, the scenario.
@@ -180,6 +195,7 @@ impl World {
         if let Some(scenario) = scenario {
             merge(&mut document, scenario);
         }
+        invites::own_issuer(&mut document, &self.issuer);
         document
     }
 
@@ -240,6 +256,10 @@ impl World {
         self.backend.stage.set(|shows| shows.kinds = kinds);
         self.backend.stand.set_feed(Kind::Well);
         self.notes().minted = minted::Seen::default();
+        self.notes().issued = invites::Issued::default();
+        for (name, seed) in &named.scenario.seed.invites {
+            self.invite(named, name, seed, now).with_context(|| format!("invite {name}"))?;
+        }
         for (name, seed) in &named.scenario.seed.keys {
             let key = || format!("{}: key {name}", named.name);
             self.notes().keys.extend(keys::text(&named.name, name, seed));
@@ -280,8 +300,33 @@ impl World {
         Ok(())
     }
 
-    /// Takes a key back, or `KIND:ID` of the gateway's tenant.
+    fn invite(&self, named: &Named, name: &str, seed: &InviteSeed, now: UnixMillis) -> Result<()> {
+        self.notes().keys.extend(invites::text(&named.name, name));
+        if seed.state == KeyState::Unknown {
+            return Ok(());
+        }
+        let expired = seed.state == KeyState::Expired;
+        let (then, end) = match expired {
+            true => {
+                (UnixMillis(now.0.saturating_sub(2000)), UnixMillis(now.0.saturating_sub(1000)))
+            }
+            false => (now, now.after(std::time::Duration::from_secs(3600))),
+        };
+        let body = invites::new_invite(&named.name, name, seed, end)?;
+        self.operator(&seed.tenant)?.operate(&self.backend, "/api/v1/invites", &body, then)?;
+        if seed.state == KeyState::Revoked {
+            self.revoke(named, &format!("invite:{name}"), now)?;
+        }
+        Ok(())
+    }
+
+    /// Takes a key back, an invite (`invite:NAME`), or `KIND:ID` of the gateway's tenant.
     pub fn revoke(&self, named: &Named, name: &str, now: UnixMillis) -> Result<()> {
+        if let Some(name) = name.strip_prefix("invite:") {
+            let seed = named.scenario.seed.invites.get(name).context("no such invite")?;
+            let path = format!("/api/v1/invites/{}/revoke", invites::id(&named.name, name));
+            return self.operator(&seed.tenant)?.operate(&self.backend, &path, b"", now);
+        }
         if let Some((kind, id)) = name.split_once(':') {
             let body = serde_json::json!({"kind": kind, "id": id}).to_string();
             let operator = self.operator(TENANTS[0])?;
@@ -290,6 +335,21 @@ impl World {
         let seed = named.scenario.seed.keys.get(name).context("no such key")?;
         let path = format!("/api/v1/keys/{}/revoke", keys::id(&named.name, name).as_str());
         self.operator(&seed.tenant)?.operate(&self.backend, &path, b"", now)
+    }
+
+    /// Takes a revocation of the gateway's tenant back.
+    pub fn restore(&self, kind: &str, id: &str, now: UnixMillis) -> Result<()> {
+        let body = serde_json::json!({"kind": kind, "id": id}).to_string();
+        let asked = ("DELETE", "/api/v1/revocations");
+        let operator = self.operator(TENANTS[0])?;
+        operator.operated(&self.backend, asked, body.as_bytes(), now).map(drop)
+    }
+
+    /// Revokes the gateway.
+    pub fn revoke_gateway(&self, now: UnixMillis) -> Result<()> {
+        let id = self.overlay["key_service"]["gateway_id"].as_str().context("gateway")?;
+        let path = format!("/api/v1/gateways/{id}/revoke");
+        self.operator(TENANTS[0])?.operate(&self.backend, &path, b"", now)
     }
 
     /// The edge records that arrived since the last call, the exact bytes of each; those
@@ -313,7 +373,10 @@ impl World {
 
     /// Writes numbers for the random names of an observation.
     pub fn number(&self, mut seen: Observation) -> Observation {
-        self.notes().minted.settle(&mut seen);
+        let mut notes = self.notes();
+        notes.minted.settle(&mut seen);
+        notes.issued.settle(&mut seen);
+        drop(notes);
         seen
     }
 
@@ -390,6 +453,21 @@ impl Names for Known<'_> {
         let (name, field) = name.split_once('.').unwrap_or((name, ""));
         let mut values = self.base.credentials.get(name)?.values();
         values.find(|(have, _)| *have == field).map(|(_, value)| value.into())
+    }
+
+    fn invite(&self, name: &str) -> Option<Vec<u8>> {
+        self.named.scenario.seed.invites.get(name)?;
+        invites::text(&self.named.name, name)
+    }
+
+    fn nonce(&self, number: usize) -> Option<String> {
+        let notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        notes.issued.nonce(number).map(str::to_owned)
+    }
+
+    fn issued(&self, number: usize) -> Option<String> {
+        let notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        notes.issued.token(number).map(str::to_owned)
     }
 
     fn minted(&self, number: &str) -> Option<Vec<u8>> {

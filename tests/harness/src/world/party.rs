@@ -57,7 +57,7 @@ impl Party {
         Ok(awaiting.open(&reply)?)
     }
 
-    /// A signed request of an operator; anything but 200 is an error.
+    /// A signed request of an operator; anything but 200 and 204 is an error.
     pub fn operate(
         &self,
         backend: &Backend,
@@ -65,20 +65,26 @@ impl Party {
         body: &[u8],
         now: UnixMillis,
     ) -> Result<()> {
-        let request = operator_auth::Request {
-            method: "POST",
-            authority: "localhost",
-            path,
-            query: "",
-            body,
-        };
+        self.operated(backend, ("POST", path), body, now).map(drop)
+    }
+
+    /// The same with another method, and the content of the answer.
+    pub fn operated(
+        &self,
+        backend: &Backend,
+        (method, path): (&str, &str),
+        body: &[u8],
+        now: UnixMillis,
+    ) -> Result<Vec<u8>> {
+        let request =
+            operator_auth::Request { method, authority: "localhost", path, query: "", body };
         let nonce = short(&entropy().0);
         let claim = Claim { operator: self.id, created: now.seconds(), nonce };
         let fields = operator_auth::sign(&request, &claim, &SigningKey::from_bytes(&self.seed));
         let answer = backend.operate(&request, &fields, now);
         let said = String::from_utf8_lossy(&answer.body);
-        ensure!(answer.status == 200, "{path}: {} {said}", answer.status);
-        Ok(())
+        ensure!(matches!(answer.status, 200 | 204), "{path}: {} {said}", answer.status);
+        Ok(answer.body)
     }
 }
 

@@ -8,6 +8,8 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 
+use super::demand::NonceDemand;
+use super::forward::endpoint;
 use crate::config::{ConfigError, Problems, units};
 
 /// The field that carries the token.
@@ -30,10 +32,22 @@ pub struct CapabilityWire {
     /// When the proof of possession of a request is good.
     #[serde(default)]
     pub proof: ProofWire,
+    /// Where invites are exchanged for tokens. Default: nowhere.
+    pub invites: Option<InvitesWire>,
     /// Verified tokens that each worker keeps, so that they cost no signature when they come
     /// again. Default 1024, limit 16384; 0 keeps none.
     pub cache: Option<u32>,
 }
+
+/// `invites` as written.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InvitesWire {
+    /// Path of the endpoint, exact; anybody may `POST` to it. Default `/.postern/invites`.
+    pub path: Option<String>,
+}
+
+const INVITES: &str = "/.postern/invites";
 
 /// One key as written.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -55,6 +69,10 @@ pub struct ProofWire {
     pub past: Option<String>,
     /// How far the caller's clock may be ahead. Default `5s`, limit `10s`.
     pub future: Option<String>,
+    /// Which requests have to prove with a nonce that this gateway has issued: `writes`, `all`
+    /// or `never`, the default. A request without one gets it, in `postern-nonce`.
+    #[serde(default)]
+    pub nonce: NonceDemand,
 }
 
 /// Whose capability tokens are believed, and how long.
@@ -70,6 +88,10 @@ pub struct Capability {
     pub past: Duration,
     /// How far the caller's clock may be ahead.
     pub future: Duration,
+    /// Which requests have to prove with a nonce that was issued.
+    pub nonce: NonceDemand,
+    /// Path of the endpoint for invites.
+    pub invites: Option<String>,
     /// Verified tokens that are kept.
     pub cache: usize,
 }
@@ -103,8 +125,21 @@ pub(super) fn capability(wire: CapabilityWire) -> Result<Capability, ConfigError
         problems.note("cache", "expected 0 to 16384");
     }
     let cache = usize::try_from(cache).unwrap_or_default();
-    let read =
-        audience.map(|audience| Capability { audience, issuers, max_life, past, future, cache });
+    let invites = wire.invites.and_then(|wire| {
+        let path = wire.path.unwrap_or_else(|| INVITES.to_owned());
+        problems.scalar("invites.path", endpoint(&path).map(|_| path))
+    });
+    let nonce = wire.proof.nonce;
+    let read = audience.map(|audience| Capability {
+        audience,
+        issuers,
+        max_life,
+        past,
+        future,
+        nonce,
+        invites,
+        cache,
+    });
     problems.finish(read)
 }
 
@@ -190,7 +225,8 @@ mod tests {
         let bad = json!({"audience": "a b", "issuers": [
             {"kid": "k*", "key": key}, {"kid": "k1", "issuer": "i", "key": URL_SAFE_NO_PAD.encode([7; 32])},
             {"kid": "k1", "issuer": "i", "key": URL_SAFE_NO_PAD.encode([8; 32])}],
-            "max_life": "25h", "proof": {"past": "61s", "future": "1500ms"}, "cache": 20000});
+            "max_life": "25h", "proof": {"past": "61s", "future": "1500ms"}, "cache": 20000,
+            "invites": {"path": "/a/**"}});
         let text = "expected visible characters without \" \\ * and comma";
         let span = "expected whole seconds within the limits";
         assert_eq!(
@@ -205,6 +241,7 @@ mod tests {
                 format!("proof.past: {span}"),
                 format!("proof.future: {span}"),
                 "cache: expected 0 to 16384".to_owned(),
+                "invites.path: expected a clean absolute path, exact, not /".to_owned(),
             ]
         );
         assert_eq!(

@@ -34,11 +34,16 @@ const DEFAULT_PATH: &str = "/forward";
 
 pub(super) fn forward(wire: ForwardWire) -> Result<Forward, ConfigError> {
     let text = wire.path.unwrap_or_else(|| DEFAULT_PATH.to_owned());
+    let path = endpoint(&text).map_err(|expected| ConfigError::one("path", expected))?;
+    Ok(Forward { path, text })
+}
+
+/// The path of an endpoint of the gate's own.
+pub(super) fn endpoint(text: &str) -> Result<RequestPath, &'static str> {
     let plain = text.len() > 1 && !text.contains(['?', '*', '{', '}']) && !text.ends_with('/');
     let path = RequestPath::parse(text.as_bytes()).filter(|_| plain);
     let path = path.filter(|path| path.without_parameters().is_none());
-    let expected = || ConfigError::one("path", "expected a clean absolute path, exact, not /");
-    path.map(|path| Forward { path, text }).ok_or_else(expected)
+    path.ok_or("expected a clean absolute path, exact, not /")
 }
 
 /// The two fields mean nothing else, and there is somewhere to go. What the holder of a key

@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use super::authenticators::{AUTHORIZATION, header};
 use super::capability::seconds;
+use super::demand::NonceDemand;
 use super::tokens::{self, Claims, ClaimsWire, KeySetWire, KeySource, span};
 use crate::config::{ConfigError, Problems};
 
@@ -56,6 +57,10 @@ pub struct DpopWire {
     /// Refuses tokens of this issuer that are bound to nothing. Default false.
     #[serde(default)]
     pub required: bool,
+    /// Which requests have to prove with a nonce that this gateway has issued (RFC 9449, 9):
+    /// `writes`, `all` or `never`, the default. A request without one gets it.
+    #[serde(default)]
+    pub nonce: NonceDemand,
 }
 
 /// `jwt.type` as written.
@@ -102,6 +107,8 @@ pub struct Dpop {
     pub future: Duration,
     /// No other tokens than bound ones.
     pub required: bool,
+    /// Which requests have to prove with a nonce that was issued.
+    pub nonce: NonceDemand,
 }
 
 const LEEWAY: Duration = Duration::from_secs(30);
@@ -168,7 +175,7 @@ fn dpop(wire: DpopWire) -> Result<Dpop, ConfigError> {
     };
     let past = span("past", wire.past, "30s", (1, 60));
     let future = span("future", wire.future, "5s", (0, 10));
-    problems.finish(Some(Dpop { past, future, required: wire.required }))
+    problems.finish(Some(Dpop { past, future, required: wire.required, nonce: wire.nonce }))
 }
 
 /// How far clocks may be apart.

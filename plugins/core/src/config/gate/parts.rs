@@ -22,6 +22,13 @@ pub struct ScopeRuleWire {
     pub path: Option<String>,
     /// Scopes that a caller needs, all of them. Required; `[]` asks for a valid key only.
     pub require: Option<Vec<String>>,
+    /// Name of the `{name}` of the path that is the document. A caller whose token is for one
+    /// document gets on when that segment is its name, byte for byte. Default: none is.
+    pub document: Option<String>,
+    /// Lets callers with a token for one document do this with any, or leaves it to the policy
+    /// to compare. Default `false`: where a rule says nothing of a document, they are refused.
+    #[serde(default)]
+    pub any_document: bool,
 }
 
 /// Which scopes some requests need.
@@ -33,9 +40,32 @@ pub struct ScopeRule {
     pub path: PathPattern,
     /// Scopes that a caller needs, all of them.
     pub require: Vec<String>,
+    /// Which document they are about.
+    pub document: DocumentAt,
+}
+
+/// What a rule says of the document that a request is about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DocumentAt {
+    /// Nothing.
+    #[default]
+    Unknown,
+    /// Its name is the segment of the path with this place.
+    Segment(usize),
+    /// It may be any.
+    Any,
 }
 
 impl ScopeRule {
+    /// Whether a token for `document` alone may be used for this path, which the rule covers.
+    pub fn is_about(&self, document: &str, path: &RequestPath) -> bool {
+        match self.document {
+            DocumentAt::Unknown => false,
+            DocumentAt::Segment(place) => path.segment(place) == Some(document.as_bytes()),
+            DocumentAt::Any => true,
+        }
+    }
+
     /// Whether the rule decides about this request.
     pub fn covers(&self, method: &str, path: &RequestPath) -> bool {
         self.methods.iter().any(|covered| covered == method) && self.path.matches(path)
@@ -60,6 +90,24 @@ fn rule(wire: ScopeRuleWire) -> Result<ScopeRule, ConfigError> {
     });
     let path = problems.required("path", wire.path);
     let path = path.and_then(|text| problems.scalar("path", PathPattern::template(&text)));
+    let document = match (wire.document, wire.any_document) {
+        (None, any) => {
+            if any {
+                DocumentAt::Any
+            } else {
+                DocumentAt::Unknown
+            }
+        }
+        (Some(name), false) => {
+            let place = path.as_ref().and_then(|path| path.parameter(&name));
+            let place = place.ok_or("expected the {name} of one segment of the path");
+            problems.scalar("document", place).map(DocumentAt::Segment).unwrap_or_default()
+        }
+        (Some(_), true) => {
+            problems.note("any_document", "expected either this or document");
+            DocumentAt::Unknown
+        }
+    };
     let require = problems.required("require", wire.require).map(|require| {
         problems.list("require", require, |scope| {
             let expected = || ConfigError::one("", "expected a scope token (RFC 6749 3.3)");
@@ -67,7 +115,7 @@ fn rule(wire: ScopeRuleWire) -> Result<ScopeRule, ConfigError> {
         })
     });
     let read = path.zip(require);
-    problems.finish(read.map(|(path, require)| ScopeRule { methods, path, require }))
+    problems.finish(read.map(|(path, require)| ScopeRule { methods, path, require, document }))
 }
 
 /// RFC 6749 3.3: printable, without space, quote and backslash; so it needs no escaping in

@@ -8,6 +8,7 @@ mod fixture;
 mod flow;
 mod forward;
 mod identity;
+mod invites;
 mod order;
 mod policy;
 mod refusals;

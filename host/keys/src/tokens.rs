@@ -1,0 +1,113 @@
+//! Capability tokens that the service issues for invites, under a key of each tenant.
+//!
+//! Owns the key, its id, and what a token says. Invariant: the private half is sealed by the
+//! tenant's data key and leaves nothing but signatures; the same [`Issue`] gives the same
+//! token.
+
+use ed25519_dalek::SigningKey;
+use postern_capability::PublicKey;
+use postern_capability::claims::Claims;
+use postern_capability::form::Set;
+use postern_capability::mint::{self, MintError};
+use postern_core::hex;
+use postern_core::identity::TRUST_LEVELS;
+use postern_core::time::UnixMillis;
+use sha2::{Digest, Sha256};
+use sqlx::SqliteConnection;
+use zeroize::Zeroizing;
+
+use crate::envelope::Scope;
+use crate::fault::Fault;
+use crate::service::Inner;
+use crate::store::deks;
+use crate::store::invites::{Grant, Issue};
+
+/// `iss` of these tokens.
+pub const ISSUER: &str = "postern-keys";
+
+/// The key of a tenant.
+pub struct IssuerKey {
+    /// `kid`.
+    pub id: String,
+    key: SigningKey,
+}
+
+impl IssuerKey {
+    /// The key of `tenant`; drawn on first use.
+    pub async fn of(
+        service: &Inner,
+        db: &mut SqliteConnection,
+        tenant: &str,
+        now: UnixMillis,
+    ) -> Result<Self, Fault> {
+        let scope = Scope::Tenant(tenant.to_owned());
+        let dek = deks::dek(&mut *db, &scope, service.kek.as_ref(), now).await?;
+        let seed = deks::seed(db, &dek, &format!("invites/1/{tenant}"), now).await?;
+        let seed: [u8; 32] =
+            seed.expose().try_into().map_err(|_| Fault::Malformed("key length"))?;
+        Ok(Self::from_seed(&Zeroizing::new(seed)))
+    }
+
+    fn from_seed(seed: &[u8; 32]) -> Self {
+        let key = SigningKey::from_bytes(seed);
+        let hash = Sha256::digest(key.verifying_key().as_bytes());
+        let id = format!("invites-{}", hex::lower(hash.get(..8).unwrap_or_default()));
+        Self { id, key }
+    }
+
+    /// The public half.
+    pub fn public(&self) -> [u8; 32] {
+        *self.key.verifying_key().as_bytes()
+    }
+
+    /// The token of an invite.
+    ///
+    /// # Errors
+    /// When a claim is not of the form that the specification of tokens asks for.
+    pub fn token(
+        &self,
+        (tenant, invite): (&str, &str),
+        grant: &Grant,
+        issue: &Issue,
+    ) -> Result<String, MintError> {
+        let level = TRUST_LEVELS.iter().position(|level| *level == grant.trust);
+        let claims = Claims {
+            issuer: Some(ISSUER.to_owned()),
+            subject: Some(subject(invite)),
+            audience: Some(issue.audience.clone()),
+            expires: Some(issue.expires),
+            issued_at: Some(issue.issued),
+            id: Some(issue.id),
+            holder: PublicKey::parse(&issue.holder),
+            tenant: Some(tenant.to_owned()),
+            organisation: Some(grant.organisation.clone()),
+            scopes: set(&grant.scopes),
+            roles: set(&grant.roles),
+            trust: level.and_then(|level| u8::try_from(level).ok()),
+            credentials: set(&grant.credentials),
+            hosts: set(&grant.hosts),
+            methods: set(&grant.methods),
+            paths: set(&grant.paths),
+            document: Some(grant.document.clone()),
+            depth: Some(grant.depth),
+            ..Claims::default()
+        };
+        mint::mint(&claims, &self.id, &self.key)
+    }
+
+    /// Whether tokens can be made of this grant, for whatever holder and gateway.
+    pub fn can_grant(&self, tenant: &str, grant: &Grant) -> bool {
+        let audience = "https://gateway.example".to_owned();
+        let issue = Issue { holder: self.public(), audience, id: [0; 16], issued: 1, expires: 2 };
+        self.token((tenant, "AbCd0123"), grant, &issue).is_ok()
+    }
+}
+
+/// Whom the tokens of an invite name, as user and as agent.
+pub fn subject(invite: &str) -> String {
+    format!("invite:{invite}")
+}
+
+fn set(items: &[String]) -> Option<Set> {
+    (!items.is_empty()).then(|| items.iter().cloned().collect())
+}
