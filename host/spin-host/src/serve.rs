@@ -7,12 +7,15 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::HOST;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri};
+use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -21,6 +24,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio::time::Sleep;
 use wasmtime_wasi_http::handler::ProxyHandler;
 use wasmtime_wasi_http::{Error as HttpError, WasiBody};
 
@@ -33,6 +37,8 @@ use crate::{Error, variables};
 
 /// Longest time for a request's head.
 const HEAD: Duration = Duration::from_secs(10);
+/// From content that breaks off to the end of its connection.
+const FLUSH: Duration = Duration::from_millis(20);
 /// Requests at a time; more wait.
 const MOST_REQUESTS: usize = 4096;
 
@@ -174,7 +180,8 @@ async fn connection(
         async move { Ok::<_, Infallible>(front.answer(request, peer).await) }
     });
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(HEAD);
+    // A caller that has sent its request and closes its side still waits for the answer.
+    builder.half_close(true).timer(TokioTimer::new()).header_read_timeout(HEAD);
     let serving = builder.serve_connection(TokioIo::new(stream), service);
     let mut serving = std::pin::pin!(serving);
     loop {
@@ -212,7 +219,7 @@ impl Front {
             return bare(StatusCode::BAD_REQUEST);
         };
         match component.handle((), request).await {
-            Ok(response) => response,
+            Ok(response) => response.map(|body| Ending::new(body).boxed_unsync()),
             Err(error) => {
                 tracing::error!(component = route.component, "no answer: {error:#}");
                 bare(StatusCode::INTERNAL_SERVER_ERROR)
@@ -257,6 +264,50 @@ fn tell(headers: &mut HeaderMap, uri: &Uri, route: &Route, peer: SocketAddr) -> 
         headers.insert(HeaderName::from_static(name), HeaderValue::from_str(&value).ok()?);
     }
     Some(())
+}
+
+/// Content whose breaking off waits a moment: hyper would drop what it has not written yet, the
+/// head of the answer among it.
+struct Ending {
+    body: WasiBody,
+    broken: Option<(HttpError, Pin<Box<Sleep>>)>,
+}
+
+impl Ending {
+    fn new(body: WasiBody) -> Self {
+        Self { body, broken: None }
+    }
+}
+
+impl Body for Ending {
+    type Data = Bytes;
+    type Error = HttpError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
+        if self.broken.is_none() {
+            match ready!(Pin::new(&mut self.body).poll_frame(context)) {
+                Some(Err(error)) => {
+                    self.broken = Some((error, Box::pin(tokio::time::sleep(FLUSH))));
+                }
+                other => return Poll::Ready(other),
+            }
+        }
+        if let Some((_, moment)) = &mut self.broken {
+            ready!(moment.as_mut().poll(context));
+        }
+        Poll::Ready(self.broken.take().map(|(error, _)| Err(error)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.broken.is_none() && self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 fn bare(status: StatusCode) -> Response<WasiBody> {

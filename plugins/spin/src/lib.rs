@@ -1,7 +1,7 @@
 //! What a component for Spin needs beside WASI: no import of WASI is in here, so that all
 //! of it is tested on the machine that builds it.
 //!
-//! Owns where requests may go ([`hosts`]), the memory of one instance ([`memory`]), what wakes
+//! Owns where requests may go ([`hosts`]), the memory of one instance ([`memory`]), what tells
 //! requests that wait ([`bell`]) and what the adapter holds of a message while a filter has
 //! it ([`side`]). `postern-spin-component` adds WASI, `postern-spin-gateway` the wiring.
 //!

@@ -3,8 +3,10 @@
 //! Invariant: content that broke off is told from content that ended, in both directions; a
 //! piece goes on as it came, never split.
 
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
+use futures::future::{Either, select};
 use postern_core::fields::Fields;
 use spin_sdk::wasip3::http::types::{ErrorCode, Request, Response, Trailers};
 use spin_sdk::wasip3::http_compat::BodyWriter;
@@ -30,9 +32,14 @@ pub enum Piece {
     Broken,
 }
 
+type Parts = (StreamReader<u8>, FutureReader<Ending>);
+type Reading = Pin<Box<dyn Future<Output = (Piece, Option<Parts>)>>>;
+
 /// Content that arrives.
 pub struct Incoming {
-    parts: Option<(StreamReader<u8>, FutureReader<Ending>)>,
+    parts: Option<Parts>,
+    /// A read that is under way: who waits for it may give up and come again.
+    reading: Option<Reading>,
     /// Read ahead, to know whether there is any.
     first: Option<Piece>,
     _fate: FutureWriter<Result<(), ErrorCode>>,
@@ -42,15 +49,17 @@ impl Incoming {
     /// The content of a request.
     pub fn of_request(request: Request) -> Self {
         let (fate, reader) = wit_future::new(|| Ok(()));
-        let parts = Some(Request::consume_body(request, reader));
-        Self { parts, first: None, _fate: fate }
+        Self::new(Request::consume_body(request, reader), fate)
     }
 
     /// The content of a response.
     pub fn of_response(response: Response) -> Self {
         let (fate, reader) = wit_future::new(|| Ok(()));
-        let parts = Some(Response::consume_body(response, reader));
-        Self { parts, first: None, _fate: fate }
+        Self::new(Response::consume_body(response, reader), fate)
+    }
+
+    fn new(parts: Parts, fate: FutureWriter<Result<(), ErrorCode>>) -> Self {
+        Self { parts: Some(parts), reading: None, first: None, _fate: fate }
     }
 
     /// Whether it ends without a byte and without trailers; waits for the first piece.
@@ -66,28 +75,42 @@ impl Incoming {
         if let Some(first) = self.first.take() {
             return first;
         }
-        let Some((mut bytes, trailers)) = self.parts.take() else { return Piece::Broken };
-        let read = host::within(IDLE, async {
-            loop {
-                match bytes.read(Vec::with_capacity(PIECE)).await {
-                    (StreamResult::Complete(_), chunk) if chunk.is_empty() => {}
-                    (StreamResult::Complete(_), chunk) => return Some(chunk),
-                    _ => return None,
-                }
-            }
-        });
-        match read.await {
-            Some(Some(chunk)) => {
-                self.parts = Some((bytes, trailers));
-                Piece::Chunk(chunk)
-            }
-            Some(None) => match host::within(IDLE, trailers.into_future()).await {
-                Some(Ok(None)) => Piece::End(None),
-                Some(Ok(Some(fields))) => Piece::End(Some(head::of_lines(&fields))),
-                Some(Err(_)) | None => Piece::Broken,
-            },
-            None => Piece::Broken,
+        if self.reading.is_none() {
+            self.reading = self.parts.take().map(|parts| Box::pin(read(parts)) as Reading);
         }
+        let Some(reading) = &mut self.reading else { return Piece::Broken };
+        let (piece, parts) = reading.await;
+        (self.reading, self.parts) = (None, parts);
+        piece
+    }
+
+    /// The next piece, or nothing when `pause` is over first.
+    pub async fn next_unless(&mut self, pause: impl Future<Output = ()>) -> Option<Piece> {
+        match select(pin!(self.next()), pin!(pause)).await {
+            Either::Left((piece, _)) => Some(piece),
+            Either::Right(((), _)) => None,
+        }
+    }
+}
+
+async fn read((mut bytes, trailers): Parts) -> (Piece, Option<Parts>) {
+    let read = host::within(IDLE, async {
+        loop {
+            match bytes.read(Vec::with_capacity(PIECE)).await {
+                (StreamResult::Complete(_), chunk) if chunk.is_empty() => {}
+                (StreamResult::Complete(_), chunk) => return Some(chunk),
+                _ => return None,
+            }
+        }
+    });
+    match read.await {
+        Some(Some(chunk)) => (Piece::Chunk(chunk), Some((bytes, trailers))),
+        Some(None) => match host::within(IDLE, trailers.into_future()).await {
+            Some(Ok(None)) => (Piece::End(None), None),
+            Some(Ok(Some(fields))) => (Piece::End(Some(head::of_lines(&fields))), None),
+            Some(Err(_)) | None => (Piece::Broken, None),
+        },
+        None => (Piece::Broken, None),
     }
 }
 
@@ -95,7 +118,7 @@ impl Incoming {
 pub struct Outgoing(BodyWriter);
 
 /// The other end of an [`Outgoing`], for a message's constructor.
-pub type Source = (StreamReader<u8>, FutureReader<Ending>);
+pub type Source = Parts;
 
 impl Outgoing {
     /// Content that begins.

@@ -109,7 +109,7 @@ impl Exchange {
             self.open(Which::Gate)?;
             flow = match upload.ended || !self.gateway.holds() {
                 true => self.tick(Which::Gate).await,
-                false => upload.read(&self).await?,
+                false => upload.read_or_tick(&self).await?,
             };
         }
         let (fields, end) = self.routed(&upload)?;
@@ -126,14 +126,15 @@ impl Exchange {
         self.send(upload, ended).await
     }
 
-    /// The head as the gate left it, with the authority of its cluster; and whether all of the
-    /// request is in it.
+    /// The head as the gate left it, with the authority of its cluster if it has one; and whether
+    /// all of the request is in it. Without a cluster a permit with credentials fits nothing.
     fn routed(&self, upload: &Upload) -> Result<(Fields, bool), Stop> {
         let gate = self.gate.try_borrow().map_err(|_| Stop::Cut)?;
         let mut fields = gate.request.head.clone();
         let authority = fields.only(":authority").unwrap_or_default();
-        let (_, authority) = self.gateway.hosts().route(authority).ok_or(Stop::NoRoute)?;
-        set(&mut fields, ":authority", authority.to_string().as_bytes());
+        if let Some((_, authority)) = self.gateway.hosts().route(authority) {
+            set(&mut fields, ":authority", authority.to_string().as_bytes());
+        }
         Ok((fields, upload.is_nothing()))
     }
 

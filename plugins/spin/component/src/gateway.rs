@@ -2,7 +2,7 @@
 //!
 //! There is no tick on Spin, so revocation heads and key sets are refreshed by the requests:
 //! the first one in a second asks, and where nothing was asked for [`LATE`] it waits for the
-//! answer. Requests that wait for something are told the time every second, and at once when
+//! answer. Requests that wait for something are told the time every second, and soon when
 //! another one has found what they may wait for.
 //!
 //! Invariant: keys between the parts are made when the instance starts and never leave it.
@@ -11,7 +11,6 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
-use futures::future::select;
 use postern_core::config::key_service::KeyService;
 use postern_core::event::AuditState;
 use postern_core::fields::Fields;
@@ -21,7 +20,7 @@ use postern_core::revocation::Feed;
 use postern_core::stream::Stream;
 use postern_core::time::UnixMillis;
 use postern_core::{credential, gate};
-use postern_spin::bell::Bell;
+use postern_spin::bell::{Bell, LOOK, LOOKS};
 use postern_spin::hosts::Hosts;
 use postern_spin::memory::Memory;
 use spin_sdk::wasip3::wit_bindgen::spawn;
@@ -127,7 +126,7 @@ impl Gateway {
         call::send(Outbound { fields, body: call.body, plain, timeout: call.timeout }).await
     }
 
-    /// Wakes the requests that wait.
+    /// Tells the requests that wait.
     pub(crate) fn wake(&self) {
         self.bell.ring();
     }
@@ -135,8 +134,13 @@ impl Gateway {
     /// Waits until another request has done something, at most a second.
     pub(crate) async fn pause(self: &Rc<Self>) {
         self.refresh();
-        let rings = std::pin::pin!(self.bell.rings());
-        select(rings, std::pin::pin!(host::sleep(TICK))).await;
+        let before = self.bell.rung();
+        for _ in 0..LOOKS {
+            host::sleep(LOOK).await;
+            if self.bell.rung() != before {
+                return;
+            }
+        }
     }
 
     /// Before a request is looked at: what is known is fresh, or being asked for.

@@ -34,7 +34,7 @@ impl Exchange {
             self.open(Which::Credential)?;
             flow = match download.ended {
                 true => self.tick(Which::Credential).await,
-                false => download.read(&self).await.map_err(|()| Stop::NoAnswer)?,
+                false => download.read_or_tick(&self).await.map_err(|()| Stop::NoAnswer)?,
             };
         }
         let mut fields = match self.credential.try_borrow_mut() {
@@ -70,7 +70,20 @@ impl Exchange {
 impl Download {
     /// The next piece through the credential part; an error when the answer breaks off.
     async fn read(&mut self, exchange: &Exchange) -> Result<Flow, ()> {
-        let event = match self.incoming.next().await {
+        let piece = self.incoming.next().await;
+        self.take(piece, exchange).await
+    }
+
+    /// The same while the head waits: the time is told as well.
+    async fn read_or_tick(&mut self, exchange: &Exchange) -> Result<Flow, ()> {
+        match self.incoming.next_unless(exchange.gateway.pause()).await {
+            Some(piece) => self.take(piece, exchange).await,
+            None => Ok(exchange.drive(Which::Credential, Event::Tick).await),
+        }
+    }
+
+    async fn take(&mut self, piece: Piece, exchange: &Exchange) -> Result<Flow, ()> {
+        let event = match piece {
             Piece::Chunk(chunk) => Event::ResponseBody { chunk, end: false },
             Piece::End(None) => Event::ResponseBody { chunk: Vec::new(), end: true },
             Piece::End(Some(trailers)) => Event::ResponseTrailers(trailers),

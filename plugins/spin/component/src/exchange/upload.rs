@@ -38,7 +38,20 @@ impl Upload {
 
     /// The next piece through the gate.
     pub(super) async fn read(&mut self, exchange: &Exchange) -> Result<Flow, Stop> {
-        let event = match self.incoming.next().await {
+        let piece = self.incoming.next().await;
+        self.take(piece, exchange).await
+    }
+
+    /// The same while the head waits: the time is told as well.
+    pub(super) async fn read_or_tick(&mut self, exchange: &Exchange) -> Result<Flow, Stop> {
+        match self.incoming.next_unless(exchange.gateway.pause()).await {
+            Some(piece) => self.take(piece, exchange).await,
+            None => Ok(exchange.drive(Which::Gate, Event::Tick).await),
+        }
+    }
+
+    async fn take(&mut self, piece: Piece, exchange: &Exchange) -> Result<Flow, Stop> {
+        let event = match piece {
             Piece::Chunk(chunk) => Event::RequestBody { chunk, end: false },
             Piece::End(None) => Event::RequestBody { chunk: Vec::new(), end: true },
             Piece::End(Some(trailers)) => Event::RequestTrailers(trailers),
@@ -133,6 +146,8 @@ impl Exchange {
             }
             Err(_) => return Err(Stop::Cut),
         };
+        let authority = fields.only(":authority").unwrap_or_default();
+        self.gateway.hosts().route(authority).ok_or(Stop::NoRoute)?;
         let nothing = ended && self.nothing_to_send();
         let (outgoing, source) = match nothing {
             true => (None, None),
