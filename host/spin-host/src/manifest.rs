@@ -68,13 +68,7 @@ struct HttpWire {
 #[serde(untagged)]
 enum RouteWire {
     Path(String),
-    Private(PrivateWire),
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PrivateWire {
-    private: bool,
+    Private(IgnoredAny),
 }
 
 #[derive(Deserialize)]
@@ -159,7 +153,7 @@ impl Application {
         let components = components?;
         let routes: Result<Vec<_>, String> =
             wire.trigger.http.into_iter().map(Route::read).collect();
-        let routes: Vec<Route> = routes?.into_iter().flatten().collect();
+        let routes: Vec<Route> = routes?;
         for route in &routes {
             if !components.contains_key(&route.component) {
                 return Err(format!("route {:?}: no component {:?}", route.text, route.component));
@@ -179,12 +173,10 @@ impl Application {
 }
 
 impl Route {
-    /// `None` for a private one.
-    fn read(wire: HttpWire) -> Result<Option<Self>, String> {
-        let text = match wire.route {
-            RouteWire::Path(text) => text,
-            RouteWire::Private(PrivateWire { private: true }) => return Ok(None),
-            RouteWire::Private(_) => return Err("trigger.http.route.private: expected true".into()),
+    fn read(wire: HttpWire) -> Result<Self, String> {
+        let RouteWire::Path(text) = wire.route else {
+            // It could be reached by service chaining alone.
+            return Err("trigger.http.route.private: there is no service chaining here".into());
         };
         let (path, below) = match text.strip_suffix("/...") {
             Some(path) => (path.to_owned(), true),
@@ -194,7 +186,7 @@ impl Route {
         if !plain || !(text.starts_with('/')) {
             return Err(format!("route {text:?}: expected a path, or one that ends in /..."));
         }
-        Ok(Some(Self { text, path, below, component: wire.component }))
+        Ok(Self { text, path, below, component: wire.component })
     }
 
     fn fits(&self, path: &str) -> bool {
@@ -244,9 +236,6 @@ component = "front"
 [[trigger.http]]
 route = "/admin"
 component = "admin"
-[[trigger.http]]
-route = { private = true }
-component = "behind"
 [component.front]
 source = "front.wasm"
 allowed_outbound_hosts = ["https://slack.com"]
@@ -255,8 +244,6 @@ variables = { token = "Bearer {{ token }}" }
 command = "cargo build"
 [component.admin]
 source = "admin.wasm"
-[component.behind]
-source = "behind.wasm"
 "#;
 
     fn parse(text: &str) -> Result<Application, String> {
@@ -285,6 +272,7 @@ source = "behind.wasm"
                 "sqlite_databases",
             ),
             ("route = \"/admin\"", "route = \"/:user\"", "/:user"),
+            ("route = \"/admin\"", "route = { private = true }", "private"),
             ("route = \"/admin\"", "route = \"/admin\"\nexecutor = {}", "executor"),
             ("component = \"admin\"", "component = \"none\"", "none"),
             ("Bearer {{ token }}", "Bearer {{ token", "variables.token"),

@@ -9,6 +9,8 @@ use spin_sdk::wasip3::http::types::{self, Method, Request, Response, Scheme};
 /// Fields that Spin adds about its route. Inbound copies are the caller's, and none of them
 /// is the upstream's business.
 const SPIN: &str = "spin-";
+/// What proxies say of a caller's certificate. Nobody before us does, so it is the caller's.
+const CERTIFICATE: &str = "x-forwarded-client-cert";
 
 /// A request's section, pseudo-fields first.
 pub fn of_request(request: &Request) -> Fields {
@@ -25,7 +27,8 @@ pub fn of_request(request: &Request) -> Fields {
     ];
     let pseudo = pseudo.into_iter().map(|(name, value)| (name.to_owned(), value.into_bytes()));
     let lines = request.get_headers().copy_all();
-    let lines = lines.into_iter().filter(|(name, _)| !name.starts_with(SPIN));
+    let ours = |name: &str| name.starts_with(SPIN) || name == CERTIFICATE;
+    let lines = lines.into_iter().filter(|(name, _)| !ours(name));
     pseudo.chain(lines).collect()
 }
 

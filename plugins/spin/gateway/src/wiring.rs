@@ -53,6 +53,11 @@ pub fn configure(documents: &Documents) -> Result<Gateway, ConfigError> {
 type Deciding = (Part<deciding::Pipeline>, Vec<Rc<dyn Background>>);
 
 fn deciding(config: gate::Config, keys: PermitKeys, seed: Secret) -> Result<Deciding, ConfigError> {
+    let is_mtls = |one: &gate::Authentication| matches!(one, gate::Authentication::Mtls(_));
+    if config.authenticators.iter().any(is_mtls) {
+        let problem = "mtls needs a host that shows certificates, and wasi:http does not";
+        return Err(ConfigError::one("gate.authenticators", problem));
+    }
     let key_service = config.key_service.clone();
     let settings = Settings::of(&key_service, &config.tenant, Role::Gate, seed)?;
     let client = client("gate_key", settings)?;
