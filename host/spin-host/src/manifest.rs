@@ -68,7 +68,10 @@ struct HttpWire {
 #[serde(untagged)]
 enum RouteWire {
     Path(String),
-    Private(IgnoredAny),
+    Private {
+        #[serde(rename = "private")]
+        _private: IgnoredAny,
+    },
 }
 
 #[derive(Deserialize)]
