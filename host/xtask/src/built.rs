@@ -16,7 +16,7 @@ use crate::run::{Failure, line};
 use crate::workspace;
 
 /// The default members of the workspace.
-const MEMBERS: [&str; 23] = [
+const MEMBERS: [&str; 25] = [
     "postern-attack",
     "postern-attest",
     "postern-attester",
@@ -39,6 +39,8 @@ const MEMBERS: [&str; 23] = [
     "postern-rig",
     "postern-runtime",
     "postern-scrub",
+    "postern-spin",
+    "postern-spin-host",
     "xtask",
 ];
 

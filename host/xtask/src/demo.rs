@@ -28,6 +28,8 @@ enum Gateway {
     Wasmtime,
     /// A real Envoy, installed if it is missing
     Envoy,
+    /// Our host for applications of Spin, with the component that has all three
+    Spin,
 }
 
 /// `cargo xtask demo`.
@@ -38,6 +40,7 @@ pub fn run(options: &Options) -> Result<()> {
     command.current_dir(workspace::root());
     match options.gateway {
         Gateway::Wasmtime => command.args(["--gateway", "wasmtime"]),
+        Gateway::Spin => command.args(["--gateway", "spin"]),
         Gateway::Envoy => command.args(["--gateway", "envoy", "--envoy"]).arg(setup::envoy()?),
     };
     command.arg("--modules").arg(workspace::plugins());

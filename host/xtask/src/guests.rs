@@ -16,6 +16,8 @@ use crate::workspace;
 
 /// The modules, in the order in which a request meets them.
 pub const MODULES: [&str; 3] = ["gate", "credential", "audit"];
+/// The component for Spin: its package, its file and its name.
+const COMPONENT: [&str; 3] = ["postern-spin-gateway", "postern_spin_gateway", "spin-gateway"];
 /// Modules that only the comparison of the gateways runs, by folder of `tests/conformance/plugins`.
 const CONFORMANCE: [&str; 3] = ["busy", "getters", "probe"];
 const FEATURES: &str = "-C target-feature=+simd128,+bulk-memory,+sign-ext,+nontrapping-fptoint \
@@ -33,7 +35,7 @@ pub struct Options {
 
 /// One finished module.
 pub struct Module {
-    /// `gate`, `credential` or `audit`.
+    /// `gate`, `credential`, `audit` or `spin-gateway`.
     pub name: &'static str,
     size: usize,
     sha256: String,
@@ -84,12 +86,17 @@ fn built_by(toolchain: Toolchain, into: &Path) -> Result<Vec<Module>> {
     for module in MODULES.map(|name| format!("postern-{name}")) {
         shown(&mut cargo(toolchain, &[&module])?)?;
     }
+    shown(&mut component(toolchain)?)?;
     let conformance = CONFORMANCE.map(|name| format!("postern-conformance-{name}"));
     let conformance: Vec<&str> = conformance.iter().map(String::as_str).collect();
     shown(&mut cargo(toolchain, &conformance)?)?;
     std::fs::create_dir_all(into)?;
     let built = folder(toolchain).join(TARGET).join("wasm");
-    let modules = MODULES.into_iter().map(|name| collect(name, &built, into));
+    let [_, file, name] = COMPONENT;
+    let modules = MODULES.into_iter().map(|name| (format!("postern_{name}"), name));
+    let files = modules.chain([(file.to_owned(), name)]);
+    let modules =
+        files.map(|(file, name)| collect(&built.join(format!("{file}.wasm")), name, into));
     let modules = modules.collect::<Result<Vec<_>>>()?;
     for name in CONFORMANCE {
         let file = format!("postern_conformance_{name}.wasm");
@@ -106,8 +113,8 @@ fn built_by(toolchain: Toolchain, into: &Path) -> Result<Vec<Module>> {
     Ok(modules)
 }
 
-fn collect(name: &'static str, built: &Path, into: &Path) -> Result<Module> {
-    let bytes = read(&built.join(format!("postern_{name}.wasm")))?;
+fn collect(built: &Path, name: &'static str, into: &Path) -> Result<Module> {
+    let bytes = read(built)?;
     let path = into.join(format!("{name}.wasm"));
     postern_files::write_atomic(&path, &bytes)?;
     let digest = Sha256::digest(&bytes);
@@ -119,7 +126,25 @@ fn read(path: &Path) -> Result<Vec<u8>> {
     std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
+/// Links the component: rustup's `wasm-component-ld` has the adapter from WASI 0.1 to 0.2 in it,
+/// and the same interfaces that Spin lists.
+fn component(toolchain: Toolchain) -> Result<Command> {
+    let [package, ..] = COMPONENT;
+    let linkers = setup::rustup_linkers()?;
+    let linker = linkers.join("wasm-component-ld");
+    let core = linkers.join("gcc-ld/wasm-ld");
+    let mut command = cargo_to("rustc", toolchain, &[package])?;
+    command.args(["--", "-C"]).arg(format!("linker={}", linker.display()));
+    // Given `rust-lld` itself it says that it is a generic driver.
+    command.arg("-C").arg(format!("link-arg=--wasm-ld-path={}", core.display()));
+    Ok(command)
+}
+
 fn cargo(toolchain: Toolchain, packages: &[&str]) -> Result<Command> {
+    cargo_to("build", toolchain, packages)
+}
+
+fn cargo_to(what: &str, toolchain: Toolchain, packages: &[&str]) -> Result<Command> {
     let mut command = Command::new("cargo");
     let mut flags = FEATURES.to_owned();
     if toolchain == Toolchain::Debian {
@@ -128,7 +153,7 @@ fn cargo(toolchain: Toolchain, packages: &[&str]) -> Result<Command> {
         command.env("CARGO_TARGET_WASM32_WASIP1_LINKER", setup::rustup_linkers()?.join("rust-lld"));
         flags.push_str(" -L native=/usr/lib/wasm32-wasi -C link-self-contained=no");
     }
-    command.args(["build", "--profile", "wasm", "--target", TARGET]).current_dir(workspace::root());
+    command.args([what, "--profile", "wasm", "--target", TARGET]).current_dir(workspace::root());
     if toolchain == Toolchain::Debian {
         command.arg("-Zbuild-std=std,panic_abort");
     }

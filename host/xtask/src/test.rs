@@ -72,9 +72,11 @@ const CHECK_EXAMPLE: &[&str] =
     &["check", "--allow-simulated", "--allow-plain-upstream", "envoy/envoy.yaml"];
 const CHECK_TOKENS: &[&str] =
     &["check", "--module", "gate", "--allow-simulated", "examples/access-tokens.yaml"];
+const CHECK_SPIN: &[&str] = &["check", "--allow-simulated", "spin/spin.toml"];
 /// Requests of a soak that takes some seconds.
 const SHORT_SOAK: &str = "5000";
 const DEMO: &[&str] = &["xtask", "demo", "--once"];
+const DEMO_ON_SPIN: &[&str] = &["xtask", "demo", "--once", "--gateway", "spin"];
 const DEMO_ON_ENVOY: &[&str] = &["xtask", "demo", "--once", "--gateway", "envoy"];
 
 const GROUPS: &[Group] = &[
@@ -127,6 +129,14 @@ const GROUPS: &[Group] = &[
         ],
     },
     Group { name: "envoy", steps: &[Step::Scenarios("envoy")] },
+    Group {
+        name: "spin",
+        steps: &[
+            Step::Packages(&["postern-spin", "postern-spin-host"]),
+            Step::Scenarios("spin"),
+            Step::Ends(DEMO_ON_SPIN),
+        ],
+    },
     Group { name: "attacks", steps: &[Step::Packages(&["postern-attack"]), Step::Attacks] },
     Group {
         name: "examples",
@@ -134,6 +144,7 @@ const GROUPS: &[Group] = &[
             Step::Packages(&["postern-example-plugin-test"]),
             Step::Postern(CHECK_EXAMPLE),
             Step::Postern(CHECK_TOKENS),
+            Step::Postern(CHECK_SPIN),
             Step::Ends(DEMO),
             Step::Ends(DEMO_ON_ENVOY),
         ],

@@ -20,6 +20,7 @@ use std::time::Duration;
 use crate::config::audit::{Config, WhenFull};
 use crate::denial::{AuditReason, Denial};
 use crate::effect::Metric;
+use crate::event::AuditState;
 use crate::key_service::{Acknowledged, Call, CallId, CallResult, Collector, Turn};
 use crate::mac::MacKeys;
 use crate::receipt::{Given, Level, Read, Receipts, SharedData, Told};
@@ -84,7 +85,8 @@ const FORGED: Metric = Metric("postern.audit.gap.reason=receipt_forged.total");
 const DROPPED: Metric = Metric("postern.audit.gap.reason=dropped.total");
 const NO_DRAFT: Metric = Metric("postern.audit.gap.reason=no_draft.total");
 const DELIVERED: Metric = Metric("postern.audit.batch.reason=acknowledged.total");
-const FAILED: Metric = Metric("postern.audit.batch.reason=failed.total");
+/// A delivery that the collector did not acknowledge; the batch is kept.
+pub const FAILED: Metric = Metric("postern.audit.batch.reason=failed.total");
 
 impl Ledger {
     /// Starts the chain of this VM. `boot` names the proxy process, `vm` is random.
@@ -151,6 +153,17 @@ impl Ledger {
                 let _ = Receipts::new(&self.keys).room_again(&told, shared, now);
             }
         }
+    }
+
+    /// Whether requests may be recorded, for a gate in the same memory, which needs no
+    /// receipts: it hands its records over by value.
+    pub fn state(&self) -> AuditState {
+        self.level().state()
+    }
+
+    /// How many records wait for an acknowledgement.
+    pub fn waiting(&self) -> usize {
+        self.buffer.len()
     }
 
     /// Whether [`Ledger::submit`] has something to do.

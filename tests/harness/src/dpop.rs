@@ -46,12 +46,11 @@ pub fn signed(
     let key = spec.key.as_deref().unwrap_or("p256-holder");
     let scheme = if tls { "https" } else { "http" };
     let path = request.path.split('?').next().unwrap_or_default();
-    let usual = json!({
+    let mut usual = json!({
         "htm": request.method,
         "htu": format!("{scheme}://{}{path}", request.authority),
         "ath": URL_SAFE_NO_PAD.encode(Sha256::digest(&token)),
     });
-    let mut usual = usual;
     if let Some(number) = spec.nonce {
         usual["nonce"] = json!(names.nonce(number).context("no such nonce yet")?);
     }

@@ -1,4 +1,4 @@
-//! `postern-harness --boundary core|host|envoy [--only NAME]`: runs the scenarios of a boundary;
+//! `postern-harness --boundary core|host|envoy|spin [--only NAME]`: runs the scenarios of a boundary;
 //! `postern-harness --conformance [--only NAME]` compares our gateway with Envoy;
 //! `postern-harness --policy [--seed N]` compares policies with OPA;
 //! `postern-harness --attacks [--boundary host|envoy] [--only ROW]` attacks both and compares.
@@ -38,8 +38,9 @@ struct Options {
     /// With --attacks: count known failures as failures.
     #[arg(long, requires = "attacks")]
     strict: bool,
-    /// With --conformance: write the differences that are found to the list of known ones.
-    #[arg(long, requires = "conformance")]
+    /// With --conformance or --boundary spin: write the differences that are found to the list of
+    /// known ones.
+    #[arg(long)]
     record: bool,
     /// Only scenarios and checks whose name starts so, such as `scrub/`.
     #[arg(long)]
@@ -51,7 +52,8 @@ struct Options {
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    let selection = Selection { only: options.only, show: options.show };
+    let record = options.record;
+    let selection = Selection { only: options.only, show: options.show, record };
     let usual = policy::Options::default();
     let pairs = policy::Options {
         seed: options.seed.unwrap_or(usual.seed),

@@ -22,6 +22,8 @@ pub struct Selection {
     pub only: Option<String>,
     /// Print observations.
     pub show: bool,
+    /// Write the differences that are found to the list of known ones.
+    pub record: bool,
 }
 
 impl Selection {
@@ -93,6 +95,7 @@ pub fn boundary(boundary: Boundary, selection: &Selection) -> Result<Count> {
         Boundary::Core => None,
         Boundary::Host => Some(Kind::wasmtime(&root())?),
         Boundary::Envoy => Some(Kind::envoy(&root())),
+        Boundary::Spin => Some(Kind::spin(&root())?),
     };
     match kind {
         Some(kind) => gateway::run((boundary, kind), &chosen, selection, &mut count)?,

@@ -64,6 +64,8 @@ pub enum Boundary {
     Host,
     /// The built modules in a real Envoy.
     Envoy,
+    /// The built component in our host for applications of Spin.
+    Spin,
 }
 
 impl Boundary {
@@ -73,6 +75,7 @@ impl Boundary {
             Self::Core => "core",
             Self::Host => "host",
             Self::Envoy => "envoy",
+            Self::Spin => "spin",
         }
     }
 }

@@ -1,6 +1,6 @@
 //! `postern check`: what is wrong with a configuration, all of it at once.
 //!
-//! Owns the lint rules over an `envoy.yaml` and the call of the modules' own parsers.
+//! Owns the lint rules over an `envoy.yaml` and a `spin.toml`, and the call of the modules' own parsers.
 //! Knows no network and no file. Invariant: a rule only reads the document; what a module
 //! would refuse is decided by the module's parser and nowhere else.
 
@@ -14,6 +14,7 @@ mod modules;
 mod report;
 mod routes;
 mod scopes;
+mod spin;
 #[cfg(test)]
 mod tests;
 mod upgrades;
@@ -63,6 +64,13 @@ pub fn check(text: &str, module: Option<Module>, allowed: Allowed) -> Report {
         ),
     }
     report.in_order()
+}
+
+/// Checks a spin.toml.
+pub fn check_spin(text: &str, allowed: Allowed) -> Report {
+    let mut report = Report::default();
+    spin::check(text, allowed, &mut report);
+    report
 }
 
 fn check_document(root: &At<'_>, module: Option<Module>, allowed: Allowed, report: &mut Report) {

@@ -53,6 +53,21 @@ impl Report {
         self.add(Severity::Error, line, &path, message.into());
     }
 
+    /// An error of a document whose lines are not known.
+    pub fn at_path(&mut self, path: &str, message: impl Into<String>) {
+        self.add(Severity::Error, 0, path, message.into());
+    }
+
+    /// What was found in a document that stands at `path` of this one.
+    pub fn below(&mut self, path: &str, found: Self) {
+        for finding in found.findings {
+            let inner = &finding.path;
+            let separator = if inner.is_empty() || inner.starts_with('[') { "" } else { "." };
+            let path = format!("{path}{separator}{inner}");
+            self.add(finding.severity, 0, &path, finding.message);
+        }
+    }
+
     /// Worth knowing.
     pub fn note(&mut self, at: &At<'_>, message: impl Into<String>) {
         self.add(Severity::Note, at.node.line, &at.path, message.into());

@@ -11,7 +11,7 @@ use crate::output::Output;
 /// Largest file that is read.
 const MAX_FILE: usize = 16 << 20;
 
-/// Look for mistakes in an envoy.yaml or a module's configuration.
+/// Look for mistakes in an envoy.yaml, a spin.toml or a module's configuration.
 ///
 /// Runs the modules' own parsers over every embedded configuration, then the rules that
 /// keep a credential from leaving by another way. Reports every problem at once.
@@ -21,10 +21,11 @@ Examples:
   postern check envoy/envoy.yaml
   postern check --allow-simulated --allow-plain-upstream envoy/envoy.yaml
   postern check --module gate gate.yaml --json
+  postern check --allow-simulated spin/spin.toml
 
 Exit codes: 0 nothing wrong, 1 problems found, 2 called wrongly, 3 a file cannot be read")]
 pub struct Args {
-    /// Envoy bootstraps, or configurations of one module.
+    /// Envoy bootstraps, manifests of Spin (*.toml), or configurations of one module.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// The files are bare configurations of this module.
@@ -46,7 +47,11 @@ pub fn run(args: &Args, out: Output) -> Outcome {
     for path in &args.files {
         let bytes = postern_files::read_bounded(path, MAX_FILE).or_environment("cannot read")?;
         let text = String::from_utf8(bytes).or_found(path.display())?;
-        reports.push((path.as_path(), check::check(&text, args.module, allowed)));
+        let report = match path.extension().is_some_and(|end| end == "toml") {
+            true => check::check_spin(&text, allowed),
+            false => check::check(&text, args.module, allowed),
+        };
+        reports.push((path.as_path(), report));
     }
     let bad = reports.iter().any(|(_, report)| report.is_bad());
     let files: Vec<Value> = reports.iter().map(|(path, report)| document(path, report)).collect();

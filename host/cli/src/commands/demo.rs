@@ -22,6 +22,7 @@ Examples:
   postern demo --once
   postern demo --once --json > demo.json
   postern demo --gateway envoy --envoy /usr/bin/envoy
+  postern demo --gateway spin --once
 
 Without --once it stays up and prints a curl to try.
 Exit codes: 0 every line is as it should be, 1 one is not, 3 a part cannot be started")]
@@ -51,6 +52,8 @@ enum Gateway {
     Wasmtime,
     /// A real Envoy
     Envoy,
+    /// `postern gateway --spin`, with spin-gateway.wasm
+    Spin,
 }
 
 impl Args {
@@ -59,6 +62,13 @@ impl Args {
             Gateway::Envoy => {
                 expect_file(&self.envoy, "cargo xtask setup installs it")?;
                 Ok(Kind::Envoy { binary: self.envoy.clone() })
+            }
+            Gateway::Spin => {
+                let component = self.modules.join("spin-gateway.wasm");
+                expect_file(&component, "cargo xtask build makes it")?;
+                let postern = std::env::current_exe().or_environment("cannot find this program")?;
+                let component = component.canonicalize().or_environment(component.display())?;
+                Ok(Kind::Spin { postern, component, cache: None })
             }
             Gateway::Wasmtime => {
                 let postern = std::env::current_exe().or_environment("cannot find this program")?;

@@ -14,7 +14,7 @@ use serde_json::json;
 use super::keys;
 use crate::ending::Ending;
 use crate::failure::{Failure, Outcome, Sort};
-use crate::gateway::{self, Facts, ObserveArgs, Started, Variables};
+use crate::gateway::{self, Facts, ObserveArgs, SpinArgs, Started, Variables};
 use crate::logging::{Format, LogArgs};
 use crate::output::Output;
 use crate::span;
@@ -29,6 +29,7 @@ Examples:
   postern gateway --config envoy.yaml --log-format json 2>> gateway.log > access.log
   postern gateway --config envoy.yaml --trace=json --trace-file trace.jsonl
   postern gateway --config envoy.yaml --record requests.jsonl
+  postern gateway --spin spin.toml --env-file gateway/spin.env
   postern gateway --config envoy.yaml --env-file gateway/gateway.env --watch
 
 A field of the file that it does not understand is an error, never ignored. Relative names of
@@ -55,6 +56,10 @@ being dropped; one that does not start is named in the log, and the old module s
 with config_discovery is read again, always, when its file is replaced by renaming another.
 Requests that run keep the filters that they began with.
 
+With --spin it runs the HTTP components of an application for Spin, with the interfaces of Spin 4.1,
+HTTP/1.1 without TLS on loopback. It is not the spin command: spin/README.md says what is otherwise.
+Variables come from SPIN_VARIABLE_NAME, in --env-file or the environment.
+
 SIGTERM and Ctrl-C, or POST /quitquitquit at the admin interface, take no more connections and
 give requests that run the time of --drain; a second signal ends at once.
 
@@ -62,8 +67,10 @@ Exit codes: 0 ended as it was told, 1 the file or a module's configuration is ba
 wrongly, 3 a port is in use, or a module or another file is missing")]
 pub struct Args {
     /// The gateway's file, in Envoy's form.
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "spin")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    spin: SpinArgs,
     /// Worker threads. Default: one for each processor.
     #[arg(long, value_name = "N")]
     workers: Option<NonZeroUsize>,
@@ -129,8 +136,9 @@ fn usual_cache() -> Option<PathBuf> {
 
 /// Runs the gateway until it is told to stop.
 pub fn run(args: &Args, out: Output) -> Outcome {
+    let Some(config) = &args.config else { return run_spin(args, out) };
     args.observe.check(args.workers)?;
-    let gateway = gateway::read(&args.config, out)?;
+    let gateway = gateway::read(config, out)?;
     if args.admin_address_path.is_some() && gateway.admin.is_none() {
         return Err(Failure::usage("--admin-address-path: the file has no admin interface"));
     }
@@ -138,12 +146,12 @@ pub fn run(args: &Args, out: Output) -> Outcome {
     let facts = Facts::of(&gateway, &variables);
     let mut options = args.options(&variables);
     args.log.start(args.format(out), None);
-    let file = args.config.display().to_string();
+    let file = config.display().to_string();
     if args.check {
         serve::check(gateway, options).map_err(|error| gateway::refused(&error, &facts))?;
         return out.result(&json!({"good": true, "file": file}), &format!("{file}: good"));
     }
-    args.observe.start(&mut options, &args.config, &gateway, out)?;
+    args.observe.start(&mut options, config, &gateway, out)?;
     let running = start(gateway, options, args.format(out), out)
         .map_err(|error| gateway::refused(&error, &facts))?;
     keys::runtime()?.block_on(async {
@@ -154,6 +162,32 @@ pub fn run(args: &Args, out: Output) -> Outcome {
             write_admin_address(&running, file)?;
         }
         until_asked(running, ending, args.drain).await;
+        Ok(())
+    })
+}
+
+/// The same for an application of Spin.
+fn run_spin(args: &Args, out: Output) -> Outcome {
+    let variables = args.env_file.as_deref().map(Variables::read).transpose()?.unwrap_or_default();
+    args.log.start(args.format(out), None);
+    let cache = args.options(&variables).cache;
+    let prepared = args.spin.prepare(&variables, cache)?;
+    if args.check {
+        return args.spin.good(out);
+    }
+    let workers = args.options(&variables).workers;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build();
+    let runtime = runtime.or_environment("cannot start threads")?;
+    runtime.block_on(async {
+        let mut ending = Ending::watch(args.while_stdin)?;
+        let running = args.spin.start(prepared, out).await?;
+        ending.asked().await;
+        tracing::info!("stopping");
+        tokio::select! {
+            () = running.stop(args.drain) => {}
+            () = ending.asked() => {}
+        }
         Ok(())
     })
 }

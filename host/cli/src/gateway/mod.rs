@@ -8,9 +8,11 @@ mod facts;
 mod observe;
 mod problem;
 mod report;
+mod spin;
 
 pub use environment::Variables;
 pub use facts::Facts;
 pub use observe::ObserveArgs;
 pub use problem::{read, refused};
 pub use report::Started;
+pub use spin::SpinArgs;

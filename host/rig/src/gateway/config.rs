@@ -188,7 +188,7 @@ pub fn merge(base: &mut Value, over: &Value) {
 }
 
 /// Visits every object, parents first.
-fn walk(value: &mut Value, visit: &mut impl FnMut(&mut serde_json::Map<String, Value>)) {
+pub(super) fn walk(value: &mut Value, visit: &mut impl FnMut(&mut serde_json::Map<String, Value>)) {
     match value {
         Value::Object(object) => {
             visit(object);

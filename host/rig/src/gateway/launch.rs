@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 
 use super::Config;
 use super::process::{Gateway, log_of, tail};
+use super::spin;
 use crate::RigError;
 
 /// A program that runs the modules of an envoy.yaml.
@@ -22,6 +23,16 @@ pub enum Kind {
         /// The `postern` binary.
         postern: PathBuf,
         /// Folder of compiled modules that starts share; `None` compiles at each start.
+        cache: Option<PathBuf>,
+    },
+    /// `postern gateway --spin` with the component that has all three modules; what it is
+    /// configured with is made from the envoy.yaml.
+    Spin {
+        /// The `postern` binary.
+        postern: PathBuf,
+        /// The component.
+        component: PathBuf,
+        /// Folder of compiled components.
         cache: Option<PathBuf>,
     },
 }
@@ -45,18 +56,30 @@ impl Kind {
         Ok(Self::Wasmtime { postern, cache: Some(root.join("target/tools/wasm-cache")) })
     }
 
+    /// The `postern` of [`Kind::wasmtime`] with the component that `cargo xtask build` makes.
+    pub fn spin(root: &Path) -> Result<Self, RigError> {
+        let component = root.join("target/plugins/spin-gateway.wasm");
+        match Self::wasmtime(root)? {
+            Self::Wasmtime { postern, cache } => Ok(Self::Spin { postern, component, cache }),
+            other => Ok(other),
+        }
+    }
+
     /// What messages call it.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Envoy { .. } => "envoy",
             Self::Wasmtime { .. } => "postern gateway",
+            Self::Spin { .. } => "postern gateway --spin",
         }
     }
 
     fn binary(&self) -> Result<&Path, RigError> {
         let (path, command) = match self {
             Self::Envoy { binary } => (binary, "cargo xtask setup".to_owned()),
-            Self::Wasmtime { postern, .. } => (postern, built_by(postern)),
+            Self::Wasmtime { postern, .. } | Self::Spin { postern, .. } => {
+                (postern, built_by(postern))
+            }
         };
         if path.is_file() {
             return Ok(path);
@@ -110,7 +133,7 @@ impl Launch {
         let mut command = self.command(folder.path(), config, environment)?;
         match self.kind {
             Kind::Envoy { .. } => command.args(["--mode", "validate"]),
-            Kind::Wasmtime { .. } => command.arg("--check"),
+            Kind::Wasmtime { .. } | Kind::Spin { .. } => command.arg("--check"),
         };
         let name = self.kind.name();
         let status = command.status().map_err(RigError::io(format!("run {name}")))?;
@@ -140,6 +163,11 @@ impl Launch {
             }
             Kind::Wasmtime { .. } => {
                 command.args(["--node", node, "--drain", "1s", "--workers", &workers]);
+            }
+            // It has no admin interface: the address is that of its front.
+            Kind::Spin { .. } => {
+                command.args(["--drain", "1s", "--workers", &workers, "--address-path"]).arg(admin);
+                return Ok(command);
             }
         }
         command.arg("--admin-address-path").arg(admin);
@@ -174,6 +202,24 @@ impl Launch {
                     None => command.arg("--no-cache"),
                 };
             }
+            Kind::Spin { .. } => {}
+        }
+        let mut environment = environment.to_vec();
+        if let Kind::Spin { component, cache, .. } = &self.kind {
+            let made = spin::Application::of(config, component)?;
+            create("spin.toml")?
+                .write_all(made.manifest.as_bytes())
+                .map_err(RigError::io("write spin.toml"))?;
+            command.args(["gateway", "--listen", "127.0.0.1:0", "--spin"]);
+            command.arg(folder.join("spin.toml")).args(made.args);
+            // One instance for all, so that nothing depends on how fast requests follow each other.
+            command.args(["--idle-instance-timeout", "10m"]);
+            command.args(["--max-instance-reuse-count", "1000000"]);
+            match cache {
+                Some(cache) => command.arg("--cache").arg(cache),
+                None => command.arg("--no-cache"),
+            };
+            environment = spin::variables(&environment);
         }
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.envs(environment.iter().map(|(name, value)| (name, value)));

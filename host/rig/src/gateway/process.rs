@@ -73,6 +73,9 @@ impl Gateway {
             }
             let text = std::fs::read_to_string(self.folder.path().join("admin")).ok()?;
             let port = text.rsplit(':').next()?.trim().parse().ok()?;
+            if let Kind::Spin { .. } = self.kind {
+                return Some(Some(port));
+            }
             let ready = admin_get(port, "/ready").ok()?;
             let info: Value =
                 serde_json::from_slice(&admin_get(port, "/server_info").ok()?.content).ok()?;
@@ -92,6 +95,9 @@ impl Gateway {
 
     /// The port of a listener by its name.
     pub fn port(&self, listener: &str) -> Result<u16, RigError> {
+        if let Kind::Spin { .. } = self.kind {
+            return Ok(self.admin);
+        }
         let answer = self.admin("/listeners?format=json")?;
         let document: Value = serde_json::from_slice(&answer.content)
             .map_err(|error| RigError::Config(error.to_string()))?;
@@ -106,12 +112,18 @@ impl Gateway {
 
     /// Asks the admin interface.
     pub fn admin(&self, path: &str) -> Result<Message, RigError> {
+        if let Kind::Spin { .. } = self.kind {
+            return Err(RigError::Config(format!("{}: no admin interface", self.kind.name())));
+        }
         admin_get(self.admin, path).map_err(RigError::io(format!("admin {path}")))
     }
 
     /// Everything that can be read at the admin interface, by path.
     pub fn pages(&self) -> Result<Vec<(String, Vec<u8>)>, RigError> {
         let mut pages = Vec::new();
+        if let Kind::Spin { .. } = self.kind {
+            return Ok(pages);
+        }
         for path in PAGES {
             let answer = self.admin(path)?;
             match answer.status() {
@@ -146,6 +158,10 @@ impl Gateway {
 
     /// Asks it at its admin interface to exit.
     pub fn quit(&self) {
+        if let Kind::Spin { .. } = self.kind {
+            let _ = self.terminate();
+            return;
+        }
         let post = Request::new("POST", "admin", "/quitquitquit").sized("");
         let _ = exchange(self.admin, &post, ADMIN);
     }

@@ -36,7 +36,7 @@ impl Engine {
         let mut config = Config::new();
         config.epoch_interruption(true).max_wasm_stack(STACK);
         if let Some(folder) = &settings.cache {
-            config.cache(Some(cache(folder)?));
+            config.cache(Some(private_cache(folder)?));
         }
         let inner = wasmtime::Engine::new(&config).map_err(|e| format!("{e:#}"))?;
         start_clock(inner.weak())?;
@@ -64,7 +64,7 @@ pub(super) fn ticks(time: Duration) -> u64 {
 
 /// wasmtime's own cache: keyed by module, wasmtime version and compiler settings, written
 /// by rename, and without an `unsafe` of ours.
-fn cache(folder: &Path) -> Result<Cache, String> {
+pub fn private_cache(folder: &Path) -> Result<Cache, String> {
     postern_files::create_private_dir(folder).map_err(|e| e.to_string())?;
     let named = |e: std::io::Error| format!("{}: {e}", folder.display());
     if folder.metadata().map_err(named)?.permissions().mode() & 0o022 != 0 {

@@ -42,7 +42,7 @@ pub(crate) use hostcalls::content::splice;
 pub use fault::{Reason, StartError, Trapped};
 #[cfg(any(test, feature = "fuzz"))]
 pub use fuzz::{fuzz_pairs, fuzz_protobuf, fuzz_signature};
-pub use machine::{Engine, EngineSettings};
+pub use machine::{Engine, EngineSettings, private_cache};
 pub use metrics::Metrics;
 pub use program::{Capabilities, Program, ProgramError};
 pub use queues::{MOST_ENTRIES, Queues, Waker};

@@ -17,7 +17,44 @@ use crate::workspace;
 const WASI: &str = "wasi_snapshot_preview1";
 
 pub fn listed(_: &Tree) -> Result<Vec<String>> {
-    differences(&workspace::plugins())
+    let mut found = differences(&workspace::plugins())?;
+    found.extend(component()?);
+    Ok(found)
+}
+
+/// What the component for Spin imports and exports, against its list: both ways, but for what
+/// standard libraries need of WASI 0.2.
+fn component() -> Result<Vec<String>> {
+    let listed = lines_of(&workspace::root().join("spin/imports.txt"))?;
+    let built = component_surface(&workspace::plugins().join("spin-gateway.wasm"))?;
+    let extra = built.difference(&listed).map(|line| format!("spin-gateway: not listed: {line}"));
+    let absent = listed.difference(&built).filter(|line| !line.contains("@0.2."));
+    let absent = absent.map(|line| format!("spin-gateway: listed but absent: {line}"));
+    Ok(extra.chain(absent).collect())
+}
+
+/// Interfaces of the outermost component; those of the parts inside are between them.
+fn component_surface(path: &Path) -> Result<BTreeSet<String>> {
+    let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
+    let (mut lines, mut depth) = (BTreeSet::new(), 0_usize);
+    for payload in Parser::new(0).parse_all(&bytes) {
+        match payload? {
+            Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
+            Payload::End(_) => depth = depth.saturating_sub(1),
+            Payload::ComponentImportSection(reader) if depth == 0 => {
+                for import in reader {
+                    lines.insert(format!("import {}", import?.name.name));
+                }
+            }
+            Payload::ComponentExportSection(reader) if depth == 0 => {
+                for export in reader {
+                    lines.insert(format!("export {}", export?.name.name));
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(lines)
 }
 
 /// What the modules in a folder import or export against their lists.
@@ -36,8 +73,11 @@ pub fn differences(folder: &Path) -> Result<Vec<String>> {
 
 /// Lines such as `import env.proxy_log` of `envoy/imports/<module>.txt`.
 fn list(module: &str) -> Result<BTreeSet<String>> {
-    let path = workspace::root().join("envoy/imports").join(format!("{module}.txt"));
-    let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    lines_of(&workspace::root().join("envoy/imports").join(format!("{module}.txt")))
+}
+
+fn lines_of(path: &Path) -> Result<BTreeSet<String>> {
+    let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
     let lines = text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#'));
     Ok(lines.map(str::to_owned).collect())
 }

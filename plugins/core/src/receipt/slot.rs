@@ -30,7 +30,7 @@ pub enum Level {
 }
 
 impl Level {
-    pub(super) fn state(self) -> AuditState {
+    pub(crate) fn state(self) -> AuditState {
         match self {
             Self::Room => AuditState::Acknowledged,
             Self::FullForWrites => AuditState::FullForWrites,

@@ -54,6 +54,7 @@ pub fn run(only: Option<Boundary>, selection: &Selection, strict: bool) -> Resul
     for boundary in boundaries {
         let kind = match boundary {
             Boundary::Envoy => Kind::envoy(&root()),
+            Boundary::Spin => Kind::spin(&root())?,
             _ => Kind::wasmtime(&root())?,
         };
         let mut own = Count::default();

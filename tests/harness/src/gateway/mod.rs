@@ -4,6 +4,7 @@
 //! Scenarios with the same configuration share one process; each observation is held
 //! against what the file wants and against the core's.
 
+mod differs;
 mod site;
 mod tls;
 
@@ -15,6 +16,8 @@ use serde_json::Value;
 
 pub use site::{Gateway, Site, plugins, request};
 pub use tls::{Clients, speak};
+
+use differs::Differs;
 
 use crate::live;
 use crate::observation::Observation;
@@ -28,7 +31,9 @@ pub fn run(
     selection: &Selection,
     count: &mut Count,
 ) -> Result<()> {
-    ensure!(plugins().join("gate.wasm").exists(), "no modules: run `cargo xtask build`");
+    let needed = if boundary == Boundary::Spin { "spin-gateway.wasm" } else { "gate.wasm" };
+    ensure!(plugins().join(needed).exists(), "no {needed}: run `cargo xtask build`");
+    let mut differs = Differs::of(boundary)?;
     let site = Site::new(boundary, kind)?;
     let mut core = Core::new()?;
     let mut seen = live::Seen::default();
@@ -37,14 +42,17 @@ pub fn run(
         for named in group {
             let lines = judge(&site, &gateway, &mut core, named, selection.show)
                 .unwrap_or_else(|error| vec![format!("{error:#}")]);
-            count.report(&named.name, &lines);
+            count.report(&named.name, &differs.judge(&named.name, lines));
         }
-        if selection.show {
+        if selection.show && boundary != Boundary::Spin {
             println!("{}", gateway.process.log());
             let stats = gateway.process.admin("/stats?usedonly")?;
             println!("{}", String::from_utf8_lossy(&stats.content));
         }
         seen.keep(&site, gateway)?;
+    }
+    if boundary == Boundary::Spin {
+        return differs.close(selection.record);
     }
     live::run(&site, selection, &mut seen, count)
 }

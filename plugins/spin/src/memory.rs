@@ -1,0 +1,83 @@
+//! The memory of one instance, which stands for the proxy's shared data.
+//!
+//! Spin has no memory that instances share with compare-and-set, so nonces and revocation
+//! heads are known to one instance. What that costs is in `spin/README.md`.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use postern_core::nonces::{Met, Nonces, Table};
+use postern_core::receipt::{ABSENT, SharedData};
+use postern_core::time::UnixMillis;
+
+/// Values and their versions. The keys are a fixed set, so it has a bound.
+#[derive(Debug, Default)]
+pub struct Memory(BTreeMap<String, (Vec<u8>, u32)>);
+
+impl SharedData for Memory {
+    fn read(&mut self, key: &str) -> Option<(Vec<u8>, u32)> {
+        self.0.get(key).cloned()
+    }
+
+    fn replace(&mut self, key: &str, value: &[u8], version: u32) -> bool {
+        let next = match self.0.get(key) {
+            None if version == ABSENT => 1,
+            Some((_, held)) if *held == version => match held.checked_add(1) {
+                Some(next) if next != ABSENT => next,
+                _ => 1,
+            },
+            _ => return false,
+        };
+        self.0.insert(key.to_owned(), (value.to_vec(), next));
+        true
+    }
+}
+
+/// Nonces that this instance has met.
+pub struct InstanceNonces(RefCell<(Table, Memory)>);
+
+impl InstanceNonces {
+    /// Nothing was met.
+    pub fn new(table: Table) -> Self {
+        Self(RefCell::new((table, Memory::default())))
+    }
+}
+
+impl Nonces for InstanceNonces {
+    fn meet(&self, hash: &[u8; 32], now: UnixMillis) -> Met {
+        let Ok(mut both) = self.0.try_borrow_mut() else { return Met::Unwritten };
+        let (table, memory) = &mut *both;
+        table.meet(hash, memory, now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use postern_core::mac::MacKeys;
+    use postern_core::nonces::MEMORY;
+    use postern_core::secret::Secret;
+
+    use super::*;
+
+    #[test]
+    fn a_value_is_replaced_by_who_knows_its_version() {
+        let mut memory = Memory::default();
+        assert_eq!(memory.read("a"), None);
+        assert!(!memory.replace("a", b"1", 7));
+        assert!(memory.replace("a", b"1", ABSENT));
+        assert!(!memory.replace("a", b"2", ABSENT));
+        let (value, version) = memory.read("a").unwrap();
+        assert_eq!(value, b"1");
+        assert!(memory.replace("a", b"2", version));
+        assert!(!memory.replace("a", b"3", version));
+        assert_eq!(memory.read("a").unwrap().0, b"2");
+    }
+
+    #[test]
+    fn a_nonce_is_new_once() {
+        let keys = MacKeys::new(Secret::new(vec![7; 32]), None).unwrap();
+        let nonces = InstanceNonces::new(Table::new(keys, MEMORY));
+        let met = |now| nonces.meet(&[3; 32], UnixMillis(now));
+        assert_eq!([met(1), met(2)], [Met::New, Met::Before]);
+    }
+}
