@@ -38,16 +38,14 @@ fn configure(document: &[u8]) -> Result<Module, ConfigError> {
     let config = problems.part("", Config::parse(document));
     let permit = problems.part("", keyring::permit_keys(variable("POSTERN_PERMIT_KEY").as_deref()));
     let shared = || keyring::shared_keys(variable("POSTERN_SHARED_KEY").as_deref());
-    let (nonces, tallies) = (shared().ok(), shared().ok());
-    let shared = problems.part("", shared());
+    let (nonces, tallies, shared) = (shared().ok(), shared().ok(), problems.part("", shared()));
     let seed = problems.part("", keyring::identity_seed(variable("POSTERN_GATE_KEY").as_deref()));
     let vm = problems.required("randomness", random());
     let read = (|| Some((config?, permit?, shared?, nonces?, tallies?, seed?, vm?)))();
     let (config, permit, shared, nonces, tallies, seed, vm) = problems.finish(read)?;
     let key_service = config.key_service.clone();
     let client = Client::new(Settings::of(&key_service, &config.tenant, Role::Gate, seed)?);
-    let client = client.map_err(|bad| ConfigError::one("environment", bad.to_string()))?;
-    let client = Rc::new(client);
+    let client = Rc::new(client.map_err(|bad| ConfigError::one("environment", bad.to_string()))?);
     let feed = Rc::clone(&client);
     let services = Services {
         directory: Rc::clone(&client) as _,
