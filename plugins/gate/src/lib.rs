@@ -12,7 +12,7 @@
     clippy::arithmetic_side_effects
 )]
 
-mod native;
+mod services;
 
 use std::rc::Rc;
 
@@ -20,16 +20,11 @@ use postern_core::config::gate::Config;
 use postern_core::config::{ConfigError, Problems};
 use postern_core::gate::{Loaded, Pipeline};
 use postern_core::keyring;
-use postern_core::nonces::{MEMORY, Table};
 use postern_crp::Role;
 use postern_crp::client::{Client, Settings};
-use postern_identity::Services;
-use postern_jose::Native;
-use postern_proxy_wasm::host::{SharedNonces, SharedTallies, random, variable};
+use postern_proxy_wasm::host::{SharedTallies, random, variable};
 use postern_proxy_wasm_filter::{Module, Place};
 use postern_scrub::{MarkerDetector, PatternScrubbing};
-
-use native::Proxy;
 
 postern_proxy_wasm_filter::module!("gate", configure);
 
@@ -47,14 +42,7 @@ fn configure(document: &[u8]) -> Result<Module, ConfigError> {
     let client = Client::new(Settings::of(&key_service, &config.tenant, Role::Gate, seed)?);
     let client = Rc::new(client.map_err(|bad| ConfigError::one("environment", bad.to_string()))?);
     let feed = Rc::clone(&client);
-    let services = Services {
-        directory: Rc::clone(&client) as _,
-        exchanges: Rc::clone(&client) as _,
-        nonces: Rc::new(SharedNonces::new(Table::new(nonces, MEMORY))),
-        signatures: Rc::new(Native(Proxy)),
-        variable: Rc::new(variable),
-    };
-    let callers = postern_identity::assemble(&config, &services)?;
+    let callers = postern_identity::assemble(&config, &services::of_module(&client, nonces))?;
     let (detector, scrubbing) = (Rc::new(MarkerDetector), Rc::new(PatternScrubbing::new()));
     let (known, certificates) = (callers.authenticators, config.reads_certificates());
     let tallies = Some(Rc::new(SharedTallies::new(tallies)) as _);

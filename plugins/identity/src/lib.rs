@@ -62,6 +62,9 @@ pub struct Callers {
     pub invites: Option<Rc<dyn Invites>>,
 }
 
+/// A variable of the environment by its name.
+pub type Variable = dyn Fn(&str) -> Option<String>;
+
 /// What they have of the module that they are in.
 pub struct Services {
     /// Where API keys are looked up.
@@ -73,7 +76,7 @@ pub struct Services {
     /// Who verifies the signatures of JWTs and of DPoP proofs.
     pub signatures: Rc<dyn Signatures>,
     /// Variables of its environment.
-    pub variable: Rc<dyn Fn(&str) -> Option<String>>,
+    pub variable: Rc<Variable>,
 }
 
 impl Services {
@@ -176,7 +179,9 @@ fn usable(source: &KeySource, usage: Usage) -> Result<keys::Keys, ConfigError> {
 
 #[cfg(test)]
 mod tests {
-    use postern_core::key_service::{CallId, CallResult, KeyEntry, KeyServiceFault, Turn};
+    use postern_core::key_service::{
+        CallId, CallResult, Exchanged, KeyEntry, KeyServiceFault, Redemption, Turn,
+    };
     use postern_core::nonces::Met;
     use postern_core::time::{Moment, UnixMillis};
 
@@ -202,11 +207,24 @@ mod tests {
         fn abandon(&self, _: CallId) {}
     }
 
+    impl Exchanges for Nothing {
+        fn exchange(&self, _: Redemption, _: Moment) -> Turn<Exchanged> {
+            Turn::Failed(KeyServiceFault::Local)
+        }
+
+        fn heard(&self, _: CallId, _: CallResult, _: Moment) -> Turn<Exchanged> {
+            Turn::Failed(KeyServiceFault::Local)
+        }
+
+        fn abandon(&self, _: CallId) {}
+    }
+
     impl Services {
         /// Of a module that has nothing.
         pub fn none() -> Self {
             Self {
                 directory: Rc::new(Nothing),
+                exchanges: Rc::new(Nothing),
                 nonces: Rc::new(Nothing),
                 signatures: Rc::new(postern_jose::Pure),
                 variable: Rc::new(|_| None),

@@ -1,3 +1,5 @@
+//! Who asks, who waits, what is remembered, and what is never asked about.
+
 use postern_core::config::gate::{Claims, Endpoint};
 use postern_core::key_service::CallAnswer;
 use postern_core::time::Entropy;

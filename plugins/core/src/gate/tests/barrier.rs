@@ -233,8 +233,12 @@ fn a_policy_lowers_the_clearance_and_never_raises_it() {
         let config = Config::parse(document.to_string().as_bytes()).unwrap();
         let redact_above = above.iter().map(|&level| level.to_owned()).collect();
         let duties = Obligations { redact_above, ..Obligations::default() };
-        let gate =
-            Gate::loaded(Loaded { config, policy: Some(Rc::new(Obliges(duties))), tallies: None });
+        let gate = Gate::loaded(Loaded {
+            config,
+            policy: Some(Rc::new(Obliges(duties))),
+            tallies: None,
+            invites: None,
+        });
         gate.change(|record| record.clearance = Some("internal".into()));
         gate
     };

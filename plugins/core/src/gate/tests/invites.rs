@@ -50,6 +50,7 @@ impl Exchange for FakeExchange {
             method: "POST",
             path: "/crp/v1/message".into(),
             content_type: "application/crp",
+            authorization: None,
             body: Vec::new(),
             timeout: Duration::from_secs(2),
         })
@@ -108,7 +109,7 @@ fn opened(invites: Option<Rc<dyn Invites>>) -> Door {
     let config = Config::parse(document.to_string().as_bytes()).unwrap();
     let revocations = FakeRevocations::none();
     let list = Rc::clone(&revocations);
-    let loaded = Loaded { config, policy: None, invites };
+    let loaded = Loaded { config, policy: None, tallies: None, invites };
     let scrubbing = Rc::new(StarScrubbing);
     let pipeline =
         Pipeline::new(loaded, permit_keys(), Vec::new(), list, detector(), scrubbing, [0; 16]);

@@ -1,3 +1,5 @@
+//! Answers, good and bad: whose fault each is.
+
 use postern_core::config::gate::Claims;
 use postern_core::key_service::{CallAnswer, CallFailure};
 use serde_json::json;
