@@ -1,13 +1,14 @@
 //! The memory of one instance, which stands for the proxy's shared data.
 //!
-//! Spin has no memory that instances share with compare-and-set, so nonces and revocation
-//! heads are known to one instance. What that costs is in `spin/README.md`.
+//! Spin has no memory that instances share with compare-and-set, so nonces, budgets, labels of
+//! sessions and revocation heads are known to one instance. What that costs is in `spin/README.md`.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use postern_core::nonces::{Met, Nonces, Table};
 use postern_core::receipt::{ABSENT, SharedData};
+use postern_core::tally::{self, Change, Tallies, Updated};
 use postern_core::time::UnixMillis;
 
 /// Values and their versions. The keys are a fixed set, so it has a bound.
@@ -51,6 +52,24 @@ impl Nonces for InstanceNonces {
     }
 }
 
+/// Budgets that were spent in this instance, and labels that sessions got there.
+pub struct InstanceTallies(RefCell<(tally::Table, Memory)>);
+
+impl InstanceTallies {
+    /// Nothing was spent.
+    pub fn new(table: tally::Table) -> Self {
+        Self(RefCell::new((table, Memory::default())))
+    }
+}
+
+impl Tallies for InstanceTallies {
+    fn update(&self, key: &[u8; 32], now: UnixMillis, change: Change<'_>) -> Updated {
+        let Ok(mut both) = self.0.try_borrow_mut() else { return Updated::Unwritten };
+        let (table, memory) = &mut *both;
+        table.update(key, memory, now, change)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use postern_core::mac::MacKeys;
@@ -79,5 +98,21 @@ mod tests {
         let nonces = InstanceNonces::new(Table::new(keys, MEMORY));
         let met = |now| nonces.meet(&[3; 32], UnixMillis(now));
         assert_eq!([met(1), met(2)], [Met::New, Met::Before]);
+    }
+
+    #[test]
+    fn an_entry_is_changed_from_what_it_was_last() {
+        let keys = MacKeys::new(Secret::new(vec![1; 32]), None).unwrap();
+        let tallies = InstanceTallies::new(tally::Table::new(keys));
+        let add = |now: u64| {
+            let mut seen = 0;
+            let updated = tallies.update(&[3; 32], UnixMillis(now), &mut |entry| {
+                seen = entry.value;
+                Some(tally::Entry { until: UnixMillis(100), value: entry.value + 1 })
+            });
+            assert_eq!(updated, Updated::Done);
+            seen
+        };
+        assert_eq!([add(1), add(2), add(99), add(100)], [0, 1, 2, 0]);
     }
 }

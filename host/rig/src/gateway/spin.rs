@@ -16,10 +16,11 @@ use super::config::walk;
 use crate::RigError;
 
 /// Which variable of the component is which of the modules' in Envoy.
-const IDENTITIES: [(&str, &str); 3] = [
+const SECRETS: [(&str, &str); 4] = [
     ("POSTERN_GATE_KEY", "gate_key"),
     ("POSTERN_CREDENTIAL_KEY", "credential_key"),
     ("POSTERN_AUDIT_KEY", "audit_key"),
+    ("POSTERN_INTROSPECTION_SECRET", "introspection_secret"),
 ];
 
 /// A manifest and what has to be said beside it.
@@ -40,7 +41,7 @@ struct Cluster {
 
 /// The environment of an Envoy, for the component's variables.
 pub fn variables(environment: &[(String, String)]) -> Vec<(String, String)> {
-    let named = |name: &str| IDENTITIES.iter().find(|(envoy, _)| *envoy == name).map(|it| it.1);
+    let named = |name: &str| SECRETS.iter().find(|(envoy, _)| *envoy == name).map(|it| it.1);
     let renamed = environment.iter().map(|(name, value)| match named(name) {
         Some(variable) => {
             (format!("SPIN_VARIABLE_{}", variable.to_ascii_uppercase()), value.clone())
@@ -140,8 +141,10 @@ fn manifest(component: &Path, documents: &[(&str, String)], plain: &BTreeSet<Str
         "spin_manifest_version = 2\n\n[application]\nname = \"postern\"\nversion = \"0.0.0\"\n\n\
          [variables]\n",
     );
-    for (_, name) in IDENTITIES {
-        let _ = writeln!(text, "{name} = {{ required = true, secret = true }}");
+    for (_, name) in SECRETS {
+        // Who introspects nothing has no secret for it.
+        let need = if name.ends_with("_key") { "required = true" } else { "default = \"\"" };
+        let _ = writeln!(text, "{name} = {{ {need}, secret = true }}");
     }
     text.push_str("\n[[trigger.http]]\nroute = \"/...\"\ncomponent = \"gateway\"\n");
     let _ = write!(
@@ -150,7 +153,7 @@ fn manifest(component: &Path, documents: &[(&str, String)], plain: &BTreeSet<Str
          [component.gateway.variables]\n",
         quoted(&component.display().to_string())
     );
-    for (_, name) in IDENTITIES {
+    for (_, name) in SECRETS {
         let _ = writeln!(text, "{name} = \"{{{{ {name} }}}}\"");
     }
     let plain: Vec<&str> = plain.iter().map(String::as_str).collect();

@@ -1,5 +1,5 @@
-//! The variables of the component: three documents, three identities, and who is spoken to
-//! without TLS.
+//! The variables of the component: three documents, three identities, a secret, and who is spoken
+//! to without TLS.
 //!
 //! Invariant: an instance is configured once; a document that was refused refuses every
 //! request of the instance.
@@ -29,6 +29,8 @@ pub struct Documents {
     pub credential_key: Option<String>,
     /// `audit_key`: that of the audit module.
     pub audit_key: Option<String>,
+    /// `introspection_secret`: the gate's secret at introspection endpoints, where it has one.
+    pub introspection_secret: Option<String>,
     /// `danger_plain_http`: authorities without TLS, with commas; absent is nobody.
     pub plain: String,
 }
@@ -70,6 +72,7 @@ async fn read() -> Documents {
         gate_key: variable("gate_key").await,
         credential_key: variable("credential_key").await,
         audit_key: variable("audit_key").await,
+        introspection_secret: variable("introspection_secret").await,
         plain: variable(PLAIN).await.unwrap_or_default(),
     }
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 use postern_core::config::key_service::KeyService;
 use postern_core::event::AuditState;
 use postern_core::fields::Fields;
-use postern_core::key_service::{Background, Call, CallId, CallResult, Destination};
+use postern_core::key_service::{Background, Call, CallFailure, CallId, CallResult, Destination};
 use postern_core::ledger::{FAILED, Ledger, Logged, Output};
 use postern_core::revocation::Feed;
 use postern_core::stream::Stream;
@@ -121,7 +121,13 @@ impl Gateway {
         if !call.body.is_empty() {
             fields.push(("content-type", call.content_type));
         }
-        let fields: Fields = fields.into_iter().collect();
+        let fields: Option<Fields> = match &call.authorization {
+            None => Some(fields.into_iter().collect()),
+            Some(authorization) => authorization.perform(|value| {
+                fields.into_iter().chain([("authorization", value)]).collect()
+            }),
+        };
+        let Some(fields) = fields else { return Err(CallFailure::NotSent) };
         let plain = self.hosts().is_plain(authority);
         call::send(Outbound { fields, body: call.body, plain, timeout: call.timeout }).await
     }

@@ -7,21 +7,27 @@ use std::rc::Rc;
 
 use postern_core::config::{ConfigError, Problems, audit, credential, gate};
 use postern_core::gate::Loaded;
-use postern_core::key_service::{Background, Directory};
+use postern_core::key_service::Background;
 use postern_core::ledger::Ledger;
 use postern_core::mac::MacKeys;
-use postern_core::nonces::{MEMORY, Nonces, Table};
+use postern_core::nonces::{MEMORY, Table};
 use postern_core::permit::PermitKeys;
 use postern_core::secret::Secret;
-use postern_core::{credential as releasing, gate as deciding, keyring};
+use postern_core::{credential as releasing, gate as deciding, keyring, tally};
 use postern_crp::Role;
 use postern_crp::client::{Client, Settings};
+use postern_identity::Services;
+use postern_jose::Pure;
 use postern_scrub::{MarkerDetector, PatternScrubbing};
 use postern_spin::hosts::Hosts;
-use postern_spin::memory::InstanceNonces;
+use postern_spin::memory::{InstanceNonces, InstanceTallies};
 use postern_spin_component::Documents;
 use postern_spin_component::gateway::{Gateway, Part, Parts};
 use postern_spin_component::host::{now, random};
+
+/// What the gate's document calls the variable `introspection_secret`, unless it says otherwise;
+/// there is no other here.
+const INTROSPECTION_SECRET: &str = "POSTERN_INTROSPECTION_SECRET";
 
 /// Reads the documents, reporting every problem below its variable's name.
 pub fn configure(documents: &Documents) -> Result<Gateway, ConfigError> {
@@ -44,7 +50,8 @@ pub fn configure(documents: &Documents) -> Result<Gateway, ConfigError> {
     let holds = gate.body == gate::BodyMode::Hold;
     let collector = audit.key_service.clone();
     let ledger = ledger(audit, seeds.2)?;
-    let (gate, background) = deciding(gate, PermitKeys::new(mac(permit_key)?), seeds.0)?;
+    let secret = documents.introspection_secret.clone();
+    let (gate, background) = deciding(gate, PermitKeys::new(mac(permit_key)?), seeds.0, secret)?;
     let credential = releasing(values, PermitKeys::new(mac(permit_key)?), seeds.1)?;
     let parts = Parts { gate, credential, background, collector, hosts, holds };
     Ok(Gateway::new(parts, ledger))
@@ -52,7 +59,12 @@ pub fn configure(documents: &Documents) -> Result<Gateway, ConfigError> {
 
 type Deciding = (Part<deciding::Pipeline>, Vec<Rc<dyn Background>>);
 
-fn deciding(config: gate::Config, keys: PermitKeys, seed: Secret) -> Result<Deciding, ConfigError> {
+fn deciding(
+    config: gate::Config,
+    keys: PermitKeys,
+    seed: Secret,
+    secret: Option<String>,
+) -> Result<Deciding, ConfigError> {
     let is_mtls = |one: &gate::Authentication| matches!(one, gate::Authentication::Mtls(_));
     if config.authenticators.iter().any(is_mtls) {
         let problem = "mtls needs a host that shows certificates, and wasi:http does not";
@@ -61,13 +73,20 @@ fn deciding(config: gate::Config, keys: PermitKeys, seed: Secret) -> Result<Deci
     let key_service = config.key_service.clone();
     let settings = Settings::of(&key_service, &config.tenant, Role::Gate, seed)?;
     let client = client("gate_key", settings)?;
-    let directory: Rc<dyn Directory> = Rc::clone(&client) as _;
-    let nonces = InstanceNonces::new(Table::new(mac(drawn()?)?, MEMORY));
-    let nonces: Rc<dyn Nonces> = Rc::new(nonces);
-    let callers = postern_identity::assemble(&config, &directory, &nonces)?;
+    let services = Services {
+        directory: Rc::clone(&client) as _,
+        exchanges: Rc::clone(&client) as _,
+        nonces: Rc::new(InstanceNonces::new(Table::new(mac(drawn()?)?, MEMORY))),
+        signatures: Rc::new(Pure),
+        variable: Rc::new(move |name| secret.clone().filter(|_| name == INTROSPECTION_SECRET)),
+    };
+    let callers = postern_identity::assemble(&config, &services)?;
+    let tallies = InstanceTallies::new(tally::Table::new(mac(drawn()?)?));
     let (detector, scrubbing) = (Rc::new(MarkerDetector), Rc::new(PatternScrubbing::new()));
     let (known, feed) = (callers.authenticators, Rc::clone(&client));
-    let loaded = Loaded { policy: postern_rego::of_gate(&config)?, config };
+    let policy = postern_rego::of_gate(&config)?;
+    let tallies = Some(Rc::new(tallies) as _);
+    let loaded = Loaded { config, policy, tallies, invites: callers.invites };
     let vm = drawn()?;
     let pipeline = deciding::Pipeline::new(loaded, keys, known, client, detector, scrubbing, vm);
     Ok((Part { pipeline, feed, key_service }, callers.background))
