@@ -65,10 +65,10 @@ mod tests {
     fn hosts(plain: &str) -> Result<Hosts, ConfigError> {
         let config = Config::parse(
             br#"{"tenant":"acme",
-            "key_service":{"cluster":"keys","authority":"keys.test","gateway_id":"00112233445566778899aabbccddeeff","evidence":{"kinds":["sim"]}},
-            "danger_allow_simulated":{"key":"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"},
+            "key_service":{"cluster":"keys","authority":"keys.test","gateway_id":"00112233445566778899aabbccddeeff","evidence":"sim"},
+            "danger_allow_simulated":{"key":"GYH9HAEhaoYrHHyIyqTIh407DfTiVDUqtPWkS5-DuLs"},
             "authenticators":[{"api_key":{"header":"x-tap-key","prefixes":["pk_"]}}],
-            "scopes":[{"methods":["GET"],"path":"/**","require":[]}],
+            "scopes":[{"methods":["GET"],"path":"/**","require":["documents:read"]}],
             "upstreams":{"slack":{"authority":"slack.com"},"local":{"authority":"local.test:8080"}}}"#,
         );
         Hosts::new(config.unwrap().upstreams, plain)
