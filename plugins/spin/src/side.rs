@@ -8,6 +8,7 @@ use postern_core::effect::{Effect, Flow, Part, Publication, Reply};
 use postern_core::event::Event;
 use postern_core::fields::{Field, Fields};
 use postern_core::key_service::{Call, UpstreamCall};
+use postern_core::record::Amendment;
 use postern_core::stream::Stream;
 use postern_core::time::UnixMillis;
 
@@ -81,6 +82,8 @@ pub enum Ask {
     Publish(Publication),
     /// The record as it stands now.
     Record(Vec<u8>),
+    /// What the answer adds to it.
+    Amend(Amendment),
     /// Wake the other requests.
     Wake,
 }
@@ -171,6 +174,7 @@ impl Side {
             Effect::CallUpstream(call) => return Some(Ask::CallUpstream(call)),
             Effect::Publish(publication) => return Some(Ask::Publish(publication)),
             Effect::Record(record) => return Some(Ask::Record(record)),
+            Effect::Amend(amendment) => return Some(Ask::Amend(amendment)),
             Effect::Wake => return Some(Ask::Wake),
             Effect::SetField { part, name, value } => {
                 set(self.part(part).section(part), &name, &value);

@@ -227,6 +227,10 @@ impl Exchange {
             }
             Ask::Publish(publication) => keep(&self.published, publication),
             Ask::Record(record) => keep(&self.record, record),
+            Ask::Amend(amendment) => {
+                let current = self.record.try_borrow().ok().and_then(|record| record.clone());
+                keep(&self.record, amendment.into_record(current.as_deref()));
+            }
             Ask::Wake => self.gateway.wake(),
         }
         None

@@ -123,9 +123,8 @@ impl Gateway {
         }
         let fields: Option<Fields> = match &call.authorization {
             None => Some(fields.into_iter().collect()),
-            Some(authorization) => authorization.perform(|value| {
-                fields.into_iter().chain([("authorization", value)]).collect()
-            }),
+            Some(authorization) => authorization
+                .perform(|value| fields.into_iter().chain([("authorization", value)]).collect()),
         };
         let Some(fields) = fields else { return Err(CallFailure::NotSent) };
         let plain = self.hosts().is_plain(authority);

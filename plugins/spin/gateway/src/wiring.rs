@@ -70,6 +70,10 @@ fn deciding(
         let problem = "mtls needs a host that shows certificates, and wasi:http does not";
         return Err(ConfigError::one("gate.authenticators", problem));
     }
+    if config.barriers.is_some() {
+        let problem = "answers do not pass the gate of this component: nothing would be removed";
+        return Err(ConfigError::one("gate.barriers", problem));
+    }
     let key_service = config.key_service.clone();
     let settings = Settings::of(&key_service, &config.tenant, Role::Gate, seed)?;
     let client = client("gate_key", settings)?;
