@@ -50,6 +50,14 @@ impl Nonces for InstanceNonces {
         let (table, memory) = &mut *both;
         table.meet(hash, memory, now)
     }
+
+    fn issue(&self, now: UnixMillis) -> Option<String> {
+        self.0.try_borrow().ok()?.0.issue(now)
+    }
+
+    fn is_issued(&self, nonce: &str, now: UnixMillis) -> bool {
+        self.0.try_borrow().is_ok_and(|both| both.0.is_issued(nonce, now))
+    }
 }
 
 /// Budgets that were spent in this instance, and labels that sessions got there.

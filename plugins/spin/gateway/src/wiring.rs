@@ -25,6 +25,7 @@ use postern_spin_component::Documents;
 use postern_spin_component::gateway::{Gateway, Part, Parts};
 use postern_spin_component::host::{now, random};
 
+const NONCES: &[u8] = b"postern spin nonces/1\0";
 /// What the gate's document calls the variable `introspection_secret`, unless it says otherwise;
 /// there is no other here.
 const INTROSPECTION_SECRET: &str = "POSTERN_INTROSPECTION_SECRET";
@@ -75,12 +76,13 @@ fn deciding(
         return Err(ConfigError::one("gate.barriers", problem));
     }
     let key_service = config.key_service.clone();
+    let nonces = of_all_instances(&seed)?;
     let settings = Settings::of(&key_service, &config.tenant, Role::Gate, seed)?;
     let client = client("gate_key", settings)?;
     let services = Services {
         directory: Rc::clone(&client) as _,
         exchanges: Rc::clone(&client) as _,
-        nonces: Rc::new(InstanceNonces::new(Table::new(mac(drawn()?)?, MEMORY))),
+        nonces: Rc::new(InstanceNonces::new(Table::new(nonces, MEMORY))),
         signatures: Rc::new(Pure),
         variable: Rc::new(move |name| secret.clone().filter(|_| name == INTROSPECTION_SECRET)),
     };
@@ -125,6 +127,13 @@ fn client(variable: &str, settings: Settings) -> Result<Rc<Client>, ConfigError>
 
 fn drawn<const N: usize>() -> Result<[u8; N], ConfigError> {
     random().ok_or_else(|| ConfigError::one("randomness", "missing"))
+}
+
+/// A key for the nonces that are handed out, so that one instance takes those of another.
+fn of_all_instances(seed: &Secret) -> Result<MacKeys, ConfigError> {
+    let seed = MacKeys::new(Secret::new(seed.expose().to_vec()), None);
+    let seed = seed.ok_or_else(|| ConfigError::one("gate_key", "not usable"))?;
+    mac(seed.sign(NONCES, &[]))
 }
 
 fn mac(key: [u8; 32]) -> Result<MacKeys, ConfigError> {
