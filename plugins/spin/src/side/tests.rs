@@ -1,3 +1,5 @@
+//! One side of an exchange, with a stream that does what it is told.
+
 use std::collections::VecDeque;
 
 use super::*;

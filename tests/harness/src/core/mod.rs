@@ -16,6 +16,7 @@ use anyhow::{Context, Result};
 use postern_core::config;
 use postern_core::key_service::Background;
 use postern_core::ledger::{Ledger, Logged, Output};
+use postern_core::mac::MacKeys;
 use postern_core::nonces::{MEMORY, Met, Nonces, Table};
 use postern_core::receipt::{Sequence, SharedData};
 use postern_core::revocation::Feed;
@@ -83,6 +84,24 @@ pub fn run(
     Ok((observations, now.get()))
 }
 
+/// What the gate's authenticators have of this boundary.
+fn services(
+    keys: &Rc<Client>,
+    shared: MacKeys,
+    environment: BTreeMap<String, String>,
+) -> postern_identity::Services {
+    postern_identity::Services {
+        directory: Rc::clone(keys) as _,
+        exchanges: Rc::clone(keys) as _,
+        nonces: Rc::new(Nonced {
+            table: RefCell::new(Table::new(shared, MEMORY)),
+            shared: RefCell::default(),
+        }),
+        signatures: Rc::new(postern_jose::Pure),
+        variable: Rc::new(move |name| environment.get(name).cloned()),
+    }
+}
+
 impl Modules {
     fn new(
         world: &Rc<World>,
@@ -116,22 +135,11 @@ impl Modules {
             };
         let keys = client(Role::Gate, &gate.key_service)?;
         let shared = || keyring::shared_keys(variable("POSTERN_SHARED_KEY"));
-        let nonces: Rc<dyn Nonces> = Rc::new(Nonced {
-            table: RefCell::new(Table::new(shared()?, MEMORY)),
-            shared: RefCell::default(),
-        });
         let tallies: Rc<dyn Tallies> = Rc::new(Tallied {
             table: RefCell::new(tally::Table::new(shared()?)),
             shared: RefCell::default(),
         });
-        let given = environment.clone();
-        let services = postern_identity::Services {
-            directory: Rc::clone(&keys) as _,
-            exchanges: Rc::clone(&keys) as _,
-            nonces,
-            signatures: Rc::new(postern_jose::Pure),
-            variable: Rc::new(move |name| given.get(name).cloned()),
-        };
+        let services = services(&keys, shared()?, environment.clone());
         let callers = postern_identity::assemble(&gate, &services)?;
         let authenticators = callers.authenticators;
         let releases = client(Role::Credential, &credential.key_service)?;

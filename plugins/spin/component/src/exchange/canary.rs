@@ -55,21 +55,9 @@ impl Exchange {
         let mut body = Vec::new();
         loop {
             self.pass(Which::Credential, Direction::Response, event).await;
-            let mut side = self.credential.try_borrow_mut().map_err(|_| CallFailure::Unreadable)?;
-            if !side.is_open() || (ended && side.response.holds()) {
-                return Err(CallFailure::Unreadable);
-            }
-            body.append(&mut side.response.take_passed());
-            if body.len() > MAX_ANSWER {
-                return Err(CallFailure::TooLarge);
-            }
-            if ended {
-                let mut fields = std::mem::take(&mut side.response.head);
-                let trailers = side.response.trailers.take();
-                fields.0.extend(trailers.into_iter().flat_map(|section| section.0));
+            if let Some(fields) = self.collect(&mut body, ended)? {
                 return Ok(CallAnswer { status: Some(status), fields, body });
             }
-            drop(side);
             event = match incoming.next().await {
                 Piece::Chunk(chunk) => Event::ResponseBody { chunk, end: false },
                 Piece::End(None) => Event::ResponseBody { chunk: Vec::new(), end: true },
@@ -78,5 +66,24 @@ impl Exchange {
             };
             ended = !matches!(event, Event::ResponseBody { end: false, .. });
         }
+    }
+
+    /// Adds what may go to `body`; the fields of head and trailers once that was all.
+    fn collect(&self, body: &mut Vec<u8>, ended: bool) -> Result<Option<Fields>, CallFailure> {
+        let mut side = self.credential.try_borrow_mut().map_err(|_| CallFailure::Unreadable)?;
+        if !side.is_open() || (ended && side.response.holds()) {
+            return Err(CallFailure::Unreadable);
+        }
+        body.append(&mut side.response.take_passed());
+        if body.len() > MAX_ANSWER {
+            return Err(CallFailure::TooLarge);
+        }
+        if !ended {
+            return Ok(None);
+        }
+        let mut fields = std::mem::take(&mut side.response.head);
+        let trailers = side.response.trailers.take();
+        fields.0.extend(trailers.into_iter().flat_map(|section| section.0));
+        Ok(Some(fields))
     }
 }
