@@ -471,9 +471,9 @@ mod tests {
     #[test]
     fn a_boundary_is_left_out_only_with_a_reason() {
         assert_eq!(problem(""), None);
-        assert_eq!(problem("boundaries: [envoy, host, core]\n"), None);
+        assert_eq!(problem("boundaries: [spin, envoy, host, core]\n"), None);
         assert_eq!(problem("boundaries: [core]\nwhy: proxies refuse it\n"), None);
-        let missing = "not on core, host: a missing boundary needs `why`";
+        let missing = "not on core, host, spin: a missing boundary needs `why`";
         assert_eq!(problem("boundaries: [envoy]\n").as_deref(), Some(missing));
         let idle = "`why` is for a missing boundary, and none is";
         assert_eq!(problem("why: because\n").as_deref(), Some(idle));
