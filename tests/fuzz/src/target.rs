@@ -37,6 +37,7 @@ pub const TARGETS: &[Target] = &[
     row("attest_endorsement", postern_attest::fuzz::fuzz_endorsement),
     row("attest_release_set", postern_attest::fuzz::fuzz_release_set),
     row("core_codecs", postern_core::fuzz::fuzz_codecs),
+    row("barrier", postern_core::barrier::fuzz_barrier),
     row("forward", forward::fuzz_forward),
     row("websocket", postern_core::websocket::fuzz_websocket),
     row("detector", postern_scrub::fuzz::fuzz_detector),

@@ -8,10 +8,14 @@
 //! to be the caller's: a tag that is missing, unknown, or no string removes the section.
 
 mod filter;
+#[cfg(feature = "fuzz")]
+mod fuzz;
 mod lexer;
 mod pointer;
 
 pub use filter::{Filter, MOST_DEPTH, MOST_NAMES};
+#[cfg(feature = "fuzz")]
+pub use fuzz::fuzz_barrier;
 pub use pointer::Pointer;
 
 /// Levels of one classification framework, lowest first.
