@@ -21,6 +21,7 @@ pub use slot::{Entry, MOST};
 
 /// Slots there are.
 pub const SLOTS: u16 = 1024;
+const PLACE: &[u8] = b"postern tally place/1\0";
 /// How often a slot is read again when another worker was faster.
 const TRIES: usize = 32;
 
@@ -62,7 +63,8 @@ impl Table {
         Self { keys, writes: vec![0; usize::from(SLOTS)] }
     }
 
-    /// Changes an entry. `key` is uniform and names it and whose it is.
+    /// Changes an entry. `key` names it and whose it is. Which slot it falls into nobody can
+    /// work out who does not have the keys, or others' slots could be filled.
     pub fn update(
         &mut self,
         key: &[u8; 32],
@@ -70,7 +72,8 @@ impl Table {
         now: UnixMillis,
         change: Change<'_>,
     ) -> Updated {
-        let [high, low, rest @ ..] = key;
+        let key = self.keys.sign(PLACE, &[key]);
+        let [high, low, rest @ ..] = &key;
         let place = u16::from_be_bytes([*high, *low]) % SLOTS;
         let Some(tag) = rest.first_chunk() else { return Updated::Forged };
         for _ in 0..TRIES {

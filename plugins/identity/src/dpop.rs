@@ -15,8 +15,8 @@ use postern_core::denial::{Denial, Ours, ProofKind, TokenReason};
 use postern_core::fields::Fields;
 use postern_core::nonces::{Met, Nonces};
 use postern_core::time::UnixMillis;
-use postern_jose::Signatures;
 use postern_jose::dpop::Proof;
+use postern_jose::{Refusal, Signatures};
 use sha2::{Digest as _, Sha256};
 
 use crate::Services;
@@ -126,10 +126,11 @@ impl Proofs {
     ) -> Result<Proof, TokenReason> {
         let line = shown.proof.as_ref().ok_or(TokenReason::ProofMissing)?;
         let line = line.as_ref().ok_or(TokenReason::Repeated)?;
-        let proof = Proof::verify(line, &*self.signatures).map_err(|_| TokenReason::Proof)?;
-        if proof.key != *key {
-            return Err(TokenReason::Bound);
-        }
+        let proof = Proof::verify_by(line, Some(key), &*self.signatures);
+        let proof = proof.map_err(|refusal| match refusal {
+            Refusal::UnknownKey => TokenReason::Bound,
+            _ => TokenReason::Proof,
+        })?;
         if proof.token.as_deref() != Some(B64.encode(token).as_str()) {
             return Err(TokenReason::ProofToken);
         }

@@ -304,7 +304,9 @@ impl Attempt for IntrospectionAttempt {
             self.role = Role::Waits(flight);
             return Progress::Wait;
         }
-        let Some((id, flight)) = self.tokens.flights.start(name, self.digest, &self.token) else {
+        let Some((id, flight)) =
+            self.tokens.flights.start((name, self.digest), &self.token, at.now)
+        else {
             return Progress::Done(Err(Denial::KeysUnavailable(KeysReason::Busy)));
         };
         self.role = Role::Asks(flight);

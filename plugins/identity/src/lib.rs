@@ -37,6 +37,7 @@ mod workload;
 
 use std::rc::Rc;
 
+use postern_core::api_key::INVITE_PREFIX;
 use postern_core::authenticator::Authenticator;
 use postern_core::config::gate::{Authentication, Config, Introspected, KeySource};
 use postern_core::config::{ConfigError, Problems};
@@ -164,11 +165,17 @@ fn introspection(
         Authentication::ApiKey(field) => Some(field.prefixes.clone()),
         _ => None,
     });
-    let others = keys.flatten().chain([postern_capability::token::PREFIX.to_owned()]).collect();
+    let others = others(keys.flatten());
     let made = Introspection::new(tokens, &config.tenant, others, &secret, services);
     made.ok_or_else(|| {
         ConfigError::one("authenticators", "expected a client that a field can hold")
     })
+}
+
+/// How credentials begin that are nobody else's to see: API keys, capability tokens, invites.
+fn others(keys: impl IntoIterator<Item = String>) -> Vec<String> {
+    let ours = [postern_capability::token::PREFIX, INVITE_PREFIX].map(str::to_owned);
+    keys.into_iter().chain(ours).collect()
 }
 
 /// The keys of an issuer; inline ones must be of some use.

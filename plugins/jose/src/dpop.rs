@@ -43,12 +43,26 @@ pub struct Proof {
 impl Proof {
     /// Verifies a proof under the key that it brings.
     pub fn verify(text: &[u8], signatures: &(impl Signatures + ?Sized)) -> Result<Self, Refusal> {
+        Self::verify_by(text, None, signatures)
+    }
+
+    /// The same for a proof that has to be by the key of this thumbprint, which is looked at first:
+    /// a signature by another is not worth verifying.
+    pub fn verify_by(
+        text: &[u8],
+        expected: Option<&[u8; 32]>,
+        signatures: &(impl Signatures + ?Sized),
+    ) -> Result<Self, Refusal> {
         if text.len() > LENGTH {
             return Err(Refusal::TooLong);
         }
         let proof = Unverified::parse_with(text, Keys::Brought)?;
         let jwk = proof.brought().ok_or(Refusal::Header)?;
         let key = key(jwk, proof.algorithm()).ok_or(Refusal::Header)?;
+        let print = thumbprint(jwk).ok_or(Refusal::Header)?;
+        if expected.is_some_and(|expected| *expected != print) {
+            return Err(Refusal::UnknownKey);
+        }
         let (kind, payload) = proof.verify_under(&key, signatures)?;
         if !kind.is_some_and(|kind| kind.eq_ignore_ascii_case("dpop+jwt")) {
             return Err(Refusal::Type);
@@ -59,7 +73,7 @@ impl Proof {
             _ => Err(Refusal::Claim(name)),
         };
         Ok(Self {
-            key: thumbprint(jwk).ok_or(Refusal::Header)?,
+            key: print,
             id: text("jti")?,
             method: text("htm")?,
             target: text("htu")?,

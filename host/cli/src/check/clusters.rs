@@ -29,6 +29,7 @@ pub fn check(bootstrap: &Bootstrap<'_>, allowed: Allowed, report: &mut Report) {
             }
         }
         check_key_service(bootstrap, plugin, &mut seen, report);
+        check_issuers(bootstrap, plugin, &mut seen, report);
     }
 }
 
@@ -112,24 +113,75 @@ fn check_key_service(
     report: &mut Report,
 ) {
     let Some(name) = plugin.text(&["key_service", "cluster"]) else { return };
-    let Some(cluster) = bootstrap.cluster(name) else {
-        let at = plugin.place("key_service.cluster");
-        return report.error(&at, format!("no cluster is called {name:?}"));
-    };
-    if !seen.insert(name.to_owned()) {
-        return;
-    }
-    check_keys(&cluster.at, report);
-    if let Some(options) = protocol_options(&cluster.at) {
-        check_keys(&options, report);
-    }
     let authority = plugin.text(&["key_service", "authority"]).unwrap_or("");
-    let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
-    match tls_context(&cluster.at) {
-        Some(tls) => check_tls(&tls, Some(host).filter(|host| !host.is_empty()), report),
-        None => report.missing(&cluster.at, "transport_socket", "expected TLS to the key service"),
+    let place = plugin.place("key_service.cluster");
+    let asked = Asked { name, authority, what: "the key service", place };
+    asked.check(bootstrap, seen, true, report);
+}
+
+/// What issuers say of tokens and of their keys is believed because of the connection alone.
+fn check_issuers(
+    bootstrap: &Bootstrap<'_>,
+    plugin: &Instance<'_>,
+    seen: &mut BTreeSet<String>,
+    report: &mut Report,
+) {
+    for (index, one) in plugin.list("authenticators").iter().enumerate() {
+        let places = [
+            ("introspected.endpoint", "/introspected/endpoint", true),
+            ("jwt.jwks.from", "/jwt/jwks/from", false),
+        ];
+        for (path, pointer, bounded) in places {
+            let Some(endpoint) = one.pointer(pointer) else { continue };
+            let text = |key: &str| endpoint.get(key).and_then(Value::as_str).unwrap_or_default();
+            let place = plugin.place(&format!("authenticators[{index}].{path}.cluster"));
+            let (name, authority) = (text("cluster"), text("authority"));
+            let asked = Asked { name, authority, what: "the issuer", place };
+            asked.check(bootstrap, seen, bounded, report);
+        }
     }
-    check_breaker(cluster, report);
+}
+
+/// Somebody whom a module asks.
+struct Asked<'a> {
+    name: &'a str,
+    authority: &'a str,
+    what: &'a str,
+    place: At<'a>,
+}
+
+impl Asked<'_> {
+    /// Once for each cluster; `bounded` where callers make the questions.
+    fn check(
+        &self,
+        bootstrap: &Bootstrap<'_>,
+        seen: &mut BTreeSet<String>,
+        bounded: bool,
+        report: &mut Report,
+    ) {
+        let name = self.name;
+        let Some(cluster) = bootstrap.cluster(name) else {
+            return report.error(&self.place, format!("no cluster is called {name:?}"));
+        };
+        if !seen.insert(format!("{} {name}", self.what)) {
+            return;
+        }
+        check_keys(&cluster.at, report);
+        if let Some(options) = protocol_options(&cluster.at) {
+            check_keys(&options, report);
+        }
+        let host = self.authority.rsplit_once(':').map_or(self.authority, |(host, _)| host);
+        match tls_context(&cluster.at) {
+            Some(tls) => check_tls(&tls, Some(host).filter(|host| !host.is_empty()), report),
+            None => {
+                let text = format!("expected TLS to {}", self.what);
+                report.missing(&cluster.at, "transport_socket", text);
+            }
+        }
+        if bounded {
+            check_breaker(cluster, report);
+        }
+    }
 }
 
 /// Look-ups are not cancelled when their caller goes away: only this bounds them.

@@ -11,7 +11,10 @@ use super::report::Report;
 use super::yaml::At;
 
 /// Fields that carry secrets whatever the configuration says.
-const ALWAYS: &[&str] = &["authorization", "proxy-authorization", "cookie", "x-tap-key"];
+const ALWAYS: &[&str] =
+    &["authorization", "proxy-authorization", "cookie", "x-tap-key", "postern-capability"];
+/// Authenticators that read a field of their own.
+const READERS: &[&str] = &["api_key", "jwt", "jwt_svid", "introspected"];
 
 /// The rules over every format string of the document.
 pub fn check(bootstrap: &Bootstrap<'_>, _: Allowed, report: &mut Report) {
@@ -50,7 +53,9 @@ fn secret_fields(plugins: &[Instance<'_>]) -> BTreeSet<String> {
     };
     for plugin in plugins {
         fields.extend(plugin.list("bindings").iter().filter_map(|b| header(b, "site")));
-        fields.extend(plugin.list("authenticators").iter().filter_map(|a| header(a, "api_key")));
+        for one in plugin.list("authenticators") {
+            fields.extend(READERS.iter().filter_map(|kind| header(one, kind)));
+        }
     }
     fields
 }

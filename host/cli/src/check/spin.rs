@@ -101,10 +101,11 @@ impl Place<'_> {
             None => report.at_path(&path, "missing"),
             Some(variables) => {
                 let secret = |name: &str| {
-                    self.application.variables.get(name).is_some_and(|variable| variable.secret)
+                    let variable = self.application.variables.get(name);
+                    variable.is_some_and(|one| one.secret && one.default.is_none())
                 };
                 if variables.is_empty() || !variables.iter().all(|name| secret(name)) {
-                    report.at_path(&path, "expected a variable with secret = true");
+                    report.at_path(&path, "expected a variable with secret = true, and no default");
                 }
             }
         }
@@ -119,7 +120,16 @@ impl Place<'_> {
                 Err(problem) => report.at_path(&path, problem),
             }
         }
-        if rules.iter().any(|rule| rule.allows("https", "anybody.invalid", Some(443))) {
+        let anybody = |rule: &Rule| {
+            let schemes = ["http", "https"];
+            let ports = [None, Some(80), Some(443), Some(8443)];
+            let hosts =
+                ["anybody.invalid", "anybody.com", "anybody.org", "192.0.2.1", "2001:db8::1"];
+            schemes.iter().any(|scheme| {
+                hosts.iter().any(|host| ports.iter().any(|port| rule.allows(scheme, host, *port)))
+            })
+        };
+        if rules.iter().any(anybody) {
             report.at_path(&path, "lets the component speak to anybody");
         }
         for authority in named {

@@ -89,7 +89,10 @@ const ROWS: &[(&str, &str, &str)] = &[
     ("cluster: key_service\n", "cluster: keys\n", "no cluster is called \"keys\""),
     ("max_requests: 256, ", "", "callers that go away leave their look-ups running"),
     ("sni: localhost", "sni: other", "sni: expected \"localhost\""),
+    ("                    - api_key: {header: authorization, prefixes: [pk_]}\n", "                    - api_key: {header: authorization, prefixes: [pk_]}\n                    - introspected: {header: x-token, issuer: 'https://a.test', client_id: g, audience: [g], endpoint: {cluster: local, authority: a.test, path: /i}}\n", "expected TLS to the issuer"),
+    ("                    - api_key: {header: authorization, prefixes: [pk_]}\n", "                    - api_key: {header: authorization, prefixes: [pk_]}\n                    - introspected: {header: x-token, endpoint: {cluster: nobody, authority: a.test, path: /i}}\n", "introspected.endpoint.cluster: no cluster is called \"nobody\""),
     // What is written down.
+    ("method: \"%REQ(:METHOD)%\"", "method: \"%REQ(Postern-Capability)%\"", "prints the request field \"postern-capability\""),
     ("method: \"%REQ(:METHOD)%\"", "method: \"%REQ(Authorization)%\"", "prints the request field \"authorization\""),
     ("method: \"%REQ(:METHOD)%\"", "method: \"%REQ(X-A?AUTHORIZATION):10%\"", "prints the request field \"authorization\""),
     ("method: \"%REQ(:METHOD)%\"", "method: \"%CEL(request.headers['authorization'])%\"", "prints the request field"),

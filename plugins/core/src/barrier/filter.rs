@@ -5,8 +5,8 @@
 //! and a whole document becomes `null`. A section is held from its first byte until all its
 //! tags were read, and no longer; of what is removed nothing is held.
 //!
-//! Invariant: what leaves does not depend on how the text was cut into chunks, nor does
-//! whether it is refused. Memory is bounded by what may be held, one chunk, and
+//! Invariant: of a text that is not refused, what leaves does not depend on how it was cut into
+//! chunks, nor does whether it is refused; how much has left before a refusal does. Memory is bounded by what may be held, one chunk, and
 //! [`MOST_NAMES`] numbers.
 
 use std::collections::BTreeSet;

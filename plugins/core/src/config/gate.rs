@@ -230,6 +230,13 @@ impl TryFrom<Wire> for Config {
         if body != BodyMode::Hold && bindings.iter().any(|one| one.site().place().in_content()) {
             problems.note("body", "expected hold, since a binding has its site in the content");
         }
+        if taints.is_some()
+            && (body != BodyMode::Hold || bindings.iter().any(Binding::allows_websocket))
+        {
+            let expected = "expected body: hold and no binding with websocket: what passes after a \
+                            decision would pass whatever labels its session got since";
+            problems.note("taints", expected);
+        }
         let signed = |one: &Authentication| matches!(one, Authentication::Capability(_));
         if body != BodyMode::Hold && authenticators.iter().any(signed) {
             problems

@@ -10,7 +10,7 @@ use crate::budget::{Budget, By, Taints};
 use crate::denial::{BudgetReason, Denial, Ours, PolicyReason};
 use crate::gate::Pipeline;
 use crate::gate::decide::Decided;
-use crate::identity::Identity;
+use crate::identity::{Identity, Kind};
 use crate::order;
 use crate::permit::subject_hash;
 use crate::policy::Obligations;
@@ -43,7 +43,7 @@ impl Pipeline {
         if duties.taints.is_empty() {
             return Ok(());
         }
-        let key = Taints::key(&subject_hash(caller));
+        let key = Taints::key(&session(caller));
         let updated =
             self.tallies()?.update(&key, now, &mut |entry| taints.add(&duties.taints, entry, now));
         match updated {
@@ -94,7 +94,7 @@ impl Pipeline {
         now: UnixMillis,
     ) -> Result<Vec<&str>, PolicyReason> {
         let Some(taints) = &self.config.taints else { return Ok(Vec::new()) };
-        let entry = self.remembered(&Taints::key(&subject_hash(caller)), now)?;
+        let entry = self.remembered(&Taints::key(&session(caller)), now)?;
         Ok(taints.of(entry))
     }
 
@@ -122,6 +122,24 @@ fn settled(updated: Updated, retry: Duration) -> Result<(), Denial> {
     }
 }
 
+/// Whose requests have the same labels. Who holds a capability token can pass it on to as many as
+/// he likes, himself included: all of them are one session, named by the block that was issued.
+pub(super) fn session(caller: &Identity) -> [u8; 32] {
+    match caller.kind {
+        Kind::Capability => {
+            let subject = format!("capability:{}", caller.token_id);
+            subject_hash(&Identity { subject, ..caller.clone() })
+        }
+        _ => subject_hash(caller),
+    }
+}
+
+/// The agent that counts: of a capability token the one that it was issued to, since whoever
+/// holds it names those to whom he passes it on.
+pub(super) fn agent(caller: &Identity) -> &str {
+    if caller.kind == Kind::Capability { &caller.user } else { &caller.agent }
+}
+
 /// Whose buckets of this budget a request counts in; none where it does not count.
 fn whose<'a>(
     budget: &Budget,
@@ -135,7 +153,7 @@ fn whose<'a>(
         return Vec::new();
     }
     match budget.by {
-        By::Agent => vec![&caller.agent],
+        By::Agent => vec![agent(caller)],
         By::Organisation => vec![&caller.organisation],
         By::Tenant => vec![""],
         By::Credential => {

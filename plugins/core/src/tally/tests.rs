@@ -51,6 +51,12 @@ fn key(name: &str) -> [u8; 32] {
     Sha256::digest(name).into()
 }
 
+/// The slot of a key, for who has the keys of [`table`].
+fn place(key: &[u8; 32]) -> u16 {
+    let [high, low, ..] = table().keys.sign(PLACE, &[key]);
+    u16::from_be_bytes([high, low]) % SLOTS
+}
+
 fn add(entry: Entry) -> Option<Entry> {
     Some(Entry { until: UnixMillis(NOW.0 + 1000), value: entry.value + 1 })
 }
@@ -83,18 +89,15 @@ fn workers_see_each_others_changes_until_their_time_is_over() {
 fn a_slot_that_is_full_has_no_room_for_another_key_until_one_is_over() {
     let mut host = Host::default();
     let mut table = table();
-    let of_slot = |number: usize| {
-        let mut key = key(&number.to_string());
-        key[..2].copy_from_slice(&[0, 7]);
-        key
-    };
-    for number in 0..MOST {
-        assert_eq!(table.update(&of_slot(number), &mut host, NOW, &mut add), Updated::Done);
+    let all = (0_u32..).map(|number| key(&number.to_string()));
+    let of_slot: Vec<[u8; 32]> = all.filter(|key| place(key) == 7).take(MOST + 1).collect();
+    for key in &of_slot[..MOST] {
+        assert_eq!(table.update(key, &mut host, NOW, &mut add), Updated::Done);
     }
-    assert_eq!(table.update(&of_slot(MOST), &mut host, NOW, &mut add), Updated::Full);
-    assert_eq!(table.update(&of_slot(0), &mut host, NOW, &mut add), Updated::Done);
+    assert_eq!(table.update(&of_slot[MOST], &mut host, NOW, &mut add), Updated::Full);
+    assert_eq!(table.update(&of_slot[0], &mut host, NOW, &mut add), Updated::Done);
     let later = UnixMillis(NOW.0 + 1000);
-    assert_eq!(table.update(&of_slot(MOST), &mut host, later, &mut add), Updated::Done);
+    assert_eq!(table.update(&of_slot[MOST], &mut host, later, &mut add), Updated::Done);
     assert_eq!(host.data.borrow().len(), 1);
 }
 
@@ -117,10 +120,10 @@ fn what_others_have_written_or_put_back_is_forged() {
     other[10] ^= 1;
     assert_eq!(put(&other, 12), Updated::Forged);
     // Another slot's value does not open here.
-    let elsewhere = BTreeMap::from([("tally/0".to_owned(), (first.clone(), 1))]);
+    let key = key("b");
+    assert_ne!(place(&key), place(&self::key("a")));
+    let elsewhere = BTreeMap::from([(format!("tally/{}", place(&key)), (first.clone(), 1))]);
     let mut host = Host { data: Rc::new(RefCell::new(elsewhere)), races: Rc::default() };
-    let mut key = key("a");
-    key[..2].copy_from_slice(&[0, 0]);
     let mut fresh = self::table();
     assert_eq!(fresh.update(&key, &mut host, NOW, &mut add), Updated::Forged);
 }

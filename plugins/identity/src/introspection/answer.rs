@@ -112,6 +112,12 @@ impl Rules {
         let expires = self.check_times(&said, now)?;
         let bound = Confirmation::read(said.get("cnf"));
         let bound = bound.ok_or(Lack::Token(TokenReason::Bound))?;
+        // A token that its issuer calls bound is none for whoever holds it.
+        if text(&said, "token_type")?.is_some_and(|kind| kind.eq_ignore_ascii_case("DPoP"))
+            && !matches!(bound, Confirmation::Key(_))
+        {
+            return Err(Lack::Token(TokenReason::Bound));
+        }
         let known = claims::Token {
             kind: Kind::Introspected,
             issuer: &self.issuer,
@@ -148,12 +154,13 @@ impl Rules {
     }
 }
 
-/// A client that acts for itself is its own subject (as in RFC 9068, 2.2).
+/// A client that acts for itself is its own subject (as in RFC 9068, 2.2), apart from any user who
+/// is called like it: `client:` and its identifier.
 fn with_subject(mut said: Map<String, Value>) -> Result<Map<String, Value>, Lack> {
     if text(&said, "sub")?.is_none()
         && let Some(client) = text(&said, "client_id")?
     {
-        let client = Value::from(client);
+        let client = Value::from(format!("client:{client}"));
         said.insert("sub".to_owned(), client);
     }
     Ok(said)

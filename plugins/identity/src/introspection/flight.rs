@@ -2,8 +2,10 @@
 //!
 //! Owns who asks and who waits. A call belongs to the request that has made it: when that goes
 //! away first, the host forgets the call, and the background asks again for those who wait.
+//! But the call itself goes on until it has an answer or is late, and counts until then.
 //!
-//! Invariant: of one token there is one question at a time, and never more than [`MOST`] of all.
+//! Invariant: of one token one question at a time is waited for, and never more than [`MOST`] of
+//! all are out, whoever goes away.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
@@ -13,6 +15,7 @@ use std::time::Duration;
 use postern_core::key_service::CallId;
 use postern_core::time::UnixMillis;
 
+use super::TIMEOUT;
 use super::answer::Outcome;
 use crate::cache::Digest;
 
@@ -31,6 +34,8 @@ pub struct Flight {
     pub token_digest: Digest,
     /// The token.
     pub token: String,
+    /// When the call is over, with an answer or without.
+    until: UnixMillis,
     outcome: RefCell<Option<Outcome>>,
 }
 
@@ -49,6 +54,8 @@ pub struct Flights(RefCell<State>);
 struct State {
     out: BTreeMap<Digest, Rc<Flight>>,
     calls: u32,
+    /// When the calls are over that nobody hears of any more.
+    unheard: VecDeque<UnixMillis>,
     /// Nobody asks any more, and somebody waits.
     left: VecDeque<Rc<Flight>>,
     /// The background asks.
@@ -74,13 +81,20 @@ impl Flights {
     }
 
     /// Begins one; `None` when there are too many.
-    pub fn start(&self, name: Digest, digest: Digest, token: &str) -> Option<(CallId, Rc<Flight>)> {
+    pub fn start(
+        &self,
+        (name, token_digest): (Digest, Digest),
+        token: &str,
+        now: UnixMillis,
+    ) -> Option<(CallId, Rc<Flight>)> {
         let mut state = self.0.try_borrow_mut().ok()?;
-        if state.out.len() >= MOST {
+        state.unheard.retain(|until| *until > now);
+        if state.out.len().saturating_add(state.unheard.len()) >= MOST {
             return None;
         }
         let (token, outcome) = (token.to_owned(), RefCell::default());
-        let flight = Rc::new(Flight { name, token_digest: digest, token, outcome });
+        let until = now.after(TIMEOUT);
+        let flight = Rc::new(Flight { name, token_digest, token, until, outcome });
         state.out.insert(name, Rc::clone(&flight));
         Some((state.next(), flight))
     }
@@ -98,6 +112,7 @@ impl Flights {
     /// Who has asked goes away before the answer.
     pub fn leave(&self, flight: &Rc<Flight>) {
         let Ok(mut state) = self.0.try_borrow_mut() else { return };
+        state.unheard.push_back(flight.until);
         // The map's and the caller's.
         if State::is_waited_for(flight, 2) {
             state.left.push_back(Rc::clone(flight));

@@ -127,9 +127,13 @@ impl Outgoing {
         (Self(writer), (bytes, ending))
     }
 
-    /// Sends a piece; false when nobody takes it any more.
+    /// Sends a piece; false when nobody takes it any more, or not for too long.
     pub async fn send(&mut self, chunk: Vec<u8>) -> bool {
-        chunk.is_empty() || self.0.stream_writer.write_all(chunk).await.is_empty()
+        if chunk.is_empty() {
+            return true;
+        }
+        let left = host::within(IDLE, self.0.stream_writer.write_all(chunk)).await;
+        left.is_some_and(|left| left.is_empty())
     }
 
     /// Ends it. Trailers that WASI does not take break it off.

@@ -112,6 +112,7 @@ impl Exchange {
                 false => upload.read_or_tick(&self).await?,
             };
         }
+        self.let_held_go(&mut upload)?;
         let (fields, end) = self.routed(&upload)?;
         let around = self.handed_on(&fields);
         let mut flow = self.begin(Which::Credential, fields, end, around).await;
@@ -178,6 +179,14 @@ impl Exchange {
     async fn tick(&self, which: Which) -> Flow {
         self.gateway.pause().await;
         self.drive(which, Event::Tick).await
+    }
+
+    /// What the gate held while it waited goes on with its head.
+    fn let_held_go(&self, upload: &mut Upload) -> Result<(), Stop> {
+        let mut gate = self.gate.try_borrow_mut().map_err(|_| Stop::Cut)?;
+        gate.settle(Direction::Request);
+        upload.passed.append(&mut gate.request.take_passed());
+        Ok(())
     }
 
     /// An event of content or trailers, after which content goes on or stays.

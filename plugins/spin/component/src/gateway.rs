@@ -32,6 +32,8 @@ use crate::host;
 const TICK: Duration = Duration::from_secs(1);
 /// From here on what is known of revocations is asked for before a request is looked at.
 const LATE: Duration = Duration::from_secs(2);
+/// How often a request looks whether what another has asked for is here.
+const ANSWER_LOOKS: u32 = 20;
 /// Attempts to deliver records before that is left to a later request.
 const ATTEMPTS: usize = 5;
 
@@ -68,6 +70,8 @@ pub struct Gateway {
     memory: RefCell<Memory>,
     bell: Bell,
     ticked: Cell<UnixMillis>,
+    /// When the last questions about revocations were over.
+    answered: Cell<UnixMillis>,
 }
 
 /// Which of the two parts.
@@ -83,8 +87,9 @@ impl Gateway {
     /// A gateway that has seen no request.
     pub fn new(parts: Parts, ledger: Ledger) -> Self {
         let (ledger, memory) = (RefCell::new(ledger), RefCell::default());
-        let (bell, ticked) = (Bell::default(), Cell::new(UnixMillis(0)));
-        Self { parts, ledger, memory, bell, ticked }
+        let (bell, never) = (Bell::default(), UnixMillis(0));
+        let (ticked, answered) = (Cell::new(never), Cell::new(never));
+        Self { parts, ledger, memory, bell, ticked, answered }
     }
 
     pub(crate) fn hosts(&self) -> &Hosts {
@@ -150,13 +155,22 @@ impl Gateway {
 
     /// Before a request is looked at: what is known is fresh, or being asked for.
     pub(crate) async fn fresh(self: &Rc<Self>) {
-        if host::now().since(self.ticked.get()) < LATE {
+        if host::now().since(self.answered.get()) < LATE {
             return self.refresh();
         }
-        self.ticked.set(host::now());
-        self.ask_background();
-        self.ask_feeds().await;
-        self.redeliver();
+        if host::now().since(self.ticked.get()) >= LATE {
+            self.ticked.set(host::now());
+            self.ask_background();
+            self.ask_feeds().await;
+            return self.redeliver();
+        }
+        // Another request asks already.
+        for _ in 0..ANSWER_LOOKS {
+            host::sleep(LOOK).await;
+            if host::now().since(self.answered.get()) < LATE {
+                return;
+            }
+        }
     }
 
     /// Asks for what is due, once a second, without waiting for it.
@@ -175,6 +189,7 @@ impl Gateway {
         let parts = &self.parts;
         self.ask_feed(&*parts.gate.feed, &parts.gate.key_service).await;
         self.ask_feed(&*parts.credential.feed, &parts.credential.key_service).await;
+        self.answered.set(host::now());
         self.wake();
     }
 

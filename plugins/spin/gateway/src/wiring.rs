@@ -71,6 +71,11 @@ fn deciding(
         let problem = "mtls needs a host that shows certificates, and wasi:http does not";
         return Err(ConfigError::one("gate.authenticators", problem));
     }
+    if config.taints.is_some() {
+        let problem = "labels of a session would end with this instance, after a second without \
+                       requests";
+        return Err(ConfigError::one("gate.taints", problem));
+    }
     if config.barriers.is_some() {
         let problem = "answers do not pass the gate of this component: nothing would be removed";
         return Err(ConfigError::one("gate.barriers", problem));

@@ -54,6 +54,7 @@ impl Hosts {
 /// The rules over VirtualServices and DestinationRules.
 pub fn check(resources: &[Resource<'_>], plugins: &[Instance<'_>], report: &mut Report) {
     let hosts = Hosts::of(plugins);
+    check_rules(resources, plugins, report);
     for resource in resources {
         match resource.kind {
             "VirtualService" => {
@@ -69,6 +70,25 @@ pub fn check(resources: &[Resource<'_>], plugins: &[Instance<'_>], report: &mut 
                 }
             }
             _ => {}
+        }
+    }
+}
+
+/// Where destinations are described here, each host that is spoken to needs a rule with TLS.
+fn check_rules(resources: &[Resource<'_>], plugins: &[Instance<'_>], report: &mut Report) {
+    let rules: Vec<&Resource<'_>> =
+        resources.iter().filter(|one| one.kind == "DestinationRule").collect();
+    if rules.is_empty() {
+        return;
+    }
+    let has = |host: &str| rules.iter().any(|rule| rule.spec.text_of("host") == Some(host));
+    for plugin in plugins {
+        for (name, _) in plugin.upstreams() {
+            let service = Service::of_cluster(&name);
+            if service.is_some_and(|service| !has(service.host)) {
+                let place = plugin.place(&format!("upstreams.{name}"));
+                report.error(&place, format!("expected a DestinationRule with TLS for {name}"));
+            }
         }
     }
 }
@@ -105,17 +125,20 @@ fn check_route(route: &At<'_>, report: &mut Report) {
 }
 
 fn check_destination(rule: &At<'_>, host: Option<&Host>, report: &mut Report) {
-    let Some(tls) = rule.at(&["trafficPolicy", "tls"]) else {
-        let text = "missing: credentials would leave in plain HTTP";
-        return report.missing(rule, "trafficPolicy.tls", text);
-    };
-    if !matches!(tls.text_of("mode"), Some("SIMPLE" | "MUTUAL" | "ISTIO_MUTUAL")) {
-        report.missing(&tls, "mode", "expected SIMPLE, MUTUAL or ISTIO_MUTUAL");
+    match rule.at(&["trafficPolicy", "tls"]) {
+        Some(tls) => check_tls(&tls, host, report),
+        None => {
+            let text = "missing: credentials would leave in plain HTTP";
+            report.missing(rule, "trafficPolicy.tls", text);
+        }
     }
-    if let Some(at) = tls.get("insecureSkipVerify").filter(|at| at.is_true()) {
-        report.error(&at, "expected none: any certificate would do");
+    // What stands here holds instead, for a port or a subset.
+    let policies = rule.list("subsets").into_iter().filter_map(|one| one.get("trafficPolicy"));
+    for policy in policies.chain(rule.get("trafficPolicy")) {
+        let ports = policy.list("portLevelSettings").into_iter().filter_map(|one| one.get("tls"));
+        let subset = policy.get("tls").filter(|at| !at.path.ends_with(".spec.trafficPolicy.tls"));
+        ports.chain(subset).for_each(|tls| check_tls(&tls, host, report));
     }
-    check_names(&tls, host.and_then(|host| host.tls_name.as_deref()), report);
     let bound = rule.at(&["trafficPolicy", "connectionPool", "http", "http2MaxRequests"]);
     if host.is_some_and(|host| host.is_key_service) && bound.is_none() {
         report.missing(
@@ -124,6 +147,16 @@ fn check_destination(rule: &At<'_>, host: Option<&Host>, report: &mut Report) {
             "missing: callers that go away leave their look-ups running",
         );
     }
+}
+
+fn check_tls(tls: &At<'_>, host: Option<&Host>, report: &mut Report) {
+    if !matches!(tls.text_of("mode"), Some("SIMPLE" | "MUTUAL" | "ISTIO_MUTUAL")) {
+        report.missing(tls, "mode", "expected SIMPLE, MUTUAL or ISTIO_MUTUAL");
+    }
+    if let Some(at) = tls.get("insecureSkipVerify").filter(|at| at.is_true()) {
+        report.error(&at, "expected none: any certificate would do");
+    }
+    check_names(tls, host.and_then(|host| host.tls_name.as_deref()), report);
 }
 
 /// Verified, to the name that the modules' configuration gives.

@@ -66,7 +66,12 @@ const ROWS: &[(&str, &str, &str, &str)] = &[
     (PLUGIN, "    tenant: acme", "    tenants: acme", "pluginConfig.tenants"),
     (PLUGIN, "vm_config:\n", "vm_config:\n                  vm_id: postern\n", "vm_config.vm_id: expected none"),
     (PLUGIN, "paths: [/api/**]\n", "paths: [/v2/**]\n", "not the same as in the gate"),
+    (PLUGIN, "  phase: AUTHN\n", "  phase: AUTHN\n  match: [{mode: CLIENT}]\n", "match: expected none"),
+    (PLUGIN, "  phase: AUTHN\n", "  phase: AUTHN\n  type: NETWORK\n", "type: expected HTTP"),
     // Routes and destinations.
+    (NETWORK, "  trafficPolicy:\n", "  trafficPolicy:\n    portLevelSettings: [{port: {number: 443}, tls: {mode: DISABLE}}]\n", "portLevelSettings[0].tls.mode: expected SIMPLE"),
+    (NETWORK, "  host: slack.com\n", "  host: slack.com\n  subsets: [{name: a, trafficPolicy: {tls: {mode: DISABLE}}}]\n", "subsets[0].trafficPolicy.tls.mode: expected SIMPLE"),
+    (NETWORK, "  host: slack.com\n", "  host: other.com\n", "expected a DestinationRule with TLS for outbound|443||slack.com"),
     (NETWORK, "    retries: {attempts: 0}\n", "", "http[0].retries.attempts: expected 0"),
     (NETWORK, "retries: {attempts: 0}", "retries: {attempts: 2}", "http[0].retries.attempts: expected 0"),
     (NETWORK, "timeout: 30s", "mirror: {host: copy}\n    timeout: 30s", "mirror: expected no mirrors"),

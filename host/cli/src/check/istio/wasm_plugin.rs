@@ -53,6 +53,12 @@ pub fn check(kind: &str, spec: &At<'_>, report: &mut Report) {
              where an earlier one has answered",
         ),
     }
+    if let Some(at) = wasm.get("match").or_else(|| spec.get("match")) {
+        report.error(&at, "expected none: what it does not match passes without the module");
+    }
+    if let Some(at) = wasm.get("type").filter(|at| at.text() != Some("HTTP")) {
+        report.error(&at, "expected HTTP");
+    }
     check_strategy(&wasm, report);
     check_origin(&wasm, report);
     check_environment(module, &wasm, report);

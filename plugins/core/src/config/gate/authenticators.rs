@@ -149,6 +149,9 @@ pub(super) fn authenticators(
                         .note(path, "expected capability once: several issuers go into its list");
                 }
                 (_, Authentication::Introspected(other)) => {
+                    shares(one, other, |expected| {
+                        problems.note(path("client.secret_variable"), expected)
+                    });
                     leaks(one, other, |key, expected| problems.note(path(key), expected));
                 }
                 (Authentication::Introspected(one), Authentication::Jwt(other))
@@ -164,6 +167,15 @@ pub(super) fn authenticators(
         }
     }
     list
+}
+
+/// A secret is shown to one endpoint only: whoever has it is the gate at the other.
+fn shares(one: &Authentication, other: &Introspected, note: impl FnOnce(&str)) {
+    let Authentication::Introspected(one) = one else { return };
+    let elsewhere = one.endpoint.authority != other.endpoint.authority;
+    if elsewhere && one.secret_variable == other.secret_variable {
+        note("expected a secret of its own for each authority");
+    }
 }
 
 /// Nobody is told of a credential that another one could recognise.

@@ -96,7 +96,11 @@ impl Barriers {
 
     /// What the caller is cleared for. `Err`: his clearance is no level of the framework.
     pub fn clearance(&self, caller: &Identity) -> Result<Option<Level>, UnknownLevel> {
-        let Some(name) = &caller.clearance else { return Ok(self.clearance) };
+        let Some(name) = &caller.clearance else {
+            // A token without clearance has none, as one that was narrowed to nothing.
+            let none = caller.kind == Kind::Capability;
+            return Ok(if none { None } else { self.clearance });
+        };
         let level = match caller.kind {
             // These have no names, since they are verified without the framework.
             Kind::Capability => {

@@ -439,8 +439,28 @@ fn what_others_recognise_stands_before_what_is_introspected() {
     assert!(parse(&two).is_ok());
     two["authenticators"][2]["introspected"]["prefixes"] = Value::Null;
     assert_eq!(problems(&two), [format!("authenticators[3].introspected.header: {expected}")]);
+    // Another endpoint does not learn the secret of the first.
+    two["authenticators"][2]["introspected"]["prefixes"] = json!(["b_"]);
+    let other = &mut two["authenticators"][3]["introspected"];
+    other["endpoint"]["authority"] = json!("other.test");
+    let expected = "expected a secret of its own for each authority";
+    let path = "authenticators[3].introspected.client.secret_variable";
+    assert_eq!(problems(&two), [format!("{path}: {expected}")]);
+    let other = &mut two["authenticators"][3]["introspected"];
+    other["client"]["secret_variable"] = json!("POSTERN_INTROSPECTION_SECRET_OTHER");
+    assert!(parse(&two).is_ok());
     // In another field nothing is taken from anybody.
     let mut apart = introspecting(json!({"header": "x-token"}));
     apart["authenticators"].as_array_mut().unwrap().rotate_right(1);
     assert!(parse(&apart).is_ok());
+}
+
+#[test]
+fn labels_of_sessions_need_content_that_is_held() {
+    let mut document = good();
+    document["taints"] = json!({"labels": ["pii"], "life": "8h"});
+    assert!(parse(&document).is_ok());
+    document["body"] = json!("stream");
+    let found = problems(&document);
+    assert!(found.iter().any(|one| one.starts_with("taints: expected body: hold")), "{found:?}");
 }

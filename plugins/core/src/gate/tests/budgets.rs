@@ -9,7 +9,9 @@ use serde_json::{Value, json};
 
 use super::fixture::*;
 use crate::denial::PolicyReason;
+use crate::gate::budgets::{agent, session};
 use crate::gate::{Config, Loaded};
+use crate::identity::{Identity, Kind};
 use crate::policy::{Answer, Changes, Obligations, Policy, Question};
 use crate::tally::{Change, Entry, Tallies, Updated};
 use crate::time::UnixMillis;
@@ -213,4 +215,52 @@ fn every_problem_of_the_configuration_has_its_path() {
             "taints.life",
         ]
     );
+}
+
+/// The caller with a capability token that was issued to `a1` and passed on to `agent`.
+fn passed_on(agent: &str, clearance: Option<&str>) -> Identity {
+    Identity {
+        subject: format!("capability:00.{agent}#key"),
+        kind: Kind::Capability,
+        tenant: "acme".into(),
+        organisation: String::new(),
+        user: "a1".into(),
+        agent: agent.into(),
+        roles: Vec::new(),
+        scopes: Vec::new(),
+        trust: "observer".into(),
+        clearance: clearance.map(str::to_owned),
+        document: None,
+        token_id: "00".into(),
+        expires: None,
+        platform: None,
+    }
+}
+
+#[test]
+fn who_passes_a_capability_token_on_to_himself_gets_no_new_session_and_no_new_budget() {
+    let (one, other) = (passed_on("b1", None), passed_on("b2", None));
+    assert_eq!(session(&one), session(&other));
+    assert_eq!((agent(&one), agent(&other)), ("a1", "a1"));
+    let another = Identity { token_id: "01".into(), ..one.clone() };
+    assert_ne!(session(&one), session(&another), "issued again");
+    let key = Identity { kind: Kind::ApiKey, ..one.clone() };
+    assert_eq!(agent(&key), "b1");
+    assert_ne!(session(&key), session(&Identity { kind: Kind::ApiKey, ..other }));
+}
+
+#[test]
+fn a_capability_token_without_clearance_has_no_default() {
+    let mut document = document();
+    document["barriers"] = json!({
+        "levels": ["public", "internal"], "clearance": "internal",
+        "rules": [{"path": "/**", "sections": []}],
+    });
+    let config = Config::parse(document.to_string().as_bytes()).unwrap();
+    let barriers = config.barriers.unwrap();
+    let level = |name: &str| barriers.framework.level(name);
+    assert_eq!(barriers.clearance(&passed_on("b1", None)), Ok(None));
+    assert_eq!(barriers.clearance(&passed_on("b1", Some("1"))), Ok(level("public")));
+    let key = Identity { kind: Kind::ApiKey, ..passed_on("b1", None) };
+    assert_eq!(barriers.clearance(&key), Ok(level("internal")));
 }

@@ -80,7 +80,8 @@ fn an_answer_becomes_the_identity_document() {
 #[test]
 fn a_client_without_a_subject_is_its_own_and_an_end_need_not_be_said() {
     let Outcome::Good(read) = changed("sub", Value::Null) else { panic!("refused") };
-    assert_eq!(read.identity.subject, "introspected:https://idp.test#bot");
+    assert_eq!(read.identity.subject, "introspected:https://idp.test#client:bot");
+    assert_eq!(read.identity.user, "client:bot", "no user is called so");
     let Outcome::Good(read) = changed("exp", Value::Null) else { panic!("refused") };
     assert_eq!(read.identity.expires, None);
     for absent in ["iss", "scope"] {
@@ -105,12 +106,14 @@ fn what_makes_a_token_no_good_is_the_callers() {
         ("token_use", json!("refresh_token"), TokenReason::Type),
         ("cnf", json!({"kid": "k"}), TokenReason::Bound),
         ("cnf", json!({"jkt": "short"}), TokenReason::Bound),
+        // Bound, its issuer says, and not to what.
+        ("token_type", json!("DPoP"), TokenReason::Bound),
         ("scope", json!({"a": 1}), TokenReason::Claim),
     ];
     for (name, value, want) in rows {
         assert_eq!(refused(&changed(name, value.clone())), Some(want), "{name}: {value}");
     }
-    let nobody = json!({"active": true, "token_type": "dpop", "aud": "gw"}).to_string();
+    let nobody = json!({"active": true, "token_type": "bearer", "aud": "gw"}).to_string();
     assert_eq!(refused(&read(200, nobody.as_bytes())), Some(TokenReason::Claim));
 }
 
