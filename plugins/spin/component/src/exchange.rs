@@ -185,7 +185,7 @@ impl Exchange {
     fn let_held_go(&self, upload: &mut Upload) -> Result<(), Stop> {
         let mut gate = self.gate.try_borrow_mut().map_err(|_| Stop::Cut)?;
         gate.settle(Direction::Request);
-        upload.passed.append(&mut gate.request.take_passed());
+        upload.add(gate.request.take_passed());
         Ok(())
     }
 

@@ -31,6 +31,11 @@ impl Upload {
         Self { incoming, ended, passed: Vec::new(), trailers: None }
     }
 
+    /// More that the gate has let go.
+    pub(super) fn add(&mut self, mut content: Vec<u8>) {
+        self.passed.append(&mut content);
+    }
+
     /// Nothing is left of it, and nothing was there.
     pub(super) fn is_nothing(&self) -> bool {
         self.ended && self.passed.is_empty() && self.trailers.is_none()
@@ -61,7 +66,7 @@ impl Upload {
         let flow = exchange.pass(Which::Gate, Direction::Request, event).await;
         exchange.open(Which::Gate)?;
         if let Ok(mut gate) = exchange.gate.try_borrow_mut() {
-            self.passed.append(&mut gate.request.take_passed());
+            self.add(gate.request.take_passed());
             if self.ended {
                 self.trailers = gate.request.trailers.take();
             }
