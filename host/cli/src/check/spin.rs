@@ -193,7 +193,23 @@ mod tests {
             ("\"tenant\": \"acme\",\n  \"key", "\"tenants\": \"acme\",\n  \"key", "gate"),
             (", \"https://slack.com\"]", "]", "nothing allows https://slack.com"),
             ("\"https://slack.com\"]", "\"https://*\"]", "speak to anybody"),
+            ("\"https://slack.com\"]", "\"https://slack.com\", \"http://*\"]", "speak to anybody"),
+            (
+                "\"https://slack.com\"]",
+                "\"https://slack.com\", \"https://*:8443\"]",
+                "speak to anybody",
+            ),
+            (
+                "\"https://slack.com\"]",
+                "\"https://slack.com\", \"https://*.com\"]",
+                "speak to anybody",
+            ),
             ("\"https://slack.com\"]", "\"slack.com\"]", "expected scheme://host"),
+            (
+                "gate_key = { required = true, secret = true }",
+                "gate_key = { default = \"AAAA\", secret = true }",
+                "variables.gate_key: expected a variable with secret = true, and no default",
+            ),
             (
                 "gate_key = \"{{ gate_key }}\"",
                 "gate_key = \"AAAA\"",
