@@ -51,11 +51,22 @@ pub fn configure(documents: &Documents) -> Result<Gateway, ConfigError> {
     let holds = gate.body == gate::BodyMode::Hold;
     let collector = audit.key_service.clone();
     let ledger = ledger(audit, seeds.2)?;
-    let secret = documents.introspection_secret.clone();
-    let (gate, background) = deciding(gate, PermitKeys::new(mac(permit_key)?), seeds.0, secret)?;
+    let given = Given {
+        seed: seeds.0,
+        nonces: of_all_instances(seed(&documents.gate_key)?)?,
+        introspection: documents.introspection_secret.clone(),
+    };
+    let (gate, background) = deciding(gate, PermitKeys::new(mac(permit_key)?), given)?;
     let credential = releasing(values, PermitKeys::new(mac(permit_key)?), seeds.1)?;
     let parts = Parts { gate, credential, background, collector, hosts, holds };
     Ok(Gateway::new(parts, ledger))
+}
+
+/// What the deciding part has of the component's variables.
+struct Given {
+    seed: Secret,
+    nonces: MacKeys,
+    introspection: Option<String>,
 }
 
 type Deciding = (Part<deciding::Pipeline>, Vec<Rc<dyn Background>>);
@@ -63,8 +74,7 @@ type Deciding = (Part<deciding::Pipeline>, Vec<Rc<dyn Background>>);
 fn deciding(
     config: gate::Config,
     keys: PermitKeys,
-    seed: Secret,
-    secret: Option<String>,
+    Given { seed, nonces, introspection }: Given,
 ) -> Result<Deciding, ConfigError> {
     let is_mtls = |one: &gate::Authentication| matches!(one, gate::Authentication::Mtls(_));
     if config.authenticators.iter().any(is_mtls) {
@@ -81,7 +91,6 @@ fn deciding(
         return Err(ConfigError::one("gate.barriers", problem));
     }
     let key_service = config.key_service.clone();
-    let nonces = of_all_instances(&seed)?;
     let settings = Settings::of(&key_service, &config.tenant, Role::Gate, seed)?;
     let client = client("gate_key", settings)?;
     let services = Services {
@@ -89,7 +98,9 @@ fn deciding(
         exchanges: Rc::clone(&client) as _,
         nonces: Rc::new(InstanceNonces::new(Table::new(nonces, MEMORY))),
         signatures: Rc::new(Pure),
-        variable: Rc::new(move |name| secret.clone().filter(|_| name == INTROSPECTION_SECRET)),
+        variable: Rc::new(move |name| {
+            introspection.clone().filter(|_| name == INTROSPECTION_SECRET)
+        }),
     };
     let callers = postern_identity::assemble(&config, &services)?;
     let tallies = InstanceTallies::new(tally::Table::new(mac(drawn()?)?));
@@ -134,9 +145,10 @@ fn drawn<const N: usize>() -> Result<[u8; N], ConfigError> {
     random().ok_or_else(|| ConfigError::one("randomness", "missing"))
 }
 
-/// A key for the nonces that are handed out, so that one instance takes those of another.
-fn of_all_instances(seed: &Secret) -> Result<MacKeys, ConfigError> {
-    let seed = MacKeys::new(Secret::new(seed.expose().to_vec()), None);
+/// A key for the nonces that are handed out, from the gate's identity, so that one instance takes
+/// those of another.
+fn of_all_instances(seed: Secret) -> Result<MacKeys, ConfigError> {
+    let seed = MacKeys::new(seed, None);
     let seed = seed.ok_or_else(|| ConfigError::one("gate_key", "not usable"))?;
     mac(seed.sign(NONCES, &[]))
 }
