@@ -126,7 +126,7 @@ impl Proofs {
     ) -> Result<Proof, TokenReason> {
         let line = shown.proof.as_ref().ok_or(TokenReason::ProofMissing)?;
         let line = line.as_ref().ok_or(TokenReason::Repeated)?;
-        let proof = Proof::verify_by(line, Some(key), &*self.signatures);
+        let proof = Proof::verify(line, Some(key), &*self.signatures);
         let proof = proof.map_err(|refusal| match refusal {
             Refusal::UnknownKey => TokenReason::Bound,
             _ => TokenReason::Proof,

@@ -42,13 +42,10 @@ pub struct Proof {
 
 impl Proof {
     /// Verifies a proof under the key that it brings.
-    pub fn verify(text: &[u8], signatures: &(impl Signatures + ?Sized)) -> Result<Self, Refusal> {
-        Self::verify_by(text, None, signatures)
-    }
-
-    /// The same for a proof that has to be by the key of this thumbprint, which is looked at first:
-    /// a signature by another is not worth verifying.
-    pub fn verify_by(
+    ///
+    /// With `expected` it has to be by the key of this thumbprint, which is looked at first: a
+    /// signature by another is not worth verifying.
+    pub fn verify(
         text: &[u8],
         expected: Option<&[u8; 32]>,
         signatures: &(impl Signatures + ?Sized),
@@ -123,7 +120,7 @@ mod tests {
     const THUMBPRINT: &str = "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I";
 
     fn verify(text: &str) -> Result<Proof, Refusal> {
-        Proof::verify(text.as_bytes(), &Pure)
+        Proof::verify(text.as_bytes(), None, &Pure)
     }
 
     fn proof(header: &Value, claims: &Value) -> String {
