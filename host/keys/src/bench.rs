@@ -5,9 +5,10 @@ use postern_core::secret::Secret;
 use postern_core::time::UnixMillis;
 
 use crate::fault::Fault;
+use crate::random;
 use crate::service::Service;
+use crate::store::Reach;
 use crate::store::api_keys::{self, Grant};
-use crate::{random, store};
 
 /// The key with this number; ids of neighbours lie far apart.
 pub fn key(number: u32) -> Option<(KeyId, Secret)> {
@@ -30,7 +31,7 @@ impl Service {
     /// # Errors
     /// When the database fails.
     pub async fn fill(&self, tenant: &str, count: u32, now: UnixMillis) -> Result<(), Fault> {
-        let mut db = store::write(&self.inner.pool).await?;
+        let mut db = self.inner.pool.write(Reach::All).await?;
         for number in 0..count {
             let (id, whole) = key(number).ok_or(Fault::Malformed("key id"))?;
             let stored = StoredKey::of(random::bytes()?, &whole);

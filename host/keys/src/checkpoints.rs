@@ -8,7 +8,6 @@
 use std::path::{Path, PathBuf};
 
 use ed25519_dalek::VerifyingKey;
-use sqlx::SqliteConnection;
 use tokio::sync::Mutex;
 
 use postern_core::time::UnixMillis;
@@ -19,7 +18,7 @@ use crate::audit::tree::Tree;
 use crate::audit::{Link, export, head, integrity, merkle};
 use crate::fault::Fault;
 use crate::service::Service;
-use crate::store::millis;
+use crate::store::{Connection, Reach, millis};
 
 /// Largest note that is read.
 const MAX_NOTE: usize = 64 * 1024;
@@ -35,7 +34,7 @@ pub(crate) struct Checkpoints {
 impl Checkpoints {
     /// With the newest that is kept in either place.
     pub(crate) async fn open(
-        db: &mut SqliteConnection,
+        db: &mut Connection,
         dir: Option<PathBuf>,
         key: &VerifyingKey,
     ) -> Result<Self, Fault> {
@@ -64,7 +63,7 @@ impl Checkpoints {
     /// The tree over the events up to `head`, if it continues `last`.
     async fn continued(
         &self,
-        db: &mut SqliteConnection,
+        db: &mut Connection,
         last: Option<Checkpoint>,
         head: Link,
     ) -> Result<merkle::Hash, Fault> {
@@ -122,7 +121,7 @@ impl Service {
     ) -> Result<(), Fault> {
         let checkpoints = &self.inner.checkpoints;
         let mut newest = checkpoints.newest.lock().await;
-        let mut db = self.inner.pool.acquire().await?;
+        let mut db = self.inner.pool.read(Reach::All).await?;
         let head = head(&mut db).await?;
         if !due(*newest, head) {
             return Ok(());
@@ -139,8 +138,8 @@ impl Service {
         let note = point.sign(&self.inner.audit);
         checkpoints.keep_apart(head.n, &note)?;
         sqlx::query(
-            "INSERT INTO checkpoints (count, at_ms, note) SELECT ?1, ?2, ?3
-             WHERE ?1 > (SELECT coalesce(max(count), 0) FROM checkpoints)",
+            "INSERT INTO checkpoints (count, at_ms, note) SELECT $1, $2, $3
+             WHERE $1 > (SELECT coalesce(max(count), 0) FROM checkpoints)",
         )
         .bind(i64::try_from(head.n).map_err(|_| Fault::Malformed("event number"))?)
         .bind(millis(now))
@@ -156,7 +155,7 @@ impl Service {
     /// # Errors
     /// When the database fails.
     pub async fn last_checkpoint(&self) -> Result<Option<String>, Fault> {
-        let mut db = self.inner.pool.acquire().await?;
+        let mut db = self.inner.pool.read(Reach::All).await?;
         integrity::last_note(&mut db).await
     }
 
@@ -166,7 +165,7 @@ impl Service {
     /// # Errors
     /// When the database fails.
     pub async fn proof(&self, tenant: Option<&str>, n: u64) -> Result<Option<Inclusion>, Fault> {
-        let mut db = self.inner.pool.acquire().await?;
+        let mut db = self.inner.pool.read(Reach::All).await?;
         let Some((note, size)) = self.newest_note(&mut db).await? else { return Ok(None) };
         let index = n.checked_sub(1);
         let ranges = index.and_then(|index| merkle::inclusion(index, size));
@@ -185,14 +184,14 @@ impl Service {
     /// # Errors
     /// When the database fails.
     pub async fn consistency(&self, old: u64) -> Result<Option<Consistency>, Fault> {
-        let mut db = self.inner.pool.acquire().await?;
+        let mut db = self.inner.pool.read(Reach::All).await?;
         let Some((note, size)) = self.newest_note(&mut db).await? else { return Ok(None) };
         let Some(ranges) = merkle::consistency(old, size) else { return Ok(None) };
         let path = self.inner.checkpoints.tree.parts(&mut db, ranges).await?;
         Ok(Some(Consistency { old, path, note }))
     }
 
-    async fn newest_note(&self, db: &mut SqliteConnection) -> Result<Option<(String, u64)>, Fault> {
+    async fn newest_note(&self, db: &mut Connection) -> Result<Option<(String, u64)>, Fault> {
         let note = integrity::last_note(db).await?;
         let point = note.as_deref().map(|note| Checkpoint::open(note, &self.audit_key()));
         let size = point.transpose().map_err(|_| Fault::Forged("checkpoints"))?;

@@ -18,7 +18,6 @@ use postern_crp::evidence::Runtime;
 use postern_crp::service::EpochKey;
 use postern_crp::suite::KeyPair;
 use sha2::Sha256;
-use sqlx::sqlite::SqlitePool;
 use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
@@ -26,7 +25,7 @@ use crate::envelope::Dek;
 use crate::evidence::Attester;
 use crate::evidence::challenges::Challenges;
 use crate::fault::Fault;
-use crate::store::{self, epochs};
+use crate::store::{Pool, Reach, epochs, open};
 
 const LENGTH_S: u64 = 3600;
 const OVERLAP_S: u64 = 600;
@@ -111,7 +110,7 @@ impl Epochs {
 
     /// The epochs in force; starts the one of `now` when it is new, and forgets those that
     /// are over.
-    pub async fn in_force(&self, pool: &SqlitePool, now: UnixMillis) -> Result<InForce, Fault> {
+    pub async fn in_force(&self, pool: &Pool, now: UnixMillis) -> Result<InForce, Fault> {
         let number = now.seconds() / LENGTH_S;
         let mut loaded = self.loaded.lock().await;
         let current = loaded.first().is_some_and(|epoch| epoch.number == number);
@@ -121,13 +120,8 @@ impl Epochs {
         Ok(Arc::clone(&loaded))
     }
 
-    async fn load(
-        &self,
-        pool: &SqlitePool,
-        number: u64,
-        now: UnixMillis,
-    ) -> Result<Vec<Epoch>, Fault> {
-        let mut db = store::write(pool).await?;
+    async fn load(&self, pool: &Pool, number: u64, now: UnixMillis) -> Result<Vec<Epoch>, Fault> {
+        let mut db = pool.write(Reach::All).await?;
         let deleted = epochs::prune(&mut db, now).await?;
         let exp = UnixMillis(not_after(number).saturating_mul(1000));
         epochs::add(&mut db, &self.dek, number, exp).await?;
@@ -143,8 +137,8 @@ impl Epochs {
     }
 
     /// Sees to it that seeds which were deleted are not left in the database's log.
-    pub async fn erase_deleted(&self, pool: &SqlitePool) -> Result<(), Fault> {
-        if self.deleted.swap(false, Ordering::Relaxed) && !store::empty_log(pool).await? {
+    pub async fn erase_deleted(&self, pool: &Pool) -> Result<(), Fault> {
+        if self.deleted.swap(false, Ordering::Relaxed) && !open::empty_log(pool).await? {
             self.deleted.store(true, Ordering::Relaxed);
         }
         Ok(())
@@ -153,7 +147,7 @@ impl Epochs {
     /// The evidence document for the newest epoch; `challenge` is a nonce to answer.
     pub async fn evidence(
         &self,
-        pool: &SqlitePool,
+        pool: &Pool,
         challenge: Option<&[u8]>,
         now: UnixMillis,
     ) -> Result<Vec<u8>, Fault> {
@@ -170,7 +164,7 @@ impl Epochs {
     }
 
     /// Has evidence for the newest epoch made before it is asked for.
-    pub async fn renew_evidence(&self, pool: &SqlitePool, now: UnixMillis) -> Result<(), Fault> {
+    pub async fn renew_evidence(&self, pool: &Pool, now: UnixMillis) -> Result<(), Fault> {
         let epochs = self.in_force(pool, now).await?;
         let epoch = epochs.first().ok_or(Fault::Malformed("epoch"))?;
         let bytes = epoch.key.runtime().to_vec();

@@ -13,7 +13,7 @@ use tokio::sync::Mutex;
 use crate::epoch;
 use crate::fault::Fault;
 use crate::service::{HttpAnswer, Service, unavailable};
-use crate::store::revocations;
+use crate::store::{Reach, revocations};
 
 /// What was signed last.
 #[derive(Default)]
@@ -41,7 +41,7 @@ impl Service {
 
     async fn signed(&self, now: UnixMillis) -> Result<Arc<Signed>, Fault> {
         let mut last = self.inner.feed.0.lock().await;
-        let mut db = self.inner.pool.begin().await?;
+        let mut db = self.inner.pool.read(Reach::All).await?;
         let (epoch, _) = revocations::state(&mut db, &self.inner.rows).await?;
         let fits = |signed: &&Arc<Signed>| signed.head.epoch == epoch;
         let known = last.as_ref().filter(fits);

@@ -13,13 +13,12 @@ use postern_core::secret::Secret;
 use postern_core::time::UnixMillis;
 use postern_crp::Role;
 use sha2::{Digest, Sha256};
-use sqlx::SqliteConnection;
 
 use crate::fault::Fault;
 use crate::random;
 use crate::service::{Inner, Service};
 use crate::store::identities::{self, Admitted};
-use crate::store::{self};
+use crate::store::{self, Connection, Reach};
 
 /// How long a token is good.
 pub const LIFE: Duration = Duration::from_secs(600);
@@ -61,7 +60,7 @@ impl Service {
             return Err(Fault::Malformed("tenant name: expected [a-z0-9][a-z0-9_-]{0,62}"));
         }
         let inner = &self.inner;
-        let mut db = store::write(&inner.pool).await?;
+        let mut db = inner.pool.write(Reach::Tenant(tenant)).await?;
         if store::add_tenant(&mut db, tenant, now).await? {
             let event = crate::audit::Event::new("tenant_created", tenant);
             inner.audit.append(&mut db, event, now).await?;
@@ -77,7 +76,7 @@ impl Inner {
     /// Tokens for one gateway.
     pub(crate) async fn mint_gateway(
         &self,
-        db: &mut SqliteConnection,
+        db: &mut Connection,
         tenant: &str,
         now: UnixMillis,
     ) -> Result<GatewayTokens, Fault> {
@@ -92,7 +91,7 @@ impl Inner {
 
     async fn mint_operator(
         &self,
-        db: &mut SqliteConnection,
+        db: &mut Connection,
         tenant: &str,
         now: UnixMillis,
     ) -> Result<OperatorToken, Fault> {
@@ -103,7 +102,7 @@ impl Inner {
 
     async fn mint_one(
         &self,
-        db: &mut SqliteConnection,
+        db: &mut Connection,
         tenant: &str,
         role: Role,
         gateway: [u8; 16],

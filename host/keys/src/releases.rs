@@ -13,7 +13,7 @@ use tokio::sync::Mutex;
 use crate::audit::Event;
 use crate::fault::Fault;
 use crate::service::Service;
-use crate::store;
+use crate::store::Reach;
 
 /// The hash of the note that was recorded last.
 #[derive(Default)]
@@ -43,7 +43,7 @@ impl Service {
             return Ok(());
         }
         if let Some(event) = loaded(&note) {
-            let mut db = store::write(&self.inner.pool).await?;
+            let mut db = self.inner.pool.write(Reach::All).await?;
             self.inner.audit.append(&mut db, event, now).await?;
             db.commit().await?;
         } else {

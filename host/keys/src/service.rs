@@ -8,7 +8,6 @@ use std::sync::Arc;
 use ed25519_dalek::VerifyingKey;
 use postern_core::secret::Secret;
 use postern_core::time::UnixMillis;
-use sqlx::sqlite::SqlitePool;
 
 use crate::audit::AuditLog;
 use crate::audit::export::Export;
@@ -21,7 +20,7 @@ use crate::evidence::{self, Attester};
 use crate::fault::Fault;
 use crate::feed::Feed;
 use crate::releases::Recorded;
-use crate::store::{self, deks, identities, invites, nonces, revocations};
+use crate::store::{self, Pool, Reach, deks, identities, invites, nonces, revocations};
 
 /// An answer of the service, to be sent as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,7 +66,7 @@ pub struct Service {
 }
 
 pub(crate) struct Inner {
-    pub(crate) pool: SqlitePool,
+    pub(crate) pool: Pool,
     pub(crate) kek: Box<dyn KekProvider>,
     pub(crate) audit: AuditLog,
     pub(crate) rows: RowKeys,
@@ -103,12 +102,13 @@ impl Service {
         let dir = &config.data_dir;
         postern_files::create_private_dir(dir).map_err(|e| Fault::file(dir, &e))?;
         let kek: Box<dyn KekProvider> = Box::new(LocalKek::release(&config.kek_file())?);
-        let pool = store::open(&config.database).await?;
+        let pool = store::open::open(&config.database).await?;
         let (dek, seed) = own_keys(&pool, kek.as_ref(), now).await?;
         let audit = AuditLog::new(&seed, attester.label())?;
         let folder = (config.database != Database::Memory).then(|| dir.join("checkpoints"));
         let key = audit.public_key();
-        let checkpoints = Checkpoints::open(&mut *pool.acquire().await?, folder, &key).await?;
+        let checkpoints =
+            Checkpoints::open(&mut *pool.read(Reach::All).await?, folder, &key).await?;
         let inner = Inner {
             kek,
             audit,
@@ -163,7 +163,7 @@ impl Service {
     pub async fn maintain(&self, now: UnixMillis) -> Result<(), Fault> {
         // What cannot be checkpointed must not keep revocations from taking effect.
         let checkpointed = self.checkpoint_if_due(now).await;
-        let mut db = store::write(&self.inner.pool).await?;
+        let mut db = self.inner.pool.write(Reach::All).await?;
         nonces::prune(&mut db, now).await?;
         identities::prune_tokens(&mut db, now).await?;
         invites::prune(&mut db, now).await?;
@@ -195,8 +195,8 @@ impl Service {
     pub async fn integrity(&self) -> Result<crate::audit::Report, Fault> {
         let kept = self.inner.checkpoints.kept_apart()?;
         let (pool, key) = (&self.inner.pool, self.audit_key());
-        let mut check = Check::begin(&mut *pool.acquire().await?, &key, kept).await?;
-        while check.page(&mut *pool.acquire().await?).await? {}
+        let mut check = Check::begin(&mut *pool.read(Reach::All).await?, &key, kept).await?;
+        while check.page(&mut *pool.read(Reach::All).await?).await? {}
         Ok(check.report())
     }
 
@@ -206,7 +206,7 @@ impl Service {
     /// # Errors
     /// When the database fails.
     pub async fn export(&self, tenant: Option<&str>, after: Option<u64>) -> Result<Export, Fault> {
-        let mut db = self.inner.pool.acquire().await?;
+        let mut db = self.inner.pool.read(Reach::All).await?;
         Export::begin(&mut db, &self.inner.audit, tenant, after).await
     }
 
@@ -216,7 +216,7 @@ impl Service {
     /// # Errors
     /// When the database fails.
     pub async fn export_page(&self, export: &mut Export) -> Result<Option<Vec<u8>>, Fault> {
-        let mut db = self.inner.pool.acquire().await?;
+        let mut db = self.inner.pool.read(Reach::All).await?;
         export.page(&mut db).await
     }
 
@@ -230,11 +230,11 @@ impl Service {
 }
 
 async fn own_keys(
-    pool: &SqlitePool,
+    pool: &Pool,
     kek: &dyn KekProvider,
     now: UnixMillis,
 ) -> Result<(crate::envelope::Dek, Secret), Fault> {
-    let mut db = store::write(pool).await?;
+    let mut db = pool.write(Reach::All).await?;
     let dek = deks::dek(&mut db, &Scope::System, kek, now).await?;
     let seed = deks::seed(&mut db, &dek, "audit", now).await?;
     db.commit().await?;

@@ -13,14 +13,13 @@ use postern_core::hex;
 use postern_core::identity::TRUST_LEVELS;
 use postern_core::time::UnixMillis;
 use sha2::{Digest, Sha256};
-use sqlx::SqliteConnection;
 use zeroize::Zeroizing;
 
 use crate::envelope::Scope;
 use crate::fault::Fault;
 use crate::service::Inner;
-use crate::store::deks;
 use crate::store::invites::{Grant, Issue};
+use crate::store::{Connection, deks};
 
 /// `iss` of these tokens.
 pub const ISSUER: &str = "postern-keys";
@@ -36,7 +35,7 @@ impl IssuerKey {
     /// The key of `tenant`; drawn on first use.
     pub async fn of(
         service: &Inner,
-        db: &mut SqliteConnection,
+        db: &mut Connection,
         tenant: &str,
         now: UnixMillis,
     ) -> Result<Self, Fault> {

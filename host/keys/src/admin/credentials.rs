@@ -6,12 +6,12 @@ use postern_core::time::UnixMillis;
 use super::{Operator, not_found};
 use crate::fault::Fault;
 use crate::service::{HttpAnswer, Service};
+use crate::store::credentials;
 use crate::store::revocations::{self, Revocation};
-use crate::store::{self, credentials};
 
 impl Service {
     pub(super) async fn list_credentials(&self, operator: &Operator) -> Result<HttpAnswer, Fault> {
-        let mut db = self.inner.pool.acquire().await?;
+        let mut db = self.inner.pool.read(operator.reach()).await?;
         let credentials = credentials::all(&mut db, &operator.tenant).await?;
         #[derive(serde::Serialize)]
         struct List {
@@ -26,7 +26,7 @@ impl Service {
         name: &str,
         now: UnixMillis,
     ) -> Result<HttpAnswer, Fault> {
-        let mut db = store::write(&self.inner.pool).await?;
+        let mut db = self.inner.pool.write(operator.reach()).await?;
         if !credentials::delete(&mut db, &operator.tenant, name).await? {
             return Ok(not_found());
         }

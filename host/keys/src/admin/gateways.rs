@@ -8,15 +8,15 @@ use postern_core::time::UnixMillis;
 use super::{Operator, bad_request, not_found};
 use crate::fault::Fault;
 use crate::service::{HttpAnswer, Service};
+use crate::store::identities;
 use crate::store::revocations::Revocation;
-use crate::store::{self, identities};
 
 /// Longest life of a gateway's identities: 90 days.
 const LIFE_MS: u64 = 90 * 24 * 3600 * 1000;
 
 impl Service {
     pub(super) async fn list_gateways(&self, operator: &Operator) -> Result<HttpAnswer, Fault> {
-        let mut db = self.inner.pool.acquire().await?;
+        let mut db = self.inner.pool.read(operator.reach()).await?;
         let identities = identities::all(&mut db, &operator.tenant).await?;
         Ok(HttpAnswer::json(&serde_json::json!({ "identities": identities })))
     }
@@ -27,7 +27,7 @@ impl Service {
         operator: &Operator,
         now: UnixMillis,
     ) -> Result<HttpAnswer, Fault> {
-        let mut db = store::write(&self.inner.pool).await?;
+        let mut db = self.inner.pool.write(operator.reach()).await?;
         let tokens = self.inner.mint_gateway(&mut db, &operator.tenant, now).await?;
         let event = operator.event("gateway_created").with_hex("gateway", &tokens.gateway_id);
         self.recorded(db, event, now).await?;
@@ -51,7 +51,7 @@ impl Service {
         let Some(gateway) = hex::read(id.as_bytes()) else {
             return Ok(bad_request("Expected 32 hexadecimal digits"));
         };
-        let mut db = store::write(&self.inner.pool).await?;
+        let mut db = self.inner.pool.write(operator.reach()).await?;
         let rows = &self.inner.rows;
         if identities::revoke(&mut db, rows, &operator.tenant, &gateway, now).await? == 0 {
             return Ok(not_found());

@@ -12,7 +12,6 @@ use super::keys::stored;
 use super::{Operator, bad_request, conflict, not_found};
 use crate::fault::Fault;
 use crate::service::{HttpAnswer, Service};
-use crate::store;
 use crate::store::invites::{self, Grant, New};
 use crate::store::revocations::{self, Revocation};
 use crate::tokens::{self, IssuerKey};
@@ -63,7 +62,7 @@ impl Service {
         operator: &Operator,
         now: UnixMillis,
     ) -> Result<HttpAnswer, Fault> {
-        let mut db = self.inner.pool.acquire().await?;
+        let mut db = self.inner.pool.read(operator.reach()).await?;
         let invites = invites::all(&mut db, &self.inner.rows, &operator.tenant, now).await?;
         Ok(HttpAnswer::json(&serde_json::json!({ "invites": invites })))
     }
@@ -83,7 +82,7 @@ impl Service {
         if !(now.0..=now.0.saturating_add(LONGEST_MS)).contains(&new.not_after) {
             return Ok(bad_request("Expected an end within 90 days"));
         }
-        let mut db = store::write(&self.inner.pool).await?;
+        let mut db = self.inner.pool.write(operator.reach()).await?;
         let key = IssuerKey::of(&self.inner, &mut db, &operator.tenant, now).await?;
         if !acceptable(&new.grant) || !key.can_grant(&operator.tenant, &new.grant) {
             return Ok(bad_request(
@@ -126,7 +125,7 @@ impl Service {
         id: &str,
         now: UnixMillis,
     ) -> Result<HttpAnswer, Fault> {
-        let mut db = store::write(&self.inner.pool).await?;
+        let mut db = self.inner.pool.write(operator.reach()).await?;
         let (rows, tenant) = (&self.inner.rows, &operator.tenant);
         let Some(issue) = invites::revoke(&mut db, rows, tenant, id, now).await? else {
             return Ok(not_found());
@@ -159,7 +158,7 @@ impl Service {
     ) -> Result<HttpAnswer, Fault> {
         use base64::Engine;
         use base64::prelude::BASE64_URL_SAFE_NO_PAD as B64;
-        let mut db = store::write(&self.inner.pool).await?;
+        let mut db = self.inner.pool.write(operator.reach()).await?;
         let key = IssuerKey::of(&self.inner, &mut db, &operator.tenant, now).await?;
         db.commit().await?;
         Ok(HttpAnswer::json(&serde_json::json!({

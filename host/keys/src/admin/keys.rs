@@ -13,7 +13,6 @@ use serde::{Deserialize, Serialize};
 use super::{Operator, bad_request, conflict, has_room, not_found};
 use crate::fault::Fault;
 use crate::service::{HttpAnswer, Service};
-use crate::store;
 use crate::store::api_keys::{self, Grant};
 use crate::store::revocations::Revocation;
 
@@ -84,7 +83,7 @@ impl Service {
         operator: &Operator,
         now: UnixMillis,
     ) -> Result<HttpAnswer, Fault> {
-        let mut db = self.inner.pool.acquire().await?;
+        let mut db = self.inner.pool.read(operator.reach()).await?;
         let keys = api_keys::all(&mut db, &self.inner.rows, &operator.tenant, now).await?;
         Ok(HttpAnswer::json(&serde_json::json!({ "keys": keys })))
     }
@@ -106,7 +105,7 @@ impl Service {
                 "Expected a grant of short texts, known roles and trust, a later end",
             ));
         }
-        let mut db = store::write(&self.inner.pool).await?;
+        let mut db = self.inner.pool.write(operator.reach()).await?;
         if !has_room(&mut db, &operator.tenant, &new.grant.user, now).await? {
             return Ok(conflict("This user has 10 active keys; revoke one first"));
         }
@@ -147,7 +146,7 @@ impl Service {
         if new.overlap_seconds > MAX_OVERLAP_S || new.not_after <= now.0 {
             return Ok(bad_request("Expected an overlap of at most 30 days and a later end"));
         }
-        let mut db = store::write(&self.inner.pool).await?;
+        let mut db = self.inner.pool.write(operator.reach()).await?;
         let found =
             api_keys::metadata(&mut db, &self.inner.rows, &operator.tenant, old, now).await?;
         let Some(found) = found.filter(|found| found.state == "active") else {
@@ -178,7 +177,7 @@ impl Service {
         id: &str,
         now: UnixMillis,
     ) -> Result<HttpAnswer, Fault> {
-        let mut db = store::write(&self.inner.pool).await?;
+        let mut db = self.inner.pool.write(operator.reach()).await?;
         if !api_keys::revoke(&mut db, &self.inner.rows, &operator.tenant, id, now).await? {
             return Ok(not_found());
         }
@@ -194,7 +193,7 @@ impl Service {
         id: &str,
         now: UnixMillis,
     ) -> Result<HttpAnswer, Fault> {
-        let mut db = self.inner.pool.acquire().await?;
+        let mut db = self.inner.pool.read(operator.reach()).await?;
         let found =
             api_keys::metadata(&mut db, &self.inner.rows, &operator.tenant, id, now).await?;
         Ok(found.map_or_else(not_found, |key| HttpAnswer::json(&key)))

@@ -22,14 +22,13 @@ pub use revoking::Named;
 use ed25519_dalek::VerifyingKey;
 use postern_core::time::UnixMillis;
 use postern_crp::Role;
-use sqlx::SqliteConnection;
 
 use crate::audit::export::Export;
 use crate::fault::Fault;
 use crate::operator_auth::{self, Claim, Fields, Request};
 use crate::service::{HttpAnswer, Service, unavailable};
 use crate::store::revocations::{self, Revocation};
-use crate::store::{self, api_keys, identities, nonces};
+use crate::store::{self, Connection, Reach, api_keys, identities, nonces};
 
 /// Media type of an export.
 pub(crate) const EXPORT_TYPE: &str = "application/jsonl";
@@ -41,6 +40,11 @@ struct Operator {
 }
 
 impl Operator {
+    /// The rows that it may see and change.
+    fn reach(&self) -> Reach<'_> {
+        Reach::Tenant(&self.tenant)
+    }
+
     /// An event of this operator.
     fn event(&self, kind: &'static str) -> crate::audit::Event {
         crate::audit::Event::new(kind, &self.tenant).with_hex("operator", &self.id)
@@ -105,7 +109,7 @@ impl Service {
     ) -> Result<Option<Operator>, Fault> {
         let Some(fields) = fields else { return Ok(None) };
         let Ok(claim) = Claim::parse(&fields.signature_input) else { return Ok(None) };
-        let mut db = self.inner.pool.acquire().await?;
+        let mut db = self.inner.pool.read(Reach::All).await?;
         let identities =
             identities::active(&mut db, &self.inner.rows, &claim.operator, now).await?;
         let operator = identities.into_iter().find(|identity| identity.role == Role::Operator);
@@ -116,8 +120,11 @@ impl Service {
             tracing::warn!(%refusal, "operator request refused");
             return Ok(None);
         }
+        drop(db);
+        let mut db = self.inner.pool.write(Reach::All).await?;
         let fresh =
             nonces::fresh(&mut db, &claim.operator, &claim.nonce, claim.nonce_until()).await?;
+        db.commit().await?;
         Ok(fresh.then_some(Operator { id: claim.operator, tenant: operator.tenant }))
     }
 
@@ -179,12 +186,13 @@ impl Service {
     }
 
     async fn list_users(&self, operator: &Operator) -> Result<HttpAnswer, Fault> {
-        let mut db = self.inner.pool.acquire().await?;
-        let rows: Vec<(String, String)> =
-            sqlx::query_as("SELECT user, organisation FROM users WHERE tenant = ? ORDER BY user")
-                .bind(&operator.tenant)
-                .fetch_all(&mut *db)
-                .await?;
+        let mut db = self.inner.pool.read(operator.reach()).await?;
+        let rows: Vec<(String, String)> = sqlx::query_as(
+            r#"SELECT "user", organisation FROM users WHERE tenant = $1 ORDER BY "user""#,
+        )
+        .bind(&operator.tenant)
+        .fetch_all(&mut *db)
+        .await?;
         let user = |(user, organisation)| serde_json::json!({ "user": user, "organisation": organisation });
         let users: Vec<serde_json::Value> = rows.into_iter().map(user).collect();
         Ok(HttpAnswer::json(&serde_json::json!({ "users": users })))
@@ -234,7 +242,7 @@ impl Service {
 
 /// Whether `user` has room for one more key.
 async fn has_room(
-    db: &mut SqliteConnection,
+    db: &mut Connection,
     tenant: &str,
     user: &str,
     now: UnixMillis,

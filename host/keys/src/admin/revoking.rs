@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{Operator, bad_request, conflict, not_found};
 use crate::fault::Fault;
 use crate::service::{HttpAnswer, Service};
-use crate::store::{self, revocations};
+use crate::store::revocations;
 
 /// How long a token or session is named when nothing is said, and at most.
 const DEFAULT_MS: u64 = 24 * 3600 * 1000;
@@ -96,7 +96,7 @@ fn is_capped(kind: Kind) -> bool {
 
 impl Service {
     pub(super) async fn list_revocations(&self, operator: &Operator) -> Result<HttpAnswer, Fault> {
-        let mut db = self.inner.pool.acquire().await?;
+        let mut db = self.inner.pool.read(operator.reach()).await?;
         let all = revocations::all(&mut db, &self.inner.rows, &operator.tenant).await?;
         let show = |one: &revocations::Revocation| {
             let id = match one.kind {
@@ -125,7 +125,7 @@ impl Service {
         if let Some(instead) = not_enforced(revocation.kind) {
             return Ok(HttpAnswer::problem(422, "not_enforced", instead));
         }
-        let mut db = store::write(&self.inner.pool).await?;
+        let mut db = self.inner.pool.write(operator.reach()).await?;
         let (rows, tenant) = (&self.inner.rows, &operator.tenant);
         if is_capped(revocation.kind) {
             let mut others = revocations::all(&mut db, rows, tenant).await?;
@@ -156,7 +156,7 @@ impl Service {
             Ok(read) => read,
             Err(expected) => return Ok(bad_request(expected)),
         };
-        let mut db = store::write(&self.inner.pool).await?;
+        let mut db = self.inner.pool.write(operator.reach()).await?;
         let (kind, id) = (revocation.kind, &revocation.id);
         let rows = &self.inner.rows;
         if !revocations::remove(&mut db, rows, &operator.tenant, kind, id, false).await? {

@@ -8,12 +8,11 @@ use postern_core::chain::{START, edge_link};
 use postern_core::hex;
 use postern_core::key_service::Batch;
 use postern_core::time::UnixMillis;
-use sqlx::SqliteConnection;
 
 use crate::audit::{AuditLog, Event};
 use crate::envelope::{RowBytes, RowKeys};
 use crate::fault::Fault;
-use crate::store::exact;
+use crate::store::{Connection, exact};
 
 /// Whose batch it is.
 #[derive(Clone, Copy, Debug)]
@@ -33,7 +32,7 @@ struct Known {
 
 /// Appends what is new in `batch`; gives the number expected next.
 pub async fn collect(
-    db: &mut SqliteConnection,
+    db: &mut Connection,
     rows: &RowKeys,
     audit: &AuditLog,
     sender: Sender<'_>,
@@ -92,13 +91,13 @@ fn about(kind: &'static str, sender: Sender<'_>, batch: &Batch) -> Event {
 }
 
 async fn known(
-    db: &mut SqliteConnection,
+    db: &mut Connection,
     rows: &RowKeys,
     sender: Sender<'_>,
     batch: &Batch,
 ) -> Result<Known, Fault> {
     let found: Option<(i64, Vec<u8>, Vec<u8>)> = sqlx::query_as(
-        "SELECT next, head, mac FROM edge_chains WHERE gateway = ? AND boot = ? AND vm = ?",
+        "SELECT next, head, mac FROM edge_chains WHERE gateway = $1 AND boot = $2 AND vm = $3",
     )
     .bind(sender.gateway.as_slice())
     .bind(batch.boot.as_slice())
@@ -122,7 +121,7 @@ fn row(sender: Sender<'_>, batch: &Batch, next: i64, head: &[u8]) -> RowBytes {
 }
 
 async fn remember(
-    db: &mut SqliteConnection,
+    db: &mut Connection,
     rows: &RowKeys,
     sender: Sender<'_>,
     batch: &Batch,
@@ -130,7 +129,7 @@ async fn remember(
 ) -> Result<(), Fault> {
     let next = i64::try_from(known.next).map_err(|_| Fault::Malformed("edge chain"))?;
     sqlx::query(
-        "INSERT INTO edge_chains (gateway, boot, vm, next, head, mac) VALUES (?, ?, ?, ?, ?, ?)
+        "INSERT INTO edge_chains (gateway, boot, vm, next, head, mac) VALUES ($1, $2, $3, $4, $5, $6)
          ON CONFLICT (gateway, boot, vm)
          DO UPDATE SET next = excluded.next, head = excluded.head, mac = excluded.mac",
     )

@@ -11,10 +11,10 @@
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as B64;
 use serde::{Deserialize, Serialize};
-use sqlx::SqliteConnection;
 
 use crate::audit::{AuditLog, Link, log};
 use crate::fault::Fault;
+use crate::store::Connection;
 
 /// The first line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,7 +70,7 @@ impl Export {
     /// [`PART`] behind that event, and the header only before the first: the parts put
     /// together are the whole.
     pub async fn begin(
-        db: &mut SqliteConnection,
+        db: &mut Connection,
         audit: &AuditLog,
         tenant: Option<&str>,
         after: Option<u64>,
@@ -86,7 +86,7 @@ impl Export {
     }
 
     /// The next lines; `None` when there are no more.
-    pub async fn page(&mut self, db: &mut SqliteConnection) -> Result<Option<Vec<u8>>, Fault> {
+    pub async fn page(&mut self, db: &mut Connection) -> Result<Option<Vec<u8>>, Fault> {
         let mut out = Vec::new();
         if let Some(header) = self.header.take() {
             push(&mut out, &header)?;
@@ -113,9 +113,9 @@ fn header(audit: &AuditLog, head: Link) -> Header {
 }
 
 /// The next rows behind number `after`.
-pub(crate) async fn page(db: &mut SqliteConnection, after: i64) -> Result<Vec<Row>, Fault> {
+pub(crate) async fn page(db: &mut Connection, after: i64) -> Result<Vec<Row>, Fault> {
     Ok(sqlx::query_as(
-        "SELECT n, tenant, prev, hash, sig, bytes FROM audit_events WHERE n > ? ORDER BY n LIMIT ?",
+        "SELECT n, tenant, prev, hash, sig, bytes FROM audit_events WHERE n > $1 ORDER BY n LIMIT $2",
     )
     .bind(after)
     .bind(PAGE)

@@ -4,12 +4,12 @@
 //! it in the database or in the copy beside it.
 
 use ed25519_dalek::VerifyingKey;
-use sqlx::SqliteConnection;
 
 use crate::audit::entry::Judge;
 use crate::audit::export;
 use crate::audit::verify::{Break, Report, Verifier};
 use crate::fault::Fault;
+use crate::store::Connection;
 
 /// A check under way, page by page.
 pub struct Check<'a> {
@@ -22,7 +22,7 @@ pub struct Check<'a> {
 impl<'a> Check<'a> {
     /// Against the newest checkpoint of the database and of `kept`, the copy beside it.
     pub async fn begin(
-        db: &mut SqliteConnection,
+        db: &mut Connection,
         key: &'a VerifyingKey,
         kept: Option<String>,
     ) -> Result<Self, Fault> {
@@ -34,7 +34,7 @@ impl<'a> Check<'a> {
     }
 
     /// Verifies the next events; `false` when nothing is left to look at.
-    pub async fn page(&mut self, db: &mut SqliteConnection) -> Result<bool, Fault> {
+    pub async fn page(&mut self, db: &mut Connection) -> Result<bool, Fault> {
         if self.end.is_some() {
             return Ok(false);
         }
@@ -57,7 +57,7 @@ impl<'a> Check<'a> {
 }
 
 /// The newest checkpoint note.
-pub async fn last_note(db: &mut SqliteConnection) -> Result<Option<String>, Fault> {
+pub async fn last_note(db: &mut Connection) -> Result<Option<String>, Fault> {
     let row: Option<(String,)> =
         sqlx::query_as("SELECT note FROM checkpoints ORDER BY count DESC LIMIT 1")
             .fetch_optional(db)

@@ -1,18 +1,17 @@
 //! The sequencer: numbers, links and signs events.
 //!
 //! Invariant: [`AuditLog::append`] runs inside a transaction that took the write lock when
-//! it began ([`crate::store::write`]), so two writers never give out the same number.
+//! it began ([`crate::store::Pool::write`]), so two writers never give out the same number.
 
 use ed25519_dalek::{Signer, SigningKey, VerifyingKey};
 use postern_attest::note;
 use postern_core::chain::{START, service_link};
 use postern_core::secret::Secret;
 use postern_core::time::UnixMillis;
-use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
 use crate::audit::Event;
 use crate::fault::Fault;
-use crate::store::{exact, millis};
+use crate::store::{Connection, exact, millis};
 
 /// Events of one statement; each binds seven values.
 const ROWS: usize = 64;
@@ -58,7 +57,7 @@ impl AuditLog {
     /// Appends `event` behind the last one.
     pub async fn append(
         &self,
-        db: &mut SqliteConnection,
+        db: &mut Connection,
         event: Event,
         now: UnixMillis,
     ) -> Result<Link, Fault> {
@@ -69,7 +68,7 @@ impl AuditLog {
     /// look at the head and a statement for each [`ROWS`] events.
     pub async fn append_all(
         &self,
-        db: &mut SqliteConnection,
+        db: &mut Connection,
         events: Vec<Event>,
         now: UnixMillis,
     ) -> Result<Link, Fault> {
@@ -107,30 +106,37 @@ struct Row {
     bytes: Vec<u8>,
 }
 
-async fn insert(db: &mut SqliteConnection, rows: &[Row], now: UnixMillis) -> Result<(), Fault> {
-    let mut query = QueryBuilder::<Sqlite>::new(
-        "INSERT INTO audit_events (n, at_ms, tenant, prev, hash, sig, bytes) ",
-    );
-    query.push_values(rows, |mut values, row| {
-        values
-            .push_bind(row.number)
-            .push_bind(millis(now))
-            .push_bind(row.tenant.as_deref())
-            .push_bind(row.prev.as_slice())
-            .push_bind(row.link.hash.as_slice())
-            .push_bind(row.sig.as_slice())
-            .push_bind(row.bytes.as_slice());
-    });
-    query.build().execute(db).await?;
+const INSERT: &str = "INSERT INTO audit_events (n, at_ms, tenant, prev, hash, sig, bytes) VALUES";
+
+/// The places of the values of row `index`.
+fn places(index: usize) -> String {
+    let places: Vec<String> = (1..=7).map(|place| format!("${}", index * 7 + place)).collect();
+    format!("({})", places.join(", "))
+}
+
+async fn insert(db: &mut Connection, rows: &[Row], now: UnixMillis) -> Result<(), Fault> {
+    let values: Vec<String> = (0..rows.len()).map(places).collect();
+    let statement = format!("{INSERT} {}", values.join(", "));
+    // Made of numbers alone.
+    let mut query = sqlx::query(sqlx::AssertSqlSafe(statement));
+    for row in rows {
+        query = query
+            .bind(row.number)
+            .bind(millis(now))
+            .bind(row.tenant.as_deref())
+            .bind(row.prev.as_slice())
+            .bind(row.link.hash.as_slice())
+            .bind(row.sig.as_slice())
+            .bind(row.bytes.as_slice());
+    }
+    query.execute(db).await?;
     Ok(())
 }
 
 /// The last event; number 0 and [`START`] when there is none.
-pub async fn head(db: &mut SqliteConnection) -> Result<Link, Fault> {
+pub async fn head(db: &mut Connection) -> Result<Link, Fault> {
     let row: Option<(i64, Vec<u8>)> =
-        sqlx::query_as("SELECT n, hash FROM audit_events ORDER BY n DESC LIMIT 1")
-            .fetch_optional(db)
-            .await?;
+        sqlx::query_as("SELECT n, hash FROM audit_head").fetch_optional(db).await?;
     let Some((n, hash)) = row else { return Ok(Link { n: 0, hash: START }) };
     let n = u64::try_from(n).map_err(|_| Fault::Malformed("event number"))?;
     Ok(Link { n, hash: exact(&hash, "event hash")? })

@@ -7,12 +7,11 @@
 
 use std::ops::Range;
 
-use sqlx::SqliteConnection;
 use tokio::sync::Mutex;
 
 use crate::audit::merkle::{self, Growing, Hash};
 use crate::fault::Fault;
-use crate::store::exact;
+use crate::store::{Connection, exact};
 
 /// Height of the subtrees that are kept.
 const HEIGHT: u32 = 8;
@@ -26,7 +25,7 @@ pub struct Tree {
 
 impl Tree {
     /// The root over the first `size` events.
-    pub async fn root(&self, db: &mut SqliteConnection, size: u64) -> Result<Hash, Fault> {
+    pub async fn root(&self, db: &mut Connection, size: u64) -> Result<Hash, Fault> {
         if size == 0 {
             return Ok(Growing::default().root());
         }
@@ -36,7 +35,7 @@ impl Tree {
     /// The root over each of these ranges of leaves.
     pub async fn parts(
         &self,
-        db: &mut SqliteConnection,
+        db: &mut Connection,
         ranges: Vec<Range<u64>>,
     ) -> Result<Vec<Hash>, Fault> {
         let mut roots = Vec::with_capacity(ranges.len());
@@ -46,7 +45,7 @@ impl Tree {
         Ok(roots)
     }
 
-    async fn part(&self, db: &mut SqliteConnection, range: Range<u64>) -> Result<Hash, Fault> {
+    async fn part(&self, db: &mut Connection, range: Range<u64>) -> Result<Hash, Fault> {
         self.keep(db, range.end).await?;
         let mut roots = Vec::new();
         for (height, start) in merkle::complete(range) {
@@ -67,7 +66,7 @@ impl Tree {
     }
 
     /// Keeps what is complete below `end`.
-    async fn keep(&self, db: &mut SqliteConnection, end: u64) -> Result<(), Fault> {
+    async fn keep(&self, db: &mut Connection, end: u64) -> Result<(), Fault> {
         let mut blocks = self.blocks.lock().await;
         loop {
             let start = blocks.len() as u64 * BLOCK;
@@ -86,10 +85,10 @@ fn grown(hashes: Vec<Hash>) -> Growing {
 }
 
 /// The hashes of leaves.
-async fn leaves(db: &mut SqliteConnection, range: Range<u64>) -> Result<Vec<Hash>, Fault> {
+async fn leaves(db: &mut Connection, range: Range<u64>) -> Result<Vec<Hash>, Fault> {
     let number = |n| i64::try_from(n).map_err(|_| Fault::Malformed("event number"));
     let rows: Vec<(Vec<u8>,)> =
-        sqlx::query_as("SELECT hash FROM audit_events WHERE n > ? AND n <= ? ORDER BY n")
+        sqlx::query_as("SELECT hash FROM audit_events WHERE n > $1 AND n <= $2 ORDER BY n")
             .bind(number(range.start)?)
             .bind(number(range.end)?)
             .fetch_all(db)

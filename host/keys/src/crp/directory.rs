@@ -9,17 +9,16 @@ use postern_core::revocation::Kind;
 use postern_core::time::UnixMillis;
 use postern_crp::message::Answer;
 use postern_crp::message::directory::{Answer as Entries, Request};
-use sqlx::SqliteConnection;
 
 use super::Asker;
 use crate::fault::Fault;
 use crate::service::Inner;
-use crate::store::{api_keys, revocations};
+use crate::store::{Connection, api_keys, revocations};
 
 /// Answers a look-up and records, once a minute for a key, that it was used.
 pub(super) async fn look_up(
     service: &Inner,
-    db: &mut SqliteConnection,
+    db: &mut Connection,
     asker: &Asker<'_>,
     request: &Request,
     now: UnixMillis,
@@ -40,7 +39,7 @@ pub(super) async fn look_up(
 /// A key is revoked with its agent, its user and its tenant.
 async fn with_owners(
     service: &Inner,
-    db: &mut SqliteConnection,
+    db: &mut Connection,
     asker: &Asker<'_>,
     entry: Option<KeyEntry>,
     now: UnixMillis,

@@ -6,11 +6,11 @@
 use postern_core::time::UnixMillis;
 use postern_crp::message::enrol::{Answer as Enrolled, Request};
 use postern_crp::message::{Answer, Status};
-use sqlx::SqliteConnection;
 
 use crate::fault::Fault;
 use crate::join;
 use crate::service::Inner;
+use crate::store::Connection;
 use crate::store::identities::{self, New};
 
 /// An enrolment ends after 90 days.
@@ -19,7 +19,7 @@ const LIFE_MS: u64 = 90 * 24 * 3600 * 1000;
 /// Enrols a key whose signature was verified.
 pub(super) async fn enrol(
     service: &Inner,
-    db: &mut SqliteConnection,
+    db: &mut Connection,
     request: &Request,
     now: UnixMillis,
 ) -> Result<Answer, Fault> {

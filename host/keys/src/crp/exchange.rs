@@ -11,14 +11,13 @@ use postern_core::revocation::Kind;
 use postern_core::time::UnixMillis;
 use postern_crp::message::exchange::{Answer as Exchanged, Request};
 use postern_crp::message::{Answer, Status};
-use sqlx::SqliteConnection;
 
 use super::Asker;
 use crate::fault::Fault;
 use crate::random;
 use crate::service::Inner;
 use crate::store::invites::{self, Invite, Issue};
-use crate::store::revocations;
+use crate::store::{Connection, revocations};
 use crate::tokens::{self, IssuerKey};
 
 /// What the clock of a gateway may be behind: it takes no token that was made later than now.
@@ -27,7 +26,7 @@ const BEHIND: u64 = 10;
 /// Exchanges an invite.
 pub(super) async fn exchange(
     service: &Inner,
-    db: &mut SqliteConnection,
+    db: &mut Connection,
     asker: &Asker<'_>,
     request: &Request,
     now: UnixMillis,
@@ -122,7 +121,7 @@ fn new(invite: &Invite, request: &Request, now: UnixMillis) -> Result<Issue, Fau
 /// An invite is taken back with its tenant, and by the name that its token has.
 async fn revoked(
     service: &Inner,
-    db: &mut SqliteConnection,
+    db: &mut Connection,
     asker: &Asker<'_>,
     id: &str,
     now: UnixMillis,

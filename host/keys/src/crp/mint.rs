@@ -13,7 +13,6 @@ use postern_core::revocation::Kind;
 use postern_core::time::UnixMillis;
 use postern_crp::message::store::{Answer as Stored, Expected, Request};
 use postern_crp::message::{Answer, Status};
-use sqlx::SqliteConnection;
 
 use super::policy::{self, Owner};
 use super::store::{acceptable_value, write};
@@ -22,7 +21,7 @@ use crate::fault::Fault;
 use crate::random;
 use crate::service::Inner;
 use crate::store::credentials::{self, Credential};
-use crate::store::revocations;
+use crate::store::{Connection, revocations};
 
 /// What the gateway's clock may be ahead.
 const SKEW: Duration = Duration::from_secs(60);
@@ -34,7 +33,7 @@ const MOST: u32 = 256;
 /// Stores a minted value.
 pub(super) async fn mint(
     service: &Inner,
-    db: &mut SqliteConnection,
+    db: &mut Connection,
     asker: &Asker<'_>,
     (request, origin): (&Request, &Origin),
     now: UnixMillis,
@@ -72,7 +71,7 @@ type Refusal = (Status, &'static str);
 /// The policy to store, or why nothing is.
 async fn permitted(
     service: &Inner,
-    db: &mut SqliteConnection,
+    db: &mut Connection,
     asker: &Asker<'_>,
     (request, origin): (&Request, &Origin),
     now: UnixMillis,

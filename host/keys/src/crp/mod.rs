@@ -17,11 +17,11 @@ pub(crate) mod policy;
 mod release;
 mod store;
 
+use postern_core::placeholder::Name;
 use postern_core::time::{Entropy, UnixMillis};
 use postern_crp::Role;
 use postern_crp::message::{Answer, Kind, Message, Receipt, Status};
 use postern_crp::service::{self as protocol, ClearError, Opened, SealError, Verified};
-use sqlx::SqliteConnection;
 
 use crate::audit::collect::{self, Sender};
 use crate::audit::{Event, Link};
@@ -30,7 +30,7 @@ use crate::fault::Fault;
 use crate::random;
 use crate::service::{HttpAnswer, Inner, Service, unavailable};
 use crate::store::identities::{self, Identity};
-use crate::store::{self as db, nonces};
+use crate::store::{Connection, Reach, nonces};
 
 /// Who sent a verified message.
 struct Asker<'a> {
@@ -119,7 +119,9 @@ impl Inner {
             let role = Role::Operator;
             return Ok(Some(Identity { tenant: String::new(), public_key, role }));
         }
-        let mut db = self.pool.acquire().await?;
+        // What is no tenant's name is not asked for.
+        let Some(tenant) = Name::new(opened.tenant()) else { return Ok(None) };
+        let mut db = self.pool.read(Reach::Tenant(tenant.as_str())).await?;
         let gateway = opened.gateway_id();
         let identities = identities::active(&mut db, &self.rows, gateway, now).await?;
         Ok(identities.into_iter().find(|identity| {
@@ -134,8 +136,11 @@ impl Inner {
         sender: &Identity,
         now: UnixMillis,
     ) -> Result<Answer, Failure> {
-        let mut tx = db::write(&self.pool).await?;
         let (gateway, tenant, role) = (verified.gateway_id(), &sender.tenant, sender.role);
+        // Only the token of an enrolment says whose it is.
+        let enrols = verified.kind() == Kind::Enrol;
+        let reach = if enrols { Reach::All } else { Reach::Tenant(tenant) };
+        let mut tx = self.pool.write(reach).await?;
         let asker = Asker { gateway, tenant, role };
         let answer = match self.replayed(&mut tx, verified, &asker, now).await? {
             Some(receipt) => refusal(verified.message(), Status::Denied, receipt),
@@ -148,7 +153,7 @@ impl Inner {
     /// Whether this nonce was seen. An enrolment needs no nonce: its token is used up.
     async fn replayed(
         &self,
-        db: &mut SqliteConnection,
+        db: &mut Connection,
         verified: &Verified,
         asker: &Asker<'_>,
         now: UnixMillis,
@@ -169,7 +174,7 @@ impl Inner {
 
     async fn serve(
         &self,
-        db: &mut SqliteConnection,
+        db: &mut Connection,
         verified: &Verified,
         asker: &Asker<'_>,
         now: UnixMillis,

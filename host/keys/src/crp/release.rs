@@ -17,7 +17,6 @@ use postern_core::time::UnixMillis;
 use postern_crp::message::Status;
 use postern_crp::message::release::{Answer, Request};
 use sha2::{Digest, Sha256};
-use sqlx::SqliteConnection;
 
 use super::{Asker, receipt};
 use crate::audit::Event;
@@ -27,7 +26,7 @@ use crate::envelope::{RecordName, Scope, open_value};
 use crate::fault::Fault;
 use crate::service::Inner;
 use crate::store::credentials::{self, Credential};
-use crate::store::{deks, revocations};
+use crate::store::{Connection, deks, revocations};
 
 /// A released value is no good a day later, even without an end of its own.
 const LONGEST_MS: u64 = 24 * 3600 * 1000;
@@ -38,7 +37,7 @@ struct Refusal(Status, &'static str);
 /// Answers a release; a refusal is recorded too.
 pub(super) async fn release(
     service: &Inner,
-    db: &mut SqliteConnection,
+    db: &mut Connection,
     asker: &Asker<'_>,
     request: &Request,
     least: u32,
@@ -88,7 +87,7 @@ const CREDENTIAL: &str = "credential_revoked";
 
 async fn revoked(
     service: &Inner,
-    db: &mut SqliteConnection,
+    db: &mut Connection,
     asker: &Asker<'_>,
     request: &Request,
     now: UnixMillis,
@@ -112,7 +111,7 @@ async fn revoked(
 /// Whether what was minted has lost the credential that it was minted by.
 async fn orphaned(
     service: &Inner,
-    db: &mut SqliteConnection,
+    db: &mut Connection,
     asker: &Asker<'_>,
     found: Option<&Credential>,
     now: UnixMillis,
@@ -201,7 +200,7 @@ type Fields = Vec<(String, postern_core::secret::Secret)>;
 /// or the wrong key, and retrying does not help.
 async fn open(
     service: &Inner,
-    db: &mut SqliteConnection,
+    db: &mut Connection,
     asker: &Asker<'_>,
     name: &str,
     credential: &Credential,

@@ -14,7 +14,6 @@ use postern_crp::message::store::{Answer as Stored, Expected, Request};
 use postern_crp::message::{Answer, Status};
 use postern_crp::wire::{Reader, Writer};
 use sha2::{Digest, Sha256};
-use sqlx::SqliteConnection;
 
 use super::{Asker, mint, policy, receipt};
 use crate::envelope::{RecordName, Scope, seal_value};
@@ -22,7 +21,7 @@ use crate::fault::Fault;
 use crate::random;
 use crate::service::Inner;
 use crate::store::credentials::{self, Credential, New};
-use crate::store::{deks, revocations};
+use crate::store::{Connection, deks, revocations};
 
 /// Longest value of one field.
 const MAX_VALUE: usize = 16 * 1024;
@@ -30,7 +29,7 @@ const MAX_VALUE: usize = 16 * 1024;
 /// Stores a new version of a credential.
 pub(super) async fn store(
     service: &Inner,
-    db: &mut SqliteConnection,
+    db: &mut Connection,
     asker: &Asker<'_>,
     request: &Request,
     now: UnixMillis,
@@ -91,7 +90,7 @@ fn next(expected: Expected, found: Option<&Credential>) -> Result<Option<([u8; 1
 /// Seals the value and writes it; `minted_by` is the caller that it is for.
 pub(super) async fn write(
     service: &Inner,
-    db: &mut SqliteConnection,
+    db: &mut Connection,
     (tenant, request, minted_by): (&str, &Request, Option<&[u8; 32]>),
     credential: &Credential,
     now: UnixMillis,

@@ -9,11 +9,11 @@ use postern_core::identity::{DirectoryRecord, KeyState};
 use postern_core::key_service::KeyEntry;
 use postern_core::time::UnixMillis;
 use serde::{Deserialize, Serialize};
-use sqlx::{FromRow, SqliteConnection};
+use sqlx::FromRow;
 
 use crate::envelope::{RowBytes, RowKeys};
 use crate::fault::Fault;
-use crate::store::{at, exact, millis};
+use crate::store::{Connection, at, exact, millis};
 
 /// Most keys of one user that are neither revoked nor expired. One that is being rotated out
 /// does not count beside its successor.
@@ -91,7 +91,7 @@ struct Row {
 
 /// Looks a key up for a gateway of `tenant`.
 pub async fn find(
-    db: &mut SqliteConnection,
+    db: &mut Connection,
     rows: &RowKeys,
     tenant: &str,
     id: &KeyId,
@@ -101,7 +101,7 @@ pub async fn find(
 
 /// Metadata of one key.
 pub async fn metadata(
-    db: &mut SqliteConnection,
+    db: &mut Connection,
     rows: &RowKeys,
     tenant: &str,
     id: &str,
@@ -112,13 +112,13 @@ pub async fn metadata(
 
 /// The row of a key, if this service wrote it.
 async fn row(
-    db: &mut SqliteConnection,
+    db: &mut Connection,
     rows: &RowKeys,
     tenant: &str,
     id: &str,
 ) -> Result<Option<Row>, Fault> {
     let found: Option<Row> =
-        sqlx::query_as("SELECT * FROM api_keys WHERE tenant = ? AND key_id = ?")
+        sqlx::query_as("SELECT * FROM api_keys WHERE tenant = $1 AND key_id = $2")
             .bind(tenant)
             .bind(id)
             .fetch_optional(db)
@@ -206,10 +206,10 @@ impl Row {
     }
 
     /// Writes the end, the revocation and the successor with a new MAC.
-    async fn change(&self, db: &mut SqliteConnection, rows: &RowKeys) -> Result<(), Fault> {
+    async fn change(&self, db: &mut Connection, rows: &RowKeys) -> Result<(), Fault> {
         sqlx::query(
-            "UPDATE api_keys SET not_after_ms = ?, revoked_ms = ?, replaced_by = ?, mac = ?
-             WHERE tenant = ? AND key_id = ?",
+            "UPDATE api_keys SET not_after_ms = $1, revoked_ms = $2, replaced_by = $3, mac = $4
+             WHERE tenant = $5 AND key_id = $6",
         )
         .bind(self.not_after_ms)
         .bind(self.revoked_ms)
@@ -251,10 +251,10 @@ impl Row {
 }
 
 /// Writes that a key was looked up, at most once a minute.
-pub async fn touch(db: &mut SqliteConnection, id: &KeyId, now: UnixMillis) -> Result<bool, Fault> {
+pub async fn touch(db: &mut Connection, id: &KeyId, now: UnixMillis) -> Result<bool, Fault> {
     let before = UnixMillis(now.0.saturating_sub(LAST_USED_GRAIN_MS));
     let done = sqlx::query(
-        "UPDATE api_keys SET last_used_ms = ? WHERE key_id = ? AND (last_used_ms IS NULL OR last_used_ms < ?)",
+        "UPDATE api_keys SET last_used_ms = $1 WHERE key_id = $2 AND (last_used_ms IS NULL OR last_used_ms < $3)",
     )
     .bind(millis(now))
     .bind(id.as_str())
@@ -266,16 +266,16 @@ pub async fn touch(db: &mut SqliteConnection, id: &KeyId, now: UnixMillis) -> Re
 
 /// Active keys of `user`, without those whose successor is active.
 pub async fn active(
-    db: &mut SqliteConnection,
+    db: &mut Connection,
     tenant: &str,
     user: &str,
     now: UnixMillis,
 ) -> Result<i64, Fault> {
     let (count,): (i64,) = sqlx::query_as(
-        "SELECT COUNT(*) FROM api_keys k WHERE tenant = ?1 AND user = ?2 AND revoked_ms IS NULL
-         AND (not_after_ms IS NULL OR not_after_ms > ?3)
-         AND NOT EXISTS (SELECT 1 FROM api_keys s WHERE s.tenant = ?1 AND s.key_id = k.replaced_by
-             AND s.revoked_ms IS NULL AND (s.not_after_ms IS NULL OR s.not_after_ms > ?3))",
+        "SELECT COUNT(*) FROM api_keys k WHERE tenant = $1 AND \"user\" = $2 AND revoked_ms IS NULL
+         AND (not_after_ms IS NULL OR not_after_ms > $3)
+         AND NOT EXISTS (SELECT 1 FROM api_keys s WHERE s.tenant = $1 AND s.key_id = k.replaced_by
+             AND s.revoked_ms IS NULL AND (s.not_after_ms IS NULL OR s.not_after_ms > $3))",
     )
     .bind(tenant)
     .bind(user)
@@ -287,27 +287,27 @@ pub async fn active(
 
 /// Whether the active key `id` has an active successor, or an active predecessor.
 pub async fn in_rotation(
-    db: &mut SqliteConnection,
+    db: &mut Connection,
     tenant: &str,
     id: &str,
     now: UnixMillis,
 ) -> Result<bool, Fault> {
-    let (found,): (bool,) = sqlx::query_as(
-        "SELECT EXISTS (SELECT 1 FROM api_keys WHERE tenant = ?1 AND revoked_ms IS NULL
-         AND (not_after_ms IS NULL OR not_after_ms > ?3) AND (replaced_by = ?2 OR key_id =
-             (SELECT replaced_by FROM api_keys WHERE tenant = ?1 AND key_id = ?2)))",
+    let (found,): (i64,) = sqlx::query_as(
+        "SELECT count(*) FROM api_keys WHERE tenant = $1 AND revoked_ms IS NULL
+         AND (not_after_ms IS NULL OR not_after_ms > $3) AND (replaced_by = $2 OR key_id =
+             (SELECT replaced_by FROM api_keys WHERE tenant = $1 AND key_id = $2))",
     )
     .bind(tenant)
     .bind(id)
     .bind(millis(now))
     .fetch_one(db)
     .await?;
-    Ok(found)
+    Ok(found > 0)
 }
 
 /// Adds a key; `false` when the id is taken, by whatever tenant.
 pub async fn add(
-    db: &mut SqliteConnection,
+    db: &mut Connection,
     rows: &RowKeys,
     tenant: &str,
     id: &KeyId,
@@ -316,7 +316,7 @@ pub async fn add(
     now: UnixMillis,
 ) -> Result<bool, Fault> {
     sqlx::query(
-        "INSERT INTO users (tenant, user, organisation, created_ms) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        "INSERT INTO users (tenant, \"user\", organisation, created_ms) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
     )
     .bind(tenant)
     .bind(&grant.user)
@@ -327,9 +327,9 @@ pub async fn add(
     let row = Row::new(tenant, id, stored, grant, now)?;
     let mac = rows.sign(&row.bytes());
     let done = sqlx::query(
-        "INSERT INTO api_keys (key_id, tenant, user, organisation, agent, scopes, roles, trust,
+        "INSERT INTO api_keys (key_id, tenant, \"user\", organisation, agent, scopes, roles, trust,
          clearance, platform, not_after_ms, salt, hash, created_ms, mac)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) ON CONFLICT DO NOTHING",
     )
     .bind(row.key_id)
     .bind(row.tenant)
@@ -353,13 +353,13 @@ pub async fn add(
 
 /// All keys of a tenant, oldest first.
 pub async fn all(
-    db: &mut SqliteConnection,
+    db: &mut Connection,
     rows: &RowKeys,
     tenant: &str,
     now: UnixMillis,
 ) -> Result<Vec<Metadata>, Fault> {
     let found: Vec<Row> =
-        sqlx::query_as("SELECT * FROM api_keys WHERE tenant = ? ORDER BY created_ms, key_id")
+        sqlx::query_as("SELECT * FROM api_keys WHERE tenant = $1 ORDER BY created_ms, key_id")
             .bind(tenant)
             .fetch_all(db)
             .await?;
@@ -368,7 +368,7 @@ pub async fn all(
 
 /// Revokes a key; `false` when there is none that is not revoked.
 pub async fn revoke(
-    db: &mut SqliteConnection,
+    db: &mut Connection,
     rows: &RowKeys,
     tenant: &str,
     id: &str,
@@ -383,7 +383,7 @@ pub async fn revoke(
 
 /// Gives a key an end, no later than it had, and names its successor.
 pub async fn supersede(
-    db: &mut SqliteConnection,
+    db: &mut Connection,
     rows: &RowKeys,
     tenant: &str,
     id: &str,

@@ -6,11 +6,11 @@
 use postern_core::time::UnixMillis;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use sqlx::{FromRow, SqliteConnection};
+use sqlx::FromRow;
 
 use crate::crp::policy;
 use crate::fault::Fault;
-use crate::store::{at, exact, millis};
+use crate::store::{Connection, at, exact, millis};
 
 /// A credential without its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,12 +61,12 @@ struct Row {
 
 /// The credential `name` of `tenant`.
 pub async fn find(
-    db: &mut SqliteConnection,
+    db: &mut Connection,
     tenant: &str,
     name: &str,
 ) -> Result<Option<Credential>, Fault> {
     let row: Option<Row> =
-        sqlx::query_as("SELECT * FROM credentials WHERE tenant = ? AND name = ?")
+        sqlx::query_as("SELECT * FROM credentials WHERE tenant = $1 AND name = $2")
             .bind(tenant)
             .bind(name)
             .fetch_optional(db)
@@ -87,11 +87,12 @@ fn version(stored: i64) -> Result<u32, Fault> {
 }
 
 /// Metadata of every credential of `tenant`.
-pub async fn all(db: &mut SqliteConnection, tenant: &str) -> Result<Vec<Metadata>, Fault> {
-    let rows: Vec<Row> = sqlx::query_as("SELECT * FROM credentials WHERE tenant = ? ORDER BY name")
-        .bind(tenant)
-        .fetch_all(db)
-        .await?;
+pub async fn all(db: &mut Connection, tenant: &str) -> Result<Vec<Metadata>, Fault> {
+    let rows: Vec<Row> =
+        sqlx::query_as("SELECT * FROM credentials WHERE tenant = $1 ORDER BY name")
+            .bind(tenant)
+            .fetch_all(db)
+            .await?;
     rows.into_iter().map(metadata).collect()
 }
 
@@ -131,11 +132,11 @@ pub struct New<'a> {
 }
 
 /// Writes a credential with its newest value; older values go.
-pub async fn put(db: &mut SqliteConnection, new: New<'_>, now: UnixMillis) -> Result<(), Fault> {
+pub async fn put(db: &mut Connection, new: New<'_>, now: UnixMillis) -> Result<(), Fault> {
     let Credential { id, version, policy, not_after } = new.credential;
     sqlx::query(
         "INSERT INTO credentials (cred_id, tenant, name, description, policy, version, not_after_ms, created_ms, updated_ms, minted_by)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
          ON CONFLICT (cred_id) DO UPDATE SET description = excluded.description, policy = excluded.policy,
          version = excluded.version, not_after_ms = excluded.not_after_ms, updated_ms = excluded.updated_ms,
          minted_by = excluded.minted_by",
@@ -152,13 +153,13 @@ pub async fn put(db: &mut SqliteConnection, new: New<'_>, now: UnixMillis) -> Re
     .bind(new.minted_by.map(<[u8; 32]>::as_slice))
     .execute(&mut *db)
     .await?;
-    sqlx::query("DELETE FROM credential_versions WHERE cred_id = ?")
+    sqlx::query("DELETE FROM credential_versions WHERE cred_id = $1")
         .bind(id.as_slice())
         .execute(&mut *db)
         .await?;
     sqlx::query(
         "INSERT INTO credential_versions (cred_id, version, dek_id, policy_hash, value_ct, created_ms)
-         VALUES (?, ?, ?, ?, ?, ?)",
+         VALUES ($1, $2, $3, $4, $5, $6)",
     )
     .bind(id.as_slice())
     .bind(i64::from(*version))
@@ -173,11 +174,11 @@ pub async fn put(db: &mut SqliteConnection, new: New<'_>, now: UnixMillis) -> Re
 
 /// The sealed value of the newest version.
 pub async fn sealed(
-    db: &mut SqliteConnection,
+    db: &mut Connection,
     credential: &Credential,
 ) -> Result<Option<Vec<u8>>, Fault> {
     let row: Option<(Vec<u8>,)> = sqlx::query_as(
-        "SELECT value_ct FROM credential_versions WHERE cred_id = ? AND version = ?",
+        "SELECT value_ct FROM credential_versions WHERE cred_id = $1 AND version = $2",
     )
     .bind(credential.id.as_slice())
     .bind(i64::from(credential.version))
@@ -187,8 +188,8 @@ pub async fn sealed(
 }
 
 /// Deletes a credential and its value; `false` when there is none.
-pub async fn delete(db: &mut SqliteConnection, tenant: &str, name: &str) -> Result<bool, Fault> {
-    let done = sqlx::query("DELETE FROM credentials WHERE tenant = ? AND name = ?")
+pub async fn delete(db: &mut Connection, tenant: &str, name: &str) -> Result<bool, Fault> {
+    let done = sqlx::query("DELETE FROM credentials WHERE tenant = $1 AND name = $2")
         .bind(tenant)
         .bind(name)
         .execute(db)
@@ -198,12 +199,12 @@ pub async fn delete(db: &mut SqliteConnection, tenant: &str, name: &str) -> Resu
 
 /// Deletes what was minted and had ended by `then`.
 pub async fn forget_minted(
-    db: &mut SqliteConnection,
+    db: &mut Connection,
     tenant: &str,
     then: UnixMillis,
 ) -> Result<(), Fault> {
     sqlx::query(
-        "DELETE FROM credentials WHERE tenant = ? AND minted_by IS NOT NULL AND not_after_ms <= ?",
+        "DELETE FROM credentials WHERE tenant = $1 AND minted_by IS NOT NULL AND not_after_ms <= $2",
     )
     .bind(tenant)
     .bind(millis(then))
@@ -214,13 +215,13 @@ pub async fn forget_minted(
 
 /// How many minted credentials of this caller have not ended.
 pub async fn count_minted(
-    db: &mut SqliteConnection,
+    db: &mut Connection,
     tenant: &str,
     minted_by: &[u8; 32],
     now: UnixMillis,
 ) -> Result<u32, Fault> {
     let (count,): (i64,) = sqlx::query_as(
-        "SELECT count(*) FROM credentials WHERE tenant = ? AND minted_by = ? AND not_after_ms > ?",
+        "SELECT count(*) FROM credentials WHERE tenant = $1 AND minted_by = $2 AND not_after_ms > $3",
     )
     .bind(tenant)
     .bind(minted_by.as_slice())

@@ -2,16 +2,15 @@
 
 use postern_core::secret::Secret;
 use postern_core::time::UnixMillis;
-use sqlx::SqliteConnection;
 
 use crate::envelope::{Dek, KekProvider, Scope};
 use crate::fault::Fault;
 use crate::random;
-use crate::store::{exact, millis};
+use crate::store::{Connection, exact, millis};
 
 /// The data key of `scope`; drawn and wrapped when there is none.
 pub async fn dek(
-    db: &mut SqliteConnection,
+    db: &mut Connection,
     scope: &Scope,
     kek: &dyn KekProvider,
     now: UnixMillis,
@@ -21,7 +20,7 @@ pub async fn dek(
     }
     let dek = Dek::draw()?;
     sqlx::query(
-        "INSERT INTO deks (dek_id, scope, kek_id, wrapped, created_ms) VALUES (?, ?, ?, ?, ?)",
+        "INSERT INTO deks (dek_id, scope, kek_id, wrapped, created_ms) VALUES ($1, $2, $3, $4, $5)",
     )
     .bind(dek.id().as_slice())
     .bind(scope.text())
@@ -35,12 +34,12 @@ pub async fn dek(
 
 /// The data key of `scope`, if there is one.
 pub async fn find(
-    db: &mut SqliteConnection,
+    db: &mut Connection,
     scope: &Scope,
     kek: &dyn KekProvider,
 ) -> Result<Option<Dek>, Fault> {
     let row: Option<(Vec<u8>, String, Vec<u8>)> =
-        sqlx::query_as("SELECT dek_id, kek_id, wrapped FROM deks WHERE scope = ?")
+        sqlx::query_as("SELECT dek_id, kek_id, wrapped FROM deks WHERE scope = $1")
             .bind(scope.text())
             .fetch_optional(db)
             .await?;
@@ -53,12 +52,12 @@ pub async fn find(
 
 /// The service's own seed `name`, sealed by `dek`; drawn on first use.
 pub async fn seed(
-    db: &mut SqliteConnection,
+    db: &mut Connection,
     dek: &Dek,
     name: &str,
     now: UnixMillis,
 ) -> Result<Secret, Fault> {
-    let row: Option<(Vec<u8>,)> = sqlx::query_as("SELECT sealed FROM service_keys WHERE name = ?")
+    let row: Option<(Vec<u8>,)> = sqlx::query_as("SELECT sealed FROM service_keys WHERE name = $1")
         .bind(name)
         .fetch_optional(&mut *db)
         .await?;
@@ -66,7 +65,7 @@ pub async fn seed(
         return dek.open_seed(name, &sealed);
     }
     let seed = random::key()?;
-    sqlx::query("INSERT INTO service_keys (name, sealed, created_ms) VALUES (?, ?, ?)")
+    sqlx::query("INSERT INTO service_keys (name, sealed, created_ms) VALUES ($1, $2, $3)")
         .bind(name)
         .bind(dek.seal_seed(name, &seed)?)
         .bind(millis(now))

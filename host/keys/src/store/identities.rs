@@ -3,15 +3,16 @@
 //! Invariant: an identity or a token counts only while its MAC holds ([`RowKeys`]), so that
 //! writing to the database makes nobody a gateway or an operator.
 
+use postern_core::hex;
 use postern_core::time::UnixMillis;
 use postern_crp::Role;
 use serde::{Deserialize, Serialize};
-use sqlx::{FromRow, SqliteConnection};
+use sqlx::FromRow;
 
 use crate::audit::Event;
 use crate::envelope::{RowBytes, RowKeys};
 use crate::fault::Fault;
-use crate::store::{exact, millis};
+use crate::store::{Connection, exact, millis};
 
 /// An identity as far as a message's check needs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,7 +26,7 @@ pub struct Identity {
 }
 
 /// What a list shows of an identity.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, FromRow)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Metadata {
     /// Gateway id, hexadecimal.
     pub gateway: String,
@@ -74,6 +75,17 @@ impl Row {
             .maybe_number(self.revoked_ms)
     }
 
+    fn metadata(self) -> Metadata {
+        Metadata {
+            gateway: hex::lower(&self.gateway),
+            role: self.role,
+            label: self.label,
+            created_ms: self.created_ms,
+            not_after_ms: self.not_after_ms,
+            revoked_ms: self.revoked_ms,
+        }
+    }
+
     fn identity(self) -> Result<Identity, Fault> {
         let role = role(&self.role).ok_or(Fault::Malformed("identity"))?;
         let public_key = exact(&self.public_key, "identity")?;
@@ -83,11 +95,11 @@ impl Row {
 
 /// Every row of `gateway`, if this service wrote them.
 async fn rows_of(
-    db: &mut SqliteConnection,
+    db: &mut Connection,
     rows: &RowKeys,
     gateway: &[u8; 16],
 ) -> Result<Vec<Row>, Fault> {
-    let found: Vec<Row> = sqlx::query_as("SELECT * FROM identities WHERE gateway = ?")
+    let found: Vec<Row> = sqlx::query_as("SELECT * FROM identities WHERE gateway = $1")
         .bind(gateway.as_slice())
         .fetch_all(db)
         .await?;
@@ -97,7 +109,7 @@ async fn rows_of(
 
 /// The identities of `gateway` that are in force at `now`.
 pub async fn active(
-    db: &mut SqliteConnection,
+    db: &mut Connection,
     rows: &RowKeys,
     gateway: &[u8; 16],
     now: UnixMillis,
@@ -121,7 +133,7 @@ pub struct New<'a> {
 
 /// Writes an identity; one that is there under the same gateway and role is replaced.
 pub async fn add(
-    db: &mut SqliteConnection,
+    db: &mut Connection,
     rows: &RowKeys,
     new: New<'_>,
     now: UnixMillis,
@@ -139,9 +151,13 @@ pub async fn add(
     };
     let mac = rows.sign(&row.bytes());
     sqlx::query(
-        "INSERT OR REPLACE INTO identities
+        "INSERT INTO identities
          (gateway, role, tenant, public_key, label, created_ms, not_after_ms, mac)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+         ON CONFLICT (gateway, role) DO UPDATE SET tenant = excluded.tenant,
+         public_key = excluded.public_key, label = excluded.label,
+         created_ms = excluded.created_ms, not_after_ms = excluded.not_after_ms,
+         revoked_ms = NULL, mac = excluded.mac",
     )
     .bind(row.gateway)
     .bind(row.role)
@@ -157,19 +173,18 @@ pub async fn add(
 }
 
 /// All identities of a tenant.
-pub async fn all(db: &mut SqliteConnection, tenant: &str) -> Result<Vec<Metadata>, Fault> {
-    Ok(sqlx::query_as(
-        "SELECT lower(hex(gateway)) AS gateway, role, label, created_ms, not_after_ms, revoked_ms
-         FROM identities WHERE tenant = ? ORDER BY created_ms, role",
-    )
-    .bind(tenant)
-    .fetch_all(db)
-    .await?)
+pub async fn all(db: &mut Connection, tenant: &str) -> Result<Vec<Metadata>, Fault> {
+    let found: Vec<Row> =
+        sqlx::query_as("SELECT * FROM identities WHERE tenant = $1 ORDER BY created_ms, role")
+            .bind(tenant)
+            .fetch_all(db)
+            .await?;
+    Ok(found.into_iter().map(Row::metadata).collect())
 }
 
 /// Revokes every identity of a gateway of `tenant`; how many there were.
 pub async fn revoke(
-    db: &mut SqliteConnection,
+    db: &mut Connection,
     rows: &RowKeys,
     tenant: &str,
     gateway: &[u8; 16],
@@ -181,13 +196,15 @@ pub async fn revoke(
             continue;
         }
         row.revoked_ms = Some(millis(now));
-        sqlx::query("UPDATE identities SET revoked_ms = ?, mac = ? WHERE gateway = ? AND role = ?")
-            .bind(row.revoked_ms)
-            .bind(rows.sign(&row.bytes()))
-            .bind(&row.gateway)
-            .bind(&row.role)
-            .execute(&mut *db)
-            .await?;
+        sqlx::query(
+            "UPDATE identities SET revoked_ms = $1, mac = $2 WHERE gateway = $3 AND role = $4",
+        )
+        .bind(row.revoked_ms)
+        .bind(rows.sign(&row.bytes()))
+        .bind(&row.gateway)
+        .bind(&row.role)
+        .execute(&mut *db)
+        .await?;
         revoked = revoked.saturating_add(1);
     }
     Ok(revoked)
@@ -215,7 +232,7 @@ impl Admitted {
 
 /// Keeps the hash of a token.
 pub async fn add_token(
-    db: &mut SqliteConnection,
+    db: &mut Connection,
     rows: &RowKeys,
     hash: &[u8; 32],
     admitted: &Admitted,
@@ -232,7 +249,7 @@ pub async fn add_token(
     let mac = rows.sign(&token.bytes(hash));
     sqlx::query(
         "INSERT INTO join_tokens (hash, tenant, role, gateway, expires_ms, mac)
-         VALUES (?, ?, ?, ?, ?, ?)",
+         VALUES ($1, $2, $3, $4, $5, $6)",
     )
     .bind(hash.as_slice())
     .bind(token.tenant)
@@ -270,13 +287,13 @@ impl TokenRow {
 /// Uses a token up. `None` when it is unknown, used, expired or for another role. The
 /// caller's transaction holds the write lock, so nobody uses it between look and change.
 pub async fn use_token(
-    db: &mut SqliteConnection,
+    db: &mut Connection,
     rows: &RowKeys,
     hash: &[u8; 32],
     wanted: Role,
     now: UnixMillis,
 ) -> Result<Option<Admitted>, Fault> {
-    let found: Option<TokenRow> = sqlx::query_as("SELECT * FROM join_tokens WHERE hash = ?")
+    let found: Option<TokenRow> = sqlx::query_as("SELECT * FROM join_tokens WHERE hash = $1")
         .bind(hash.as_slice())
         .fetch_optional(&mut *db)
         .await?;
@@ -287,7 +304,7 @@ pub async fn use_token(
         return Ok(None);
     }
     token.used_ms = Some(millis(now));
-    sqlx::query("UPDATE join_tokens SET used_ms = ?, mac = ? WHERE hash = ?")
+    sqlx::query("UPDATE join_tokens SET used_ms = $1, mac = $2 WHERE hash = $3")
         .bind(token.used_ms)
         .bind(rows.sign(&token.bytes(hash)))
         .bind(hash.as_slice())
@@ -298,8 +315,8 @@ pub async fn use_token(
 }
 
 /// Forgets tokens that nobody can use any more.
-pub async fn prune_tokens(db: &mut SqliteConnection, now: UnixMillis) -> Result<(), Fault> {
-    sqlx::query("DELETE FROM join_tokens WHERE expires_ms < ?")
+pub async fn prune_tokens(db: &mut Connection, now: UnixMillis) -> Result<(), Fault> {
+    sqlx::query("DELETE FROM join_tokens WHERE expires_ms < $1")
         .bind(millis(now))
         .execute(db)
         .await?;

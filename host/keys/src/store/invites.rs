@@ -7,11 +7,11 @@
 use postern_core::api_key::{KeyId, StoredKey};
 use postern_core::time::UnixMillis;
 use serde::{Deserialize, Serialize};
-use sqlx::{FromRow, SqliteConnection};
+use sqlx::FromRow;
 
 use crate::envelope::{RowBytes, RowKeys};
 use crate::fault::Fault;
-use crate::store::{at, exact, millis};
+use crate::store::{Connection, at, exact, millis};
 
 /// An invite that ended is forgotten after this: 30 days.
 const KEPT_MS: u64 = 30 * 24 * 3600 * 1000;
@@ -186,13 +186,13 @@ impl Row {
 }
 
 async fn row(
-    db: &mut SqliteConnection,
+    db: &mut Connection,
     rows: &RowKeys,
     tenant: &str,
     id: &str,
 ) -> Result<Option<Row>, Fault> {
     let found: Option<Row> =
-        sqlx::query_as("SELECT * FROM invites WHERE tenant = ? AND invite_id = ?")
+        sqlx::query_as("SELECT * FROM invites WHERE tenant = $1 AND invite_id = $2")
             .bind(tenant)
             .bind(id)
             .fetch_optional(db)
@@ -202,7 +202,7 @@ async fn row(
 
 /// The invite `id` of `tenant`, with what to compare it with.
 pub async fn find(
-    db: &mut SqliteConnection,
+    db: &mut Connection,
     rows: &RowKeys,
     tenant: &str,
     id: &str,
@@ -235,7 +235,7 @@ pub struct New<'a> {
 
 /// Adds an invite; `false` when the id is taken, by whatever tenant.
 pub async fn add(
-    db: &mut SqliteConnection,
+    db: &mut Connection,
     rows: &RowKeys,
     new: &New<'_>,
     now: UnixMillis,
@@ -260,7 +260,7 @@ pub async fn add(
     row.mac = rows.sign(&row.bytes());
     let done = sqlx::query(
         "INSERT INTO invites (invite_id, tenant, grants, issuer, salt, hash, created_ms, not_after_ms, mac)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING",
     )
     .bind(row.invite_id)
     .bind(row.tenant)
@@ -279,7 +279,7 @@ pub async fn add(
 /// Uses an invite up. The caller's transaction holds the write lock, so that nobody uses it
 /// between look and change.
 pub async fn exchange(
-    db: &mut SqliteConnection,
+    db: &mut Connection,
     rows: &RowKeys,
     tenant: &str,
     id: &str,
@@ -301,7 +301,7 @@ pub async fn exchange(
 /// Takes an invite back, and says what it was exchanged for; `None` when there is none that
 /// was not taken back.
 pub async fn revoke(
-    db: &mut SqliteConnection,
+    db: &mut Connection,
     rows: &RowKeys,
     tenant: &str,
     id: &str,
@@ -315,10 +315,10 @@ pub async fn revoke(
 }
 
 /// Writes what can change, with a new MAC.
-async fn change(db: &mut SqliteConnection, rows: &RowKeys, row: &Row) -> Result<(), Fault> {
+async fn change(db: &mut Connection, rows: &RowKeys, row: &Row) -> Result<(), Fault> {
     sqlx::query(
-        "UPDATE invites SET revoked_ms = ?, holder = ?, audience = ?, token_id = ?, issued_s = ?,
-         expires_s = ?, mac = ? WHERE tenant = ? AND invite_id = ?",
+        "UPDATE invites SET revoked_ms = $1, holder = $2, audience = $3, token_id = $4, issued_s = $5,
+         expires_s = $6, mac = $7 WHERE tenant = $8 AND invite_id = $9",
     )
     .bind(row.revoked_ms)
     .bind(&row.holder)
@@ -335,9 +335,9 @@ async fn change(db: &mut SqliteConnection, rows: &RowKeys, row: &Row) -> Result<
 }
 
 /// How many invites of a tenant can still be exchanged.
-pub async fn open(db: &mut SqliteConnection, tenant: &str, now: UnixMillis) -> Result<i64, Fault> {
+pub async fn open(db: &mut Connection, tenant: &str, now: UnixMillis) -> Result<i64, Fault> {
     let (count,): (i64,) = sqlx::query_as(
-        "SELECT COUNT(*) FROM invites WHERE tenant = ? AND not_after_ms > ? AND revoked_ms IS NULL
+        "SELECT COUNT(*) FROM invites WHERE tenant = $1 AND not_after_ms > $2 AND revoked_ms IS NULL
          AND holder IS NULL",
     )
     .bind(tenant)
@@ -349,13 +349,13 @@ pub async fn open(db: &mut SqliteConnection, tenant: &str, now: UnixMillis) -> R
 
 /// All invites of a tenant, oldest first.
 pub async fn all(
-    db: &mut SqliteConnection,
+    db: &mut Connection,
     rows: &RowKeys,
     tenant: &str,
     now: UnixMillis,
 ) -> Result<Vec<Metadata>, Fault> {
     let found: Vec<Row> =
-        sqlx::query_as("SELECT * FROM invites WHERE tenant = ? ORDER BY created_ms, invite_id")
+        sqlx::query_as("SELECT * FROM invites WHERE tenant = $1 ORDER BY created_ms, invite_id")
             .bind(tenant)
             .fetch_all(db)
             .await?;
@@ -363,9 +363,9 @@ pub async fn all(
 }
 
 /// Forgets invites that ended long ago; their tokens ended before.
-pub async fn prune(db: &mut SqliteConnection, now: UnixMillis) -> Result<(), Fault> {
+pub async fn prune(db: &mut Connection, now: UnixMillis) -> Result<(), Fault> {
     let before = UnixMillis(now.0.saturating_sub(KEPT_MS));
-    sqlx::query("DELETE FROM invites WHERE not_after_ms < ?")
+    sqlx::query("DELETE FROM invites WHERE not_after_ms < $1")
         .bind(millis(before))
         .execute(db)
         .await?;

@@ -1,20 +1,19 @@
 //! Nonces that were seen: what makes a replay visible.
 
 use postern_core::time::UnixMillis;
-use sqlx::SqliteConnection;
 
 use crate::fault::Fault;
-use crate::store::millis;
+use crate::store::{Connection, millis};
 
 /// Remembers `nonce` of `who` until `expires`. `false` means that it was there already.
 pub async fn fresh(
-    db: &mut SqliteConnection,
+    db: &mut Connection,
     who: &[u8; 16],
     nonce: &[u8; 16],
     expires: UnixMillis,
 ) -> Result<bool, Fault> {
     let done = sqlx::query(
-        "INSERT INTO nonces (gateway, nonce, expires_ms) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+        "INSERT INTO nonces (gateway, nonce, expires_ms) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
     )
     .bind(who.as_slice())
     .bind(nonce.as_slice())
@@ -27,12 +26,12 @@ pub async fn fresh(
 /// Marks a nonce as replayed. `true` the first time, so that a flood of one replay leaves
 /// one event and not as many as the attacker likes.
 pub async fn first_replay(
-    db: &mut SqliteConnection,
+    db: &mut Connection,
     who: &[u8; 16],
     nonce: &[u8; 16],
 ) -> Result<bool, Fault> {
     let done = sqlx::query(
-        "UPDATE nonces SET replayed = 1 WHERE gateway = ? AND nonce = ? AND replayed = 0",
+        "UPDATE nonces SET replayed = 1 WHERE gateway = $1 AND nonce = $2 AND replayed = 0",
     )
     .bind(who.as_slice())
     .bind(nonce.as_slice())
@@ -42,7 +41,7 @@ pub async fn first_replay(
 }
 
 /// Forgets nonces whose messages would be refused by their time anyway.
-pub async fn prune(db: &mut SqliteConnection, now: UnixMillis) -> Result<(), Fault> {
-    sqlx::query("DELETE FROM nonces WHERE expires_ms < ?").bind(millis(now)).execute(db).await?;
+pub async fn prune(db: &mut Connection, now: UnixMillis) -> Result<(), Fault> {
+    sqlx::query("DELETE FROM nonces WHERE expires_ms < $1").bind(millis(now)).execute(db).await?;
     Ok(())
 }

@@ -7,11 +7,11 @@
 use postern_core::revocation::{Entry, Kind};
 use postern_core::time::UnixMillis;
 use postern_crp::revocation::{List, MAX_ENTRIES};
-use sqlx::{FromRow, SqliteConnection};
+use sqlx::FromRow;
 
 use crate::envelope::{RowBytes, RowKeys};
 use crate::fault::Fault;
-use crate::store::{at, millis};
+use crate::store::{Connection, at, millis};
 
 /// For how long gateways are told of what the service itself refuses: longer than any of
 /// their caches lives.
@@ -101,7 +101,7 @@ fn is_checked_here(kind: Kind) -> bool {
 }
 
 /// Epoch of the list, and the number that makes gateways forget.
-pub async fn state(db: &mut SqliteConnection, rows: &RowKeys) -> Result<(u64, u64), Fault> {
+pub async fn state(db: &mut Connection, rows: &RowKeys) -> Result<(u64, u64), Fault> {
     let found: Option<(i64, i64, Vec<u8>)> =
         sqlx::query_as("SELECT epoch, forget, mac FROM revocation_state")
             .fetch_optional(db)
@@ -117,13 +117,15 @@ fn state_bytes(epoch: i64, forget: i64) -> RowBytes {
 }
 
 /// Counts a change of the list.
-async fn changed(db: &mut SqliteConnection, rows: &RowKeys, forget: bool) -> Result<(), Fault> {
+async fn changed(db: &mut Connection, rows: &RowKeys, forget: bool) -> Result<(), Fault> {
     let (epoch, forgets) = state(&mut *db, rows).await?;
     let number =
         |value: u64| i64::try_from(value).map_err(|_| Fault::Malformed("revocation epoch"));
     let (epoch, forgets) = (number(epoch + 1)?, number(forgets + u64::from(forget))?);
     sqlx::query(
-        "INSERT OR REPLACE INTO revocation_state (one, epoch, forget, mac) VALUES (1, ?, ?, ?)",
+        "INSERT INTO revocation_state (one, epoch, forget, mac) VALUES (1, $1, $2, $3)
+         ON CONFLICT (one)
+         DO UPDATE SET epoch = excluded.epoch, forget = excluded.forget, mac = excluded.mac",
     )
     .bind(epoch)
     .bind(forgets)
@@ -134,13 +136,13 @@ async fn changed(db: &mut SqliteConnection, rows: &RowKeys, forget: bool) -> Res
 }
 
 /// Makes every gateway forget what it keeps.
-pub async fn forget(db: &mut SqliteConnection, rows: &RowKeys) -> Result<(), Fault> {
+pub async fn forget(db: &mut Connection, rows: &RowKeys) -> Result<(), Fault> {
     changed(db, rows, true).await
 }
 
 /// Revokes something, anew if it is revoked already.
 pub async fn add(
-    db: &mut SqliteConnection,
+    db: &mut Connection,
     rows: &RowKeys,
     tenant: &str,
     revocation: &Revocation,
@@ -165,16 +167,21 @@ pub async fn add(
         (true, true) => BEGUN,
         (true, false) => CROWDED,
     };
-    sqlx::query("INSERT OR REPLACE INTO revocations (tenant, kind, id, from_ms, until_ms, listed, mac) VALUES (?, ?, ?, ?, ?, ?, ?)")
-        .bind(row.tenant)
-        .bind(row.kind)
-        .bind(row.id)
-        .bind(row.from_ms)
-        .bind(row.until_ms)
-        .bind(listed)
-        .bind(row.mac)
-        .execute(&mut *db)
-        .await?;
+    sqlx::query(
+        "INSERT INTO revocations (tenant, kind, id, from_ms, until_ms, listed, mac)
+         VALUES ($1, $2, $3, $4, $5, $6, $7)
+         ON CONFLICT (tenant, kind, id) DO UPDATE SET from_ms = excluded.from_ms,
+         until_ms = excluded.until_ms, listed = excluded.listed, mac = excluded.mac",
+    )
+    .bind(row.tenant)
+    .bind(row.kind)
+    .bind(row.id)
+    .bind(row.from_ms)
+    .bind(row.until_ms)
+    .bind(listed)
+    .bind(row.mac)
+    .execute(&mut *db)
+    .await?;
     if begins {
         changed(db, rows, !has_room).await?;
     }
@@ -183,7 +190,7 @@ pub async fn add(
 
 /// Tells of something that ended. What an operator has revoked for longer stays so.
 pub async fn tell(
-    db: &mut SqliteConnection,
+    db: &mut Connection,
     rows: &RowKeys,
     tenant: &str,
     told: &Revocation,
@@ -196,14 +203,14 @@ pub async fn tell(
 }
 
 async fn find(
-    db: &mut SqliteConnection,
+    db: &mut Connection,
     rows: &RowKeys,
     tenant: &str,
     kind: Kind,
     id: &[u8],
 ) -> Result<Option<Revocation>, Fault> {
     let found: Option<Row> =
-        sqlx::query_as("SELECT * FROM revocations WHERE tenant = ? AND kind = ? AND id = ?")
+        sqlx::query_as("SELECT * FROM revocations WHERE tenant = $1 AND kind = $2 AND id = $3")
             .bind(tenant)
             .bind(i64::from(kind.code()))
             .bind(id)
@@ -212,16 +219,16 @@ async fn find(
     Ok(found.map(|row| row.read(rows)).transpose()?.map(|(_, found)| found))
 }
 
-async fn count(db: &mut SqliteConnection) -> Result<i64, Fault> {
+async fn count(db: &mut Connection) -> Result<i64, Fault> {
     let (count,): (i64,) =
-        sqlx::query_as("SELECT COUNT(*) FROM revocations WHERE listed = 1").fetch_one(db).await?;
+        sqlx::query_as("SELECT count FROM revocations_listed").fetch_one(db).await?;
     Ok(count)
 }
 
 /// Takes a revocation back; `false` when there is none. With `told_only`, only one that
 /// would end by itself.
 pub async fn remove(
-    db: &mut SqliteConnection,
+    db: &mut Connection,
     rows: &RowKeys,
     tenant: &str,
     kind: Kind,
@@ -229,7 +236,7 @@ pub async fn remove(
     told_only: bool,
 ) -> Result<bool, Fault> {
     let done = sqlx::query(
-        "DELETE FROM revocations WHERE tenant = ? AND kind = ? AND id = ? AND (NOT ? OR until_ms IS NOT NULL)",
+        "DELETE FROM revocations WHERE tenant = $1 AND kind = $2 AND id = $3 AND (NOT $4 OR until_ms IS NOT NULL)",
     )
     .bind(tenant)
     .bind(i64::from(kind.code()))
@@ -245,12 +252,8 @@ pub async fn remove(
 }
 
 /// Begins what has come to its time, and ends what has.
-pub async fn keep_time(
-    db: &mut SqliteConnection,
-    rows: &RowKeys,
-    now: UnixMillis,
-) -> Result<(), Fault> {
-    let ended = sqlx::query("DELETE FROM revocations WHERE until_ms <= ?")
+pub async fn keep_time(db: &mut Connection, rows: &RowKeys, now: UnixMillis) -> Result<(), Fault> {
+    let ended = sqlx::query("DELETE FROM revocations WHERE until_ms <= $1")
         .bind(millis(now))
         .execute(&mut *db)
         .await?
@@ -258,7 +261,7 @@ pub async fn keep_time(
     let room = (ROOM - count(&mut *db).await?).max(0);
     let begun = sqlx::query(
         "UPDATE revocations SET listed = 1 WHERE (tenant, kind, id) IN
-         (SELECT tenant, kind, id FROM revocations WHERE listed = 0 AND from_ms <= ? LIMIT ?)",
+         (SELECT tenant, kind, id FROM revocations WHERE listed = 0 AND from_ms <= $1 LIMIT $2)",
     )
     .bind(millis(now))
     .bind(room)
@@ -267,7 +270,7 @@ pub async fn keep_time(
     .rows_affected();
     // Only keys begin later, and the service checks those itself.
     let crowded =
-        sqlx::query("UPDATE revocations SET listed = 2 WHERE listed = 0 AND from_ms <= ?")
+        sqlx::query("UPDATE revocations SET listed = 2 WHERE listed = 0 AND from_ms <= $1")
             .bind(millis(now))
             .execute(&mut *db)
             .await?
@@ -280,7 +283,7 @@ pub async fn keep_time(
 
 /// Whether any of these is revoked.
 pub async fn any(
-    db: &mut SqliteConnection,
+    db: &mut Connection,
     rows: &RowKeys,
     tenant: &str,
     things: &[(Kind, &[u8])],
@@ -298,12 +301,12 @@ pub async fn any(
 
 /// Everything revoked of a tenant, by kind and id.
 pub async fn all(
-    db: &mut SqliteConnection,
+    db: &mut Connection,
     rows: &RowKeys,
     tenant: &str,
 ) -> Result<Vec<Revocation>, Fault> {
     let found: Vec<Row> =
-        sqlx::query_as("SELECT * FROM revocations WHERE tenant = ? ORDER BY kind, id")
+        sqlx::query_as("SELECT * FROM revocations WHERE tenant = $1 ORDER BY kind, id")
             .bind(tenant)
             .fetch_all(db)
             .await?;
@@ -311,7 +314,7 @@ pub async fn all(
 }
 
 /// The list that gateways get, with its epoch.
-pub async fn list(db: &mut SqliteConnection, rows: &RowKeys) -> Result<(u64, List), Fault> {
+pub async fn list(db: &mut Connection, rows: &RowKeys) -> Result<(u64, List), Fault> {
     let (epoch, forget) = state(&mut *db, rows).await?;
     let found: Vec<Row> =
         sqlx::query_as("SELECT * FROM revocations WHERE listed = 1").fetch_all(db).await?;

@@ -1,0 +1,148 @@
+//! Connections, and how far each of them reaches.
+//!
+//! SQLite and PostgreSQL through one type: `sqlx::Any`. Statements are written once, with
+//! `$1`, in the subset that both read; what they bind is whole numbers, text, bytes and NULL,
+//! which is all that `Any` carries. An enum of two connections would need a layer of its own
+//! to do the same. Invariant: nobody gets a connection without saying whose rows it is for,
+//! and a write holds the one write lock of the database from its first moment: what it reads
+//! (the chain's head, a version) cannot change before it commits, on either store and with
+//! however many replicas.
+
+use std::ops::{Deref, DerefMut};
+
+use sqlx::pool::PoolConnection;
+use sqlx::{Any, AnyPool, Transaction};
+
+use crate::fault::Fault;
+
+/// What every statement runs on.
+pub type Connection = sqlx::AnyConnection;
+
+/// A write transaction.
+pub type Write = Transaction<'static, Any>;
+
+/// Whose rows a connection sees. PostgreSQL holds it to that (row-level security); SQLite
+/// has no such means, and every statement names its tenant on both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach<'a> {
+    /// One tenant's.
+    Tenant(&'a str),
+    /// Everybody's: what is done before it is known who asks, and for all at once.
+    All,
+}
+
+/// Which database it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    /// SQLite: one file, one process.
+    Sqlite,
+    /// PostgreSQL: one process or several.
+    Postgres,
+}
+
+/// The open database.
+#[derive(Clone)]
+pub struct Pool {
+    pool: AnyPool,
+    engine: Engine,
+}
+
+impl Pool {
+    pub(super) fn new(pool: AnyPool, engine: Engine) -> Self {
+        Self { pool, engine }
+    }
+
+    /// Which database it is.
+    pub fn engine(&self) -> Engine {
+        self.engine
+    }
+
+    /// A connection to read with.
+    ///
+    /// # Errors
+    /// When the database gives none.
+    pub async fn read(&self, reach: Reach<'_>) -> Result<Read, Fault> {
+        match self.engine {
+            Engine::Sqlite => Ok(Read::Plain(self.pool.acquire().await?)),
+            Engine::Postgres => {
+                let mut db = self.pool.begin_with("BEGIN READ ONLY").await?;
+                confine(&mut db, reach).await?;
+                Ok(Read::Confined(db))
+            }
+        }
+    }
+
+    /// Starts a transaction that holds the write lock.
+    ///
+    /// # Errors
+    /// When the database gives none, or the lock is not to be had in time.
+    pub async fn write(&self, reach: Reach<'_>) -> Result<Write, Fault> {
+        match self.engine {
+            Engine::Sqlite => Ok(self.pool.begin_with("BEGIN IMMEDIATE").await?),
+            Engine::Postgres => {
+                // Every statement sees what was committed before it, so what is read behind
+                // the lock is what the last writer left.
+                let begin = "BEGIN ISOLATION LEVEL READ COMMITTED";
+                let mut db = self.pool.begin_with(begin).await?;
+                confine(&mut db, reach).await?;
+                sqlx::query(LOCK).bind(WRITE_LOCK).execute(&mut *db).await?;
+                Ok(db)
+            }
+        }
+    }
+
+    /// A connection outside any transaction.
+    pub(super) async fn plain(&self) -> Result<PoolConnection<Any>, Fault> {
+        Ok(self.pool.acquire().await?)
+    }
+
+    /// Closes every connection.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+/// The advisory lock of whoever writes: "postern" in ASCII.
+const WRITE_LOCK: i64 = 0x0070_6f73_7465_726e;
+const LOCK: &str = "SELECT pg_advisory_xact_lock($1)";
+
+/// Holds a transaction to the rows of `reach` until it ends.
+async fn confine(db: &mut Connection, reach: Reach<'_>) -> Result<(), Fault> {
+    let tenant = match reach {
+        Reach::Tenant(tenant) => tenant,
+        Reach::All => ALL,
+    };
+    sqlx::query("SELECT set_config('app.tenant', $1, true)").bind(tenant).execute(db).await?;
+    Ok(())
+}
+
+/// No name of a tenant: those are `[a-z0-9_-]`.
+const ALL: &str = "*";
+
+/// A connection to read with.
+pub enum Read {
+    /// Of SQLite.
+    Plain(PoolConnection<Any>),
+    /// Of PostgreSQL: a transaction, since what it reaches ends with one.
+    Confined(Write),
+}
+
+impl Deref for Read {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        match self {
+            Self::Plain(db) => db,
+            Self::Confined(db) => db,
+        }
+    }
+}
+
+impl DerefMut for Read {
+    fn deref_mut(&mut self) -> &mut Connection {
+        match self {
+            Self::Plain(db) => db,
+            Self::Confined(db) => db,
+        }
+    }
+}
