@@ -121,11 +121,13 @@ impl Service {
     ) -> Result<(), Fault> {
         let checkpoints = &self.inner.checkpoints;
         let mut newest = checkpoints.newest.lock().await;
-        let mut db = self.inner.pool.read(Reach::All).await?;
-        let head = head(&mut db).await?;
-        if !due(*newest, head) {
+        let last = head(&mut *self.inner.pool.read(Reach::All).await?).await?;
+        if !due(*newest, last) {
             return Ok(());
         }
+        // One replica signs, and the others read what it signed.
+        let mut db = self.inner.pool.write(Reach::All).await?;
+        let head = head(&mut db).await?;
         // Another process on this database may have signed one meanwhile.
         let note = integrity::last_note(&mut db).await?;
         let last = note.and_then(|note| Checkpoint::open(&note, &self.audit_key()).ok());
@@ -146,6 +148,7 @@ impl Service {
         .bind(note)
         .execute(&mut *db)
         .await?;
+        db.commit().await?;
         *newest = Some(point);
         Ok(())
     }

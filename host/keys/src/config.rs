@@ -4,6 +4,10 @@
 //! an unknown key, a public address without the `danger_` key and a limit out of range
 //! are refused before anything is opened.
 
+mod database;
+
+pub use database::{Database, Postgres, Server};
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -39,9 +43,11 @@ struct Wire {
     /// Folder for keys, certificates, checkpoints and the default database. Relative
     /// paths start at the folder of the file.
     data_dir: PathBuf,
-    /// `sqlite:FILE` or `sqlite::memory:` (gone when the process ends). Default
-    /// `sqlite:keys.sqlite` in `data_dir`.
+    /// `sqlite:FILE`, `sqlite::memory:` (gone when the process ends) or
+    /// `postgres://ROLE@HOST/NAME`. Default `sqlite:keys.sqlite` in `data_dir`.
     database: Option<String>,
+    /// More about a PostgreSQL server.
+    postgres: Option<database::WirePostgres>,
     /// Certificate and key in PEM. Default: an authority and a certificate for `localhost`
     /// and 127.0.0.1, made on first start in `data_dir`.
     tls: Option<WireTls>,
@@ -173,15 +179,6 @@ pub struct HardwareEvidence {
     pub release_set: PathBuf,
 }
 
-/// Where rows are kept.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Database {
-    /// A SQLite file.
-    File(PathBuf),
-    /// In memory, for tests.
-    Memory,
-}
-
 /// Certificate and key files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Tls {
@@ -252,7 +249,7 @@ impl Config {
         let data_dir = base.join(&wire.data_dir);
         Ok(Self {
             listen: listen(&wire)?,
-            database: database(wire.database.as_deref(), &data_dir)?,
+            database: database::database(wire.database.as_deref(), wire.postgres, &data_dir, base)?,
             tls: match wire.tls {
                 None => Tls::Own,
                 Some(files) => Tls::Files {
@@ -297,19 +294,6 @@ fn listen(wire: &Wire) -> Result<SocketAddr, ConfigError> {
         return Ok(wire.listen);
     }
     Err(problem("listen", "expected a loopback address; danger_listen_public: true allows others"))
-}
-
-fn database(url: Option<&str>, data_dir: &Path) -> Result<Database, ConfigError> {
-    match url {
-        None => Ok(Database::File(data_dir.join("keys.sqlite"))),
-        Some("sqlite::memory:") => Ok(Database::Memory),
-        Some(url) => match url.strip_prefix("sqlite:") {
-            Some(file) if !file.is_empty() => {
-                Ok(Database::File(data_dir.join(file.trim_start_matches("//"))))
-            }
-            _ => Err(problem("database", "expected sqlite:FILE or sqlite::memory:")),
-        },
-    }
 }
 
 fn evidence(wire: WireEvidence, base: &Path) -> Result<Evidence, ConfigError> {
@@ -395,6 +379,12 @@ mod tests {
         for (yaml, part) in [
             ("data_dir: d\nlisten: 0.0.0.0:1\n", "listen: expected a loopback address"),
             ("data_dir: d\ndatabase: mysql://x\n", "database: expected sqlite"),
+            ("data_dir: d\ndatabase: postgres://a:b@c/d\n", "database: expected no password"),
+            ("data_dir: d\npostgres: {connections: 3}\n", "postgres: expected a database"),
+            (
+                "data_dir: d\ndatabase: postgres://a@c/d\npostgres: {connections: 1}\n",
+                "postgres.connections: expected 2 to 100",
+            ),
             ("data_dir: d\nlimits: {in_flight: 0}\n", "limits.in_flight"),
             ("data_dir: d\nlimits: {connections: 0}\n", "limits.connections: expected 1 to 65536"),
             ("data_dir: d\nlimits: {idle_seconds: 301}\n", "limits.idle_seconds"),

@@ -72,8 +72,22 @@ fn not_after(epoch: u64) -> u64 {
     epoch.saturating_add(1).saturating_mul(LENGTH_S).saturating_add(OVERLAP_S)
 }
 
-/// The epochs in force, newest first.
+/// The epochs in force, newest first. The newest may be one that another replica, whose clock
+/// is ahead, has begun already.
 pub type InForce = Arc<Vec<Epoch>>;
+
+/// What was loaded, and the rows that it came from.
+#[derive(Default)]
+struct Loaded {
+    epochs: InForce,
+    rows: Vec<epochs::Row>,
+}
+
+/// The epoch of `now`.
+fn current(epochs: &InForce, now: UnixMillis) -> Result<&Epoch, Fault> {
+    let number = now.seconds() / LENGTH_S;
+    epochs.iter().find(|epoch| epoch.number == number).ok_or(Fault::Malformed("epoch"))
+}
 
 /// The keys to open a message with at `now`.
 pub fn keys(epochs: &InForce, now: UnixMillis) -> Vec<&EpochKey> {
@@ -90,7 +104,7 @@ pub struct Epochs {
     dek: Dek,
     attester: Arc<dyn Attester>,
     challenges: Challenges,
-    loaded: Mutex<InForce>,
+    loaded: Mutex<Loaded>,
     /// A seed was deleted, and the database's log may still hold it.
     deleted: AtomicBool,
 }
@@ -98,9 +112,9 @@ pub struct Epochs {
 impl Epochs {
     /// Seeds are sealed by `dek`; evidence comes from `attester`.
     pub fn new(dek: Dek, attester: Arc<dyn Attester>) -> Self {
-        let loaded = Mutex::new(Arc::new(Vec::new()));
         let challenges = Challenges::new(Arc::clone(&attester));
-        Self { dek, attester, challenges, loaded, deleted: AtomicBool::new(false) }
+        let (loaded, deleted) = (Mutex::default(), AtomicBool::new(false));
+        Self { dek, attester, challenges, loaded, deleted }
     }
 
     /// Who makes the evidence.
@@ -113,27 +127,37 @@ impl Epochs {
     pub async fn in_force(&self, pool: &Pool, now: UnixMillis) -> Result<InForce, Fault> {
         let number = now.seconds() / LENGTH_S;
         let mut loaded = self.loaded.lock().await;
-        let current = loaded.first().is_some_and(|epoch| epoch.number == number);
-        if !current || loaded.iter().any(|epoch| !epoch.in_force(now)) {
-            *loaded = Arc::new(self.load(pool, number, now).await?);
+        let known = loaded.epochs.iter().any(|epoch| epoch.number == number);
+        if !known || loaded.epochs.iter().any(|epoch| !epoch.in_force(now)) {
+            *loaded = self.load(pool, number, now).await?;
         }
-        Ok(Arc::clone(&loaded))
+        Ok(Arc::clone(&loaded.epochs))
     }
 
-    async fn load(&self, pool: &Pool, number: u64, now: UnixMillis) -> Result<Vec<Epoch>, Fault> {
+    /// Loads the epochs again when another replica has begun one, or the table was emptied by
+    /// a crash of its server: all replicas serve the same keys a moment later.
+    pub async fn follow(&self, pool: &Pool, now: UnixMillis) -> Result<(), Fault> {
+        let rows = epochs::rows(&mut *pool.read(Reach::All).await?, now).await?;
+        let mut loaded = self.loaded.lock().await;
+        if loaded.rows != rows {
+            *loaded = self.load(pool, now.seconds() / LENGTH_S, now).await?;
+        }
+        Ok(())
+    }
+
+    async fn load(&self, pool: &Pool, number: u64, now: UnixMillis) -> Result<Loaded, Fault> {
         let mut db = pool.write(Reach::All).await?;
         let deleted = epochs::prune(&mut db, now).await?;
         let exp = UnixMillis(not_after(number).saturating_mul(1000));
         epochs::add(&mut db, &self.dek, number, exp).await?;
-        let seeds = epochs::all(&mut db, &self.dek, now).await?;
+        let rows = epochs::rows(&mut db, now).await?;
         db.commit().await?;
         self.deleted.fetch_or(deleted, Ordering::Relaxed);
-        seeds
-            .into_iter()
-            .filter(|(epoch, _)| *epoch <= number)
-            .map(|(epoch, seed)| Epoch::new(epoch, &seed))
-            .filter(|epoch| epoch.as_ref().map_or(true, |epoch| epoch.in_force(now)))
-            .collect()
+        let open = |row: &epochs::Row| Epoch::new(row.epoch()?, &row.seed(&self.dek)?);
+        let in_time = |epoch: &Epoch| epoch.number <= number + 1 && epoch.in_force(now);
+        let epochs = rows.iter().map(open).collect::<Result<Vec<Epoch>, Fault>>()?;
+        let epochs = Arc::new(epochs.into_iter().filter(in_time).collect());
+        Ok(Loaded { epochs, rows })
     }
 
     /// Sees to it that seeds which were deleted are not left in the database's log.
@@ -152,7 +176,7 @@ impl Epochs {
         now: UnixMillis,
     ) -> Result<Vec<u8>, Fault> {
         let epochs = self.in_force(pool, now).await?;
-        let epoch = epochs.first().ok_or(Fault::Malformed("epoch"))?;
+        let epoch = current(&epochs, now)?;
         if let Some(nonce) = challenge {
             let (number, kex) = (epoch.number, *epoch.key.public());
             let public = epoch.signing.verifying_key().to_bytes();
@@ -166,7 +190,7 @@ impl Epochs {
     /// Has evidence for the newest epoch made before it is asked for.
     pub async fn renew_evidence(&self, pool: &Pool, now: UnixMillis) -> Result<(), Fault> {
         let epochs = self.in_force(pool, now).await?;
-        let epoch = epochs.first().ok_or(Fault::Malformed("epoch"))?;
+        let epoch = current(&epochs, now)?;
         let bytes = epoch.key.runtime().to_vec();
         self.asked(move |attester| attester.renew(&bytes, now)).await
     }

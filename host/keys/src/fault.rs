@@ -11,6 +11,12 @@ pub enum Fault {
     /// The database refused or is away.
     #[error("database: {0}")]
     Database(Redacted),
+    /// The database broke the transaction off in favour of another writer: worth trying again.
+    #[error("database: another writer was in the way: {0}")]
+    Busy(Redacted),
+    /// The database has another schema, or lets the service do too much.
+    #[error("database: {0}")]
+    Schema(String),
     /// A file could not be read, written or is too open.
     #[error("file {path}: {why}")]
     File {
@@ -44,9 +50,19 @@ pub enum Fault {
 
 impl From<sqlx::Error> for Fault {
     fn from(error: sqlx::Error) -> Self {
-        Self::Database(Redacted::new(&error.to_string()))
+        let text = Redacted::new(&error.to_string());
+        let code = error.as_database_error().and_then(|error| error.code());
+        match code.as_deref() {
+            Some(SERIALIZATION | DEADLOCK | LOCK_TIMEOUT) => Self::Busy(text),
+            _ => Self::Database(text),
+        }
     }
 }
+
+// PostgreSQL's codes (appendix A of its manual). Each says that nothing was committed.
+const SERIALIZATION: &str = "40001";
+const DEADLOCK: &str = "40P01";
+const LOCK_TIMEOUT: &str = "55P03";
 
 impl From<sqlx::migrate::MigrateError> for Fault {
     fn from(error: sqlx::migrate::MigrateError) -> Self {

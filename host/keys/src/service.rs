@@ -170,6 +170,7 @@ impl Service {
         revocations::keep_time(&mut db, &self.inner.rows, now).await?;
         db.commit().await?;
         self.inner.epochs.in_force(&self.inner.pool, now).await?;
+        self.inner.epochs.follow(&self.inner.pool, now).await?;
         self.inner.epochs.erase_deleted(&self.inner.pool).await?;
         checkpointed
     }

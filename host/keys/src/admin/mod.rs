@@ -28,7 +28,7 @@ use crate::fault::Fault;
 use crate::operator_auth::{self, Claim, Fields, Request};
 use crate::service::{HttpAnswer, Service, unavailable};
 use crate::store::revocations::{self, Revocation};
-use crate::store::{self, Connection, Reach, api_keys, identities, nonces};
+use crate::store::{self, Connection, Reach, api_keys, identities, nonces, retried};
 
 /// Media type of an export.
 pub(crate) const EXPORT_TYPE: &str = "application/jsonl";
@@ -75,7 +75,7 @@ impl Service {
             }
             Err(fault) => return Answered::Whole(unavailable(&fault)),
         };
-        let answer = self.route(&operator, request, now).await;
+        let answer = retried(|| self.route(&operator, request, now)).await;
         answer.unwrap_or_else(|fault| Answered::Whole(unavailable(&fault)))
     }
 

@@ -30,7 +30,7 @@ use crate::fault::Fault;
 use crate::random;
 use crate::service::{HttpAnswer, Inner, Service, unavailable};
 use crate::store::identities::{self, Identity};
-use crate::store::{Connection, Reach, nonces};
+use crate::store::{Busy, Connection, Reach, nonces, retried};
 
 /// Who sent a verified message.
 struct Asker<'a> {
@@ -51,6 +51,12 @@ enum Failure {
     Clear(ClearError),
     Seal(SealError),
     Fault(Fault),
+}
+
+impl Busy for Failure {
+    fn is_busy(&self) -> bool {
+        matches!(self, Self::Fault(fault) if fault.is_busy())
+    }
 }
 
 impl From<Fault> for Failure {
@@ -109,7 +115,7 @@ impl Inner {
                 return refuse(&refused.opened, &why, &entropy);
             }
         };
-        let answer = self.transact(&verified, &sender, now).await?;
+        let answer = retried(|| self.transact(&verified, &sender, now)).await?;
         Ok(verified.seal(&answer, &entropy)?)
     }
 

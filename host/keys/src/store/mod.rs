@@ -13,9 +13,11 @@ pub mod invites;
 pub mod nonces;
 pub mod open;
 mod pool;
+mod postgres;
 pub mod revocations;
+pub mod schema;
 
-pub use pool::{Connection, Engine, Pool, Reach, Read, Write};
+pub use pool::{Busy, Connection, Engine, Pool, Reach, Read, Write, retried};
 
 use postern_core::time::UnixMillis;
 

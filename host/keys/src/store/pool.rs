@@ -10,6 +10,7 @@
 
 use std::ops::{Deref, DerefMut};
 
+use postern_core::placeholder::Name;
 use sqlx::pool::PoolConnection;
 use sqlx::{Any, AnyPool, Transaction};
 
@@ -66,7 +67,7 @@ impl Pool {
             Engine::Sqlite => Ok(Read::Plain(self.pool.acquire().await?)),
             Engine::Postgres => {
                 let mut db = self.pool.begin_with("BEGIN READ ONLY").await?;
-                confine(&mut db, reach).await?;
+                sqlx::query(CONFINE).bind(setting(reach)?).execute(&mut *db).await?;
                 Ok(Read::Confined(db))
             }
         }
@@ -84,8 +85,7 @@ impl Pool {
                 // the lock is what the last writer left.
                 let begin = "BEGIN ISOLATION LEVEL READ COMMITTED";
                 let mut db = self.pool.begin_with(begin).await?;
-                confine(&mut db, reach).await?;
-                sqlx::query(LOCK).bind(WRITE_LOCK).execute(&mut *db).await?;
+                sqlx::query(LOCK).bind(setting(reach)?).bind(WRITE_LOCK).execute(&mut *db).await?;
                 Ok(db)
             }
         }
@@ -104,20 +104,55 @@ impl Pool {
 
 /// The advisory lock of whoever writes: "postern" in ASCII.
 const WRITE_LOCK: i64 = 0x0070_6f73_7465_726e;
-const LOCK: &str = "SELECT pg_advisory_xact_lock($1)";
+/// Both end with the transaction.
+const CONFINE: &str = "SELECT set_config('app.tenant', $1, true)";
+const LOCK: &str = "SELECT set_config('app.tenant', $1, true), pg_advisory_xact_lock($2)";
 
-/// Holds a transaction to the rows of `reach` until it ends.
-async fn confine(db: &mut Connection, reach: Reach<'_>) -> Result<(), Fault> {
-    let tenant = match reach {
-        Reach::Tenant(tenant) => tenant,
-        Reach::All => ALL,
-    };
-    sqlx::query("SELECT set_config('app.tenant', $1, true)").bind(tenant).execute(db).await?;
-    Ok(())
+/// `app.tenant`: `*` is everybody, and no name of a tenant.
+fn setting(reach: Reach<'_>) -> Result<&str, Fault> {
+    match reach {
+        Reach::All => Ok("*"),
+        Reach::Tenant(tenant) if Name::new(tenant).is_some() => Ok(tenant),
+        Reach::Tenant(_) => Err(Fault::Malformed("tenant")),
+    }
 }
 
-/// No name of a tenant: those are `[a-z0-9_-]`.
-const ALL: &str = "*";
+/// How often a transaction is tried.
+const TRIES: u32 = 3;
+
+/// Tries `attempt` again when the database broke it off in favour of another writer and
+/// nothing was committed. A commit whose outcome is not known is none of these.
+///
+/// # Errors
+/// What the last attempt had.
+pub async fn retried<T, E, F>(mut attempt: impl FnMut() -> F) -> Result<T, E>
+where
+    E: Busy,
+    F: Future<Output = Result<T, E>>,
+{
+    let mut tried = 1;
+    loop {
+        match attempt().await {
+            Err(error) if error.is_busy() && tried < TRIES => {
+                tried += 1;
+                tracing::info!(tried, "another writer was in the way");
+            }
+            answer => return answer,
+        }
+    }
+}
+
+/// An error that may say that another writer was in the way.
+pub trait Busy {
+    /// Whether it does.
+    fn is_busy(&self) -> bool;
+}
+
+impl Busy for Fault {
+    fn is_busy(&self) -> bool {
+        matches!(self, Self::Busy(_))
+    }
+}
 
 /// A connection to read with.
 pub enum Read {

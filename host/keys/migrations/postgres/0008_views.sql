@@ -1,0 +1,4 @@
+-- What a write needs to know of all tenants' rows together: all that a tenant's transaction
+-- sees of the others. A view reads with the rights of its owner.
+CREATE VIEW audit_head AS SELECT n, hash FROM audit_events ORDER BY n DESC LIMIT 1;
+CREATE VIEW revocations_listed AS SELECT count(*) AS count FROM revocations WHERE listed = 1;
