@@ -429,7 +429,7 @@ async fn the_database_has_no_invite_and_a_row_that_was_edited_is_worth_nothing()
     create(&world, &acme, &new_invite("Invite01")).await;
     create(&world, &acme, &new_invite("Invite02")).await;
     exchange(&world, &acme, "Invite01", 1, NOW).await.unwrap();
-    let pool = postern_keys::store::open(&world.config.database).await.unwrap();
+    let pool = world.database().await;
     let secret = [b's'; 43];
     for file in std::fs::read_dir(&world.config.data_dir).unwrap().flatten() {
         if file.file_type().unwrap().is_file() {

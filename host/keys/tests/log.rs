@@ -6,8 +6,7 @@ use postern_keys::audit::checkpoint::Checkpoint;
 use postern_keys::audit::proof::{Consistency, Inclusion, NotProven};
 use postern_keys::audit::{Break, verify_export};
 use postern_keys::{Fault, Service};
-use sqlx::SqlitePool;
-use support::{NOW, Tenant, World, later};
+use support::{NOW, Tenant, World, later, run};
 
 async fn get(world: &World, tenant: &Tenant, path: &str) -> (u16, String) {
     let answer = world.operate(&tenant.operator, "GET", path, b"", NOW).await;
@@ -19,11 +18,6 @@ async fn checkpoint(world: &World, after: u64) -> (String, Checkpoint) {
     let note = world.service.last_checkpoint().await.unwrap().unwrap();
     let point = Checkpoint::open(&note, &world.service.audit_key()).unwrap();
     (note, point)
-}
-
-async fn database(world: &World) -> SqlitePool {
-    let file = world.dir.path().join("data/keys.sqlite");
-    SqlitePool::connect(&format!("sqlite:{}", file.display())).await.unwrap()
 }
 
 #[tokio::test]
@@ -86,7 +80,7 @@ async fn the_database_refuses_to_change_delete_or_slip_in_an_event() {
     let world = World::on_disk().await;
     let _ = world.tenant("acme").await;
     checkpoint(&world, 60_000).await;
-    let pool = database(&world).await;
+    let pool = world.database().await;
     for statement in [
         "UPDATE audit_events SET bytes = x'00' WHERE n = 2",
         "UPDATE audit_events SET n = 99999 WHERE n = 2",
@@ -99,7 +93,7 @@ async fn the_database_refuses_to_change_delete_or_slip_in_an_event() {
         "DELETE FROM checkpoints",
         "INSERT OR REPLACE INTO checkpoints SELECT * FROM checkpoints",
     ] {
-        let error = sqlx::query(statement).execute(&pool).await.unwrap_err().to_string();
+        let error = run(&pool, statement).await.unwrap_err().to_string();
         assert!(error.contains("append"), "{statement}: {error}");
     }
     assert_eq!(world.service.integrity().await.unwrap().broken, None);
@@ -110,7 +104,7 @@ async fn no_checkpoint_is_signed_over_a_log_that_was_written_anew() {
     let world = World::on_disk().await;
     let acme = world.tenant("acme").await;
     let (kept, point) = checkpoint(&world, 60_000).await;
-    let pool = database(&world).await;
+    let pool = world.database().await;
     support::let_log_be_bent(&pool).await;
     for statement in ["DELETE FROM audit_events WHERE n > 3", "DELETE FROM checkpoints"] {
         sqlx::query(statement).execute(&pool).await.unwrap();

@@ -226,13 +226,9 @@ async fn one_changed_byte_of_the_stored_chain_is_named_online_and_offline() {
     let integrity = world.operate(&acme.operator, "GET", "/audit/integrity", b"", NOW).await;
     assert_eq!(json(&integrity.body)["intact"], true);
 
-    let database = format!("sqlite:{}", world.dir.path().join("data/keys.sqlite").display());
-    let pool = sqlx::SqlitePool::connect(&database).await.unwrap();
+    let pool = world.database().await;
     support::let_log_be_bent(&pool).await;
-    sqlx::query("UPDATE audit_events SET bytes = CAST(replace(CAST(bytes AS TEXT), 'gate', 'Gate') AS BLOB) WHERE n = 3")
-        .execute(&pool)
-        .await
-        .unwrap();
+    edit(&pool, "UPDATE audit_events SET bytes = CAST(replace(CAST(bytes AS TEXT), 'gate', 'Gate') AS BLOB) WHERE n = 3").await;
     let broken = verify_export(world.export(&acme, NOW).await.as_bytes(), &key, Some(&*note));
     assert_eq!((broken.good, broken.broken), (2, Some(Break::Changed { n: 3 })));
     let integrity = world.operate(&acme.operator, "GET", "/audit/integrity", b"", NOW).await;

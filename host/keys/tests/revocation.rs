@@ -192,10 +192,10 @@ async fn a_key_that_was_rotated_is_told_when_its_overlap_ends() {
 async fn a_planted_revocation_stops_the_feed_and_revokes_nobody() {
     let world = World::on_disk().await;
     let acme = world.tenant("acme").await;
-    let pool = postern_keys::store::open(&world.config.database).await.unwrap();
+    let pool = world.database().await;
     let plant = "INSERT INTO revocations (tenant, kind, id, from_ms, until_ms, listed, mac)
                  VALUES ('acme', 4, x'62', 0, NULL, 1, x'00')";
-    sqlx::query(plant).execute(&pool).await.unwrap();
+    edit(&pool, plant).await;
     assert_eq!(world.service.revocations(None, NOW).await.status, 503);
     drop(acme);
 }

@@ -73,26 +73,34 @@ async fn a_stored_value_is_nowhere_on_disk_and_in_no_answer_but_the_sealed_one()
         let answer = world.operate(&acme.operator, "GET", path, b"", NOW).await;
         assert_absent(path, &answer.body);
     }
-    let files = files(&world);
+    let files = files(&world).await;
     for (path, bytes) in &files {
         assert_absent(path, bytes);
     }
     assert!(files.len() >= 5, "database, log, keys and checkpoint, found {}", files.len());
 }
 
-/// Every file of the service with its content.
-fn files(world: &World) -> Vec<(String, Vec<u8>)> {
-    let mut files = Vec::new();
-    let mut folders = vec![world.dir.path().to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else {
-                files.push((path.display().to_string(), std::fs::read(&path).unwrap()));
-            }
+/// Every file of the service with its content, and of the server that has its rows.
+async fn files(world: &World) -> Vec<(String, Vec<u8>)> {
+    let mut files = postgres::files(world.dir.path());
+    if world.on_postgres() {
+        let pool = world.database().await;
+        // Writes everything to disk, unlogged tables too, which a mere CHECKPOINT leaves out;
+        // that then takes the files away that are no longer any table's.
+        let other = format!("other_{}", world.dir.path().file_name().unwrap().display());
+        for statement in [
+            format!("CREATE DATABASE \"{other}\" TEMPLATE template0 STRATEGY file_copy"),
+            format!("DROP DATABASE \"{other}\""),
+            "CHECKPOINT".to_owned(),
+        ] {
+            let statement = sqlx::AssertSqlSafe(statement);
+            sqlx::raw_sql(statement).execute(&pool).await.unwrap();
         }
+        let oid = "SELECT oid::text FROM pg_database WHERE datname = current_database()";
+        let (oid,): (String,) = sqlx::query_as(oid).fetch_one(&pool).await.unwrap();
+        let data = postgres::cluster().await.data();
+        files.extend(postgres::files(&data.join("base").join(oid)));
+        files.extend(postgres::files(&data.join("pg_wal")));
     }
     files
 }
@@ -102,22 +110,20 @@ async fn the_seed_of_an_epoch_that_is_over_is_nowhere_on_disk() {
     let world = World::on_disk().await;
     let acme = world.tenant("acme").await;
     world.put(&acme, VALUE, NOW).await;
-    let pool = database(&world).await;
+    let pool = world.database().await;
     let (seed,): (Vec<u8>,) =
         sqlx::query_as("SELECT sealed FROM epochs").fetch_one(&pool).await.unwrap();
     pool.close().await;
     let holds = |bytes: &[u8]| bytes.windows(seed.len()).any(|window| window == seed);
-    assert!(files(&world).iter().any(|(_, bytes)| holds(bytes)), "the search finds it at first");
+    assert!(
+        files(&world).await.iter().any(|(_, bytes)| holds(bytes)),
+        "the search finds it at first"
+    );
     world.service.maintain(later(2 * 3_600_000)).await.unwrap();
     assert_eq!(world.service.evidence(None, later(2 * 3_600_000)).await.status, 200);
-    for (path, bytes) in files(&world) {
+    for (path, bytes) in files(&world).await {
         assert!(!holds(&bytes), "{path}");
     }
-}
-
-async fn database(world: &World) -> sqlx::SqlitePool {
-    let file = world.dir.path().join("data/keys.sqlite");
-    sqlx::SqlitePool::connect(&format!("sqlite:{}", file.display())).await.unwrap()
 }
 
 #[tokio::test]
@@ -134,7 +140,7 @@ async fn the_database_is_private_in_a_folder_that_is_not() {
     }
 }
 
-async fn last_reason(pool: &sqlx::SqlitePool) -> String {
+async fn last_reason(pool: &sqlx::AnyPool) -> String {
     let (bytes,): (Vec<u8>,) = sqlx::query_as(
         "SELECT bytes FROM audit_events WHERE bytes LIKE '%credential_release%' ORDER BY n DESC LIMIT 1",
     )
@@ -151,7 +157,7 @@ async fn rows_swapped_between_tenants_or_policies_do_not_open() {
     let (acme, other) = (world.tenant("acme").await, world.tenant("other").await);
     world.put(&acme, VALUE, NOW).await;
     world.put(&other, b"theirs", NOW).await;
-    let pool = database(&world).await;
+    let pool = world.database().await;
     // The other tenant's row now holds acme's ciphertext.
     sqlx::query(
         "UPDATE credential_versions SET value_ct = (SELECT value_ct FROM credential_versions v
@@ -170,10 +176,7 @@ async fn rows_swapped_between_tenants_or_policies_do_not_open() {
     let answer = world.release(&other.credential, releasing("acme"), NOW).await;
     assert_eq!((answer.status, answer.fields.len()), (Status::Denied, 0));
     // Back again, but with a policy that would let the value go elsewhere.
-    sqlx::query("UPDATE credentials SET tenant = 'acme', policy = CAST(replace(CAST(policy AS TEXT), 'slack.com', 'evil.com') AS BLOB)")
-        .execute(&pool)
-        .await
-        .unwrap();
+    edit(&pool, "UPDATE credentials SET tenant = 'acme', policy = CAST(replace(CAST(policy AS TEXT), 'slack.com', 'evil.com') AS BLOB)").await;
     let mut request = releasing("acme");
     request.host = "evil.com".into();
     let list = world.operate(&acme.operator, "GET", "/api/v1/credentials", b"", NOW).await;
@@ -213,11 +216,17 @@ async fn when_the_event_cannot_be_written_nothing_is_released() {
     let world = World::on_disk().await;
     let acme = world.tenant("acme").await;
     world.put(&acme, VALUE, NOW).await;
-    let pool = database(&world).await;
-    sqlx::query("CREATE TRIGGER full BEFORE INSERT ON audit_events BEGIN SELECT RAISE(ABORT, 'disk full'); END")
-        .execute(&pool)
-        .await
-        .unwrap();
+    let pool = world.database().await;
+    let full = if world.on_postgres() {
+        "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS
+             $$ BEGIN RAISE EXCEPTION 'disk full'; END $$;
+         CREATE TRIGGER full_disk BEFORE INSERT ON audit_events
+             FOR EACH ROW EXECUTE FUNCTION full_disk()"
+    } else {
+        "CREATE TRIGGER full_disk BEFORE INSERT ON audit_events
+             BEGIN SELECT RAISE(ABORT, 'disk full'); END"
+    };
+    sqlx::raw_sql(full).execute(&pool).await.unwrap();
     let (body, _) = world.sealed(&acme.credential, &Message::Release(releasing("acme")), NOW).await;
     let reply = world.service.message(&body, NOW).await;
     assert_eq!((reply.status, reply.body.len()), (503, 0));

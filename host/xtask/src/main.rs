@@ -10,6 +10,7 @@ mod demo;
 mod fuzz;
 mod guests;
 mod mutants;
+mod postgres;
 mod run;
 mod setup;
 mod test;

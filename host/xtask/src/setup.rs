@@ -1,5 +1,5 @@
 //! What building and testing need beside rustup's `cargo`: the standard library for
-//! wasm32-wasip1, in one of three ways, and Envoy.
+//! wasm32-wasip1, in one of three ways, Envoy, and what tests are run against.
 //!
 //! Invariant: nothing outside the checkout changes but by rustup, or by `apt-get` as
 //! root with `--yes`.
@@ -10,6 +10,7 @@ use std::process::Command;
 use anyhow::Result;
 use clap::Args;
 
+use crate::postgres;
 use crate::run::{Failure, quiet};
 use crate::workspace;
 
@@ -58,6 +59,7 @@ pub fn everything(options: &Options) -> Result<()> {
     println!("wasm target: {toolchain:?}");
     println!("envoy: {}", envoy()?.display());
     println!("nginx: {}", nginx()?.display());
+    println!("postgres: {}", postgres::programs()?.display());
     println!("opa: {}", opa()?.display());
     println!("oidc-provider: {}", oidc()?.display());
     Ok(())

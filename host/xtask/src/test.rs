@@ -12,7 +12,7 @@ use clap::Args;
 
 use crate::built::{self, Built};
 use crate::run::{Failure, line};
-use crate::{guests, setup, tidy, workspace};
+use crate::{guests, postgres, setup, tidy, workspace};
 
 #[derive(Args)]
 pub struct Options {
@@ -48,6 +48,8 @@ enum Step {
     AttestationClient,
     /// The tests of a package whose names begin so.
     Named(&'static str, &'static str),
+    /// The tests of a package with the key service's rows in PostgreSQL.
+    OnPostgres(&'static str),
     /// Exports of the audit log, verified a second time in Python; one test a vector.
     AuditClient,
     /// Bundles of policies, read and made a second time in Python; one test a case.
@@ -114,7 +116,13 @@ const GROUPS: &[Group] = &[
         ],
     },
     Group { name: "audit", steps: &[Step::Named("postern-keys", "audit::"), Step::AuditClient] },
-    Group { name: "keys", steps: &[Step::Packages(&["postern-files", "postern-keys"])] },
+    Group {
+        name: "keys",
+        steps: &[
+            Step::Packages(&["postern-files", "postern-keys"]),
+            Step::OnPostgres("postern-keys"),
+        ],
+    },
     Group {
         name: "operators",
         steps: &[Step::Packages(&["postern-cli", "postern-rig", "postern-harness", "xtask"])],
@@ -241,7 +249,12 @@ impl Step {
     fn run(&self) -> Result<Count> {
         match self {
             Self::Packages(names) => packages(names),
-            Self::Named(name, filter) => of_host(name, Some(filter)),
+            Self::Named(name, filter) => of_host(name, Some(filter), &[]),
+            Self::OnPostgres(name) => {
+                let programs = postgres::programs()?.display().to_string();
+                let on = [(postgres::VARIABLE, programs.as_str()), ("POSTERN_STORE", "postgres")];
+                of_host(name, None, &on)
+            }
             Self::Scenarios(boundary) => {
                 if *boundary != "core" {
                     // Live checks have a client in Python and a provider for Node.js.
@@ -330,17 +343,18 @@ fn packages(names: &[&str]) -> Result<Count> {
         sum.add(&counted(cargo(&["test", "--quiet", "--no-fail-fast"]).args(others))?);
     }
     for name in host {
-        sum.add(&of_host(name, None)?);
+        sum.add(&of_host(name, None, &[])?);
     }
     Ok(sum)
 }
 
 /// The tests of one package of the host's build; with a filter, those whose names hold it.
-fn of_host(name: &str, filter: Option<&str>) -> Result<Count> {
+fn of_host(name: &str, filter: Option<&str>, environment: &[(&str, &str)]) -> Result<Count> {
     let mut sum = Count::default();
     for test in built::host()?.tests(name) {
         let mut command = Command::new(&test.program);
         command.arg("--quiet").args(filter).current_dir(&test.folder);
+        command.envs(environment.iter().copied());
         sum.add(&counted(command.env("CARGO_MANIFEST_DIR", &test.folder))?);
     }
     Ok(sum)

@@ -1,6 +1,8 @@
 //! A tenant with a gateway and an operator, and the asking side of every message.
 #![allow(dead_code, clippy::unwrap_used)]
 
+pub mod postgres;
+
 use ed25519_dalek::SigningKey;
 use postern_core::api_key::KeyId;
 use postern_core::binding::{Binding, Wire};
@@ -15,6 +17,7 @@ use postern_keys::config::Database;
 use postern_keys::operator_auth::{self, Claim};
 use postern_keys::store::api_keys::Grant;
 use postern_keys::{Config, HttpAnswer, Service};
+use sqlx::AnyPool;
 use tempfile::TempDir;
 
 /// Middle of an epoch.
@@ -71,8 +74,26 @@ impl World {
         let dir = tempfile::tempdir().unwrap();
         let mut config = Config::local(&dir.path().join("data"));
         change(&mut config);
+        if postgres::is_asked_for() {
+            config.database = Database::Postgres(postgres::cluster().await.database().await);
+        }
         let service = Service::open(&config, NOW).await.unwrap();
         Self { dir, config, service }
+    }
+
+    /// The rows, for whoever may change them all behind the service's back.
+    pub async fn database(&self) -> AnyPool {
+        let url = match &self.config.database {
+            Database::File(path) => format!("sqlite:{}", path.display()),
+            Database::Postgres(at) => postgres::cluster().await.superuser(&at.name),
+            Database::Memory => panic!("in memory"),
+        };
+        AnyPool::connect(&url).await.unwrap()
+    }
+
+    /// Whether the rows are in PostgreSQL.
+    pub fn on_postgres(&self) -> bool {
+        matches!(self.config.database, Database::Postgres(_))
     }
 
     pub async fn evidence(&self, now: UnixMillis) -> Evidence {
@@ -257,16 +278,49 @@ pub fn status(answer: &Answer) -> Status {
     }
 }
 
-/// Takes away what keeps the log append-only, as whoever holds the database's file can.
-pub async fn let_log_be_bent(pool: &sqlx::SqlitePool) {
-    let triggers: Vec<(String,)> =
-        sqlx::query_as("SELECT name FROM sqlite_schema WHERE type = 'trigger'")
-            .fetch_all(pool)
-            .await
-            .unwrap();
+/// Takes away what keeps the log append-only, as whoever holds the database can.
+pub async fn let_log_be_bent(pool: &AnyPool) {
+    let mut db = pool.acquire().await.unwrap();
+    let on_postgres = db.backend_name() == "PostgreSQL";
+    let find = if on_postgres {
+        "SELECT tgname || ' ON ' || tgrelid::regclass::text FROM pg_trigger WHERE NOT tgisinternal"
+    } else {
+        "SELECT name FROM sqlite_schema WHERE type = 'trigger'"
+    };
+    let triggers: Vec<(String,)> = sqlx::query_as(find).fetch_all(&mut *db).await.unwrap();
     assert_eq!(triggers.len(), 6);
     for (name,) in triggers {
         let drop = format!("DROP TRIGGER {name}");
-        sqlx::query(sqlx::AssertSqlSafe(drop)).execute(pool).await.unwrap();
+        sqlx::query(sqlx::AssertSqlSafe(drop)).execute(&mut *db).await.unwrap();
     }
+}
+
+/// Runs `statement`, written for SQLite, on either store.
+pub async fn edit(pool: &AnyPool, statement: &str) {
+    for statement in statement.split("; ") {
+        let done = run(pool, statement).await;
+        let rows = done.unwrap_or_else(|error| panic!("{statement}: {error}"));
+        assert!(rows > 0, "{statement}");
+    }
+}
+
+/// Tries to; how many rows it changed.
+pub async fn run(pool: &AnyPool, statement: &str) -> Result<u64, sqlx::Error> {
+    let mut db = pool.acquire().await?;
+    let text = match db.backend_name() {
+        "PostgreSQL" => on_postgres(statement),
+        _ => statement.to_owned(),
+    };
+    Ok(sqlx::query(sqlx::AssertSqlSafe(text)).execute(&mut *db).await?.rows_affected())
+}
+
+/// Bytes are written and cast in another way there.
+fn on_postgres(statement: &str) -> String {
+    let text = statement
+        .replace("INSERT OR REPLACE INTO", "INSERT INTO")
+        .replace("x'", "'\\x")
+        .replace(" AS BLOB)", " AS BYTEA)");
+    // A cast to BYTEA reads an escape form, which plain text is too.
+    text.replace("CAST(bytes AS TEXT)", "convert_from(bytes, 'UTF8')")
+        .replace("CAST(policy AS TEXT)", "convert_from(policy, 'UTF8')")
 }
