@@ -21,7 +21,10 @@ const TABLES: [(&str, &str); 10] = [
     ("identities", "tenant = 'other'"),
     ("join_tokens", "tenant = 'other'"),
     ("credentials", "tenant = 'other'"),
-    ("credential_versions", "cred_id NOT IN (SELECT cred_id FROM credentials WHERE tenant = 'acme')"),
+    (
+        "credential_versions",
+        "cred_id NOT IN (SELECT cred_id FROM credentials WHERE tenant = 'acme')",
+    ),
     ("audit_events", "tenant = 'other'"),
     ("deks", "scope <> 'tenant:acme'"),
     ("service_keys", "name NOT LIKE '%/acme'"),
@@ -45,8 +48,7 @@ async fn two_tenants() -> Option<World> {
 
 async fn count(db: &mut Connection, table: &str, which: &str) -> i64 {
     let select = format!("SELECT count(*) FROM {table} WHERE {which}");
-    let (rows,): (i64,) =
-        sqlx::query_as(sqlx::AssertSqlSafe(select)).fetch_one(db).await.unwrap();
+    let (rows,): (i64,) = sqlx::query_as(sqlx::AssertSqlSafe(select)).fetch_one(db).await.unwrap();
     rows
 }
 
