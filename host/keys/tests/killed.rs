@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use postern_crp::Role;
-use postern_crp::exchange::{Asker, Awaiting, ask};
+use postern_crp::exchange::Awaiting;
 use postern_crp::message::{Answer, Message, Receipt, Status};
 use postern_keys::config::{Database, Server};
 use postern_keys::{Config, Service, http, tls};
@@ -176,7 +176,7 @@ struct Told {
 
 impl Told {
     /// Takes an answer; whether it acknowledges.
-    fn take(&mut self, answer: Option<(u16, Vec<u8>)>, awaiting: Awaiting) -> bool {
+    fn take(&mut self, answer: Option<(u16, Vec<u8>)>, awaiting: &Awaiting) -> bool {
         let Some((200, body)) = answer else {
             self.lost += 1;
             return false;
@@ -223,23 +223,6 @@ async fn parties(world: &World) -> Parties {
     Parties { credential, operator }
 }
 
-/// One sealed message, and what opens each of its replies.
-async fn sealed(
-    world: &World,
-    party: &Party,
-    message: &Message,
-    copies: usize,
-) -> (Vec<u8>, Vec<Awaiting>) {
-    let (now, entropy) = (http::now(), fresh());
-    let evidence = world.evidence(now).await;
-    let asker =
-        Asker { identity: &party.identity, gateway_id: party.id, tenant: &party.tenant, now };
-    let copy = |_| ask(&evidence, &asker, message, &entropy).unwrap();
-    let (bodies, awaiting): (Vec<_>, Vec<_>) = (0..copies).map(copy).unzip();
-    assert!(bodies.iter().all(|body| *body == bodies[0]));
-    (bodies[0].clone(), awaiting)
-}
-
 /// Asks every replica the same, message after message, until there was enough.
 fn load(
     world: &World,
@@ -261,7 +244,7 @@ fn load(
             0 => (&parties.operator, Message::Store(storing("acme", b"another value"))),
             _ => (&parties.credential, Message::Release(releasing("acme"))),
         };
-        let (body, awaiting) = runtime.block_on(sealed(world, party, &message, clients.len()));
+        let (body, awaiting) = runtime.block_on(world.sealed(party, &message, http::now()));
         let mut accepted = 0;
         // At the same time, as a gateway never would and an attacker does.
         let answers: Vec<_> = std::thread::scope(|threads| {
@@ -269,8 +252,8 @@ fn load(
                 clients.iter_mut().map(|client| threads.spawn(|| client.post(&body))).collect();
             all.into_iter().map(|one| one.join().unwrap()).collect()
         });
-        for (answer, awaiting) in answers.into_iter().zip(awaiting) {
-            accepted += u32::from(told.take(answer, awaiting));
+        for answer in answers {
+            accepted += u32::from(told.take(answer, &awaiting));
         }
         assert!(accepted <= 1, "message {number} was accepted {accepted} times");
     }
