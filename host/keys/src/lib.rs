@@ -11,6 +11,7 @@
 
 pub mod admin;
 pub mod audit;
+pub mod backup;
 #[cfg(feature = "bench")]
 pub mod bench;
 mod checkpoints;

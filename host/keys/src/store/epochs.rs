@@ -51,6 +51,16 @@ async fn renew_table(db: &mut Connection, now: UnixMillis) -> Result<(), Fault> 
     Ok(())
 }
 
+/// Destroys every seed: of rows that came back from a backup none is used again.
+pub async fn destroy(db: &mut Connection) -> Result<(), Fault> {
+    let destroy = match db.backend_name() {
+        "PostgreSQL" => "TRUNCATE epochs",
+        _ => "DELETE FROM epochs",
+    };
+    sqlx::query(destroy).execute(db).await?;
+    Ok(())
+}
+
 /// Every seed in force, newest epoch first.
 pub async fn rows(db: &mut Connection, now: UnixMillis) -> Result<Vec<Row>, Fault> {
     let all = sqlx::query_as("SELECT * FROM epochs WHERE exp_ms > $1 ORDER BY epoch DESC");

@@ -314,6 +314,13 @@ pub async fn use_token(
     Ok(Some(Admitted { tenant: token.tenant, role: wanted, gateway }))
 }
 
+/// Forgets every token, used or not; how many could still be used.
+pub async fn forget_tokens(db: &mut Connection) -> Result<u64, Fault> {
+    let used = sqlx::query("DELETE FROM join_tokens WHERE used_ms IS NOT NULL");
+    used.execute(&mut *db).await?;
+    Ok(sqlx::query("DELETE FROM join_tokens").execute(db).await?.rows_affected())
+}
+
 /// Forgets tokens that nobody can use any more.
 pub async fn prune_tokens(db: &mut Connection, now: UnixMillis) -> Result<(), Fault> {
     sqlx::query("DELETE FROM join_tokens WHERE expires_ms < $1")

@@ -314,6 +314,24 @@ pub async fn revoke(
     row.issue().map(Some)
 }
 
+/// Takes back every invite of every tenant that was not exchanged; how many there were.
+pub async fn revoke_open(
+    db: &mut Connection,
+    rows: &RowKeys,
+    now: UnixMillis,
+) -> Result<u64, Fault> {
+    let open = "SELECT * FROM invites WHERE holder IS NULL AND revoked_ms IS NULL";
+    let found: Vec<Row> = sqlx::query_as(open).fetch_all(&mut *db).await?;
+    let mut revoked: u64 = 0;
+    for mut row in found {
+        rows.check(&row.bytes(), &row.mac)?;
+        row.revoked_ms = Some(millis(now));
+        change(&mut *db, rows, &row).await?;
+        revoked = revoked.saturating_add(1);
+    }
+    Ok(revoked)
+}
+
 /// Writes what can change, with a new MAC.
 async fn change(db: &mut Connection, rows: &RowKeys, row: &Row) -> Result<(), Fault> {
     sqlx::query(

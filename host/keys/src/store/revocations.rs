@@ -119,9 +119,18 @@ fn state_bytes(epoch: i64, forget: i64) -> RowBytes {
 /// Counts a change of the list.
 async fn changed(db: &mut Connection, rows: &RowKeys, forget: bool) -> Result<(), Fault> {
     let (epoch, forgets) = state(&mut *db, rows).await?;
+    write_state(db, rows, epoch + 1, forgets + u64::from(forget)).await
+}
+
+async fn write_state(
+    db: &mut Connection,
+    rows: &RowKeys,
+    epoch: u64,
+    forgets: u64,
+) -> Result<(), Fault> {
     let number =
         |value: u64| i64::try_from(value).map_err(|_| Fault::Malformed("revocation epoch"));
-    let (epoch, forgets) = (number(epoch + 1)?, number(forgets + u64::from(forget))?);
+    let (epoch, forgets) = (number(epoch)?, number(forgets)?);
     sqlx::query(
         "INSERT INTO revocation_state (one, epoch, forget, mac) VALUES (1, $1, $2, $3)
          ON CONFLICT (one)
@@ -133,6 +142,14 @@ async fn changed(db: &mut Connection, rows: &RowKeys, forget: bool) -> Result<()
     .execute(db)
     .await?;
     Ok(())
+}
+
+/// Moves the count ahead of every count that gateways may have seen, and makes them forget:
+/// for rows that came back from a backup. One change a second is more than there ever is, so
+/// the time in seconds is ahead of all that were counted before.
+pub async fn leap(db: &mut Connection, rows: &RowKeys, now: UnixMillis) -> Result<(), Fault> {
+    let (epoch, forgets) = state(&mut *db, rows).await?;
+    write_state(db, rows, (epoch + 1).max(now.seconds()), forgets.max(now.seconds()) + 1).await
 }
 
 /// Makes every gateway forget what it keeps.

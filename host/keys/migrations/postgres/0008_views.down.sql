@@ -1,0 +1,2 @@
+DROP VIEW revocations_listed;
+DROP VIEW audit_head;

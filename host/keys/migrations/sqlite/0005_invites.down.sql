@@ -1,0 +1,2 @@
+-- loses: SELECT count(*) FROM invites
+DROP TABLE invites;
