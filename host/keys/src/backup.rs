@@ -135,7 +135,7 @@ async fn restored(config: &Config, notes: &Path, now: UnixMillis) -> Result<Rest
     let tokens = identities::forget_tokens(&mut db).await?;
     let invites = invites::revoke_open(&mut db, &rows, now).await?;
     let seed = deks::seed(&mut db, &dek, "audit", now).await?;
-    let audit = AuditLog::new(&seed, "restored")?;
+    let audit = AuditLog::new(&seed, "none")?;
     let last = head(&mut db).await?;
     let (beyond, known) = beyond(notes, &audit, last.n)?;
     let taken_back = tokens + invites;

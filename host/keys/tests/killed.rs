@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use postern_crp::Role;
 use postern_crp::exchange::Awaiting;
 use postern_crp::message::{Answer, Message, Receipt, Status};
-use postern_keys::config::{Database, Server};
+use postern_keys::config::Database;
 use postern_keys::{Config, Service, http, tls};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -55,11 +55,7 @@ impl Replica {
     fn start(world: &World, name: &str) -> Self {
         let file = world.dir.path().join(format!("{name}.yaml"));
         let database = match &world.config.database {
-            Database::Postgres(at) => {
-                let Server::Socket { folder, port } = &at.server else { panic!() };
-                let (user, name, folder) = (&at.user, &at.name, folder.display());
-                format!("postgres://{user}@/{name}?host={folder}&port={port}")
-            }
+            Database::Postgres(at) => at.to_string(),
             _ => "sqlite:keys.sqlite".to_owned(),
         };
         let yaml = format!("data_dir: data\nlisten: 127.0.0.1:0\ndatabase: {database}\n");

@@ -1,7 +1,9 @@
-//! `postern keys`: runs the key service.
+//! `postern keys`: runs the key service, and keeps its database.
 //!
 //! Invariant: simulated evidence is never used silently: it is said at the start, in the
 //! listing of what runs, and each minute by the service itself.
+
+mod database;
 
 use std::path::{Path, PathBuf};
 
@@ -36,6 +38,12 @@ const SIMULATED: &str = "\
 pub enum Command {
     /// Run the key service until it is told to stop (Ctrl-C, SIGTERM).
     Serve(ServeArgs),
+    /// Bring the schema of the database forward, or back.
+    Migrate(database::MigrateArgs),
+    /// Write a backup of a SQLite database.
+    Backup(database::BackupArgs),
+    /// Put a backup back, and make it fit to be served.
+    Restore(database::RestoreArgs),
 }
 
 /// Where the service's configuration is.
@@ -90,7 +98,12 @@ pub struct ServeArgs {
 
 /// Runs `keys serve`.
 pub fn run(command: Command, out: Output) -> Outcome {
-    let Command::Serve(args) = command;
+    let args = match command {
+        Command::Serve(args) => args,
+        Command::Migrate(args) => return database::migrate(args, out),
+        Command::Backup(args) => return database::backup(&args, out),
+        Command::Restore(args) => return database::restore(&args, out),
+    };
     let config = args.config.load()?;
     args.log.start(args.log.format, Some(REMINDER));
     runtime()?.block_on(serve(&config, &args, out))
@@ -125,6 +138,7 @@ fn announce(config: &Config, args: &ServeArgs, url: &str, evidence: &str, out: O
     let database = match &config.database {
         Database::File(path) => shown(path.clone()),
         Database::Memory => "in memory, gone when this ends".to_owned(),
+        Database::Postgres(at) => at.to_string(),
     };
     let (kek, sim) = (shown(config.kek_file()), shown(config.sim_key_file()));
     let simulated = evidence == "sim";

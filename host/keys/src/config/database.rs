@@ -4,6 +4,7 @@
 //! only in a file of its own or in `PGPASSWORD`; to another machine there is no way but TLS
 //! that proves the server's name.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -37,6 +38,19 @@ pub struct Postgres {
     pub ca: Option<PathBuf>,
     /// Connections at a time.
     pub connections: u32,
+}
+
+impl fmt::Display for Postgres {
+    /// As whom, where and what; no password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { user, name, .. } = self;
+        match &self.server {
+            Server::Host { host, port } => write!(f, "postgres://{user}@{host}:{port}/{name}"),
+            Server::Socket { folder, port } => {
+                write!(f, "postgres://{user}@/{name}?host={}&port={port}", folder.display())
+            }
+        }
+    }
 }
 
 /// A way to a server.

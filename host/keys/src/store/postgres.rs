@@ -89,6 +89,15 @@ pub(super) async fn confined(db: &mut Connection) -> Result<(), Fault> {
     Err(Fault::Schema(format!("the role is none for the service: {why}")))
 }
 
+/// Refuses a role that cannot make tables.
+pub(super) async fn owns(db: &mut Connection) -> Result<(), Fault> {
+    let may = "SELECT has_schema_privilege('public', 'CREATE')";
+    match sqlx::query_as(may).fetch_one(db).await? {
+        (true,) => Ok(()),
+        (false,) => Err(Fault::Schema("the role does not own the schema".to_owned())),
+    }
+}
+
 /// Gives the role of the service what it needs, and no more. As the owner.
 pub(super) async fn grant(db: &mut Connection, service: &str) -> Result<(), Fault> {
     sqlx::query("SELECT set_config('postern.service', $1, false)")

@@ -91,7 +91,9 @@ pub async fn migrate(database: &Database, ask: &Ask) -> Result<(i64, i64), Fault
             let (owner, password) = ask.owner.clone().ok_or_else(|| {
                 Fault::Schema("expected the role that owns the schema (--owner)".to_owned())
             })?;
-            (Engine::Postgres, postgres::connect(&at.to_owner(&owner, password)).await?)
+            let pool = postgres::connect(&at.to_owner(&owner, password)).await?;
+            postgres::owns(&mut *pool.acquire().await?).await?;
+            (Engine::Postgres, pool)
         }
         Database::File(_) | Database::Memory => (Engine::Sqlite, sqlite(database).await?),
     };
