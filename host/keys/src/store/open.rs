@@ -77,7 +77,7 @@ fn url(path: &Path) -> Result<String, Fault> {
 }
 
 /// Every byte that could mean something in a URL in percent-encoding.
-pub(super) fn encoded(text: &str) -> String {
+pub(crate) fn encoded(text: &str) -> String {
     let mut out = String::with_capacity(text.len().saturating_mul(3));
     for byte in text.bytes() {
         match byte {

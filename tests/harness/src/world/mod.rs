@@ -29,7 +29,7 @@ use postern_keys::{Config, Service};
 use postern_rig::gateway::merge;
 use serde::Deserialize;
 use serde_json::Value;
-use sqlx::sqlite::SqlitePool;
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
 
 pub use backend::Backend;
 pub use invites::InviteSeed;
@@ -357,7 +357,7 @@ impl World {
     pub fn take_records(&self) -> Result<Vec<Vec<u8>>> {
         let mut notes = self.notes();
         let rows: Vec<(i64, Vec<u8>)> = self.backend.runtime.block_on(async {
-            let query = "SELECT n, bytes FROM audit_events WHERE n > ? ORDER BY n";
+            let query = "SELECT n, bytes FROM audit_events WHERE n > $1 ORDER BY n";
             sqlx::query_as(query).bind(notes.event).fetch_all(&self.pool).await
         })?;
         let mut records = Vec::new();
@@ -410,8 +410,8 @@ fn open(folder: &Path, now: UnixMillis) -> Result<(Backend, SqlitePool)> {
     let impostor = runtime.block_on(Service::open(&Config::local(&folder.join("impostor")), now));
     let (genuine, impostor) =
         (genuine.map_err(anyhow::Error::msg)?, impostor.map_err(anyhow::Error::msg)?);
-    let database = Config::local(&folder.join("keys")).database;
-    let pool = runtime.block_on(postern_keys::store::open(&database));
+    let rows = SqliteConnectOptions::new().filename(folder.join("keys/keys.sqlite"));
+    let pool = runtime.block_on(SqlitePool::connect_with(rows));
     let stand = Stand::default();
     let issuer = issuer::Issuer::default();
     let introspection = introspection::Introspection::default();
