@@ -160,6 +160,11 @@ impl Epochs {
         Ok(Loaded { epochs, rows })
     }
 
+    /// Something else was deleted that must not be left in the database's log.
+    pub fn mark_deleted(&self) {
+        self.deleted.store(true, Ordering::Relaxed);
+    }
+
     /// Sees to it that seeds which were deleted are not left in the database's log.
     pub async fn erase_deleted(&self, pool: &Pool) -> Result<(), Fault> {
         if self.deleted.swap(false, Ordering::Relaxed) && !open::empty_log(pool).await? {

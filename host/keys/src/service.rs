@@ -20,7 +20,7 @@ use crate::evidence::{self, Attester};
 use crate::fault::Fault;
 use crate::feed::Feed;
 use crate::releases::Recorded;
-use crate::store::{self, Pool, Reach, deks, identities, invites, nonces, revocations};
+use crate::store::{self, Pool, Reach, approvals, deks, identities, invites, nonces, revocations};
 
 /// An answer of the service, to be sent as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -167,8 +167,12 @@ impl Service {
         nonces::prune(&mut db, now).await?;
         identities::prune_tokens(&mut db, now).await?;
         invites::prune(&mut db, now).await?;
+        let previews = approvals::prune(&mut db, now).await?;
         revocations::keep_time(&mut db, &self.inner.rows, now).await?;
         db.commit().await?;
+        if previews {
+            self.inner.epochs.mark_deleted();
+        }
         self.inner.epochs.in_force(&self.inner.pool, now).await?;
         self.inner.epochs.follow(&self.inner.pool, now).await?;
         self.inner.epochs.erase_deleted(&self.inner.pool).await?;

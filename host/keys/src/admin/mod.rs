@@ -8,6 +8,7 @@
 //! Invariant: nothing here reads a sealed value; a credential shows its name, bindings and
 //! times.
 
+mod approvals;
 mod audit;
 mod credentials;
 mod gateways;
@@ -15,6 +16,7 @@ mod invites;
 mod keys;
 mod revoking;
 
+pub use approvals::{GrantWire, Said};
 pub use invites::NewInvite;
 pub use keys::{NewKey, Rotation};
 pub use revoking::Named;
@@ -24,6 +26,7 @@ use postern_core::time::UnixMillis;
 use postern_crp::Role;
 
 use crate::audit::export::Export;
+use crate::approvals::Verdict;
 use crate::fault::Fault;
 use crate::operator_auth::{self, Claim, Fields, Request};
 use crate::service::{HttpAnswer, Service, unavailable};
@@ -144,6 +147,9 @@ impl Service {
             ("GET", ["audit", "proof", n]) => self.show_proof(operator, n).await,
             ("GET", ["log", "checkpoint"]) => self.show_checkpoint().await,
             ("GET", ["log", "consistency"]) => self.show_consistency(request.query).await,
+            ("GET", ["api", "v1", "approvals"]) => {
+                self.list_approvals(operator, request.query, now).await
+            }
             (method, ["api", "v1", rest @ ..]) => {
                 self.resource(operator, method, rest, request.body, now).await
             }
@@ -173,6 +179,13 @@ impl Service {
             ("POST", ["invites"]) => self.create_invite(operator, body, now).await,
             ("GET", ["invites", "issuer"]) => self.show_issuer(operator, now).await,
             ("POST", ["invites", id, "revoke"]) => self.revoke_invite(operator, id, now).await,
+            ("GET", ["approvals", id]) => self.show_approval(operator, id, now).await,
+            ("POST", ["approvals", id, "approve"]) => {
+                self.decide_approval(operator, (id, Verdict::Approve), body, now).await
+            }
+            ("POST", ["approvals", id, "deny"]) => {
+                self.decide_approval(operator, (id, Verdict::Deny), body, now).await
+            }
             ("GET", ["credentials"]) => self.list_credentials(operator).await,
             ("DELETE", ["credentials", name]) => self.delete_credential(operator, name, now).await,
             ("GET", ["revocations"]) => self.list_revocations(operator).await,

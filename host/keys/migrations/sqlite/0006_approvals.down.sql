@@ -1,0 +1,3 @@
+-- loses: SELECT count(*) FROM approvals
+DROP TABLE approval_previews;
+DROP TABLE approvals;
