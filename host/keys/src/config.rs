@@ -4,6 +4,10 @@
 //! an unknown key, a public address without the `danger_` key and a limit out of range
 //! are refused before anything is opened.
 
+mod people;
+
+pub use people::People;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -52,6 +56,8 @@ struct Wire {
     /// Limits.
     #[serde(default)]
     limits: WireLimits,
+    /// Pages on which people decide about requests. Default: none.
+    people: Option<people::Wire>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -228,6 +234,8 @@ pub struct Config {
     pub evidence: Evidence,
     /// Limits.
     pub limits: Limits,
+    /// Pages for people, if there are any.
+    pub people: Option<People>,
 }
 
 impl Config {
@@ -262,6 +270,7 @@ impl Config {
             },
             evidence: evidence(wire.evidence, base)?,
             limits: limits(wire.limits)?,
+            people: wire.people.map(people::checked).transpose()?,
             data_dir,
         })
     }
@@ -288,6 +297,7 @@ impl Config {
             tls: Tls::Own,
             evidence: Evidence::Sim,
             limits: WireLimits::default().into(),
+            people: None,
         }
     }
 }
@@ -407,6 +417,16 @@ mod tests {
             ("data_dir: d\nevidence: {release_set: r}\n", "evidence: expected snp"),
             ("data_dir: d\nevidence: {release_set: r, maa: http://a}\n", "evidence.maa"),
             ("data_dir: d\nevidence: {release_set: r, snp: true, x: 1}\n", "x"),
+            ("data_dir: d\npeople: {}\n", "origin"),
+            ("data_dir: d\npeople: {origin: http://a.example}\n", "people.origin"),
+            (
+                "data_dir: d\npeople: {origin: 'https://a.example', session_hours: 25}\n",
+                "people.session_hours: expected 1 to 24",
+            ),
+            (
+                "data_dir: d\npeople: {origin: 'https://a.example', idle_minutes: 0}\n",
+                "people.idle_minutes",
+            ),
             ("listen: 127.0.0.1:1\n", "data_dir"),
         ] {
             let problem = parse(yaml).unwrap_err();

@@ -25,6 +25,8 @@ mod files;
 pub mod http;
 pub mod join;
 pub mod operator_auth;
+mod pages;
+pub mod people;
 mod random;
 mod releases;
 mod service;

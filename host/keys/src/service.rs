@@ -20,8 +20,9 @@ use crate::epoch::Epochs;
 use crate::evidence::{self, Attester};
 use crate::fault::Fault;
 use crate::feed::Feed;
+use crate::people::People;
 use crate::releases::Recorded;
-use crate::store::{self, deks, identities, invites, nonces, revocations};
+use crate::store::{self, deks, identities, invites, nonces, people, revocations, sessions};
 
 /// An answer of the service, to be sent as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,6 +77,7 @@ pub(crate) struct Inner {
     pub(crate) limits: Limits,
     pub(crate) checkpoints: Checkpoints,
     pub(crate) releases: Recorded,
+    pub(crate) people: Option<People>,
 }
 
 impl Service {
@@ -118,6 +120,7 @@ impl Service {
             limits: config.limits,
             checkpoints,
             releases: Recorded::default(),
+            people: config.people.as_ref().map(People::new).transpose()?,
             pool,
         };
         let service = Self { inner: Arc::new(inner) };
@@ -167,6 +170,8 @@ impl Service {
         nonces::prune(&mut db, now).await?;
         identities::prune_tokens(&mut db, now).await?;
         invites::prune(&mut db, now).await?;
+        people::prune_links(&mut db, now).await?;
+        sessions::prune(&mut db, now).await?;
         revocations::keep_time(&mut db, &self.inner.rows, now).await?;
         db.commit().await?;
         self.inner.epochs.in_force(&self.inner.pool, now).await?;

@@ -13,10 +13,12 @@ mod credentials;
 mod gateways;
 mod invites;
 mod keys;
+mod people;
 mod revoking;
 
 pub use invites::NewInvite;
 pub use keys::{NewKey, Rotation};
+pub use people::{NewLink, NewPerson};
 pub use revoking::Named;
 
 use ed25519_dalek::VerifyingKey;
@@ -166,6 +168,9 @@ impl Service {
             ("POST", ["invites"]) => self.create_invite(operator, body, now).await,
             ("GET", ["invites", "issuer"]) => self.show_issuer(operator, now).await,
             ("POST", ["invites", id, "revoke"]) => self.revoke_invite(operator, id, now).await,
+            (method, ["people", rest @ ..]) => {
+                self.people_resource(operator, (method, rest), body, now).await
+            }
             ("GET", ["credentials"]) => self.list_credentials(operator).await,
             ("DELETE", ["credentials", name]) => self.delete_credential(operator, name, now).await,
             ("GET", ["revocations"]) => self.list_revocations(operator).await,
@@ -191,7 +196,7 @@ impl Service {
     }
 
     /// Commits a change together with its event.
-    async fn recorded(
+    pub(crate) async fn recorded(
         &self,
         mut db: store::Write,
         event: crate::audit::Event,

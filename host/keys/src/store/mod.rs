@@ -11,7 +11,10 @@ pub mod epochs;
 pub mod identities;
 pub mod invites;
 pub mod nonces;
+pub mod passkeys;
+pub mod people;
 pub mod revocations;
+pub mod sessions;
 
 use std::time::Duration;
 
