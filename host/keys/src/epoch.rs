@@ -142,6 +142,11 @@ impl Epochs {
             .collect()
     }
 
+    /// Something else was deleted that must not be left in the database's log.
+    pub fn mark_deleted(&self) {
+        self.deleted.store(true, Ordering::Relaxed);
+    }
+
     /// Sees to it that seeds which were deleted are not left in the database's log.
     pub async fn erase_deleted(&self, pool: &SqlitePool) -> Result<(), Fault> {
         if self.deleted.swap(false, Ordering::Relaxed) && !store::empty_log(pool).await? {

@@ -22,7 +22,8 @@ use crate::fault::Fault;
 use crate::feed::Feed;
 use crate::people::People;
 use crate::releases::Recorded;
-use crate::store::{self, deks, identities, invites, nonces, people, revocations, sessions};
+use crate::store::{self, approvals, deks, identities, invites, nonces, revocations};
+use crate::store::{people, sessions};
 
 /// An answer of the service, to be sent as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -170,10 +171,14 @@ impl Service {
         nonces::prune(&mut db, now).await?;
         identities::prune_tokens(&mut db, now).await?;
         invites::prune(&mut db, now).await?;
+        let previews = approvals::prune(&mut db, now).await?;
         people::prune_links(&mut db, now).await?;
         sessions::prune(&mut db, now).await?;
         revocations::keep_time(&mut db, &self.inner.rows, now).await?;
         db.commit().await?;
+        if previews {
+            self.inner.epochs.mark_deleted();
+        }
         self.inner.epochs.in_force(&self.inner.pool, now).await?;
         self.inner.epochs.erase_deleted(&self.inner.pool).await?;
         checkpointed

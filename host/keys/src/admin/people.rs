@@ -48,7 +48,9 @@ pub struct NewLink {
 fn acceptable(new: &NewPerson) -> bool {
     let text =
         |text: &str| (1..=MAX_NAME).contains(&text.len()) && !text.chars().any(char::is_control);
-    text(&new.person) && text(&new.organisation) && ROLES.contains(&new.role.as_str())
+    // Decisions name operators and grants with a colon.
+    let own = !["operator:", "grant:"].iter().any(|other| new.person.starts_with(other));
+    own && text(&new.person) && text(&new.organisation) && ROLES.contains(&new.role.as_str())
 }
 
 /// When a link ends; `None` for a life that it may not have.

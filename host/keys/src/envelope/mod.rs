@@ -11,11 +11,13 @@
 mod aead;
 mod dek;
 mod kek;
+mod preview;
 mod record;
 mod rows;
 
 pub use dek::{Dek, Scope};
 pub use kek::{KekProvider, LocalKek};
+pub use preview::{open_preview, seal_preview};
 pub use record::{RecordName, open_value, seal_value};
 pub use rows::{RowBytes, RowKeys};
 

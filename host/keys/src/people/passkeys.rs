@@ -11,6 +11,7 @@ use sqlx::SqliteConnection;
 use super::ceremony::{Assertion, Attestation, Challenge, Refused};
 use super::challenge::{self, Given, Purpose};
 use super::{Person, Refusal, SignedIn};
+use crate::approvals::{Approval, Decider, How};
 use crate::fault::Fault;
 use crate::service::Service;
 use crate::store::passkeys::{self, Passkey};
@@ -24,21 +25,15 @@ const LABEL: usize = 40;
 
 /// A person who used a passkey over one request.
 pub(crate) struct SteppedUp {
-    request: [u8; 16],
-    handle: Handle,
-    assertion: Vec<u8>,
+    approval: [u8; 16],
+    name: String,
 }
 
 impl SteppedUp {
-    /// What was signed, to be kept with the decision: `authenticatorData`, then the hash of
-    /// `clientDataJSON`, then the signature.
-    pub(crate) fn assertion(&self) -> &[u8] {
-        &self.assertion
-    }
-
-    /// Whether it is this person's, over this request.
-    pub(crate) fn is_for(&self, who: &SignedIn, request: &[u8; 16]) -> bool {
-        self.request == *request && self.handle == who.person().handle
+    /// As whom `approval` is decided; `None` for another one.
+    pub(crate) fn decider(&self, approval: &[u8; 16]) -> Option<Decider> {
+        let same = self.approval == *approval;
+        same.then(|| Decider { name: self.name.clone(), how: How::Passkey })
     }
 }
 
@@ -169,36 +164,37 @@ impl Service {
         }
     }
 
-    /// Verifies that the person used a passkey over the request `id` with `digest`. The caller's
-    /// transaction decides about it.
+    /// Verifies that the person used a passkey over this very request, and writes the counter.
+    /// What follows from it is for another transaction: a passkey that was used and decided
+    /// nothing is used again.
     pub(crate) async fn step_up(
         &self,
-        db: &mut SqliteConnection,
         who: &SignedIn,
-        (id, digest): (&[u8; 16], &[u8; 32]),
+        approval: &Approval,
         answer: Assertion,
         now: UnixMillis,
     ) -> Result<Result<SteppedUp, Refusal>, Fault> {
-        let rows = &self.inner.rows;
-        let found = passkeys::find(&mut *db, rows, &answer.credential).await?;
+        let mut db = store::write(&self.inner.pool).await?;
+        let found = passkeys::find(&mut db, &self.inner.rows, &answer.credential).await?;
         let own = found.filter(|passkey| passkey.handle == who.person().handle);
         let Some(passkey) = own else { return Ok(Err(Refusal::NoGood)) };
-        let challenge = challenge::of_request(id, digest);
-        let assertion = kept(&answer);
-        let handle = passkey.handle;
-        let used = self.use_passkey(db, &challenge, passkey, answer, now).await?;
-        Ok(used.map(|()| SteppedUp { request: *id, handle, assertion }))
+        let credential = answer.credential.clone();
+        let challenge = challenge::of_request(approval);
+        match self.use_passkey(&mut db, &challenge, passkey, answer, now).await? {
+            Ok(()) => {
+                db.commit().await?;
+                Ok(Ok(SteppedUp { approval: approval.id, name: who.person().name.clone() }))
+            }
+            Err(Refusal::Copied) => {
+                self.recorded(db, copied(who.person(), &credential), now).await?;
+                Ok(Err(Refusal::Copied))
+            }
+            Err(refusal) => Ok(Err(refusal)),
+        }
     }
 }
 
 /// A passkey that may have been copied; the only refusal that somebody has to look into.
 pub(crate) fn copied(person: &Person, credential: &[u8]) -> crate::audit::Event {
     person.event("passkey_refused").with("passkey", name(credential)).with("reason", "counter")
-}
-
-fn kept(answer: &Assertion) -> Vec<u8> {
-    let mut kept = answer.authenticator_data.clone();
-    kept.extend_from_slice(&Sha256::digest(&answer.client_data));
-    kept.extend_from_slice(&answer.signature);
-    kept
 }

@@ -5,6 +5,7 @@
 //! nothing waits for a second connection while it holds the first.
 
 pub mod api_keys;
+pub mod approvals;
 pub mod credentials;
 pub mod deks;
 pub mod epochs;

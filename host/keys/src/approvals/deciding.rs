@@ -1,0 +1,208 @@
+//! A person says yes or no.
+//!
+//! Invariant: who asked does not decide; nobody counts twice; a request of the passkey class is
+//! approved by a passkey alone; the decision and its event are one transaction.
+
+use postern_core::revocation::Kind;
+use postern_core::time::UnixMillis;
+
+use super::{
+    Approval, Decision, Grant, LONGEST_GRANT_SECONDS, LONGEST_REASON, State, USE_MS, Verdict,
+};
+use crate::audit::Event;
+use crate::fault::Fault;
+use crate::service::Service;
+use crate::store;
+use crate::store::{approvals as rows, revocations};
+
+/// Who decides, and what shows that it is they.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decider {
+    /// A user's name, or `operator:<id>`.
+    pub name: String,
+    /// By what.
+    pub how: How,
+}
+
+/// By what a decision is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// An operator's signature.
+    Operator,
+    /// A person who is signed in.
+    Person,
+    /// A passkey that has signed [`Approval::challenge`] of this approval just now, with the
+    /// person verified. Whoever says so has verified the assertion.
+    Passkey,
+}
+
+impl How {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Operator => "operator",
+            Self::Person => "person",
+            Self::Passkey => "passkey",
+        }
+    }
+}
+
+/// What is decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ruling {
+    /// Yes or no.
+    pub verdict: Verdict,
+    /// Why; cut at 200 characters. Kept with the approval, in no event.
+    pub reason: String,
+    /// For how long alike requests (the same caller, method, authority, path and credentials)
+    /// are approved with this one.
+    pub grant_seconds: Option<u32>,
+}
+
+impl Ruling {
+    /// A verdict without more.
+    pub fn of(verdict: Verdict) -> Self {
+        Self { verdict, reason: String::new(), grant_seconds: None }
+    }
+}
+
+/// Why a decision does not count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Not there, of another tenant, or revoked.
+    #[error("no such approval")]
+    Unknown,
+    /// It was decided, was used, or has expired.
+    #[error("this approval does not wait for a decision: it is {}", .0.name())]
+    Over(State),
+    /// Who asked does not decide.
+    #[error("who asked for an approval does not decide it")]
+    Requester,
+    /// Nobody counts twice.
+    #[error("your decision is there already; somebody else has to approve it too")]
+    Twice,
+    /// Only a passkey approves this.
+    #[error("this request is approved with a passkey, on the page of the key service")]
+    NeedsPasskey,
+    /// No grant for this class, or not for so long.
+    #[error("a grant is for 1 second to 24 hours, and never for what needs a passkey")]
+    Grant,
+}
+
+/// Decides; gives the approval as it is then, without its preview.
+///
+/// # Errors
+/// When the database fails; then nothing is decided.
+pub async fn decide(
+    service: &Service,
+    tenant: &str,
+    id: &[u8; 16],
+    decider: &Decider,
+    ruling: &Ruling,
+    now: UnixMillis,
+) -> Result<Result<Approval, Refusal>, Fault> {
+    let inner = &service.inner;
+    let mut db = store::write(&inner.pool).await?;
+    let found = rows::find(&mut db, &inner.rows, tenant, id).await?;
+    let things = [(Kind::Approval, id.as_slice()), (Kind::Tenant, b"".as_slice())];
+    let revoked = revocations::any(&mut db, &inner.rows, tenant, &things, now).await?;
+    let Some(approval) = found.filter(|_| revoked.is_none()) else {
+        return Ok(Err(Refusal::Unknown));
+    };
+    let (approval, refusal) = match ruled(approval.clone(), decider, ruling, now) {
+        Ok(approval) => (approval, None),
+        Err(refusal) => (approval, Some(refusal)),
+    };
+    let event = event(&approval, decider, ruling);
+    let event = match refusal {
+        Some(refusal) => event.with("decision", "refused").with("reason", refusal.code()),
+        None => {
+            rows::change(&mut db, &inner.rows, &approval).await?;
+            event.with("decision", "taken").with("state", approval.state(now).name())
+        }
+    };
+    inner.audit.append(&mut db, event, now).await?;
+    db.commit().await?;
+    Ok(refusal.map_or(Ok(approval), Err))
+}
+
+fn event(approval: &Approval, decider: &Decider, ruling: &Ruling) -> Event {
+    let verdict = match ruling.verdict {
+        Verdict::Approve => "approve",
+        Verdict::Deny => "deny",
+    };
+    Event::new("approval_decided", &approval.tenant)
+        .with_hex("approval", &approval.id)
+        .with_hex("request", &approval.digest)
+        .with("agent", approval.requester.agent.as_str())
+        .with("by", decider.name.as_str())
+        .with("how", decider.how.name())
+        .with("verdict", verdict)
+        .with("grant_seconds", ruling.grant_seconds.unwrap_or(0).to_string())
+}
+
+impl Refusal {
+    /// For the audit chain and for programs.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Over(_) => "over",
+            Self::Requester => "requester",
+            Self::Twice => "twice",
+            Self::NeedsPasskey => "passkey_needed",
+            Self::Grant => "grant_not_allowed",
+        }
+    }
+}
+
+/// The approval with one more decision.
+fn ruled(
+    mut approval: Approval,
+    decider: &Decider,
+    ruling: &Ruling,
+    now: UnixMillis,
+) -> Result<Approval, Refusal> {
+    let state = approval.state(now);
+    if state != State::Pending {
+        return Err(Refusal::Over(state));
+    }
+    let requester = &approval.requester;
+    if decider.name.is_empty() || [&requester.user, &requester.agent].contains(&&decider.name) {
+        return Err(Refusal::Requester);
+    }
+    if approval.decisions.iter().any(|decision| decision.by == decider.name) {
+        return Err(Refusal::Twice);
+    }
+    let approves = ruling.verdict == Verdict::Approve;
+    if approves && approval.passkey && decider.how != How::Passkey {
+        return Err(Refusal::NeedsPasskey);
+    }
+    if let Some(seconds) = ruling.grant_seconds {
+        let may = approves && !approval.passkey;
+        if !may || !(1..=LONGEST_GRANT_SECONDS).contains(&seconds) {
+            return Err(Refusal::Grant);
+        }
+    }
+    approval.decisions.push(Decision {
+        by: decider.name.clone(),
+        how: decider.how.name().to_owned(),
+        verdict: ruling.verdict,
+        at: now.0,
+        reason: ruling.reason.chars().take(LONGEST_REASON).collect(),
+        grant_seconds: ruling.grant_seconds.unwrap_or(0),
+    });
+    if !approves {
+        approval.decided = Some(now);
+    } else if approval.approvals() >= usize::from(approval.needed) {
+        approval.decided = Some(now);
+        approval.expires = approval.expires.max(UnixMillis(now.0.saturating_add(USE_MS)));
+        approval.grant = granted(&approval.decisions, now);
+    }
+    Ok(approval)
+}
+
+/// As long as everybody agrees to.
+fn granted(decisions: &[Decision], now: UnixMillis) -> Option<Grant> {
+    let seconds = decisions.iter().map(|decision| decision.grant_seconds).min()?;
+    let until = now.0.saturating_add(u64::from(seconds).saturating_mul(1000));
+    (seconds > 0).then_some(Grant { until: UnixMillis(until) })
+}
