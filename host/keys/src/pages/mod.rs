@@ -13,10 +13,11 @@ mod account;
 mod cookies;
 mod files;
 mod form;
+mod inbox;
 mod layout;
 mod registering;
+mod request;
 mod signing_in;
-#[allow(dead_code)]
 mod visible;
 
 use std::net::IpAddr;
@@ -141,11 +142,13 @@ impl Service {
             _ => {}
         }
         let who = match asked.cookies.session() {
-            Some(token) => self.signed_in(token, asked.now).await?,
+            // A page that asks whether something has changed is not a person who looks.
+            Some(token) => self.signed_in(token, path != "live", asked.now).await?,
             None => None,
         };
         match (who, request.method, path) {
             (who, "GET", "sign-in") => self.page_to_sign_in(asked, who.as_ref()),
+            (None, "GET", "live") => Ok(Page::of(401, "application/json", b"{}".to_vec())),
             (Some(who), method, path) => self.own_page(asked, &who, (method, path)).await,
             // A link from elsewhere comes without the strict cookie; from here it has it.
             (None, "GET", _) if request.site == Some("cross-site") => Ok(layout::stepping_stone()),
@@ -163,9 +166,15 @@ impl Service {
     ) -> Result<Page, Fault> {
         if method == "GET" {
             return match path {
-                "" => Ok(Page::see("/.postern/account")),
+                "" => Ok(Page::see("/.postern/inbox")),
+                "inbox" => self.inbox_page(asked, who).await,
+                "history" => self.history_page(asked, who).await,
+                "live" => self.live_state(asked, who).await,
                 "account" => self.account_page(asked, who, None).await,
-                _ => Ok(layout::missing(Some(who))),
+                other => match other.strip_prefix("approvals/") {
+                    Some(id) => self.request_page(asked, who, id).await,
+                    None => Ok(layout::missing(Some(who))),
+                },
             };
         }
         let form = Form::read(asked.request.body);
@@ -177,7 +186,10 @@ impl Service {
             "sign-out" => self.sign_out_page(asked, who, &form).await,
             "account/passkey" => self.add_passkey_page(asked, who, &form).await,
             "account/remove" => self.remove_passkey_page(asked, who, &form).await,
-            _ => Ok(layout::missing(Some(who))),
+            other => match other.strip_prefix("approvals/") {
+                Some(id) => self.decide_page(asked, who, id, &form).await,
+                None => Ok(layout::missing(Some(who))),
+            },
         }
     }
 }

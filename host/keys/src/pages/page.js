@@ -86,6 +86,7 @@ if (live) {
     if (document.visibilityState !== 'visible') return;
     try {
       const answer = await fetch(live.dataset.from, { headers: { accept: 'application/json' } });
+      if (answer.status === 401) location.reload();
       if (!answer.ok) return;
       if ((await answer.json()).state === state) return;
       clearInterval(timer);

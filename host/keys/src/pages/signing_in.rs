@@ -132,14 +132,15 @@ pub(super) fn visit(asked: &Asked<'_>) -> Result<([u8; 32], Option<Token>), Faul
 pub(super) fn asking(given: &Given, site: &str) -> Markup {
     html! {
         input type="hidden" name="ends" value=(given.ends.0);
-        (answering(&B64.encode(given.challenge), site))
+        (answering(&B64.encode(given.challenge), site, ""))
     }
 }
 
-/// The same without an end: for a request, whose challenge is its own.
-pub(super) fn answering(challenge: &str, site: &str) -> Markup {
+/// The same without an end: for a request, whose challenge is its own. `known` names the
+/// passkeys that will do; empty is any.
+pub(super) fn answering(challenge: &str, site: &str, known: &str) -> Markup {
     html! {
-        input type="hidden" data-challenge=(challenge) data-site=(site);
+        input type="hidden" data-challenge=(challenge) data-site=(site) data-known=(known);
         @for name in ["credential", "client-data", "authenticator-data", "signature", "user-handle"] {
             input type="hidden" name=(name);
         }

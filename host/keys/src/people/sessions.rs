@@ -69,10 +69,11 @@ impl SignedIn {
 }
 
 impl Service {
-    /// The person whose browser holds `token`.
+    /// The person whose browser holds `token`; with `looks`, it counts as a use.
     pub(crate) async fn signed_in(
         &self,
         token: &str,
+        looks: bool,
         now: UnixMillis,
     ) -> Result<Option<SignedIn>, Fault> {
         let (Some(people), Some(hash)) = (&self.inner.people, hash(token)) else { return Ok(None) };
@@ -86,7 +87,7 @@ impl Service {
         }
         let record = people::find(&mut db, rows, &session.handle).await?;
         let Some(person) = record.and_then(Person::of) else { return Ok(None) };
-        if now.0.saturating_sub(session.seen.0) >= SEEN_MS {
+        if looks && now.0.saturating_sub(session.seen.0) >= SEEN_MS {
             session.seen = now;
             sessions::seen(&mut db, rows, &session).await?;
         }
