@@ -29,7 +29,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use serde_json::json;
 
 use commands::{
-    apikey, attack, attest, audit, check as check_command, completions, credential,
+    apikey, approval, attack, attest, audit, check as check_command, completions, credential,
     demo as demo_command, enrol, gateway as gateway_command, init as init_command, invite, keys,
     man, person, policy, release, replay, revocation, token, upstream,
 };
@@ -91,6 +91,9 @@ enum Command {
     /// People who decide about requests, and their passkeys.
     #[command(subcommand)]
     Person(person::Command),
+    /// Requests that wait for a person.
+    #[command(subcommand)]
+    Approval(approval::Command),
     /// Evidence of a key service.
     #[command(subcommand)]
     Attest(attest::Command),
@@ -162,6 +165,7 @@ fn run(command: Command, out: Output) -> Outcome {
         Command::Token(command) => token::run(command, out),
         Command::Invite(command) => invite::run(command, out),
         Command::Person(command) => person::run(command, out),
+        Command::Approval(command) => approval::run(command, out),
         Command::Attest(command) => attest::run(&command, out),
         Command::Release(command) => release::run(&command, out),
         Command::Audit(command) => audit::run(command, out),

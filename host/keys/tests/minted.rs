@@ -51,6 +51,7 @@ fn minted(name: &str, rule: usize) -> store::Request {
         not_after: Some(later(HOUR)),
         fields: vec![(String::new(), Secret::new(b"tok-en-7".to_vec()))],
         bindings: vec![store::Binding::new(family(rule).canonical())],
+        guard: store::Guard::default(),
         minted: Some(Origin {
             agent: "helper".into(),
             caller_hash: [1; 32],

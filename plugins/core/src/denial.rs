@@ -6,10 +6,12 @@
 
 use std::time::Duration;
 
+use crate::approvals;
 use crate::effect::{Metric, Reply};
 use crate::hex;
 use crate::key_service::KeyServiceFault;
 use crate::policy::Refusal;
+use crate::time::UnixMillis;
 
 mod code;
 mod reason;
@@ -73,6 +75,15 @@ pub enum Denial {
     /// Policy: a person has to approve this first.
     #[error("an approval is needed")]
     ApprovalRequired(ApprovalReason),
+    /// Policy: a person has to approve this first, and was asked.
+    #[error("an approval is waited for")]
+    ApprovalAwaited(Box<ApprovalAwaited>),
+    /// Client: the approval that is named was used already.
+    #[error("the approval was used")]
+    ApprovalUsed,
+    /// Policy: people are asked for too many approvals.
+    #[error("too many approvals are waited for")]
+    TooManyApprovals,
     /// Policy: a budget that the request counts in has nothing left.
     #[error("a budget is exhausted")]
     BudgetExhausted {
@@ -135,6 +146,25 @@ impl ProofKind {
     }
 }
 
+/// An approval that a request waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApprovalAwaited {
+    /// Who wants it.
+    pub reason: ApprovalReason,
+    /// Its id: it authorises nothing by itself.
+    pub id: [u8; 16],
+    /// Where it stands: it waits, or the request has to name it.
+    pub state: approvals::State,
+    /// Where people decide.
+    pub link: Option<String>,
+    /// Path by which the caller asks how it stands.
+    pub poll: String,
+    /// No good from then on.
+    pub expires: UnixMillis,
+    /// When to ask again.
+    pub retry: Duration,
+}
+
 /// What is wrong with the audit logger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AuditReason {
@@ -187,10 +217,11 @@ impl Denial {
             Self::InsufficientScope { .. } => Code::InsufficientScope,
             Self::CredentialNotAllowed(_) => Code::CredentialNotAllowed,
             Self::PolicyDenied(_) | Self::PolicyAnswered(_) => Code::PolicyDenied,
-            Self::ApprovalRequired(_) => Code::ApprovalRequired,
+            Self::ApprovalRequired(_) | Self::ApprovalAwaited(_) => Code::ApprovalRequired,
+            Self::ApprovalUsed => Code::ApprovalUsed,
             Self::RegionDenied(_) => Code::RegionDenied,
             Self::BudgetExhausted { .. } => Code::BudgetExhausted,
-            Self::RateLimited => Code::RateLimited,
+            Self::RateLimited | Self::TooManyApprovals => Code::RateLimited,
             Self::UpstreamUnscannable(_) => Code::UpstreamUnscannable,
             Self::KeyService(KeyServiceFault::Evidence) => Code::AttestationUnavailable,
             Self::KeyService(KeyServiceFault::RevocationStale) => Code::RevocationStale,
@@ -232,7 +263,7 @@ impl Denial {
             // upstream's to say, so the list is empty.
             fields.push(("allow".to_owned(), String::new()));
         }
-        if let Self::BudgetExhausted { retry, .. } = self {
+        if let Some(retry) = self.retry() {
             // RFC 9110 10.2.3; a wait that is not over yet is not over in the second it ends.
             let seconds = retry.as_millis().div_ceil(1000).max(1);
             fields.push(("retry-after".to_owned(), seconds.to_string()));
@@ -249,6 +280,14 @@ impl Denial {
     /// The counter of this refusal in `module`.
     pub fn metric(&self, module: Module) -> Metric {
         self.code().metric(module)
+    }
+
+    fn retry(&self) -> Option<Duration> {
+        match self {
+            Self::BudgetExhausted { retry, .. } => Some(*retry),
+            Self::ApprovalAwaited(awaited) => Some(awaited.retry),
+            _ => None,
+        }
     }
 
     fn challenge(&self) -> Option<String> {
@@ -279,19 +318,37 @@ impl Denial {
         Some(format!("DPoP realm=\"{REALM}\"{error}, algs=\"{PROOF_ALGORITHMS}\""))
     }
 
-    /// Everything in it is ours or, for the scope, checked configuration (no quote, no
-    /// backslash), so it needs no escaping.
+    /// Everything in it is ours or, for the scope and an approval's link, checked configuration
+    /// (no quote, no backslash), so it needs no escaping.
     fn problem(&self, status: u16, decision: &DecisionId) -> String {
         let code = self.code();
         let (name, title) = (code.as_str(), code.title());
-        let scope = match self {
+        let more = match self {
             Self::InsufficientScope { scope } => format!(",\"scope\":\"{scope}\""),
+            Self::ApprovalAwaited(awaited) => awaited.members(),
             _ => String::new(),
         };
         format!(
             "{{\"type\":\"urn:postern:problem:{name}\",\"title\":\"{title}\",\"status\":{status},\
-             \"code\":\"{name}\",\"decision\":\"{}\"{scope}}}",
+             \"code\":\"{name}\",\"decision\":\"{}\"{more}}}",
             decision.hex()
+        )
+    }
+}
+
+impl ApprovalAwaited {
+    /// Members of the problem document.
+    fn members(&self) -> String {
+        let link = match &self.link {
+            Some(link) => format!(",\"link\":\"{link}\""),
+            None => String::new(),
+        };
+        format!(
+            ",\"approval\":\"{}\",\"state\":\"{}\",\"poll\":\"{}\",\"expires\":{}{link}",
+            hex::lower(&self.id),
+            self.state.name(),
+            self.poll,
+            self.expires.seconds()
         )
     }
 }

@@ -24,8 +24,7 @@ pub fn request_digest(head: &Fields, bound: &[&str], content: Option<[u8; 32]>) 
     for pseudo in [":method", ":scheme", ":authority", ":path"] {
         part(&mut hash, head.only(pseudo).unwrap_or_default());
     }
-    let names = order::distinct(bound.iter().copied().chain(ALWAYS));
-    for name in names {
+    for name in names(bound) {
         let values: Vec<&[u8]> = head.all(name).collect();
         if !values.is_empty() {
             part(&mut hash, name.as_bytes());
@@ -34,6 +33,11 @@ pub fn request_digest(head: &Fields, bound: &[&str], content: Option<[u8; 32]>) 
     }
     part(&mut hash, &content.unwrap_or_default());
     hash.finalize().into()
+}
+
+/// Names of the bound fields, sorted: `bound`, and those that are bound always.
+pub(crate) fn names<'a>(bound: &[&'a str]) -> Vec<&'a str> {
+    order::distinct(bound.iter().copied().chain(ALWAYS))
 }
 
 fn part(hash: &mut Sha256, bytes: &[u8]) {

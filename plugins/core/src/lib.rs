@@ -20,6 +20,7 @@
 )]
 
 pub mod api_key;
+pub mod approvals;
 pub mod authenticator;
 pub mod authority;
 pub mod barrier;

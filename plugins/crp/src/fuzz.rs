@@ -9,8 +9,15 @@ use crate::message::{Answer, Kind, Message};
 use crate::wire::{Reader, Writer};
 use postern_core::time::UnixMillis;
 
-const KINDS: [Kind; 6] =
-    [Kind::Release, Kind::Enrol, Kind::Directory, Kind::Store, Kind::Audit, Kind::Exchange];
+const KINDS: [Kind; 7] = [
+    Kind::Release,
+    Kind::Enrol,
+    Kind::Directory,
+    Kind::Store,
+    Kind::Audit,
+    Kind::Exchange,
+    Kind::Approval,
+];
 
 /// Request and reply envelopes.
 pub fn fuzz_envelope(bytes: &[u8]) {
@@ -80,7 +87,7 @@ mod tests {
 
         #[test]
         fn nearly_good_bytes_do_not_either(
-            which in 0..6_usize, at in any::<prop::sample::Index>(), byte: u8, cut: bool,
+            which in 0..9_usize, at in any::<prop::sample::Index>(), byte: u8, cut: bool,
         ) {
             let mut bytes = fixture::samples().swap_remove(which);
             let at = at.index(bytes.len());

@@ -47,7 +47,8 @@ fn configure(document: &[u8]) -> Result<Module, ConfigError> {
     let (known, certificates) = (callers.authenticators, config.reads_certificates());
     let tallies = Some(Rc::new(SharedTallies::new(tallies)) as _);
     let policy = postern_rego::of_gate(&config)?;
-    let loaded = Loaded { policy, config, tallies, invites: callers.invites };
+    let approvals = Some(Rc::clone(&client) as _);
+    let loaded = Loaded { policy, config, tallies, invites: callers.invites, approvals };
     let pipeline = Pipeline::new(loaded, permit, known, client, detector, scrubbing, vm);
     Ok(Module {
         streams: Box::new(move || Box::new(pipeline.stream())),

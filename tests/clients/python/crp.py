@@ -19,7 +19,8 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-CODES = {"release": 1, "enrol": 2, "directory": 3, "store": 4, "audit": 5, "exchange": 6}
+CODES = {"release": 1, "enrol": 2, "directory": 3, "store": 4, "audit": 5, "exchange": 6, "approval": 7}
+NEEDED = ["none", "writes", "every_release"]
 KEM = b"KEM" + (0x0020).to_bytes(2, "big")
 SUITE = b"HPKE" + b"".join(n.to_bytes(2, "big") for n in (0x0020, 0x0001, 0x0002))
 
@@ -122,6 +123,7 @@ def part(kind, q):
         out = lp8(q["credential"]) + lp8(q["description"]) + u(32, q["expected"])
         out += u(64, q["not_after_ms"]) + fields(q["fields"]) + u(8, len(bindings))
         out += b"".join(digest + lp16(text) for digest, text in bindings)
+        out += u(8, NEEDED.index(q["approval"])) + u(8, q["require_passkey"]) + u(8, q["approvers"])
         minted = q["minted"]
         if minted is None:
             return out + u(8, 0)
@@ -129,9 +131,37 @@ def part(kind, q):
         return out + lp8(minted["source"]) + raw(minted["source_binding_hash"])
     if kind == "exchange":
         return lp8(q["invite"]) + raw(q["holder"]) + lp8(q["audience"]) + u(32, q["max_life_s"])
+    if kind == "approval":
+        return approval(q)
     records = [lp16(raw(record)) for record in q["records"]]
     head = raw(q["boot"]) + raw(q["vm"]) + u(64, q["first"]) + raw(q["prev"])
     return head + u(16, len(records)) + b"".join(records)
+
+
+def approval(q):
+    """Section 5.7; what is sent says what is bound."""
+    raw = bytes.fromhex
+    if "poll" in q:
+        return u(8, 2) + raw(q["poll"]) + raw(q["caller_hash"])
+    out = u(8, 1) + lp8(q["agent"]) + lp8(q["user"]) + lp8(q["organisation"])
+    out += raw(q["caller_hash"]) + u(8, q["passkey"]) + u(32, q["life_s"])
+    out += u(8, 1) + raw(q["named"]) if q["named"] else u(8, 0)
+    out += lp8(q["method"]) + lp8(q["scheme"]) + lp16(q["authority"]) + lp16(q["path"])
+    bound = sorted(q["fields"], key=lambda pair: pair[0])
+    out += u(8, len(bound)) + b"".join(lp8(name) + lp16(value) for name, value in bound)
+    content = q["content"].encode()
+    out += u(8, 1) + raw(q["content_digest"]) if q["content_digest"] else u(8, 0)
+    out += u(64, q["content_length"]) + lp16(content)
+    if q["content_digest"] and len(content) == int(q["content_length"]):
+        assert sha256(content).hex() == q["content_digest"], "content"
+    names = sorted({name for name, _ in bound})
+    values = [[value.encode() for name, value in bound if name == one] for one in names]
+    parts = [q[key].encode() for key in ("method", "scheme", "authority", "path")]
+    parts += [part for name, all in zip(names, values) for part in (name.encode(), b"\0".join(all))]
+    parts.append(raw(q["content_digest"]) if q["content_digest"] else bytes(32))
+    digest = sha256(b"postern request/1\0" + b"".join(u(32, len(part)) + part for part in parts))
+    assert digest.hex() == q["request_digest"], "request digest"
+    return out + u(8, len(q["credentials"])) + b"".join(map(lp8, sorted(q["credentials"])))
 
 
 class Stream:

@@ -46,6 +46,7 @@ Examples:
       --path '/api/**' --header Authorization --style bearer < slack-token
   pass show billing | postern credential put billing --binding billing.yaml
   postern credential put slack --binding slack.yaml --replace
+  postern credential put bank --binding bank.yaml --approval writes --require-passkey < token
   cat id-and-secret | postern credential put store --authority s3.eu-west-1.amazonaws.com \\
       --method GET,PUT --path '/reports/**' --style sigv4 --region eu-west-1 --service s3 \\
       --field access_key_id --field secret_access_key
@@ -105,9 +106,27 @@ pub struct PutArgs {
     /// The value is no good after this long, such as 90d.
     #[arg(long, value_parser = span::parse)]
     expires: Option<std::time::Duration>,
+    /// Releases that need a person's approval, whatever the gateway's policy says: those for
+    /// anything but GET, HEAD and OPTIONS, or every one.
+    #[arg(long, value_enum, default_value = "none")]
+    approval: ApprovalArg,
+    /// Only a passkey approves them (with --approval).
+    #[arg(long)]
+    require_passkey: bool,
+    /// How many people have to approve one (with --approval).
+    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u8).range(1..=5))]
+    approvers: u8,
     /// Replace the stored version, if there is one.
     #[arg(long)]
     replace: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum ApprovalArg {
+    None,
+    Writes,
+    #[value(name = "every_release")]
+    EveryRelease,
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
@@ -170,6 +189,7 @@ pub fn run(command: Command, out: Output) -> Outcome {
 fn put(args: &PutArgs, out: Output) -> Outcome {
     let operator = Operator::load(&args.operator)?;
     let names = field_names(&args.field)?;
+    let guard = guard(args)?;
     let bindings = bindings(args, &operator.tenant)?;
     let service = operator.service()?;
     let progress = out.progress("verifying the key service");
@@ -185,6 +205,7 @@ fn put(args: &PutArgs, out: Output) -> Outcome {
         not_after: args.expires.map(|span| span::now().after(span)),
         fields: read_fields(&args.name, names)?,
         bindings,
+        guard,
         minted: None,
     };
     let identity = Identity::from_seed(&operator.seed).or_environment("operator.json")?;
@@ -198,6 +219,20 @@ fn put(args: &PutArgs, out: Output) -> Outcome {
         }
         _ => Err(Failure::bug("the reply opened as another type")),
     }
+}
+
+/// What releases need besides a binding.
+fn guard(args: &PutArgs) -> Outcome<store::Guard> {
+    let approval = match args.approval {
+        ApprovalArg::None => store::Needed::None,
+        ApprovalArg::Writes => store::Needed::Writes,
+        ApprovalArg::EveryRelease => store::Needed::EveryRelease,
+    };
+    if approval == store::Needed::None && (args.require_passkey || args.approvers > 1) {
+        let expected = "--require-passkey and --approvers need --approval writes or every_release";
+        return Err(Failure::usage(expected));
+    }
+    Ok(store::Guard { approval, passkey: args.require_passkey, approvers: args.approvers })
 }
 
 /// The bindings of a file or of the flags, checked by the same code that the modules run.
@@ -342,7 +377,7 @@ fn list(args: &ListArgs, out: Output) -> Outcome {
     let operator = Operator::load(&args.operator)?;
     let document = operator.service()?.signed(&operator, "GET", "/api/v1/credentials", None)?;
     let rows = document.get("credentials").and_then(Value::as_array).cloned().unwrap_or_default();
-    let mut lines = vec![["name", "version", "updated", "bindings"].map(str::to_owned).to_vec()];
+    let mut lines = vec![["name", "version", "updated", "approval", "bindings"].map(str::to_owned).to_vec()];
     lines.extend(rows.iter().map(row));
     out.result(&document, &table(&lines))
 }
@@ -355,7 +390,22 @@ fn row(credential: &Value) -> Vec<String> {
     let bindings = credential.get("bindings").and_then(Value::as_array);
     let bindings = bindings.into_iter().flatten().filter_map(|b| b.get("authority"));
     let authorities: Vec<&str> = bindings.filter_map(Value::as_str).collect();
-    vec![text("name"), version, updated, authorities.join(", ")]
+    vec![text("name"), version, updated, approval(credential), authorities.join(", ")]
+}
+
+/// Such as `writes, passkey, 2 people`.
+fn approval(credential: &Value) -> String {
+    let class = credential.get("approval").and_then(Value::as_str).unwrap_or("none");
+    let passkey = credential.get("require_passkey").and_then(Value::as_bool).unwrap_or(false);
+    let approvers = credential.get("approvers").and_then(Value::as_u64).unwrap_or(1);
+    let mut text = class.to_owned();
+    if passkey {
+        text.push_str(", passkey");
+    }
+    if approvers > 1 {
+        text.push_str(&format!(", {approvers} people"));
+    }
+    text
 }
 
 fn delete(args: &DeleteArgs, out: Output) -> Outcome {

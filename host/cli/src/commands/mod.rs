@@ -1,6 +1,7 @@
 //! One file a command: its arguments, what it calls, what it prints.
 
 pub mod apikey;
+pub mod approval;
 pub mod attack;
 pub mod attest;
 pub mod audit;

@@ -44,8 +44,8 @@ Examples:
   postern revocation add tenant          everything of this operator's tenant
 
 API keys, gateways and agents have commands of their own: postern apikey revoke,
-postern agent revoke. Sessions, approvals and measurements are refused: nothing would enforce
-them. Revoke the user or the agent, or take the image out of the release set
+postern agent revoke. An approval is named by its id, and takes its grant along. Sessions and
+measurements are refused: nothing would enforce them. Revoke the user, or take the image out of the release set
 (postern release authorise without it). A token is named for 24 hours when --until does not say when it ends;
 everything else until postern revocation remove.")]
 pub struct AddArgs {

@@ -8,6 +8,7 @@
 //! Invariant: nothing here reads a sealed value; a credential shows its name, bindings and
 //! times.
 
+mod approvals;
 mod audit;
 mod credentials;
 mod gateways;
@@ -16,6 +17,7 @@ mod keys;
 mod people;
 mod revoking;
 
+pub use approvals::{GrantWire, Said};
 pub use invites::NewInvite;
 pub use keys::{NewKey, Rotation};
 pub use people::{NewLink, NewPerson};
@@ -27,6 +29,7 @@ use postern_crp::Role;
 use sqlx::SqliteConnection;
 
 use crate::audit::export::Export;
+use crate::approvals::Verdict;
 use crate::fault::Fault;
 use crate::operator_auth::{self, Claim, Fields, Request};
 use crate::service::{HttpAnswer, Service, unavailable};
@@ -139,6 +142,9 @@ impl Service {
             ("GET", ["audit", "proof", n]) => self.show_proof(operator, n).await,
             ("GET", ["log", "checkpoint"]) => self.show_checkpoint().await,
             ("GET", ["log", "consistency"]) => self.show_consistency(request.query).await,
+            ("GET", ["api", "v1", "approvals"]) => {
+                self.list_approvals(operator, request.query, now).await
+            }
             (method, ["api", "v1", rest @ ..]) => {
                 self.resource(operator, method, rest, request.body, now).await
             }
@@ -168,6 +174,13 @@ impl Service {
             ("POST", ["invites"]) => self.create_invite(operator, body, now).await,
             ("GET", ["invites", "issuer"]) => self.show_issuer(operator, now).await,
             ("POST", ["invites", id, "revoke"]) => self.revoke_invite(operator, id, now).await,
+            ("GET", ["approvals", id]) => self.show_approval(operator, id, now).await,
+            ("POST", ["approvals", id, "approve"]) => {
+                self.decide_approval(operator, (id, Verdict::Approve), body, now).await
+            }
+            ("POST", ["approvals", id, "deny"]) => {
+                self.decide_approval(operator, (id, Verdict::Deny), body, now).await
+            }
             (method, ["people", rest @ ..]) => {
                 self.people_resource(operator, (method, rest), body, now).await
             }

@@ -84,7 +84,6 @@ fn not_enforced(kind: Kind) -> Option<&'static str> {
         Kind::Measurement => {
             Some("Nothing enforces measurements here: take it out of the release set")
         }
-        Kind::Approval => Some("Nothing enforces approvals yet: revoke the agent"),
         _ => None,
     }
 }

@@ -4,12 +4,16 @@
 //! that wait, or were answered and not used, share one approval; a person is asked only so often.
 //! Of all that use an approval at once, one does: the caller's transaction holds the write lock.
 
+use std::time::Duration;
+
+use postern_core::approvals::{Requested, Standing, State};
+use postern_core::hex;
 use postern_core::revocation::Kind;
 use postern_core::time::UnixMillis;
 use sqlx::SqliteConnection;
 
 use super::preview::{self, Preview};
-use super::{Approval, Decision, Requested, Requester, State, Verdict};
+use super::{Approval, Decision, Requester, Verdict};
 use crate::audit::Event;
 use crate::envelope::{RowBytes, Scope};
 use crate::fault::Fault;
@@ -24,28 +28,36 @@ pub(crate) const MOST_AN_HOUR: i64 = 60;
 /// Most approvals of a tenant that wait.
 pub(crate) const MOST_OF_TENANT: i64 = 200;
 const HOUR_MS: u64 = 3600 * 1000;
-/// Life of an approval, in seconds.
-const LIFE: std::ops::RangeInclusive<u32> = 30..=86_400;
+/// Life of an approval that waits.
+const LIFE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(24 * 3600));
 
 /// What a gateway asks for.
 pub(crate) struct Ask<'a> {
     pub(crate) tenant: &'a str,
     pub(crate) gateway: &'a [u8; 16],
     pub(crate) requester: Requester,
+    pub(crate) named: Option<[u8; 16]>,
     pub(crate) requested: &'a Requested,
-    pub(crate) credentials: Vec<String>,
-    pub(crate) life_s: u32,
+    pub(crate) credentials: &'a [String],
+    pub(crate) life: Duration,
     /// How many have to say yes.
     pub(crate) needed: u8,
     pub(crate) passkey: bool,
 }
 
+impl Ask<'_> {
+    /// Whether `approval` asks people for as much.
+    fn is_met_by(&self, approval: &Approval) -> bool {
+        approval.needed >= self.needed && (approval.passkey || !self.passkey)
+    }
+}
+
 /// What a gateway is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Told {
-    /// Where it stands. `claimed`: this answer has used it, and the request may go on.
-    Stands { id: [u8; 16], state: State, claimed: bool, expires: UnixMillis },
-    /// There is none such for this caller, or it is about another request.
+    /// Where it stands.
+    Stands(Standing),
+    /// There is none such for this caller.
     Unknown,
     /// A person is asked too much.
     Rate,
@@ -53,49 +65,103 @@ pub(crate) enum Told {
 
 impl Told {
     fn of(approval: &Approval, claimed: bool, now: UnixMillis) -> Self {
-        let (id, state) = (approval.id, approval.state(now));
-        Self::Stands { id, state, claimed, expires: approval.expires }
+        let (id, state, expires) = (approval.id, approval.state(now), approval.expires);
+        Self::Stands(Standing { id, state, claimed, expires })
     }
 }
 
-/// Asks for an approval, or gives the one that there is.
-pub(crate) async fn create(
+/// Uses the approval that is named, if it is one for this request; else gives the one that
+/// there is, or a new one.
+pub(crate) async fn ask(
     service: &Inner,
     db: &mut SqliteConnection,
-    ask: Ask<'_>,
+    ask: &Ask<'_>,
     now: UnixMillis,
 ) -> Result<Told, Fault> {
     let (tenant, subject) = (ask.tenant, ask.requester.subject_hash);
     let digest = ask.requested.digest();
-    let strong =
-        |known: &Approval| known.needed >= ask.needed && (known.passkey || !ask.passkey);
+    if let Some(id) = &ask.named
+        && let Some(told) = claim(service, db, ask, (id, &digest), now).await?
+    {
+        return Ok(told);
+    }
     let known = rows::of_request(&mut *db, &service.rows, tenant, &subject, &digest).await?;
-    for approval in known.iter().filter(|known| strong(known)) {
-        let open = matches!(approval.state(now), State::Pending | State::Approved);
-        let refused = approval.state(now) == State::Denied && now < approval.expires;
-        if (open || refused) && !revoked(service, db, approval, now).await? {
+    for approval in known.iter().filter(|known| ask.is_met_by(known)) {
+        let answered = match approval.state(now) {
+            State::Pending | State::Approved => true,
+            // Asking again at once does not help.
+            State::Denied => now < approval.expires,
+            State::Expired | State::Used => false,
+        };
+        if answered && !revoked(service, db, approval, now).await? {
             return Ok(Told::of(approval, false, now));
         }
     }
-    let scope = scope(service, &ask);
-    let mut approval = Approval {
-        id: random::bytes()?,
-        tenant: tenant.to_owned(),
-        requester: ask.requester.clone(),
-        digest,
-        preview: None,
-        credentials: ask.credentials.clone(),
-        needed: ask.needed.max(1),
-        passkey: ask.passkey,
-        created: now,
-        expires: UnixMillis(now.0.saturating_add(life_ms(ask.life_s))),
-        decisions: Vec::new(),
-        decided: None,
-        grant: None,
-        claimed: None,
-        released: Vec::new(),
-        scope,
+    create(service, db, ask, digest, now).await
+}
+
+/// Uses the approval for this request, once. `None` when it is none for it: unknown, of
+/// another caller or request, over, or not strong enough any more.
+async fn claim(
+    service: &Inner,
+    db: &mut SqliteConnection,
+    ask: &Ask<'_>,
+    (id, digest): (&[u8; 16], &[u8; 32]),
+    now: UnixMillis,
+) -> Result<Option<Told>, Fault> {
+    let subject = &ask.requester.subject_hash;
+    let found = own(service, db, (ask.tenant, subject), id, now).await?;
+    let refused = |reason| {
+        Event::new("approval_used", ask.tenant)
+            .with_hex("gateway", ask.gateway)
+            .with_hex("approval", id)
+            .with_hex("request", digest)
+            .with_hex("caller", subject)
+            .with("agent", ask.requester.agent.as_str())
+            .with("decision", "refused")
+            .with("reason", reason)
     };
+    let Some(mut approval) = found else {
+        service.audit.append(db, refused("unknown"), now).await?;
+        return Ok(None);
+    };
+    let state = approval.state(now);
+    let why = match state {
+        _ if approval.digest != *digest => Some("another_request"),
+        _ if approval.requester.agent != ask.requester.agent => Some("another_agent"),
+        _ if !ask.is_met_by(&approval) => Some("class_raised"),
+        State::Approved => None,
+        other => Some(other.name()),
+    };
+    let Some(why) = why else {
+        approval.claimed = Some(now);
+        rows::change(&mut *db, &service.rows, &approval).await?;
+        rows::forget_preview(&mut *db, id).await?;
+        let event = event("approval_used", ask.gateway, &approval).with("decision", "used");
+        service.audit.append(db, event, now).await?;
+        return Ok(Some(Told::of(&approval, true, now)));
+    };
+    // Whoever asks before anybody has decided has done nothing wrong.
+    if why == State::Pending.name() {
+        return Ok(Some(Told::of(&approval, false, now)));
+    }
+    service.audit.append(&mut *db, refused(why), now).await?;
+    if approval.digest == *digest && matches!(state, State::Used | State::Denied) {
+        rows::forget_preview(db, id).await?;
+        return Ok(Some(Told::of(&approval, false, now)));
+    }
+    Ok(None)
+}
+
+async fn create(
+    service: &Inner,
+    db: &mut SqliteConnection,
+    ask: &Ask<'_>,
+    digest: [u8; 32],
+    now: UnixMillis,
+) -> Result<Told, Fault> {
+    let tenant = ask.tenant;
+    let mut approval = new(service, ask, digest, now)?;
     if let Some(from) = granting(service, db, &approval, now).await? {
         approval.decisions = from.decisions.iter().map(|one| by_grant(&from, one, now)).collect();
         (approval.decided, approval.claimed) = (Some(now), Some(now));
@@ -106,8 +172,8 @@ pub(crate) async fn create(
     }
     let since = UnixMillis(now.0.saturating_sub(HOUR_MS));
     let load = rows::load(&mut *db, tenant, &approval.requester, since, now).await?;
-    let most = load.waiting >= MOST_WAITING || load.tenant_waiting >= MOST_OF_TENANT;
-    if most || load.asked >= MOST_AN_HOUR {
+    let waiting = load.waiting >= MOST_WAITING || load.tenant_waiting >= MOST_OF_TENANT;
+    if waiting || load.asked >= MOST_AN_HOUR {
         tracing::warn!(agent = approval.requester.agent, "too many approvals are asked for");
         return Ok(Told::Rate);
     }
@@ -123,8 +189,30 @@ pub(crate) async fn create(
     Ok(Told::of(&approval, false, now))
 }
 
-fn life_ms(seconds: u32) -> u64 {
-    u64::from(seconds.clamp(*LIFE.start(), *LIFE.end())).saturating_mul(1000)
+fn new(
+    service: &Inner,
+    ask: &Ask<'_>,
+    digest: [u8; 32],
+    now: UnixMillis,
+) -> Result<Approval, Fault> {
+    Ok(Approval {
+        id: random::bytes()?,
+        tenant: ask.tenant.to_owned(),
+        requester: ask.requester.clone(),
+        digest,
+        preview: None,
+        credentials: ask.credentials.to_vec(),
+        needed: ask.needed.max(1),
+        passkey: ask.passkey,
+        created: now,
+        expires: now.after(ask.life.clamp(LIFE.0, LIFE.1)),
+        decisions: Vec::new(),
+        decided: None,
+        grant: None,
+        claimed: None,
+        released: Vec::new(),
+        scope: scope(service, ask),
+    })
 }
 
 /// What a grant covers: the same caller, method, authority, path and credentials. Keyed, so
@@ -139,7 +227,7 @@ fn scope(service: &Inner, ask: &Ask<'_>) -> Vec<u8> {
         .part(requested.scheme.as_bytes())
         .part(requested.authority.as_bytes())
         .part(requested.bare_path().as_bytes());
-    for credential in &ask.credentials {
+    for credential in ask.credentials {
         bytes = bytes.part(credential.as_bytes());
     }
     service.rows.sign(&bytes)
@@ -155,8 +243,7 @@ async fn granting(
     if asked.passkey {
         return Ok(None);
     }
-    let all =
-        rows::granting(&mut *db, &service.rows, &asked.tenant, &asked.scope, now).await?;
+    let all = rows::granting(&mut *db, &service.rows, &asked.tenant, &asked.scope, now).await?;
     for from in all {
         let enough = !from.denied() && from.approvals() >= usize::from(asked.needed);
         if enough && !revoked(service, db, &from, now).await? {
@@ -170,7 +257,7 @@ async fn granting(
 fn by_grant(from: &Approval, decision: &Decision, now: UnixMillis) -> Decision {
     Decision {
         by: decision.by.clone(),
-        how: format!("grant:{}", postern_core::hex::lower(&from.id)),
+        how: format!("grant:{}", hex::lower(&from.id)),
         verdict: Verdict::Approve,
         at: now.0,
         reason: String::new(),
@@ -192,8 +279,7 @@ pub(super) async fn revoked(
 async fn own(
     service: &Inner,
     db: &mut SqliteConnection,
-    tenant: &str,
-    subject: &[u8; 32],
+    (tenant, subject): (&str, &[u8; 32]),
     id: &[u8; 16],
     now: UnixMillis,
 ) -> Result<Option<Approval>, Fault> {
@@ -214,7 +300,7 @@ pub(crate) async fn poll(
     id: &[u8; 16],
     now: UnixMillis,
 ) -> Result<Told, Fault> {
-    let Some(approval) = own(service, db, tenant, subject, id, now).await? else {
+    let Some(approval) = own(service, db, (tenant, subject), id, now).await? else {
         return Ok(Told::Unknown);
     };
     if approval.state(now) != State::Pending {
@@ -223,72 +309,8 @@ pub(crate) async fn poll(
     Ok(Told::of(&approval, false, now))
 }
 
-/// Who uses an approval, and for what.
-pub(crate) struct Claim<'a> {
-    pub(crate) tenant: &'a str,
-    pub(crate) gateway: &'a [u8; 16],
-    pub(crate) subject: &'a [u8; 32],
-    pub(crate) agent: &'a str,
-    pub(crate) digest: &'a [u8; 32],
-    pub(crate) id: &'a [u8; 16],
-    /// How many have to have said yes.
-    pub(crate) needed: u8,
-    pub(crate) passkey: bool,
-}
-
-/// Uses an approval for the request of `claim`, once.
-pub(crate) async fn claim(
-    service: &Inner,
-    db: &mut SqliteConnection,
-    claim: Claim<'_>,
-    now: UnixMillis,
-) -> Result<Told, Fault> {
-    let Claim { tenant, subject, id, .. } = claim;
-    let Some(mut approval) = own(service, db, tenant, subject, id, now).await? else {
-        let event = Event::new("approval_used", tenant)
-            .with_hex("gateway", claim.gateway)
-            .with_hex("approval", id)
-            .with("agent", claim.agent);
-        let event = event.with("decision", "refused").with("reason", "unknown");
-        service.audit.append(db, event, now).await?;
-        return Ok(Told::Unknown);
-    };
-    let state = approval.state(now);
-    let strong = approval.approvals() >= usize::from(claim.needed)
-        && (approval.passkey || !claim.passkey);
-    let why = match state {
-        _ if approval.digest != *claim.digest || approval.requester.agent != claim.agent => {
-            Some("another_request")
-        }
-        State::Approved if !strong => Some("class_raised"),
-        State::Approved => None,
-        other => Some(other.name()),
-    };
-    let event = event("approval_used", claim.gateway, &approval);
-    let told = match why {
-        None => {
-            approval.claimed = Some(now);
-            rows::change(&mut *db, &service.rows, &approval).await?;
-            service.audit.append(&mut *db, event.with("decision", "used"), now).await?;
-            Told::of(&approval, true, now)
-        }
-        Some(why) => {
-            let event = event.with("decision", "refused").with("reason", why);
-            service.audit.append(&mut *db, event, now).await?;
-            match why {
-                "another_request" | "class_raised" => return Ok(Told::Unknown),
-                _ => Told::of(&approval, false, now),
-            }
-        }
-    };
-    if state != State::Pending {
-        rows::forget_preview(db, id).await?;
-    }
-    Ok(told)
-}
-
 /// An event about `approval`.
-pub(super) fn event(kind: &'static str, gateway: &[u8; 16], approval: &Approval) -> Event {
+fn event(kind: &'static str, gateway: &[u8; 16], approval: &Approval) -> Event {
     Event::new(kind, &approval.tenant)
         .with_hex("gateway", gateway)
         .with_hex("approval", &approval.id)

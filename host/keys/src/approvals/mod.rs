@@ -11,13 +11,12 @@
 pub(crate) mod asking;
 mod deciding;
 mod preview;
-mod requested;
 pub(crate) mod using;
 
 
 pub use deciding::{Decider, How, Refusal, Ruling, decide};
+pub use postern_core::approvals::State;
 pub use preview::{Content, Preview};
-pub use requested::Requested;
 
 use postern_core::time::UnixMillis;
 use serde::{Deserialize, Serialize};
@@ -84,35 +83,6 @@ pub struct Decision {
 pub struct Grant {
     /// No good from then on.
     pub until: UnixMillis,
-}
-
-/// Where an approval stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum State {
-    /// It waits for people.
-    Pending,
-    /// It may be used, once.
-    Approved,
-    /// Somebody said no.
-    Denied,
-    /// Nobody decided, or nobody used it, in time.
-    Expired,
-    /// It was used.
-    Used,
-}
-
-impl State {
-    /// As it is written.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Approved => "approved",
-            Self::Denied => "denied",
-            Self::Expired => "expired",
-            Self::Used => "used",
-        }
-    }
 }
 
 /// One approval.

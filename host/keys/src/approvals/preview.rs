@@ -8,11 +8,11 @@
 //! Owns both forms. Invariant: a preview is data of an attacker: it is text to be shown as it
 //! is, never markup, links or commands.
 
+use postern_core::approvals::Requested;
 use postern_core::secret::Secret;
 use serde::{Deserialize, Serialize};
 use sqlx::SqliteConnection;
 
-use super::Requested;
 use crate::envelope::{Dek, Scope, open_preview, seal_preview};
 use crate::fault::Fault;
 use crate::service::Inner;

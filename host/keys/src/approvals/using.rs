@@ -25,25 +25,31 @@ pub(crate) struct Use<'a> {
     pub(crate) passkey: bool,
 }
 
-/// Uses the approval for one credential, or says why it does not serve.
-pub(crate) async fn consume(
+/// The approval, if it serves this release, or why it does not.
+pub(crate) async fn serving(
     service: &Inner,
     db: &mut SqliteConnection,
     what: &Use<'_>,
     now: UnixMillis,
-) -> Result<Result<(), &'static str>, Fault> {
+) -> Result<Result<Approval, &'static str>, Fault> {
     let found = rows::find(&mut *db, &service.rows, what.tenant, what.id).await?;
-    let Some(mut approval) = found else { return Ok(Err("approval_unknown")) };
+    let Some(approval) = found else { return Ok(Err("approval_unknown")) };
     if revoked(service, db, &approval, now).await? {
         return Ok(Err("approval_revoked"));
     }
-    if let Err(why) = serves(&approval, what, now) {
-        return Ok(Err(why));
-    }
-    approval.released.push(what.credential.to_owned());
+    Ok(serves(&approval, what, now).map(|()| approval))
+}
+
+/// Uses an approval that serves for one credential.
+pub(crate) async fn spend(
+    service: &Inner,
+    db: &mut SqliteConnection,
+    mut approval: Approval,
+    credential: &str,
+) -> Result<(), Fault> {
+    approval.released.push(credential.to_owned());
     rows::change(&mut *db, &service.rows, &approval).await?;
-    rows::forget_preview(db, what.id).await?;
-    Ok(Ok(()))
+    rows::forget_preview(db, &approval.id).await
 }
 
 fn serves(approval: &Approval, what: &Use<'_>, now: UnixMillis) -> Result<(), &'static str> {

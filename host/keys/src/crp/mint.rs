@@ -100,7 +100,7 @@ async fn permitted(
     if credentials::count_minted(db, asker.tenant, &origin.caller_hash, now).await? >= MOST {
         return Ok(Err((Status::Rate, "too_many_minted")));
     }
-    let policy = policy::written(&request.bindings, Some((&owner, &root)));
+    let policy = policy::minted(&request.bindings, &owner, &root);
     Ok(policy.ok_or((Status::Denied, "not_acceptable")))
 }
 

@@ -9,6 +9,7 @@
 //! stored. A sender that proves no identity leaves no row, so nobody outside can fill the
 //! disk; it leaves a log line.
 
+mod approval;
 mod directory;
 mod enrol;
 mod exchange;
@@ -142,6 +143,9 @@ impl Inner {
             None => self.serve(&mut tx, verified, &asker, now).await?,
         };
         tx.commit().await?;
+        if forgets(verified.message()) {
+            self.epochs.mark_deleted();
+        }
         Ok(answer)
     }
 
@@ -182,6 +186,7 @@ impl Inner {
             Message::Enrol(request) => enrol::enrol(self, db, request, now).await,
             Message::Directory(request) => directory::look_up(self, db, asker, request, now).await,
             Message::Store(request) => store::store(self, db, asker, request, now).await,
+            Message::Approval(request) => approval::approval(self, db, asker, request, now).await,
             Message::Exchange(request) => exchange::exchange(self, db, asker, request, now).await,
             Message::Audit(request) => {
                 let sender = Sender { gateway: asker.gateway, tenant: asker.tenant };
@@ -190,6 +195,15 @@ impl Inner {
                 Ok(Answer::Audit(postern_crp::message::audit::Answer { next }))
             }
         }
+    }
+}
+
+/// Whether it may have deleted a preview, which must not stay in the database's log.
+fn forgets(message: &Message) -> bool {
+    match message {
+        Message::Approval(_) => true,
+        Message::Release(request) => request.approval.is_some(),
+        _ => false,
     }
 }
 

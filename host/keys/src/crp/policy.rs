@@ -6,7 +6,7 @@
 
 use postern_core::binding::{Binding, Wire};
 use postern_core::hex;
-use postern_crp::message::store;
+use postern_crp::message::store::{self, Guard, Needed};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -19,6 +19,33 @@ struct Minted<'a> {
     bindings: Vec<&'a RawValue>,
     caller: String,
     source: String,
+}
+
+/// An operator's whose releases need an approval.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Guarded<'a> {
+    approval: String,
+    approvers: u8,
+    #[serde(borrow)]
+    bindings: Vec<&'a RawValue>,
+    passkey: bool,
+}
+
+impl Guarded<'_> {
+    fn guard(&self) -> Option<Guard> {
+        let approval = Needed::ALL.into_iter().find(|one| one.name() == self.approval)?;
+        Some(Guard { approval, passkey: self.passkey, approvers: self.approvers })
+    }
+}
+
+/// What both demand.
+pub(super) fn both(left: Guard, right: Guard) -> Guard {
+    Guard {
+        approval: left.approval.max(right.approval),
+        passkey: left.passkey || right.passkey,
+        approvers: left.approvers.max(right.approvers),
+    }
 }
 
 /// Who minted a credential: the only one to whom it is released.
@@ -43,52 +70,70 @@ pub(super) struct Policy {
     /// The operator's credential at whose token endpoint it was minted, be it over refreshed
     /// ones: it ends with that.
     pub(super) source: Option<String>,
+    /// What a release needs besides.
+    pub(super) guard: Guard,
 }
 
 /// Reads what is stored.
 pub(super) fn read(stored: &[u8]) -> Policy {
-    let Some(parts) = parts(stored) else { return Policy::default() };
-    let (minted, written) = parts;
+    let Some(Parts { minted, guard, written }) = parts(stored) else { return Policy::default() };
     let bindings = written.iter().filter_map(|json| binding(json.get().as_bytes())).collect();
     let (owner, source) = minted.unzip();
-    Policy { bindings, owner, source }
+    Policy { bindings, owner, source, guard }
 }
 
-type Parts<'a> = (Option<(Owner, String)>, Vec<&'a RawValue>);
+struct Parts<'a> {
+    minted: Option<(Owner, String)>,
+    guard: Guard,
+    written: Vec<&'a RawValue>,
+}
 
 fn parts(stored: &[u8]) -> Option<Parts<'_>> {
-    if stored.starts_with(b"{") {
-        let Minted { agent, bindings, caller, source } = serde_json::from_slice(stored).ok()?;
-        return Some((Some((Owner { agent, caller }, source)), bindings));
+    let guard = Guard::default();
+    if !stored.starts_with(b"{") {
+        return Some(Parts { minted: None, guard, written: serde_json::from_slice(stored).ok()? });
     }
-    Some((None, serde_json::from_slice(stored).ok()?))
+    if let Ok(guarded) = serde_json::from_slice::<Guarded<'_>>(stored) {
+        let guard = guarded.guard()?;
+        return Some(Parts { minted: None, guard, written: guarded.bindings });
+    }
+    let Minted { agent, bindings, caller, source } = serde_json::from_slice(stored).ok()?;
+    let minted = Some((Owner { agent, caller }, source));
+    Some(Parts { minted, guard, written: bindings })
 }
 
-/// The owner and the array of bindings, for a list.
-pub(crate) fn shown(stored: &[u8]) -> Option<(Option<Owner>, Box<RawValue>)> {
-    let (minted, bindings) = parts(stored)?;
+/// The owner, what releases need and the array of bindings, for a list.
+pub(crate) fn shown(stored: &[u8]) -> Option<(Option<Owner>, Guard, Box<RawValue>)> {
+    let Parts { minted, guard, written } = parts(stored)?;
     let owner = minted.map(|(owner, _)| owner);
-    let texts: Vec<&str> = bindings.iter().map(|json| json.get()).collect();
-    Some((owner, RawValue::from_string(format!("[{}]", texts.join(","))).ok()?))
+    let texts: Vec<&str> = written.iter().map(|json| json.get()).collect();
+    Some((owner, guard, RawValue::from_string(format!("[{}]", texts.join(","))).ok()?))
 }
 
-/// The bytes to store; `minted` is who minted it, and by what.
-pub(super) fn written(
+/// The bytes to store of an operator's.
+pub(super) fn written(bindings: &[store::Binding], guard: Guard) -> Option<Vec<u8>> {
+    let bindings = raw(bindings)?;
+    if guard == Guard::default() {
+        return serde_json::to_vec(&bindings).ok();
+    }
+    let Guard { approval, passkey, approvers } = guard;
+    let approval = approval.name().to_owned();
+    serde_json::to_vec(&Guarded { approval, approvers, bindings, passkey }).ok()
+}
+
+/// The bytes to store of a minted one, and by whom and what it was minted.
+pub(super) fn minted(
     bindings: &[store::Binding],
-    minted: Option<(&Owner, &str)>,
+    Owner { agent, caller }: &Owner,
+    source: &str,
 ) -> Option<Vec<u8>> {
-    let bindings: Vec<&RawValue> = bindings
-        .iter()
-        .map(|binding| serde_json::from_slice(binding.json()).ok())
-        .collect::<Option<_>>()?;
-    let stored = match minted {
-        None => serde_json::to_vec(&bindings),
-        Some((Owner { agent, caller }, source)) => {
-            let (agent, caller) = (agent.clone(), caller.clone());
-            serde_json::to_vec(&Minted { agent, bindings, caller, source: source.to_owned() })
-        }
-    };
-    stored.ok()
+    let (agent, caller) = (agent.clone(), caller.clone());
+    let minted = Minted { agent, bindings: raw(bindings)?, caller, source: source.to_owned() };
+    serde_json::to_vec(&minted).ok()
+}
+
+fn raw(bindings: &[store::Binding]) -> Option<Vec<&RawValue>> {
+    bindings.iter().map(|binding| serde_json::from_slice(binding.json()).ok()).collect()
 }
 
 /// One binding of a message or a policy.

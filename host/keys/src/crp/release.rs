@@ -2,24 +2,28 @@
 //!
 //! Grants, for now: a credential belongs to a tenant, and every agent of that tenant may
 //! use it at the hosts, methods and paths of its bindings; a minted one belongs to the agent
-//! and caller whose request minted it, and nobody else learns that it is there. Approvals and capability tokens
+//! and caller whose request minted it, and nobody else learns that it is there. Capability tokens
 //! are not known yet, so a request that brings one is refused, not served without it.
 //!
 //! Invariant: the value is opened only after every check, and its event is appended before
-//! it is returned; both are in the caller's transaction.
+//! it is returned; both are in the caller's transaction. Where the credential asks for an
+//! approval, whatever the gateway says, one is used up in that transaction as well.
 
 use postern_core::authority::Authority;
-use postern_core::binding::Binding;
+use postern_core::binding::{Binding, is_safe_method};
 use postern_core::path::RequestPath;
 use postern_core::placeholder::Name;
 use postern_core::revocation::Kind;
 use postern_core::time::UnixMillis;
 use postern_crp::message::Status;
 use postern_crp::message::release::{Answer, Request};
+use postern_crp::message::store::Needed;
 use sha2::{Digest, Sha256};
 use sqlx::SqliteConnection;
 
+use super::approval::guard;
 use super::{Asker, receipt};
+use crate::approvals::{Approval, using};
 use crate::audit::Event;
 use crate::crp::policy::{self, Owner};
 use crate::crp::store::decode_fields;
@@ -53,10 +57,7 @@ pub(super) async fn release(
     let checked =
         revoked.or(orphaned).map_or_else(|| check(request, asker, found, least, now), Err);
     let opened = match checked {
-        Ok(credential) => {
-            let name = &request.credential;
-            open(service, db, asker, name, &credential).await?.map(|fields| (credential, fields))
-        }
+        Ok(credential) => opened(service, db, asker, request, credential, now).await?,
         Err(refusal) => Err(refusal),
     };
     let event = event(asker, request);
@@ -74,13 +75,76 @@ pub(super) async fn release(
         status: Status::Ok,
         version: credential.version,
         not_after: ends(&credential, now),
-        ttl_s: u16::try_from(service.limits.release_ttl.as_secs()).unwrap_or(0),
-        max_uses: u16::MAX,
+        // Nobody uses an approved value again.
+        ttl_s: match request.approval {
+            None => u16::try_from(service.limits.release_ttl.as_secs()).unwrap_or(0),
+            Some(_) => 0,
+        },
+        max_uses: if request.approval.is_none() { u16::MAX } else { 1 },
         rev_epoch: revocations::state(&mut *db, &service.rows).await?.0,
         fields,
         binding_hash: request.binding_hash,
         receipt: receipt(link),
     })
+}
+
+/// The value, once its approval, if it needs or names one, was found to serve; that is then
+/// used up.
+async fn opened(
+    service: &Inner,
+    db: &mut SqliteConnection,
+    asker: &Asker<'_>,
+    request: &Request,
+    credential: Credential,
+    now: UnixMillis,
+) -> Result<Result<(Credential, Fields), Refusal>, Fault> {
+    let approval = match approved(service, &mut *db, asker, request, &credential, now).await? {
+        Ok(approval) => approval,
+        Err(refusal) => return Ok(Err(refusal)),
+    };
+    let name = &request.credential;
+    let fields = match open(service, &mut *db, asker, name, &credential).await? {
+        Ok(fields) => fields,
+        Err(refusal) => return Ok(Err(refusal)),
+    };
+    if let Some(approval) = approval {
+        using::spend(service, db, approval, name).await?;
+    }
+    Ok(Ok((credential, fields)))
+}
+
+/// The approval that the release names, if it serves; refuses without one where the
+/// credential, or that by which it was minted, wants it.
+async fn approved(
+    service: &Inner,
+    db: &mut SqliteConnection,
+    asker: &Asker<'_>,
+    request: &Request,
+    credential: &Credential,
+    now: UnixMillis,
+) -> Result<Result<Option<Approval>, Refusal>, Fault> {
+    let guard = guard(&mut *db, asker.tenant, credential).await?;
+    let wanted = match guard.approval {
+        Needed::None => false,
+        Needed::Writes => !is_safe_method(request.method.as_bytes()),
+        Needed::EveryRelease => true,
+    };
+    let status = if guard.passkey { Status::NeedsPasskey } else { Status::NeedsApproval };
+    let Some(id) = &request.approval else {
+        return Ok(if wanted { Err(Refusal(status, "approval_missing")) } else { Ok(None) });
+    };
+    let used = using::Use {
+        tenant: asker.tenant,
+        id,
+        subject: &request.caller_hash,
+        agent: &request.agent,
+        digest: &request.request_digest,
+        credential: &request.credential,
+        needed: if wanted { guard.approvers } else { 1 },
+        passkey: wanted && guard.passkey,
+    };
+    let found = using::serving(service, db, &used, now).await?;
+    Ok(found.map(Some).map_err(|reason| Refusal(status, reason)))
 }
 
 /// Why a credential that an operator has revoked is not released.
@@ -151,9 +215,6 @@ fn check(
     least: u32,
     now: UnixMillis,
 ) -> Result<Credential, Refusal> {
-    if request.approval.is_some() {
-        return Err(Refusal(Status::Denied, "approval_unknown"));
-    }
     if !request.capability.is_empty() {
         return Err(Refusal(Status::Denied, "capability_unsupported"));
     }

@@ -68,7 +68,11 @@ pub(super) async fn store(
     }
     let hashes: Vec<String> =
         request.bindings.iter().map(|binding| hex::lower(binding.hash())).collect();
-    let event = event.with("version", version.to_string()).with_list("bindings", &hashes);
+    let event = event
+        .with("version", version.to_string())
+        .with_list("bindings", &hashes)
+        .with("approval", request.guard.approval.name())
+        .with("require_passkey", request.guard.passkey.to_string());
     let link = service.audit.append(db, event.with("decision", "stored"), now).await?;
     Ok(Answer::Store(Stored { version, receipt: receipt(link) }))
 }
@@ -138,7 +142,7 @@ fn acceptable(request: &Request, tenant: &str, now: UnixMillis) -> Option<Vec<u8
         (named && binding.canonical() == json).then_some(())
     };
     request.bindings.iter().try_for_each(|binding| ours(binding.json()))?;
-    policy::written(&request.bindings, None)
+    policy::written(&request.bindings, request.guard)
 }
 
 /// What may stand in a header field: no CR, LF or NUL, 1 byte to 16 KiB.

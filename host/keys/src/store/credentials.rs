@@ -39,12 +39,29 @@ pub struct Metadata {
     /// Of a minted credential the agent that it was minted for.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub agent: Option<String>,
+    /// Releases that need an approval: `none`, `writes` or `every_release`.
+    #[serde(default = "unguarded")]
+    pub approval: String,
+    /// Only a passkey approves.
+    #[serde(default)]
+    pub require_passkey: bool,
+    /// How many have to approve.
+    #[serde(default = "one")]
+    pub approvers: u8,
     /// When it ends.
     pub not_after: Option<u64>,
     /// When it was first stored.
     pub created: u64,
     /// When its value was last replaced.
     pub updated: u64,
+}
+
+fn unguarded() -> String {
+    "none".to_owned()
+}
+
+fn one() -> u8 {
+    1
 }
 
 #[derive(FromRow)]
@@ -97,13 +114,16 @@ pub async fn all(db: &mut SqliteConnection, tenant: &str) -> Result<Vec<Metadata
 
 fn metadata(row: Row) -> Result<Metadata, Fault> {
     let shown = policy::shown(&row.policy);
-    let (owner, bindings) = shown.ok_or(Fault::Malformed("credential"))?;
+    let (owner, guard, bindings) = shown.ok_or(Fault::Malformed("credential"))?;
     Ok(Metadata {
         name: row.name,
         description: row.description,
         version: version(row.version)?,
         bindings,
         agent: owner.map(|owner| owner.agent),
+        approval: guard.approval.name().to_owned(),
+        require_passkey: guard.passkey,
+        approvers: guard.approvers,
         not_after: row.not_after_ms.map(|end| at(end).0),
         created: at(row.created_ms).0,
         updated: at(row.updated_ms).0,

@@ -208,6 +208,7 @@ pub fn storing(tenant: &str, value: &[u8]) -> store::Request {
         not_after: None,
         fields: vec![(String::new(), Secret::new(value.to_vec()))],
         bindings: vec![store::Binding::new(binding(tenant).canonical())],
+        guard: store::Guard::default(),
         minted: None,
     }
 }

@@ -21,6 +21,7 @@ use crate::policy::Policy;
 use crate::residency::{self, Residency};
 use crate::upstreams::{self, Upstreams};
 
+mod approvals;
 mod authenticators;
 mod barriers;
 mod budgets;
@@ -37,6 +38,7 @@ mod svid;
 mod tokens;
 mod workloads;
 
+pub use approvals::{Approvals, ApprovalsWire};
 use authenticators::AuthenticatorWire;
 pub use authenticators::{ApiKeyField, Authentication};
 pub use barriers::{Barriers, Rule as BarrierRule, SectionWire, Wire as BarriersWire};
@@ -123,6 +125,9 @@ pub struct Wire {
     pub budgets: Vec<BudgetWire>,
     /// Labels that a policy can give to sessions. Default: none.
     pub taints: Option<TaintsWire>,
+    /// How requests wait for people, where the policy or a credential asks for an approval.
+    /// Needs `body: hold`. Default: none, and what needs an approval is refused.
+    pub approvals: Option<ApprovalsWire>,
 }
 
 /// What happens to content before a decision.
@@ -177,6 +182,8 @@ pub struct Config {
     pub budgets: Vec<Budget>,
     /// Labels of sessions.
     pub taints: Option<Taints>,
+    /// How requests wait for people.
+    pub approvals: Option<Approvals>,
     /// SHA-256 of the document: which configuration decided.
     pub revision: [u8; 32],
 }
@@ -226,7 +233,13 @@ impl TryFrom<Wire> for Config {
             wire.barriers.and_then(|wire| problems.part("barriers", Barriers::try_from(wire)));
         let budgets = budgets::budgets(wire.budgets, &mut problems);
         let taints = wire.taints.and_then(|wire| problems.part("taints", budgets::taints(wire)));
+        let approvals = wire
+            .approvals
+            .and_then(|wire| problems.part("approvals", approvals::approvals(wire)));
         let body = wire.body.unwrap_or_default();
+        if body != BodyMode::Hold && approvals.is_some() {
+            problems.note("body", "expected hold, since an approval covers the content");
+        }
         if body != BodyMode::Hold && bindings.iter().any(|one| one.site().place().in_content()) {
             problems.note("body", "expected hold, since a binding has its site in the content");
         }
@@ -268,6 +281,7 @@ impl TryFrom<Wire> for Config {
                 barriers,
                 budgets,
                 taints,
+                approvals,
                 revision: [0; 32],
             })
         })();

@@ -66,6 +66,7 @@ codes! {
     PolicyDenied 403 "policy_denied" "Denied by policy",
     RegionDenied 403 "region_denied" "Region not allowed",
     MethodRefused 405 "method_refused" "Method refused",
+    ApprovalUsed 409 "approval_used" "Approval used already",
     BodyTooLarge 413 "body_too_large" "Content too large",
     EncodingUnsupported 415 "encoding_unsupported" "Content coding not supported",
     ApprovalRequired 428 "approval_required" "Approval required",

@@ -184,6 +184,9 @@ reasons! {
         Clearance "clearance_unknown" "The caller's clearance is no level of the framework.",
         NoBarrierRule "no_barrier_rule" "No rule of the barriers covers the path.",
         BarrierUpgrade "barrier_websocket" "A WebSocket where sections have to be removed.",
+        ApprovalDenied "approval_denied" "A person has refused the request.",
+        ApprovalUnknown "approval_unknown" "No such approval of this caller.",
+        ApprovalContent "approval_content" "A WebSocket, or content that the gate does not read: nobody can approve what nobody sees.",
     }
 }
 
@@ -205,6 +208,7 @@ reasons! {
         Release "approval_required" "The key service wants an approval for the credential.",
         Policy "approval_policy" "The policy wants an approval.",
         Passkey "passkey_policy" "The policy wants an approval with a passkey.",
+        Asked "approval_asked" "The caller asks for one, or names one that is not for this request.",
     }
 }
 
@@ -279,6 +283,9 @@ impl Denial {
             Self::RegionDenied(reason) => reason.as_str(),
             Self::BudgetExhausted { reason, .. } => reason.as_str(),
             Self::ApprovalRequired(reason) => reason.as_str(),
+            Self::ApprovalAwaited(awaited) => awaited.reason.as_str(),
+            Self::ApprovalUsed => "approval_used",
+            Self::TooManyApprovals => "approvals_rate",
             Self::UpstreamUnscannable(reason) => reason.as_str(),
             Self::KeyService(fault) => key_service(*fault),
             Self::KeysUnavailable(reason) => reason.as_str(),

@@ -13,7 +13,7 @@ use crate::gate::authenticate::admit;
 use crate::gate::content::Content;
 use crate::gate::outcome::{self, Request, left, overtaken, refuse};
 use crate::gate::states::{AwaitContent, State, is_response};
-use crate::gate::{Step, revocation};
+use crate::gate::{Step, polling, revocation};
 use crate::key_service::{CallId, CallResult};
 use crate::time::{Entropy, Moment, UnixMillis};
 
@@ -180,6 +180,11 @@ impl Authenticating {
             request.draft.caller = Some(outcome::caller(caller, &admitted.attempts));
         }
         request.limits.clone_from(&admitted.limits);
+        if in_force.is_ok()
+            && let Some(id) = polling::asked(step.pipeline, &request.head)
+        {
+            return polling::start(request, caller, id, step);
+        }
         let forwarded = in_force.and_then(|()| step.pipeline.forward(&mut request));
         match forwarded.and_then(|()| step.pipeline.decide(&mut request, caller)) {
             Ok(decided) => {

@@ -14,7 +14,7 @@ use std::rc::Rc;
 use crate::barrier::{Fault, Filter, Level, Reader, Section};
 use crate::config::gate::Barriers;
 use crate::credential::answer;
-use crate::denial::{ApprovalReason, Denial, PolicyReason, Unscannable};
+use crate::denial::{Denial, PolicyReason, Unscannable};
 use crate::effect::{Effect, Flow, Metric, Part};
 use crate::event::Event;
 use crate::fields::Fields;
@@ -38,8 +38,8 @@ pub(super) struct Barrier {
 }
 
 impl Pipeline {
-    /// Keeps the obligations, or refuses. Gives the filter for the answer, if there is
-    /// anything to remove from it.
+    /// Keeps the obligations about the answer, or refuses where one is unknown. Gives the
+    /// filter for the answer, if there is anything to remove from it.
     pub(super) fn oblige(
         &self,
         request: &Request,
@@ -51,11 +51,6 @@ impl Pipeline {
             return Err(Denial::PolicyDenied(PolicyReason::Obligation));
         }
         let barrier = self.barrier(request, caller, duties)?;
-        match (duties.passkey, duties.approval) {
-            (true, _) => return Err(Denial::ApprovalRequired(ApprovalReason::Passkey)),
-            (false, true) => return Err(Denial::ApprovalRequired(ApprovalReason::Policy)),
-            (false, false) => {}
-        }
         if barrier.is_some() {
             ask_for_all(changes);
         }

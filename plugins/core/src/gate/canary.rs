@@ -104,6 +104,8 @@ pub(super) struct Ready {
     pub(super) barrier: Option<Barrier>,
     /// Everything of the caller's credentials that can be revoked.
     pub(super) names: Vec<Revocable>,
+    /// The approval that was used for it.
+    pub(super) approval: Option<[u8; 16]>,
     /// Bindings whose canary could not be sent for this request.
     pub(super) unsent: Vec<[u8; 32]>,
 }
@@ -146,8 +148,7 @@ impl Ready {
         {
             return self.refuse(&denial, step);
         }
-        let Self { request, principal, decided, content, changes, barrier, .. } = self;
-        allow(step, request, principal, decided, content, changes, barrier)
+        allow(step, self)
     }
 
     fn ask(mut self, binding: &Binding, canary: &Canary, step: &mut Step<'_>) -> State {

@@ -7,6 +7,7 @@
 
 use sha2::{Digest, Sha256};
 
+use crate::approvals::MOST_CONTENT;
 use crate::binding;
 use crate::config::gate::{BodyMode, Config};
 use crate::denial::{Ambiguity, Denial, Ours, Place};
@@ -29,6 +30,12 @@ pub(super) struct Content {
     form: Option<Vec<u8>>,
     /// All of it, for a policy that reads it.
     whole: Option<Vec<u8>>,
+    /// Whether somebody may want to see the first of it.
+    sampled: bool,
+    /// The first of it, for a person who may have to approve the request.
+    sample: Vec<u8>,
+    /// Bytes so far.
+    length: u64,
     /// What a chunk behind the end is.
     behind: Denial,
 }
@@ -90,6 +97,9 @@ impl Content {
             asked: Vec::new(),
             form: None,
             whole: None,
+            sampled: held && config.approvals.is_some(),
+            sample: Vec::new(),
+            length: 0,
             behind: match head.websocket {
                 // Nothing was agreed yet.
                 true => Denial::RequestAmbiguous(Ambiguity::Frame),
@@ -120,6 +130,11 @@ impl Content {
         }
         if let Some(hash) = &mut self.hash {
             hash.update(chunk);
+        }
+        self.length = self.length.saturating_add(u64::try_from(chunk.len()).unwrap_or(u64::MAX));
+        if self.sampled {
+            let room = MOST_CONTENT.saturating_sub(self.sample.len()).min(chunk.len());
+            self.sample.extend_from_slice(chunk.get(..room).unwrap_or_default());
         }
         match &mut self.whole {
             Some(whole) if self.fault.is_none() => whole.extend_from_slice(chunk),
@@ -194,6 +209,16 @@ impl Content {
     /// The whole content, where it was kept; known at its end.
     pub(super) fn whole(&self) -> Option<&[u8]> {
         self.whole.as_deref().filter(|_| self.ended)
+    }
+
+    /// The first of it, where approvals are asked for.
+    pub(super) fn sample(&self) -> &[u8] {
+        &self.sample
+    }
+
+    /// Bytes that came.
+    pub(super) fn length(&self) -> u64 {
+        self.length
     }
 
     /// Whether the end was seen.

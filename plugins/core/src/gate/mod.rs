@@ -4,7 +4,7 @@
 //! method, an unambiguous head, the caller's credential (offline, then whoever can say whose
 //! it is), revocation, the target of the forward endpoint, scopes, limits of the caller's token,
 //! the upstream's region, placeholder positions, bindings, content, policy and its obligations,
-//! budgets, canaries, permit. From the target on everything is about the request as it is rewritten. Of
+//! approval, budgets, canaries, permit. From the target on everything is about the request as it is rewritten. Of
 //! the answer it reads only what has sections that the caller may not see ([`barrier`]). The states of one [`Stream`] are in `states`, one
 //! struct for each thing to wait for; each check is a function in a file of its own.
 //!
@@ -18,6 +18,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+use crate::approvals::Approvals;
 use crate::authenticator::Authenticator;
 use crate::effect::{Effect, Flow};
 use crate::event::Event;
@@ -30,6 +31,7 @@ use crate::tally::Tallies;
 use crate::time::UnixMillis;
 
 mod api_keys;
+mod approving;
 mod authenticate;
 mod authenticating;
 mod barrier;
@@ -44,6 +46,7 @@ mod head;
 mod limits;
 mod outcome;
 mod policy;
+mod polling;
 mod recognise;
 mod references;
 mod region;
@@ -68,14 +71,15 @@ pub struct Pipeline {
     policy: Option<Rc<dyn Policy>>,
     tallies: Option<Rc<dyn Tallies>>,
     invites: Option<Rc<dyn Invites>>,
+    approvals: Option<Rc<dyn Approvals>>,
     scrubbing: Rc<dyn Scrubbing>,
     vm: [u8; 16],
     canaries: RefCell<canary::Canaries>,
 }
 
 impl Pipeline {
-    /// Puts the parts together: `config` with the policy and the exchange of invites that it
-    /// names, without which every request, or every invite, is refused; `authenticators` in the order of the configuration;
+    /// Puts the parts together: `config` with the policy, the exchange of invites and the approvals that it
+    /// names, without which every request, every invite, or what needs an approval, is refused; `authenticators` in the order of the configuration;
     /// `scrubbing` is for answers to canaries; `vm` is this VM's random id, which permits name.
     pub fn new(
         config: impl Into<Loaded>,
@@ -87,7 +91,7 @@ impl Pipeline {
         vm: [u8; 16],
     ) -> Rc<Self> {
         let canaries = RefCell::default();
-        let Loaded { config, policy, tallies, invites } = config.into();
+        let Loaded { config, policy, tallies, invites, approvals } = config.into();
         Rc::new(Self {
             config,
             keys,
@@ -97,6 +101,7 @@ impl Pipeline {
             policy,
             tallies,
             invites,
+            approvals,
             scrubbing,
             vm,
             canaries,

@@ -4,6 +4,7 @@
 //! permit, and it takes the principal by value.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
@@ -12,8 +13,8 @@ use crate::denial::{Code, DecisionId, Denial, Module, Offer};
 use crate::digest::request_digest;
 use crate::effect::{Effect, Flow, Metric, Part, Publication, Reply};
 use crate::fields::Fields;
-use crate::gate::barrier::Barrier;
 use crate::gate::bind::Destination;
+use crate::gate::canary::Ready;
 use crate::gate::content::Content;
 use crate::gate::decide::Decided;
 use crate::gate::head::Head;
@@ -21,11 +22,10 @@ use crate::gate::states::{Granted, Refused, State};
 use crate::gate::tunnel::Tunnel;
 use crate::gate::{Config, Pipeline, Step, forward, policy};
 use crate::hex;
-use crate::identity::{Identity, Principal};
+use crate::identity::Identity;
 use crate::invites::Issued;
 use crate::limits::Limits;
 use crate::permit::{self, Decision, LONGEST_LIFE};
-use crate::policy::Changes;
 use crate::record::{self, Amendment, AnswerPart, Caller, Draft};
 use crate::target::Target;
 use crate::time::{Entropy, UnixMillis};
@@ -121,7 +121,7 @@ pub(super) fn refuse(step: &mut Step<'_>, draft: Draft, id: DecisionId, denial: 
 pub(super) fn describe(step: &mut Step<'_>, mut draft: Draft, resource: &Resource) -> State {
     draft.route.clone_from(&resource.path);
     let content = resource.document.clone().into_bytes();
-    answer(step, draft, ("resource_metadata", "max-age=60"), content)
+    answer(step, draft, ("resource_metadata", "max-age=60"), content, None)
 }
 
 /// Hands out the token that an invite was exchanged for.
@@ -131,7 +131,18 @@ pub(super) fn issue(step: &mut Step<'_>, mut draft: Draft, issued: &Issued) -> S
     let document = serde_json::json!({
         "token": issued.token, "document": identity.document, "expires": identity.expires,
     });
-    answer(step, draft, ("invite_exchanged", "no-store"), document.to_string().into_bytes())
+    let content = document.to_string().into_bytes();
+    answer(step, draft, ("invite_exchanged", "no-store"), content, None)
+}
+
+/// Tells a caller how its approval stands, and when to ask again.
+pub(super) fn tell(
+    step: &mut Step<'_>,
+    draft: Draft,
+    content: Vec<u8>,
+    retry: Option<Duration>,
+) -> State {
+    answer(step, draft, ("approval", "no-store"), content, retry)
 }
 
 /// Answers a request that does not go on, with JSON.
@@ -140,6 +151,7 @@ fn answer(
     mut draft: Draft,
     (details, cache): (&'static str, &str),
     content: Vec<u8>,
+    retry: Option<Duration>,
 ) -> State {
     step.emit(Effect::Publish(Publication {
         permit: None,
@@ -151,9 +163,11 @@ fn answer(
     emit_record(step, draft);
     step.emit(Effect::Count(ALLOWED));
     let fields = [("content-type", "application/json"), ("cache-control", cache)];
+    let fields = fields.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter();
+    let retry = retry.map(|span| ("retry-after".to_owned(), span.as_secs().to_string()));
     step.emit(Effect::Reply(Reply {
         status: 200,
-        fields: fields.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
+        fields: fields.chain(retry).collect(),
         content,
         details,
     }));
@@ -236,13 +250,11 @@ fn emit_record(step: &mut Step<'_>, mut draft: Draft) {
 /// Lets the request go on, with a permit.
 pub(super) fn allow(
     step: &mut Step<'_>,
-    mut request: Request,
-    principal: Principal,
-    decided: Decided,
-    content: Content,
-    changes: Changes,
-    barrier: Option<Barrier>,
+    ready: Ready,
 ) -> State {
+    let Ready {
+        mut request, principal, decided, content, changes, barrier, approval, ..
+    } = ready;
     let Ok(identity) = serde_json::to_string(principal.identity()) else {
         let denial = Denial::Internal(crate::denial::Ours::Unreachable);
         return refuse(step, request.draft, request.id, &denial);
@@ -252,7 +264,7 @@ pub(super) fn allow(
     request.draft.binding_hash = decided.bound.uses.first().map(|used| used.binding_hash);
     let form = form(&step.pipeline.config, &decided, &content);
     let permit =
-        permit::grant(principal, decision(step, &request, digest, decided.bound.uses, &content));
+        permit::grant(principal, Decision { approval, ..decision(step, &request, digest, decided.bound.uses, &content) });
     if let Some(target) = &request.target {
         forward::write(step, &request.head, target);
     }
@@ -315,6 +327,12 @@ fn decision(
 
 /// Binds what the configuration names and every field that names a credential.
 fn digest(config: &Config, request: &Request, decided: &Decided, content: &Content) -> [u8; 32] {
+    let bound = bound(config, decided);
+    request_digest(&request.head.fields, &bound, content.digest())
+}
+
+/// Names of the fields that the digest binds besides those that describe the content.
+pub(super) fn bound<'a>(config: &'a Config, decided: &'a Decided) -> Vec<&'a str> {
     let mut bound: Vec<&str> = config.bind_headers.iter().map(String::as_str).collect();
     if !decided.bound.uses.is_empty() {
         bound.push(&config.credential_header);
@@ -324,5 +342,5 @@ fn digest(config: &Config, request: &Request, decided: &Decided, content: &Conte
     let field = |site| if str::starts_with(site, "cookie:") { "cookie" } else { site };
     let sites = decided.bound.uses.iter().map(|used| field(used.site.as_str()));
     bound.extend(sites.filter(|site| !cleared.iter().any(|cleared| cleared == site)));
-    request_digest(&request.head.fields, &bound, content.digest())
+    bound
 }

@@ -8,6 +8,7 @@
 
 use std::rc::Rc;
 
+use crate::approvals::Approvals;
 use crate::binding::{is_field_name, is_reserved};
 use crate::config::gate::Config;
 use crate::denial::{Denial, PolicyReason};
@@ -36,11 +37,13 @@ pub struct Loaded {
     pub tallies: Option<Rc<dyn Tallies>>,
     /// Who exchanges invites.
     pub invites: Option<Rc<dyn Invites>>,
+    /// Who asks people; without it what needs an approval is refused.
+    pub approvals: Option<Rc<dyn Approvals>>,
 }
 
 impl From<Config> for Loaded {
     fn from(config: Config) -> Self {
-        Self { config, policy: None, tallies: None, invites: None }
+        Self { config, policy: None, tallies: None, invites: None, approvals: None }
     }
 }
 
@@ -50,8 +53,8 @@ impl Pipeline {
         self.policy.as_ref().is_some_and(|policy| policy.reads_content())
     }
 
-    /// What the policy changes about a request that it allows, and what is removed from the
-    /// answer; its obligations are kept.
+    /// What the policy changes about a request that it allows, what is removed from the
+    /// answer, and its obligations, of which approvals and what is spent are still to be kept.
     pub(super) fn ask_policy(
         &self,
         request: &mut Request,
@@ -59,12 +62,11 @@ impl Pipeline {
         decided: &Decided,
         content: &Content,
         now: UnixMillis,
-    ) -> Result<(Changes, Option<Barrier>), Denial> {
+    ) -> Result<(Changes, Obligations, Option<Barrier>), Denial> {
         let (mut changes, duties) = self.answer(request, caller, decided, content, now)?;
         let barrier = self.oblige(request, caller, &duties, &mut changes)?;
-        self.spend(caller, decided, &duties, now)?;
         apply(&changes, request);
-        Ok((changes, barrier))
+        Ok((changes, duties, barrier))
     }
 
     /// The policy's answer, where one is configured.

@@ -1,9 +1,10 @@
 //! The states of a gate stream, one struct for each thing to wait for.
 //!
 //! ```text
-//! ExpectHead ──> Authenticating ──> AwaitContent ──> AwaitCanary ──> Granted or Tunnel ──> Over
-//!     │ └─────────────┴─────────────────┴───────────────┴──> Refused ──────────────────────┘
-//!     └──> Exchanging ─────────────────────────────────────────┘
+//! ExpectHead ──> Authenticating ──> AwaitContent ──> Approving ──> AwaitCanary ──> Granted or Tunnel ──> Over
+//!     │ │            │ └────────────────┴───────────────┴──────────────┴──> Refused ──────────────────────┘
+//!     │ └──> Exchanging ────────────────────────────────────────────────────────┘
+//!     └──────────────└──> Polling ──────────────────────────────────────────────┘
 //! ```
 //!
 //! Invariant: an event takes its state by value and gives the next one; an event that a
@@ -18,16 +19,18 @@ use crate::denial::{Ambiguity, AuditReason, DecisionId, Denial, Ours, TokenReaso
 use crate::effect::{Effect, Flow};
 use crate::event::{AuditState, Event, Surroundings};
 use crate::fields::Fields;
+use crate::gate::approving::{Allowed, Approving};
 use crate::gate::authenticate::Admitted;
 use crate::gate::authenticating::{self, Authenticating};
 use crate::gate::barrier::Barrier;
 use crate::gate::bind::Destination;
-use crate::gate::canary::{AwaitCanary, Ready};
+use crate::gate::canary::AwaitCanary;
 use crate::gate::content::Content;
 use crate::gate::decide::Decided;
 use crate::gate::exchanging::{self, Exchanging};
 use crate::gate::head::Head;
 use crate::gate::outcome::{self, Request, cut, left, overtaken, refuse};
+use crate::gate::polling::Polling;
 use crate::gate::recognise::recognise;
 use crate::gate::tunnel::Tunnel;
 use crate::gate::{Step, forward, revocation};
@@ -44,6 +47,8 @@ pub(super) enum State {
     Authenticating(Box<Authenticating>),
     Exchanging(Box<Exchanging>),
     AwaitContent(Box<AwaitContent>),
+    Approving(Box<Approving>),
+    Polling(Box<Polling>),
     AwaitCanary(Box<AwaitCanary>),
     Granted(Box<Granted>),
     Tunnel(Box<Tunnel>),
@@ -62,6 +67,8 @@ impl State {
             Self::Authenticating(state) => state.handle(event, step),
             Self::Exchanging(state) => state.handle(event, step),
             Self::AwaitContent(state) => state.handle(event, step),
+            Self::Approving(state) => state.handle(event, step),
+            Self::Polling(state) => state.handle(event, step),
             Self::AwaitCanary(state) => state.handle(event, step),
             Self::Granted(state) => state.handle(event, step),
             Self::Tunnel(state) => state.handle(event, step),
@@ -240,22 +247,21 @@ impl AwaitContent {
             let granted = pipeline.decide_content(&mut request, caller, decided, more);
             let granted = granted.and_then(|decided| {
                 let asked = pipeline.ask_policy(&mut request, caller, &decided, &content, now);
-                asked.map(|(changes, barrier)| (decided, changes, barrier))
+                asked.map(|(changes, duties, barrier)| (decided, changes, duties, barrier))
             });
             return match granted {
-                Ok((decided, changes, barrier)) => {
-                    let unsent = Vec::new();
-                    let ready = Ready {
+                Ok((decided, changes, duties, barrier)) => {
+                    let allowed = Allowed {
                         request,
                         principal,
                         decided,
                         content,
                         changes,
+                        duties,
                         barrier,
                         names,
-                        unsent,
                     };
-                    ready.go_on(step)
+                    allowed.go_on(step)
                 }
                 Err(denial) => refuse(step, request.draft, request.id, &denial),
             };

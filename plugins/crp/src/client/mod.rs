@@ -1,5 +1,5 @@
 //! The key service as the modules ask it: implements the core's [`Directory`], [`Exchanges`],
-//! [`Releases`], [`Vault`], [`Collector`], and, in `watch`, its revocation feed.
+//! [`Approvals`], [`Releases`], [`Vault`], [`Collector`], and, in `watch`, its revocation feed.
 //!
 //! Owns evidence, caches and calls in flight, shared by all streams of a VM. Knows no
 //! socket and no clock: a question turns into a [`Call`](postern_core::key_service::Call)
@@ -21,6 +21,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use postern_core::api_key::KeyId;
+use postern_core::approvals::{Approvals, Ask, NotTold, Told};
 use postern_core::config::ConfigError;
 use postern_core::config::key_service::{Evidence, KeyService};
 use postern_core::credential::{Release, Want};
@@ -39,7 +40,7 @@ use self::feed::Feed;
 use self::question::{Answered, Origin, Question, Questions};
 use crate::evidence::Trust;
 use crate::identity::{BadSeed, Identity, Role};
-use crate::message::{Answer, Message, Status, audit, directory, release};
+use crate::message::{Answer, Message, Status, approval, audit, directory, release};
 
 /// Longest use of a cached value or record while no live revocation head is held: a
 /// revoked key must be refused within five seconds.
@@ -453,6 +454,43 @@ fn exchanged(turn: Turn<Answered>) -> Turn<Exchanged> {
         Answer::Exchange(answer) => Ok(Ok(answer.token)),
         Answer::Denied(Status::Denied) => Ok(Err(NotExchanged::Refused)),
         Answer::Denied(Status::Rate) => Ok(Err(NotExchanged::Rate)),
+        Answer::Denied(_) => Err(KeyServiceFault::NotReady),
+        _ => Err(KeyServiceFault::NotAuthentic),
+    })
+}
+
+impl Approvals for Client {
+    fn ask(&self, ask: Ask, at: Moment) -> Turn<Told> {
+        self.approval(approval::Request::Ask(Box::new(ask)), at)
+    }
+
+    fn poll(&self, id: [u8; 16], subject_hash: [u8; 32], at: Moment) -> Turn<Told> {
+        self.approval(approval::Request::Poll { id, subject_hash }, at)
+    }
+
+    fn heard(&self, call: CallId, result: CallResult, at: Moment) -> Turn<Told> {
+        self.with(at.now, |state| told(state.questions.heard(&self.origin, call, result, &at)))
+    }
+
+    fn abandon(&self, call: CallId) {
+        self.forget(call);
+    }
+}
+
+impl Client {
+    fn approval(&self, request: approval::Request, at: Moment) -> Turn<Told> {
+        self.with(at.now, |state| {
+            let question = Question::Kept(Box::new(Message::Approval(request)));
+            told(state.questions.start(&self.origin, question, &at))
+        })
+    }
+}
+
+fn told(turn: Turn<Answered>) -> Turn<Told> {
+    conclude(turn, |answered| match answered.answer {
+        Answer::Approval(answer) => Ok(Ok(answer.standing)),
+        Answer::Denied(Status::Denied) => Ok(Err(NotTold::Unknown)),
+        Answer::Denied(Status::Rate) => Ok(Err(NotTold::Rate)),
         Answer::Denied(_) => Err(KeyServiceFault::NotReady),
         _ => Err(KeyServiceFault::NotAuthentic),
     })

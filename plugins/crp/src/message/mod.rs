@@ -1,9 +1,10 @@
-//! The six message types: what is asked (inside `P`) and what is answered (inside
+//! The seven message types: what is asked (inside `P`) and what is answered (inside
 //! `P2`). One file each.
 //!
 //! Owns the types' numbers, names and roles and the statuses. Knows no cryptography.
 //! Invariant: one encoding for each value; a decoder refuses every other.
 
+pub mod approval;
 pub mod audit;
 pub mod directory;
 pub mod enrol;
@@ -30,11 +31,20 @@ pub enum Kind {
     Audit,
     /// Exchange of an invite for a capability token.
     Exchange,
+    /// A question for an approval.
+    Approval,
 }
 
 impl Kind {
-    const ALL: [Self; 6] =
-        [Self::Release, Self::Enrol, Self::Directory, Self::Store, Self::Audit, Self::Exchange];
+    const ALL: [Self; 7] = [
+        Self::Release,
+        Self::Enrol,
+        Self::Directory,
+        Self::Store,
+        Self::Audit,
+        Self::Exchange,
+        Self::Approval,
+    ];
 
     /// The number of a request of this type.
     pub fn request_code(self) -> u8 {
@@ -45,6 +55,7 @@ impl Kind {
             Self::Store => 4,
             Self::Audit => 5,
             Self::Exchange => 6,
+            Self::Approval => 7,
         }
     }
 
@@ -67,6 +78,7 @@ impl Kind {
             Self::Store => "store",
             Self::Audit => "audit",
             Self::Exchange => "exchange",
+            Self::Approval => "approval",
         }
     }
 
@@ -76,7 +88,7 @@ impl Kind {
         match self {
             Self::Release => role == Role::Credential,
             Self::Enrol => true,
-            Self::Directory | Self::Exchange => role == Role::Gate,
+            Self::Directory | Self::Exchange | Self::Approval => role == Role::Gate,
             Self::Store => matches!(role, Role::Operator | Role::Credential),
             Self::Audit => role == Role::Audit,
         }
@@ -158,6 +170,8 @@ pub enum Message {
     Audit(audit::Request),
     /// Type 6.
     Exchange(exchange::Request),
+    /// Type 7.
+    Approval(approval::Request),
 }
 
 impl Message {
@@ -170,6 +184,7 @@ impl Message {
             Self::Store(_) => Kind::Store,
             Self::Audit(_) => Kind::Audit,
             Self::Exchange(_) => Kind::Exchange,
+            Self::Approval(_) => Kind::Approval,
         }
     }
 
@@ -181,6 +196,7 @@ impl Message {
             Self::Store(request) => request.encode(writer),
             Self::Audit(request) => request.encode(writer),
             Self::Exchange(request) => request.encode(writer),
+            Self::Approval(request) => request.encode(writer),
         }
     }
 
@@ -192,6 +208,7 @@ impl Message {
             Kind::Store => Self::Store(store::Request::decode(reader)?),
             Kind::Audit => Self::Audit(audit::Request::decode(reader)?),
             Kind::Exchange => Self::Exchange(exchange::Request::decode(reader)?),
+            Kind::Approval => Self::Approval(approval::Request::decode(reader)?),
         })
     }
 
@@ -233,6 +250,8 @@ pub enum Answer {
     Audit(audit::Answer),
     /// To type 6.
     Exchange(exchange::Answer),
+    /// To type 7.
+    Approval(approval::Answer),
     /// To every type but 1: a status other than 0 and nothing more.
     Denied(Status),
 }
@@ -248,6 +267,7 @@ impl Answer {
             Self::Store(answer) => ok(writer, |writer| answer.encode(writer))?,
             Self::Audit(answer) => ok(writer, |writer| answer.encode(writer))?,
             Self::Exchange(answer) => ok(writer, |writer| answer.encode(writer))?,
+            Self::Approval(answer) => ok(writer, |writer| answer.encode(writer))?,
         }
         padding::pad(writer, padding::REPLY_BLOCK);
         Ok(())
@@ -266,6 +286,7 @@ impl Answer {
             (Kind::Store, Status::Ok) => Self::Store(store::Answer::decode(&mut reader)?),
             (Kind::Audit, Status::Ok) => Self::Audit(audit::Answer::decode(&mut reader)?),
             (Kind::Exchange, Status::Ok) => Self::Exchange(exchange::Answer::decode(&mut reader)?),
+            (Kind::Approval, Status::Ok) => Self::Approval(approval::Answer::decode(&mut reader)?),
             (_, status) => Self::Denied(status),
         };
         padding::check(reader.rest(), bytes.len(), padding::REPLY_BLOCK)?;
@@ -281,6 +302,7 @@ impl Answer {
             Self::Store(_) => kind == Kind::Store,
             Self::Audit(_) => kind == Kind::Audit,
             Self::Exchange(_) => kind == Kind::Exchange,
+            Self::Approval(_) => kind == Kind::Approval,
             Self::Denied(status) => kind != Kind::Release && *status != Status::Ok,
         }
     }

@@ -28,8 +28,80 @@ pub struct Request {
     pub fields: Vec<(String, Secret)>,
     /// Where the value may go; at least one, each once.
     pub bindings: Vec<Binding>,
+    /// What a release needs besides a binding; the least for a minted value.
+    pub guard: Guard,
     /// Where a minted value comes from; an operator's has none.
     pub minted: Option<Origin>,
+}
+
+/// Which releases of a credential need an approval, and whose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Guard {
+    /// Which releases.
+    pub approval: Needed,
+    /// Only a passkey approves.
+    pub passkey: bool,
+    /// How many have to approve, 1 to 5.
+    pub approvers: u8,
+}
+
+impl Default for Guard {
+    fn default() -> Self {
+        Self { approval: Needed::None, passkey: false, approvers: 1 }
+    }
+}
+
+/// Releases that need an approval.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Needed {
+    /// Those alone for which the gateway brings one.
+    #[default]
+    None,
+    /// Those for a method that is not safe (RFC 9110, 9.2.1).
+    Writes,
+    /// All.
+    EveryRelease,
+}
+
+impl Needed {
+    /// Every one, by its number on the wire.
+    pub const ALL: [Self; 3] = [Self::None, Self::Writes, Self::EveryRelease];
+
+    /// As it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Writes => "writes",
+            Self::EveryRelease => "every_release",
+        }
+    }
+}
+
+impl Guard {
+    /// Most approvers.
+    pub const MOST_APPROVERS: u8 = 5;
+
+    fn encode(self, writer: &mut Writer) {
+        writer.u8(match self.approval {
+            Needed::None => 0,
+            Needed::Writes => 1,
+            Needed::EveryRelease => 2,
+        });
+        writer.u8(self.passkey.into());
+        writer.u8(self.approvers);
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let approval = *Needed::ALL.get(usize::from(reader.u8()?)).ok_or(Malformed)?;
+        let passkey = match reader.u8()? {
+            0 => false,
+            1 => true,
+            _ => return Err(Malformed),
+        };
+        let approvers = reader.u8()?;
+        let fits = (1..=Self::MOST_APPROVERS).contains(&approvers);
+        fits.then_some(Self { approval, passkey, approvers }).ok_or(Malformed)
+    }
 }
 
 /// The version that the caller expects to replace.
@@ -99,6 +171,7 @@ impl Request {
             writer.put(&binding.hash);
             writer.lp16(&binding.json)
         })?;
+        self.guard.encode(writer);
         encode_origin(writer, self.minted.as_ref())
     }
 
@@ -108,11 +181,13 @@ impl Request {
         let not_after = Some(reader.u64()?).filter(|end| *end != 0).map(UnixMillis);
         let fields = decode_fields(reader)?;
         let bindings = decode_bindings(reader)?;
+        let guard = Guard::decode(reader)?;
         let minted = decode_origin(reader)?;
-        if fields.is_empty() || bindings.is_empty() {
+        let unfit = minted.is_some() && guard != Guard::default();
+        if fields.is_empty() || bindings.is_empty() || unfit {
             return Err(Malformed);
         }
-        Ok(Self { credential, description, expected, not_after, fields, bindings, minted })
+        Ok(Self { credential, description, expected, not_after, fields, bindings, guard, minted })
     }
 }
 
@@ -126,6 +201,7 @@ impl From<Minted> for Request {
             not_after: Some(not_after),
             fields: vec![(String::new(), value)],
             bindings: vec![Binding::new(binding)],
+            guard: Guard::default(),
             minted: Some(origin),
         }
     }

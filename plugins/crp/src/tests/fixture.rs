@@ -1,17 +1,22 @@
 //! Fixed parties, questions and answers for this crate's tests and vectors.
 
+use std::time::Duration;
+
 use postern_core::api_key::{KeyId, StoredKey};
+use postern_core::approvals::{Ask, Requested, Standing, State};
 use postern_core::identity::{DirectoryRecord, KeyState};
 use postern_core::key_service::{Batch, KeyEntry, Minted, Origin};
 use postern_core::secret::Secret;
 use postern_core::time::{Entropy, UnixMillis};
+use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use crate::evidence::{self, Evidence, Runtime, Seen, Trust};
 use crate::exchange::{self, Asker, Awaiting};
 use crate::identity::{Identity, Role};
 use crate::message::{
-    Answer, Message, Receipt, Status, audit, directory, enrol, exchange as invites, release, store,
+    Answer, Message, Receipt, Status, approval, audit, directory, enrol, exchange as invites,
+    release, store,
 };
 use crate::service::EpochKey;
 use crate::suite::KeyPair;
@@ -185,6 +190,11 @@ pub(crate) fn exchanges() -> Vec<(Message, Answer)> {
                     ("password".into(), Secret::new(b"not-a-real-one".to_vec())),
                 ],
                 bindings: vec![store::Binding::new(binding)],
+                guard: store::Guard {
+                    approval: store::Needed::Writes,
+                    passkey: true,
+                    approvers: 2,
+                },
                 minted: None,
             }),
             Answer::Store(store::Answer { version: 3, receipt }),
@@ -205,7 +215,46 @@ pub(crate) fn exchanges() -> Vec<(Message, Answer)> {
                 not_after: UnixMillis(1_795_329_900_000),
             }),
         ),
+        (
+            Message::Approval(approval::Request::Ask(Box::new(approval_asked()))),
+            Answer::Approval(approval::Answer {
+                standing: Standing {
+                    id: [0xab; 16],
+                    state: State::Pending,
+                    claimed: false,
+                    expires: UnixMillis(NOW.0 + 600_000),
+                },
+            }),
+        ),
     ]
+}
+
+/// An approval for a request with content, of which all is shown.
+pub(crate) fn approval_asked() -> Ask {
+    let content = br#"{"channel":"ops","text":"deploy"}"#.to_vec();
+    Ask {
+        agent: "agent-7".into(),
+        user: "ada".into(),
+        organisation: "engines".into(),
+        subject_hash: [0xca; 32],
+        passkey: false,
+        life: Duration::from_secs(600),
+        named: Some([0xaa; 16]),
+        requested: Requested {
+            method: "POST".into(),
+            scheme: "https".into(),
+            authority: "gateway.example".into(),
+            path: "/api/chat.postMessage?dry_run=1".into(),
+            fields: vec![
+                ("authorization".into(), b"<CREDENTIAL:slack>".to_vec()),
+                ("content-type".into(), b"application/json".to_vec()),
+            ],
+            content_digest: Some(Sha256::digest(&content).into()),
+            content_length: 33,
+            content,
+        },
+        credentials: vec!["slack".into()],
+    }
 }
 
 /// A value of a token endpoint's answer.
@@ -229,7 +278,8 @@ pub(crate) fn samples() -> Vec<Vec<u8>> {
     let (message, answer) = exchanges().swap_remove(0);
     let mut samples = vec![ask(&message).0, document(), runtime().to_bytes()];
     let stored = Message::Store(minted().into());
-    for message in [&exchanges()[2].0, &exchanges()[3].0, &exchanges()[5].0, &stored] {
+    let (all, stored) = (exchanges(), &stored);
+    for message in [&all[2].0, &all[3].0, &all[5].0, &all[6].0, stored] {
         let mut writer = crate::wire::Writer::new(1024);
         message.encode(&mut writer).unwrap();
         samples.push(writer.bytes().to_vec());

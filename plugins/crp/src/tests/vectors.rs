@@ -2,13 +2,14 @@
 //! written there. `POSTERN_WRITE_VECTORS=1 cargo test -p postern-crp` writes them anew.
 
 use hpke::{Kem, Serializable, kem::X25519HkdfSha256};
+use postern_core::approvals::{Standing, State};
 use postern_core::key_service::KeyEntry;
 use postern_core::secret::Secret;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::envelope::{self, Reply, Request};
-use crate::message::{Answer, Message};
+use crate::message::{Answer, Message, approval};
 use crate::service;
 use crate::suite::{self, Randomness};
 use crate::tests::fixture::{self, NOW};
@@ -137,6 +138,8 @@ fn question(message: &Message) -> Value {
             "expected": if request.minted.is_some() { 0 } else { 2 },
             "not_after_ms": request.not_after.map_or(0, |end| end.0).to_string(),
             "fields": fields(&request.fields),
+            "approval": request.guard.approval.name(), "require_passkey": request.guard.passkey,
+            "approvers": request.guard.approvers,
             "minted": request.minted.as_ref().map(|origin| json!({
                 "agent": origin.agent, "caller_hash": hex(&origin.caller_hash),
                 "source": origin.source, "source_binding_hash": hex(&origin.source_binding),
@@ -149,6 +152,24 @@ fn question(message: &Message) -> Value {
             "boot": hex(&request.batch.boot), "vm": hex(&request.batch.vm),
             "first": request.batch.first.to_string(), "prev": hex(&request.batch.prev),
             "records": request.batch.records.iter().map(|record| hex(record)).collect::<Vec<_>>(),
+        }),
+        Message::Approval(approval::Request::Poll { id, subject_hash }) => json!({
+            "poll": hex(id), "caller_hash": hex(subject_hash),
+        }),
+        Message::Approval(approval::Request::Ask(ask)) => json!({
+            "agent": ask.agent, "user": ask.user, "organisation": ask.organisation,
+            "caller_hash": hex(&ask.subject_hash), "passkey": ask.passkey,
+            "life_s": ask.life.as_secs(), "named": ask.named.map(|id| hex(&id)),
+            "method": ask.requested.method, "scheme": ask.requested.scheme,
+            "authority": ask.requested.authority, "path": ask.requested.path,
+            "fields": ask.requested.fields.iter().map(|(name, value)| json!([
+                name, String::from_utf8_lossy(value),
+            ])).collect::<Vec<_>>(),
+            "content_digest": ask.requested.content_digest.map(|digest| hex(&digest)),
+            "content_length": ask.requested.content_length.to_string(),
+            "content": String::from_utf8_lossy(&ask.requested.content),
+            "credentials": ask.credentials,
+            "request_digest": hex(&ask.requested.digest()),
         }),
         Message::Exchange(request) => json!({
             "invite": text(&request.invite), "holder": hex(&request.holder),
@@ -184,6 +205,13 @@ fn reading(answer: &Answer) -> Value {
         Answer::Exchange(answer) => json!({
             "status": 0, "token": answer.token, "not_after_ms": answer.not_after.0.to_string(),
         }),
+        Answer::Approval(answer) => {
+            let Standing { id, state, claimed, expires } = answer.standing;
+            json!({
+                "status": 0, "approval": hex(&id), "state": state.name(), "claimed": claimed,
+                "expires_ms": expires.0.to_string(),
+            })
+        }
         Answer::Denied(status) => json!({ "status": status.code() }),
     }
 }
@@ -232,6 +260,15 @@ fn a_minted_value_makes_its_published_bytes() {
     let receipt = crate::message::Receipt { seq: 43, hash: [0x43; 32] };
     let answer = Answer::Store(crate::message::store::Answer { version: 1, receipt });
     check("store-minted", &exchange_vector(&message, &answer));
+}
+
+#[test]
+fn a_poll_makes_its_published_bytes() {
+    let request = approval::Request::Poll { id: [0xab; 16], subject_hash: [0xca; 32] };
+    let expires = crate::tests::fixture::NOW.after(std::time::Duration::from_secs(600));
+    let standing = Standing { id: [0xab; 16], state: State::Denied, claimed: false, expires };
+    let answer = Answer::Approval(approval::Answer { standing });
+    check("approval-poll", &exchange_vector(&Message::Approval(request), &answer));
 }
 
 #[test]

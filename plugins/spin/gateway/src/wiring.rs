@@ -108,7 +108,8 @@ fn deciding(
     let (known, feed) = (callers.authenticators, Rc::clone(&client));
     let policy = postern_rego::of_gate(&config)?;
     let tallies = Some(Rc::new(tallies) as _);
-    let loaded = Loaded { config, policy, tallies, invites: callers.invites };
+    let approvals = Some(Rc::clone(&client) as _);
+    let loaded = Loaded { config, policy, tallies, invites: callers.invites, approvals };
     let vm = drawn()?;
     let pipeline = deciding::Pipeline::new(loaded, keys, known, client, detector, scrubbing, vm);
     Ok((Part { pipeline, feed, key_service }, callers.background))

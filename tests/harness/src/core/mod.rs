@@ -158,6 +158,7 @@ impl Modules {
                     policy,
                     tallies: Some(tallies),
                     invites: callers.invites,
+                    approvals: Some(Rc::clone(&keys) as _),
                 },
                 permit()?,
                 authenticators,

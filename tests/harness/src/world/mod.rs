@@ -83,9 +83,27 @@ pub struct CredentialSeed {
     /// More bindings of it.
     #[serde(default)]
     pub bindings: Vec<postern_core::binding::Wire>,
+    /// Releases that need an approval: `none` (default), `writes` or `every_release`.
+    pub approval: Option<String>,
+    /// Only a passkey approves them.
+    #[serde(default)]
+    pub require_passkey: bool,
+    /// How many people have to; one when absent.
+    pub approvers: Option<u8>,
 }
 
 impl CredentialSeed {
+    /// What its releases need.
+    fn guard(&self) -> Result<store::Guard> {
+        let name = self.approval.as_deref().unwrap_or("none");
+        let approval = store::Needed::ALL.into_iter().find(|one| one.name() == name);
+        Ok(store::Guard {
+            approval: approval.context("no such class of approval")?,
+            passkey: self.require_passkey,
+            approvers: self.approvers.unwrap_or(1),
+        })
+    }
+
     /// Every value, with the name of its field.
     pub fn values(&self) -> impl Iterator<Item = (&str, &str)> {
         let one = (!self.value.is_empty()).then_some(("", self.value.as_str()));
@@ -218,6 +236,7 @@ impl World {
                     .map(|(name, value)| (name.to_owned(), Secret::new(value.into())))
                     .collect(),
                 bindings: bindings.collect(),
+                guard: credential.guard()?,
                 minted: None,
             };
             let operator = self.operator(&credential.tenant)?;
@@ -238,6 +257,7 @@ impl World {
             not_after: None,
             fields: vec![(String::new(), Secret::new(value.as_bytes().to_vec()))],
             bindings: vec![store::Binding::new(binding.canonical())],
+            guard: credential.guard()?,
             minted: None,
         };
         let operator = self.operator(&credential.tenant)?;

@@ -238,6 +238,7 @@ fn a_policy_lowers_the_clearance_and_never_raises_it() {
             policy: Some(Rc::new(Obliges(duties))),
             tallies: None,
             invites: None,
+            approvals: None,
         });
         gate.change(|record| record.clearance = Some("internal".into()));
         gate

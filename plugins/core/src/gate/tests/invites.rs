@@ -109,7 +109,7 @@ fn opened(invites: Option<Rc<dyn Invites>>) -> Door {
     let config = Config::parse(document.to_string().as_bytes()).unwrap();
     let revocations = FakeRevocations::none();
     let list = Rc::clone(&revocations);
-    let loaded = Loaded { config, policy: None, tallies: None, invites };
+    let loaded = Loaded { config, policy: None, tallies: None, invites, approvals: None };
     let scrubbing = Rc::new(StarScrubbing);
     let pipeline =
         Pipeline::new(loaded, permit_keys(), Vec::new(), list, detector(), scrubbing, [0; 16]);

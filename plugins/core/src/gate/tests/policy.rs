@@ -45,7 +45,7 @@ fn gate(policy: Option<Rc<Fixed>>) -> Gate {
     document["policy"] = json!({"rego": {"inline": "package envoy.authz"}});
     let config = Config::parse(document.to_string().as_bytes()).unwrap();
     let policy = policy.map(|policy| policy as Rc<dyn Policy>);
-    Gate::loaded(Loaded { config, policy, tallies: None, invites: None })
+    Gate::loaded(Loaded { config, policy, tallies: None, invites: None, approvals: None })
 }
 
 fn allow(set: &[(&str, &str)], remove: &[&str]) -> Result<Answer, PolicyReason> {
