@@ -19,6 +19,8 @@ mod registering;
 mod request;
 mod signing_in;
 mod visible;
+#[cfg(test)]
+mod tests;
 
 use std::net::IpAddr;
 
