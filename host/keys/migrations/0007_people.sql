@@ -42,3 +42,14 @@ CREATE TABLE page_sessions (
     mac          BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX page_sessions_by_person ON page_sessions (handle);
+
+-- What people are told of, by channel (keys.yaml). attempts: how often it was tried; next_ms: not
+-- before then. Nothing depends on it but who hears of what.
+CREATE TABLE notices (
+    approval_id BLOB NOT NULL REFERENCES approvals (approval_id) ON DELETE CASCADE,
+    channel     TEXT NOT NULL,
+    attempts    INTEGER NOT NULL,
+    next_ms     INTEGER NOT NULL,
+    done        INTEGER NOT NULL,
+    PRIMARY KEY (approval_id, channel)
+) STRICT, WITHOUT ROWID;

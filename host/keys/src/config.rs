@@ -4,8 +4,10 @@
 //! an unknown key, a public address without the `danger_` key and a limit out of range
 //! are refused before anything is opened.
 
+mod notify;
 mod people;
 
+pub use notify::{Channel, Medium};
 pub use people::People;
 
 use std::net::SocketAddr;
@@ -58,6 +60,9 @@ struct Wire {
     limits: WireLimits,
     /// Pages on which people decide about requests. Default: none.
     people: Option<people::Wire>,
+    /// By which channels people are told that a request waits. Default: none.
+    #[serde(default)]
+    notify: Vec<notify::Wire>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -236,6 +241,8 @@ pub struct Config {
     pub limits: Limits,
     /// Pages for people, if there are any.
     pub people: Option<People>,
+    /// By which channels people are told.
+    pub notify: Vec<Channel>,
 }
 
 impl Config {
@@ -268,6 +275,11 @@ impl Config {
                     key: base.join(files.key),
                 },
             },
+            notify: notify::checked(
+                wire.notify,
+                base,
+                matches!(wire.evidence, WireEvidence::Sim),
+            )?,
             evidence: evidence(wire.evidence, base)?,
             limits: limits(wire.limits)?,
             people: wire.people.map(people::checked).transpose()?,
@@ -298,6 +310,7 @@ impl Config {
             evidence: Evidence::Sim,
             limits: WireLimits::default().into(),
             people: None,
+            notify: Vec::new(),
         }
     }
 }
@@ -426,6 +439,11 @@ mod tests {
             (
                 "data_dir: d\npeople: {origin: 'https://a.example', idle_minutes: 0}\n",
                 "people.idle_minutes",
+            ),
+            ("data_dir: d\nnotify: [{name: a, tenant: t, secret: s}]\n", "notify.a: expected one of"),
+            (
+                "data_dir: d\nnotify: [{name: a, tenant: t, secret: s, slack: {api: 'http://a.b'}}]\n",
+                "notify.a: expected https",
             ),
             ("listen: 127.0.0.1:1\n", "data_dir"),
         ] {

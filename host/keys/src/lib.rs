@@ -25,6 +25,7 @@ mod feed;
 mod files;
 pub mod http;
 pub mod join;
+mod notify;
 pub mod operator_auth;
 mod pages;
 pub mod people;

@@ -20,6 +20,7 @@ use crate::epoch::Epochs;
 use crate::evidence::{self, Attester};
 use crate::fault::Fault;
 use crate::feed::Feed;
+use crate::notify::Channel;
 use crate::people::People;
 use crate::releases::Recorded;
 use crate::store::{self, approvals, deks, identities, invites, nonces, revocations};
@@ -79,6 +80,7 @@ pub(crate) struct Inner {
     pub(crate) checkpoints: Checkpoints,
     pub(crate) releases: Recorded,
     pub(crate) people: Option<People>,
+    pub(crate) channels: Vec<Channel>,
 }
 
 impl Service {
@@ -122,6 +124,7 @@ impl Service {
             checkpoints,
             releases: Recorded::default(),
             people: config.people.as_ref().map(People::new).transpose()?,
+            channels: config.notify.iter().map(Channel::open).collect::<Result<_, _>>()?,
             pool,
         };
         let service = Self { inner: Arc::new(inner) };

@@ -12,6 +12,7 @@ pub mod epochs;
 pub mod identities;
 pub mod invites;
 pub mod nonces;
+pub mod notices;
 pub mod passkeys;
 pub mod people;
 pub mod revocations;
