@@ -2,15 +2,18 @@
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use postern_core::approvals::{Ask, MOST_CONTENT, Requested};
+use postern_core::hex;
 use postern_core::secret::Secret;
 use postern_core::time::UnixMillis;
 use postern_crp::evidence::{Evidence, Seen, Trust, appraise};
 use postern_crp::exchange::{Asker, ask};
-use postern_crp::message::{Answer, Message, enrol};
+use postern_crp::message::{Answer, Message, approval, enrol};
 use postern_crp::{Identity, Role};
 use postern_keys::config::{Database, People};
 use postern_keys::http::{self, Running};
@@ -53,6 +56,7 @@ pub struct World {
     runtime: Runtime,
     running: Option<Running>,
     operator: Party,
+    gate: Party,
     _folder: TempDir,
 }
 
@@ -87,9 +91,9 @@ impl World {
             anyhow::Ok((service, running))
         })?;
         let key = key_of(&config.data_dir)?;
-        let operator = runtime.block_on(operator(&service))?;
+        let (gate, operator) = runtime.block_on(parties(&service))?;
         let running = Some(running);
-        Ok(Self { origin, key, service, runtime, running, operator, _folder: folder })
+        Ok(Self { origin, key, service, runtime, running, operator, gate, _folder: folder })
     }
 
     /// A request of the operator.
@@ -120,6 +124,40 @@ impl World {
         let made = self.operate("POST", "/api/v1/people", &new)?;
         ensure!(made.status == 200, "{made:?}");
         made.body.get("link").and_then(Value::as_str).map(str::to_owned).context("link")
+    }
+
+    /// Asks for an approval as a gateway does, for the agent `helper` of `ben`; gives its id.
+    ///
+    /// # Errors
+    /// When the service refuses.
+    pub fn asks(&self, passkey: bool, path: &str, content: &[u8]) -> Result<String> {
+        let field = ("authorization".to_owned(), b"Bearer <CREDENTIAL:slack>".to_vec());
+        let requested = Requested {
+            method: "POST".into(),
+            scheme: "https".into(),
+            authority: "slack.com".into(),
+            path: path.into(),
+            fields: vec![field],
+            content_digest: Some(Sha256::digest(content).into()),
+            content_length: u64::try_from(content.len())?,
+            content: content.get(..MOST_CONTENT).unwrap_or(content).to_vec(),
+        };
+        let ask = Ask {
+            agent: "helper".into(),
+            user: "ben".into(),
+            organisation: "acme".into(),
+            subject_hash: [5; 32],
+            passkey,
+            life: Duration::from_secs(600),
+            named: None,
+            requested,
+            credentials: vec!["slack".into()],
+        };
+        let message = Message::Approval(approval::Request::Ask(Box::new(ask)));
+        match self.runtime.block_on(self.gate.asked(&self.service, &message, http::now()))? {
+            Answer::Approval(answer) => Ok(hex::lower(&answer.standing.id)),
+            _ => anyhow::bail!("not asked"),
+        }
     }
 
     /// The kinds of the tenant's events, in their order.
@@ -171,10 +209,11 @@ fn key_of(data: &Path) -> Result<String> {
     Ok(BASE64_STANDARD.encode(Sha256::digest(key)))
 }
 
-async fn operator(service: &Service) -> Result<Party> {
+async fn parties(service: &Service) -> Result<(Party, Party)> {
     let now = http::now();
-    let (_, operator) = service.mint("acme", now).await?;
-    enrolled(service, operator.token, Role::Operator, now).await
+    let (gateway, operator) = service.mint("acme", now).await?;
+    let gate = enrolled(service, gateway.gate, Role::Gate, now).await?;
+    Ok((gate, enrolled(service, operator.token, Role::Operator, now).await?))
 }
 
 async fn evidence(service: &Service, now: UnixMillis) -> Result<Evidence> {

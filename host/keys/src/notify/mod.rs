@@ -7,6 +7,8 @@
 
 mod adapters;
 mod sending;
+#[cfg(test)]
+mod tests;
 mod webhook;
 
 use postern_core::hex;

@@ -20,7 +20,7 @@ mod request;
 mod signing_in;
 mod visible;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::net::IpAddr;
 

@@ -5,6 +5,6 @@
 
 mod authenticator;
 mod ceremonies;
-mod deciding;
+pub(crate) mod deciding;
 mod forms;
-mod world;
+pub(crate) mod world;

@@ -1,6 +1,7 @@
 //! A service with pages, and browsers that are nothing but their cookies.
 
 use std::net::IpAddr;
+use std::path::Path;
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as B64;
@@ -79,10 +80,15 @@ pub fn given(page: &Page) -> Given {
 
 impl World {
     pub async fn new() -> Self {
+        Self::with(|_, _| {}).await
+    }
+
+    pub async fn with(change: impl FnOnce(&mut Config, &Path)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut config = Config::local(&folder.path().join("data"));
         config.database = Database::Memory;
         config.people = Some(People::at(ORIGIN).unwrap());
+        change(&mut config, folder.path());
         let service = Service::open(&config, NOW).await.unwrap();
         for tenant in ["acme", "globex"] {
             service.mint(tenant, NOW).await.unwrap();
