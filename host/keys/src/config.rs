@@ -5,8 +5,12 @@
 //! are refused before anything is opened.
 
 mod database;
+mod notify;
+mod people;
 
 pub use database::{Database, Postgres, Server};
+pub use notify::{Channel, Medium};
+pub use people::People;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -58,6 +62,11 @@ struct Wire {
     /// Limits.
     #[serde(default)]
     limits: WireLimits,
+    /// Pages on which people decide about requests. Default: none.
+    people: Option<people::Wire>,
+    /// By which channels people are told that a request waits. Default: none.
+    #[serde(default)]
+    notify: Vec<notify::Wire>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -225,6 +234,10 @@ pub struct Config {
     pub evidence: Evidence,
     /// Limits.
     pub limits: Limits,
+    /// Pages for people, if there are any.
+    pub people: Option<People>,
+    /// By which channels people are told.
+    pub notify: Vec<Channel>,
 }
 
 impl Config {
@@ -257,8 +270,14 @@ impl Config {
                     key: base.join(files.key),
                 },
             },
+            notify: notify::checked(
+                wire.notify,
+                base,
+                matches!(wire.evidence, WireEvidence::Sim),
+            )?,
             evidence: evidence(wire.evidence, base)?,
             limits: limits(wire.limits)?,
+            people: wire.people.map(people::checked).transpose()?,
             data_dir,
         })
     }
@@ -285,6 +304,8 @@ impl Config {
             tls: Tls::Own,
             evidence: Evidence::Sim,
             limits: WireLimits::default().into(),
+            people: None,
+            notify: Vec::new(),
         }
     }
 }
@@ -397,6 +418,21 @@ mod tests {
             ("data_dir: d\nevidence: {release_set: r}\n", "evidence: expected snp"),
             ("data_dir: d\nevidence: {release_set: r, maa: http://a}\n", "evidence.maa"),
             ("data_dir: d\nevidence: {release_set: r, snp: true, x: 1}\n", "x"),
+            ("data_dir: d\npeople: {}\n", "origin"),
+            ("data_dir: d\npeople: {origin: http://a.example}\n", "people.origin"),
+            (
+                "data_dir: d\npeople: {origin: 'https://a.example', session_hours: 25}\n",
+                "people.session_hours: expected 1 to 24",
+            ),
+            (
+                "data_dir: d\npeople: {origin: 'https://a.example', idle_minutes: 0}\n",
+                "people.idle_minutes",
+            ),
+            ("data_dir: d\nnotify: [{name: a, tenant: t, secret: s}]\n", "notify.a: expected one of"),
+            (
+                "data_dir: d\nnotify: [{name: a, tenant: t, secret: s, slack: {api: 'http://a.b'}}]\n",
+                "notify.a: expected https",
+            ),
             ("listen: 127.0.0.1:1\n", "data_dir"),
         ] {
             let problem = parse(yaml).unwrap_err();

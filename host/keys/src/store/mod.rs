@@ -12,11 +12,15 @@ pub mod epochs;
 pub mod identities;
 pub mod invites;
 pub mod nonces;
+pub mod notices;
 pub mod open;
+pub mod passkeys;
+pub mod people;
 mod pool;
 mod postgres;
 pub mod revocations;
 pub mod schema;
+pub mod sessions;
 
 pub use pool::{Busy, Connection, Engine, Pool, Reach, Read, Write, retried};
 
