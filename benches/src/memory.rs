@@ -7,7 +7,7 @@ use postern_harness::root;
 use postern_harness::scenario::Boundary;
 use postern_rig::gateway::{Kind, Launch};
 
-use crate::line::{Line, Op, Pair};
+use postern_bench_line::{Line, Op, Pair};
 use crate::load::{self, Until};
 use crate::machine;
 

@@ -18,7 +18,7 @@ use postern_rig::gateway::Kind;
 use postern_rig::upstream::{Answer, Framing};
 use serde_json::json;
 
-use crate::line::{Line, Op, Pair};
+use postern_bench_line::{Line, Op, Pair};
 use crate::load::{self, Until};
 use crate::natives;
 
