@@ -16,10 +16,10 @@ use postern_rig::gateway::{Config, Kind};
 use postern_rig::upstream::{Answer, Upstream};
 use serde_json::{Value, json};
 
-use postern_bench_line::{Line, Op, Pair};
 use crate::load::{self, Until};
 use crate::machine;
 use crate::natives;
+use postern_bench_line::{Line, Op, Pair};
 
 /// Connections at once.
 const CALLERS: usize = 8;

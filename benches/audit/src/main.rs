@@ -17,7 +17,6 @@ use postern_core::secret::Secret;
 use postern_keys::audit::changes::{every_byte, write_export};
 use postern_keys::audit::{AuditLog, verify_export};
 
-
 /// Events of the long export.
 const MANY: u64 = 1_000_000;
 /// Seconds that they may take.
