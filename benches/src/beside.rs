@@ -16,10 +16,10 @@ use postern_rig::gateway::{Config, Kind};
 use postern_rig::upstream::{Answer, Upstream};
 use serde_json::{Value, json};
 
-use crate::line::{Line, Op, Pair};
 use crate::load::{self, Until};
 use crate::machine;
 use crate::natives;
+use postern_bench_line::{Line, Op, Pair};
 
 /// Connections at once.
 const CALLERS: usize = 8;
@@ -279,11 +279,11 @@ pub fn measure(seconds: f64, runs: usize) -> Result<Vec<Line>> {
     };
     let direct = sides.first().map(|side| side.cpu.clone()).unwrap_or_default();
     let all = sides.iter().skip(1).map(|side| {
-        let added = crate::line::median(&added(side.name, "direct")).unwrap_or(f64::NAN);
+        let added = postern_bench_line::median(&added(side.name, "direct")).unwrap_or(f64::NAN);
         format!("{} {added:.1}", side.name)
     });
     let all = all.collect::<Vec<_>>().join(", ");
-    let direct = crate::line::median(&direct).unwrap_or(f64::NAN);
+    let direct = postern_bench_line::median(&direct).unwrap_or(f64::NAN);
     let pinned = if alone { "" } else { "not pinned to cores; " };
     let note = format!("{pinned}microseconds added to {direct:.1}: {all}");
     let line = |id: &str, ours: &[f64], other: &[f64], goal: f64| {

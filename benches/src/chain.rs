@@ -10,9 +10,9 @@ use postern_harness::root;
 use postern_harness::scenario::Boundary;
 use postern_rig::gateway::Kind;
 
-use crate::line::{Line, Op, Pair};
 use crate::load::{self, Until};
 use crate::machine;
+use postern_bench_line::{Line, Op, Pair};
 
 /// Connections at once.
 const CALLERS: usize = 16;

@@ -7,8 +7,8 @@ use anyhow::{Context, Result};
 use postern_bench_identity::measured;
 use postern_bench_scrub::Turn;
 
-use crate::line::{Line, Op};
 use crate::scrub::{InEnvoy, Place, line, turns};
+use postern_bench_line::{Line, Op};
 
 const MODULE: &str = "target/wasm/wasm32-wasip1/wasm/postern_bench_identity.wasm";
 

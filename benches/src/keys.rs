@@ -24,7 +24,7 @@ use postern_keys::bench::key;
 use postern_keys::{Config, Service};
 use tokio::runtime::Runtime;
 
-use crate::line::{Line, Op, Pair};
+use postern_bench_line::{Line, Op, Pair};
 
 const NOW: UnixMillis = UnixMillis(1_795_332_600_000);
 const FEW: u32 = 100;

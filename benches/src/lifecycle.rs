@@ -10,7 +10,7 @@ use postern_runtime::engine::{
 use postern_runtime::proxy::exchange::{Exchange, View};
 use postern_runtime::view::{CallOut, Level, MetricId, MetricKind, Services, Status};
 
-use crate::line::{Line, Op, Pair};
+use postern_bench_line::{Line, Op, Pair};
 
 const REQUESTS: u32 = 100_000;
 

@@ -13,7 +13,6 @@ mod chain;
 mod identity;
 mod keys;
 mod lifecycle;
-mod line;
 mod load;
 mod machine;
 mod memory;
@@ -27,7 +26,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
 
-use line::Line;
+use postern_bench_line::Line;
 
 #[derive(Parser)]
 #[command(about = "Measures Postern on this machine")]

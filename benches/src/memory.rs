@@ -7,9 +7,9 @@ use postern_harness::root;
 use postern_harness::scenario::Boundary;
 use postern_rig::gateway::{Kind, Launch};
 
-use crate::line::{Line, Op, Pair};
 use crate::load::{self, Until};
 use crate::machine;
+use postern_bench_line::{Line, Op, Pair};
 
 /// Workers of the larger gateway; the smaller one has one.
 const WORKERS: usize = 5;

@@ -18,9 +18,9 @@ use postern_rig::gateway::Kind;
 use postern_rig::upstream::{Answer, Framing};
 use serde_json::json;
 
-use crate::line::{Line, Op, Pair};
 use crate::load::{self, Until};
 use crate::natives;
+use postern_bench_line::{Line, Op, Pair};
 
 /// The large answer.
 const LARGE: usize = 50_000_000;

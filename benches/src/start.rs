@@ -8,7 +8,7 @@ use postern_harness::root;
 use postern_harness::scenario::Boundary;
 use postern_rig::gateway::Kind;
 
-use crate::line::{Line, Op, Pair};
+use postern_bench_line::{Line, Op, Pair};
 
 /// Milliseconds until `/ready`; the other side is the goal, 100 milliseconds.
 pub fn measure(runs: usize) -> Result<Vec<Line>> {

@@ -5,10 +5,6 @@
 //! could be measured, met or not; 3 when not.
 #![forbid(unsafe_code)]
 
-#[path = "../../src/line.rs"]
-#[allow(dead_code)]
-mod line;
-
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Write};
 use std::process::ExitCode;
@@ -16,11 +12,10 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
+use postern_bench_line::{Line, Op, Pair};
 use postern_core::secret::Secret;
 use postern_keys::audit::changes::{every_byte, write_export};
 use postern_keys::audit::{AuditLog, verify_export};
-
-use line::{Line, Op, Pair};
 
 /// Events of the long export.
 const MANY: u64 = 1_000_000;

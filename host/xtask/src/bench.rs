@@ -11,9 +11,11 @@ use crate::run::{Failure, shown};
 use crate::{guests, setup, workspace};
 
 /// What can be measured today.
-const NAMES: [&str; 6] = ["audit", "chain", "host", "identity", "keys", "scrub"];
+const NAMES: [&str; 7] = ["audit", "chain", "host", "identity", "keys", "policy", "scrub"];
+/// Those that are a program of their own and need no gateway.
+const ALONE: [&str; 2] = ["audit", "policy"];
 /// Names that are promised to exist one day.
-const PLANNED: [&str; 3] = ["policy", "spin", "growth"];
+const PLANNED: [&str; 2] = ["spin", "growth"];
 
 #[derive(Args)]
 pub struct Options {
@@ -71,7 +73,10 @@ pub fn run(options: &Options) -> Result<()> {
     if wanted(&&"audit") {
         audit(options)?;
     }
-    let wanted = |name: &&&str| **name != "audit" && wanted(name);
+    if wanted(&&"policy") {
+        policy(options)?;
+    }
+    let wanted = |name: &&&str| !ALONE.contains(*name) && wanted(name);
     if !NAMES.iter().any(|name| wanted(&name)) {
         return Ok(());
     }
@@ -89,14 +94,29 @@ pub fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// The verifier of the audit log: a program of its own, which needs no gateway.
+/// The verifier of the audit log.
 fn audit(options: &Options) -> Result<()> {
-    let mut build = Command::new("cargo");
-    build.args(["build", "--quiet", "--release", "-p", "postern-bench-audit"]);
-    shown(build.current_dir(workspace::root()))?;
-    let mut bench = Command::new(workspace::root().join("target/release/postern-bench-audit"));
-    bench.args(["--runs", &options.runs.to_string()]).args(options.json.then_some("--json"));
+    let mut bench = alone("postern-bench-audit", options)?;
     shown(bench.args(options.every_value.then_some("--every-value")))
+}
+
+/// Decisions of policies, beside OPA's.
+fn policy(options: &Options) -> Result<()> {
+    let opa = setup::opa()?;
+    let mut bench = alone("postern-bench-policy", options)?;
+    bench.args(["--seconds", &options.seconds.to_string()]).arg("--opa").arg(opa);
+    shown(&mut bench)
+}
+
+/// A program of its own, optimised.
+fn alone(package: &str, options: &Options) -> Result<Command> {
+    let mut build = Command::new("cargo");
+    build.args(["build", "--quiet", "--release", "-p", package]);
+    shown(build.current_dir(workspace::root()))?;
+    let mut bench = Command::new(workspace::root().join("target/release").join(package));
+    bench.current_dir(workspace::root()).args(["--runs", &options.runs.to_string()]);
+    bench.args(options.json.then_some("--json"));
+    Ok(bench)
 }
 
 /// `cargo xtask soak`.

@@ -35,7 +35,7 @@ pub struct Scenario {
     pub boundaries: Vec<Boundary>,
     /// Why a boundary is missing.
     pub why: Option<String>,
-    /// Needs modules that hold nothing from earlier scenarios.
+    /// Needs modules that hold nothing from earlier scenarios; on Envoy, nothing but shared data.
     #[serde(default)]
     pub fresh: bool,
     /// What happens.

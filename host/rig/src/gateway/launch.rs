@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use super::Config;
 use super::process::{Gateway, log_of, tail};
-use super::spin;
+use super::{spin, turns};
 use crate::RigError;
 
 /// A program that runs the modules of an envoy.yaml.
@@ -105,12 +105,20 @@ pub struct Launch {
     pub kind: Kind,
     /// Worker threads.
     pub workers: usize,
+    /// Listeners and clusters can be changed while it runs, by [`Gateway::change`]. Only Envoy
+    /// heeds it.
+    pub changes: bool,
 }
 
 impl Launch {
     /// With one worker, so that nothing depends on which of them takes a connection.
     pub fn new(kind: Kind) -> Self {
-        Self { kind, workers: 1 }
+        Self { kind, workers: 1, changes: false }
+    }
+
+    /// Whether listeners and clusters stand in files that are watched.
+    pub(super) fn reads_files(&self) -> bool {
+        self.changes && matches!(self.kind, Kind::Envoy { .. })
     }
 
     /// Starts it with `environment` and waits until `/ready` says so.
@@ -185,6 +193,10 @@ impl Launch {
         let mut command = Command::new(self.kind.binary()?);
         let create = |name: &str| {
             File::create(folder.join(name)).map_err(RigError::io(format!("create {name}")))
+        };
+        let config = match self.reads_files() {
+            true => &turns::bootstrap(config, folder)?,
+            false => config,
         };
         create("envoy.json")?
             .write_all(config.render().as_bytes())

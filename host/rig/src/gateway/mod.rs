@@ -9,6 +9,7 @@ mod config;
 mod launch;
 mod process;
 mod spin;
+mod turns;
 
 pub use config::{Config, merge};
 pub use launch::{Kind, Launch};

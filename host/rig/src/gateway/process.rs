@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{Config, Kind, Launch};
+use super::{Config, Kind, Launch, turns};
 use crate::RigError;
 use crate::client::{Request, exchange};
 use crate::message::Message;
@@ -38,6 +38,8 @@ pub struct Gateway {
     kind: Kind,
     pid: u32,
     admin: u16,
+    /// How often its configuration was changed; `None` when it cannot be.
+    turn: Option<u32>,
     folder: tempfile::TempDir,
     keeper: Option<JoinHandle<Option<ExitStatus>>>,
     stop: Option<Sender<()>>,
@@ -59,7 +61,8 @@ impl Gateway {
         let keeper = std::thread::spawn(move || keep(command, &started, &stopped));
         let pid = child.recv().map_err(|_| RigError::Config("keeper thread ended".into()))??;
         let (keeper, stop, kind) = (Some(keeper), Some(stop), launch.kind.clone());
-        let mut gateway = Self { kind, pid, admin: 0, folder, keeper, stop };
+        let turn = launch.reads_files().then_some(0);
+        let mut gateway = Self { kind, pid, admin: 0, turn, folder, keeper, stop };
         gateway.admin = gateway.wait_ready(&node)?;
         Ok(gateway)
     }
@@ -88,6 +91,23 @@ impl Gateway {
         })
     }
 
+    /// Whether its configuration can be changed.
+    pub fn changes(&self) -> bool {
+        self.turn.is_some()
+    }
+
+    /// Puts the listeners and clusters of `config` in the place of those that it serves.
+    ///
+    /// # Errors
+    /// When it refuses them, or was not launched with [`Launch::changes`].
+    pub fn change(&mut self, config: &Config) -> Result<(), RigError> {
+        let fixed = || RigError::Config(format!("{}: cannot be changed", self.kind.name()));
+        let turn = self.turn.ok_or_else(fixed)?.saturating_add(1);
+        turns::change(self, self.folder.path(), config, turn)?;
+        self.turn = Some(turn);
+        Ok(())
+    }
+
     /// Its process id, to look at what it uses.
     pub fn pid(&self) -> u32 {
         self.pid
@@ -102,8 +122,9 @@ impl Gateway {
         let document: Value = serde_json::from_slice(&answer.content)
             .map_err(|error| RigError::Config(error.to_string()))?;
         let statuses = document["listener_statuses"].as_array();
+        let name = turns::name(listener, self.turn.unwrap_or_default());
         let port =
-            statuses.into_iter().flatten().find(|status| status["name"] == listener).and_then(
+            statuses.into_iter().flatten().find(|status| status["name"] == name).and_then(
                 |status| status["local_address"]["socket_address"]["port_value"].as_u64(),
             );
         port.and_then(|port| u16::try_from(port).ok())

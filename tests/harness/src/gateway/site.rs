@@ -1,5 +1,6 @@
 //! The parts round the gateway, and one gateway with its scenarios.
 
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -60,6 +61,10 @@ pub struct Site {
     pub authority: Authority,
     /// Its root certificate.
     pub ca: PathBuf,
+    /// Gateways that nobody uses now and that take another configuration.
+    pub idle: RefCell<Vec<Gateway>>,
+    /// How often modules were given new roots.
+    roots: Cell<u32>,
     front: Server,
 }
 
@@ -78,7 +83,8 @@ impl Site {
             upstreams.insert(route.cluster.clone(), Upstream::start(None)?);
         }
         let world = Rc::new(world);
-        Ok(Self { boundary, kind, world, upstreams, authority, ca, front })
+        let (idle, roots) = (RefCell::default(), Cell::default());
+        Ok(Self { boundary, kind, world, upstreams, authority, ca, idle, roots, front })
     }
 
     /// The shipped file with our addresses, our key service and the base's routes.
@@ -104,7 +110,9 @@ impl Site {
                 *document = self.world.module(name, document.take(), overlay);
             });
         }
-        if scenario.is_some_and(introspects) {
+        // Envoy keeps the environment of a module's first load for those that share its code.
+        let keeps = matches!(self.kind, Kind::Envoy { .. });
+        if keeps || scenario.is_some_and(introspects) {
             config.plugin("gate", |plugin| {
                 let names = &mut plugin["vm_config"]["environment_variables"]["host_env_keys"];
                 let names = names.as_array_mut().into_iter();
@@ -125,6 +133,19 @@ impl Site {
     /// How its gateways are started.
     pub fn launch(&self) -> Launch {
         Launch::new(self.kind.clone())
+    }
+
+    /// The same with roots that no module has yet, one for each place: one with the same name
+    /// and configuration would go on, with what it knows. Shared data stays.
+    fn with_new_roots(&self, config: &Config) -> Config {
+        let mut config = config.clone();
+        for name in ["gate", "credential", "audit"] {
+            config.plugin(name, |plugin| {
+                self.roots.set(self.roots.get().wrapping_add(1));
+                plugin["root_id"] = Value::from(format!("root-{}", self.roots.get()));
+            });
+        }
+        config
     }
 
     /// Everybody answers as usual, and nobody has been asked anything yet.
@@ -189,8 +210,20 @@ impl Gateway {
         Self::with(site, &site.config(scenario)?)
     }
 
-    /// Starts a gateway with a configuration.
+    /// A gateway with a configuration, whose modules hold nothing from before. Most of an Envoy's
+    /// start is compiling the modules: one that is idle takes the configuration instead, as it
+    /// does from a control plane.
     pub fn with(site: &Site, config: &Config) -> Result<Self> {
+        let Some(mut gateway) = site.idle.borrow_mut().pop() else {
+            return Self::launched(site, &Launch { changes: true, ..site.launch() }, config);
+        };
+        gateway.process.change(&site.with_new_roots(config))?;
+        gateway.port = gateway.process.port("ingress")?;
+        Ok(gateway)
+    }
+
+    /// A gateway of which nothing was asked yet.
+    pub fn fresh(site: &Site, config: &Config) -> Result<Self> {
         Self::launched(site, &site.launch(), config)
     }
 

@@ -88,7 +88,7 @@ fn capability(line: &str) -> Option<String> {
 
 /// Prometheus shows refusals by their reason.
 pub fn counters(site: &Site, seen: &mut Seen) -> Result<Vec<String>> {
-    let gateway = Gateway::with(site, &site.config(None)?)?;
+    let gateway = Gateway::fresh(site, &site.config(None)?)?;
     let caller = Caller::new(site, "counters")?;
     let mut request = caller.request(site, "api.test", "/api/a", None);
     request.fields.retain(|(name, _)| name != b"x-tap-key");

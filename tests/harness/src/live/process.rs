@@ -116,7 +116,7 @@ pub fn ends(site: &Site, seen: &mut Seen) -> Result<Vec<String>> {
     upstream.answer(Answer { chunks, pace, ..Answer::default() });
     let mut lines = Vec::new();
     for (name, end) in ENDS {
-        let gateway = Gateway::with(site, &site.config(None)?)?;
+        let gateway = Gateway::fresh(site, &site.config(None)?)?;
         site.world.take_records()?;
         let mut client = Client::connect(gateway.port(), PATIENCE)?;
         client.send(&request.pieces().concat())?;

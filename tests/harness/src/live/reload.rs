@@ -22,7 +22,7 @@ pub fn from_a_file(site: &Site, seen: &mut Seen) -> Result<Vec<String>> {
     let mut config = site.config(None)?;
     let filter = taken_out(&mut config, &file)?;
     write(&file, &filter)?;
-    let gateway = Gateway::with(site, &config)?;
+    let gateway = Gateway::fresh(site, &config)?;
     let caller = Caller::new(site, "from_a_file")?;
     let request = caller.request(site, "api.test", "/api/a", Some("slack"));
     let mut elsewhere = request.clone();

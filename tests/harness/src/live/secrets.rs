@@ -19,22 +19,35 @@ impl Seen {
         self.texts.push((name.to_owned(), text.into()));
     }
 
-    /// Reads out a gateway's admin interface, stops it and keeps its logs.
+    /// Reads out a gateway's admin interface and keeps it for the next who wants one; where it
+    /// cannot be changed, stops it and keeps its logs.
     pub fn keep(&mut self, site: &Site, gateway: Gateway) -> Result<()> {
         for (path, content) in gateway.process.pages()? {
             self.text(&path, content);
         }
-        self.text("log", gateway.process.stop());
+        if gateway.process.changes() {
+            site.idle.borrow_mut().push(gateway);
+        } else {
+            self.text("log", gateway.process.stop());
+        }
         for record in site.world.take_records()? {
             self.text("audit record", record);
         }
         Ok(())
+    }
+
+    /// Stops those that were kept, and keeps their logs.
+    fn end(&mut self, site: &Site) {
+        for gateway in site.idle.take() {
+            self.text("log", gateway.process.stop());
+        }
     }
 }
 
 /// No value, key or token is in logs, admin dumps, audit records or the database.
 pub fn nowhere(site: &Site, seen: &mut Seen) -> Result<Vec<String>> {
     let mut lines = Vec::new();
+    seen.end(site);
     expect(&mut lines, "something was kept", true, !seen.texts.is_empty());
     let folder = site.world.folder.path().join("keys");
     for entry in std::fs::read_dir(folder)? {

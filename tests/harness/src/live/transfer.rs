@@ -69,7 +69,7 @@ pub fn one_connection(site: &Site, gateway: &Gateway) -> Result<Vec<String>> {
 pub fn large(site: &Site, seen: &mut Seen) -> Result<Vec<String>> {
     let mut config = site.config(None)?;
     config.module("gate", |document| document["body"] = "stream".into());
-    let gateway = Gateway::with(site, &config)?;
+    let gateway = Gateway::fresh(site, &config)?;
     let caller = Caller::new(site, "large")?;
     let request = caller.request(site, "api.test", "/api/large", Some("slack"));
     let mut lines = Vec::new();

@@ -20,7 +20,7 @@ pub fn gate(site: &Site, seen: &mut Seen) -> Result<Vec<String>> {
     let module = Module::gate(&[UNREACHABLE]).written(site, "trapping-gate")?;
     let mut config = site.config(None)?;
     instead(&mut config, "gate", &module);
-    let gateway = Gateway::with(site, &config)?;
+    let gateway = Gateway::fresh(site, &config)?;
     let caller = Caller::new(site, "trapped_gate")?;
     let mut lines = Vec::new();
     site.world.take_records()?;
@@ -42,7 +42,7 @@ pub fn audit(site: &Site, seen: &mut Seen) -> Result<Vec<String>> {
     let module = Module::audit(&[UNREACHABLE]).written(site, "trapping-audit")?;
     let mut config = site.config(None)?;
     instead(&mut config, "audit", &module);
-    let gateway = Gateway::with(site, &config)?;
+    let gateway = Gateway::fresh(site, &config)?;
     let caller = Caller::new(site, "trapped_audit")?;
     let request = caller.request(site, "api.test", "/api/a", Some("slack"));
     let mut lines = Vec::new();
@@ -60,7 +60,7 @@ pub fn audit(site: &Site, seen: &mut Seen) -> Result<Vec<String>> {
 /// A gate that trapped is loaded again: after the backoff requests pass, and it is counted.
 pub fn recovers(site: &Site, seen: &mut Seen) -> Result<Vec<String>> {
     let module = Module::gate(&[ON_TRAP_FIELD]).written(site, "sometimes-trapping-gate")?;
-    let gateway = Gateway::with(site, &only_gate(site, &module)?)?;
+    let gateway = Gateway::fresh(site, &only_gate(site, &module)?)?;
     let caller = Caller::new(site, "recovers")?;
     let request = caller.request(site, "api.test", "/api/a", None);
     let mut lines = Vec::new();
@@ -93,7 +93,7 @@ pub fn looping(site: &Site, seen: &mut Seen) -> Result<Vec<String>> {
     if let Some(filters) = hcm["http_filters"].as_array_mut() {
         filters.retain(|filter| filter["name"] != "postern.gate");
     }
-    let gateway = Gateway::with(site, &config)?;
+    let gateway = Gateway::fresh(site, &config)?;
     let without = gateway.process.port("without")?;
     let request = Caller::new(site, "looping")?.request(site, "api.test", "/api/a", None);
     let mut lines = Vec::new();

@@ -1,5 +1,7 @@
 //! One measured goal, as a line of JSON or of text.
 
+#![forbid(unsafe_code)]
+
 use serde::Serialize;
 
 /// Which side of the goal is good.
