@@ -28,6 +28,7 @@ pub mod join;
 pub mod operator_auth;
 mod random;
 mod releases;
+pub mod rotation;
 mod service;
 pub mod store;
 pub mod tls;
