@@ -6,6 +6,7 @@ mod support;
 use postern_core::time::UnixMillis;
 use postern_crp::message::{Message, Status};
 use postern_keys::Service;
+use postern_keys::audit::checkpoint::Checkpoint;
 use support::*;
 
 /// The other replica: the same keys, a folder of its own.
@@ -36,7 +37,8 @@ async fn a_nonce_is_accepted_once_whichever_replica_it_comes_to() {
     for _ in 0..20 {
         let (body, awaiting) = world.sealed(&acme.credential, &message, NOW).await;
         let (one, two) = tokio::join!(world.service.message(&body, NOW), other.message(&body, NOW));
-        let accepted = [one, two].iter().filter(|reply| {
+        let replies = [one, two];
+        let accepted = replies.iter().filter(|reply| {
             let answer = awaiting.open(&reply.body).unwrap();
             status(&answer) == Status::Ok
         });
@@ -110,13 +112,14 @@ async fn one_replica_signs_a_checkpoint_and_the_other_reads_it() {
     let now = later(60_000);
     let (one, two) = tokio::join!(world.service.maintain(now), other.maintain(now));
     assert_eq!((one, two), (Ok(()), Ok(())));
-    let note = world.service.last_checkpoint().await.unwrap();
-    assert!(note.is_some());
-    assert_eq!(other.last_checkpoint().await.unwrap(), note);
-    let pool = world.database().await;
-    let (count,): (i64,) =
-        sqlx::query_as("SELECT count(*) FROM checkpoints").fetch_one(&pool).await.unwrap();
-    assert_eq!(count, 1);
+    let note = world.service.last_checkpoint().await.unwrap().unwrap();
+    assert_eq!(other.last_checkpoint().await.unwrap().as_ref(), Some(&note));
+    // Each keeps a copy of what it signed.
+    let point = Checkpoint::open(&note, &world.service.audit_key()).unwrap();
+    let copy = format!("checkpoints/{:012}.checkpoint", point.head.n);
+    let copies = ["data", "other"].map(|dir| world.dir.path().join(dir).join(&copy));
+    let signed = copies.iter().filter(|file| file.exists());
+    assert_eq!(signed.count(), 1);
 }
 
 /// Makes the server break off the next `times` transactions that append an event.
