@@ -10,7 +10,7 @@ BEGIN
         'GRANT USAGE ON SCHEMA public TO %1$I',
         'GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO %1$I',
         'REVOKE UPDATE, DELETE ON audit_events, checkpoints FROM %1$I',
-        'REVOKE INSERT, UPDATE, DELETE ON _sqlx_migrations, audit_head, revocations_listed FROM %1$I',
+        'REVOKE INSERT, UPDATE, DELETE ON _sqlx_migrations FROM %1$I',
         -- What is deleted there must leave the disk.
         'GRANT TRUNCATE ON epochs TO %1$I'
     ] LOOP

@@ -32,6 +32,7 @@ mod pages;
 pub mod people;
 mod random;
 mod releases;
+pub mod rotation;
 mod service;
 pub mod store;
 pub mod tls;

@@ -150,7 +150,7 @@ async fn the_services_role_changes_neither_what_was_logged_nor_the_schema() {
     ] {
         let mut db = pool.write(Reach::All).await.unwrap();
         let refused = execute(&mut db, statement).await.unwrap_err();
-        let why = ["permission denied", "must be owner", "append"];
+        let why = ["permission denied", "must be owner", "must be superuser", "append"];
         assert!(why.iter().any(|why| refused.contains(why)), "{statement}: {refused}");
     }
     assert_eq!(world.service.integrity().await.unwrap().broken, None);

@@ -1,6 +1,7 @@
 //! `postern check`: what is wrong with a configuration, all of it at once.
 //!
-//! Owns the lint rules over an `envoy.yaml` and a `spin.toml`, and the call of the modules' own parsers.
+//! Owns the lint rules over an `envoy.yaml` and a `spin.toml`, and the call of the modules' and the key
+//! service's own parsers.
 //! Knows no network and no file. Invariant: a rule only reads the document; what a module
 //! would refuse is decided by the module's parser and nowhere else.
 
@@ -8,6 +9,7 @@ mod bootstrap;
 mod clusters;
 mod forward;
 mod istio;
+mod key_service;
 mod listeners;
 mod logs;
 mod modules;
@@ -77,6 +79,9 @@ fn check_document(root: &At<'_>, module: Option<Module>, allowed: Allowed, repor
     if let Some(module) = module {
         return modules::check_bare(module, root, allowed, report);
     }
+    if key_service::is_one(root) {
+        return key_service::check(root, allowed, report);
+    }
     if root.get("static_resources").is_some() {
         let bootstrap = Bootstrap::read(root, report);
         return RULES.iter().for_each(|rule| rule(&bootstrap, allowed, report));
@@ -85,7 +90,7 @@ fn check_document(root: &At<'_>, module: Option<Module>, allowed: Allowed, repor
         Some(module) => modules::check_bare(module, root, allowed, report),
         None => report.error(
             root,
-            "expected an envoy.yaml (with static_resources) or the configuration of a module \
+            "expected an envoy.yaml (with static_resources), a keys.yaml or the configuration of a module \
              (say which with --module)",
         ),
     }

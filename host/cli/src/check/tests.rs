@@ -271,3 +271,30 @@ fn a_scope_rule_that_another_spelling_gets_round_is_noted() {
         assert_eq!(said(rules), expected, "{rules}");
     }
 }
+
+const KEYS: &str = include_str!("../../../keys/keys.postgres.example.yaml");
+
+#[test]
+fn the_key_services_examples_are_good_when_development_is_allowed() {
+    assert_eq!(errors(&check(KEYS, None, LOCAL)), Vec::<String>::new());
+    let local = include_str!("../../../keys/keys.example.yaml");
+    assert_eq!(errors(&check(local, None, LOCAL)), Vec::<String>::new());
+    let found = errors(&check(KEYS, None, Allowed::default()));
+    assert!(matches!(found.as_slice(), [one] if one.contains("SIMULATED")), "{found:?}");
+}
+
+#[test]
+fn what_the_key_service_would_refuse_is_found_at_its_place() {
+    for (from, to, want) in [
+        ("postern_service@", "postern_service:hunter2@", "database: expected no password"),
+        ("postgres://", "mysql://", "database: expected sqlite"),
+        ("/postern\n", "/postern?sslmode=disable\n", "database: expected sqlite"),
+        ("connections: 8", "connections: 1", "postgres.connections: expected 2 to 100"),
+        ("ca: database-ca.pem", "sslmode: disable", "sslmode"),
+        ("127.0.0.1:8843", "0.0.0.0:8843", "listen: expected a loopback address"),
+    ] {
+        let found = errors(&check(&KEYS.replacen(from, to, 1), None, LOCAL));
+        assert!(found.iter().any(|one| one.contains(want)), "{to}: {found:?}");
+        assert!(!found.iter().any(|one| one.contains("hunter2")), "{found:?}");
+    }
+}

@@ -11,7 +11,7 @@ use crate::output::Output;
 /// Largest file that is read.
 const MAX_FILE: usize = 16 << 20;
 
-/// Look for mistakes in an envoy.yaml, a spin.toml or a module's configuration.
+/// Look for mistakes in an envoy.yaml, a spin.toml, a keys.yaml or a module's configuration.
 ///
 /// Runs the modules' own parsers over every embedded configuration, then the rules that
 /// keep a credential from leaving by another way. Reports every problem at once.
@@ -22,6 +22,7 @@ Examples:
   postern check --allow-simulated --allow-plain-upstream envoy/envoy.yaml
   postern check --module gate gate.yaml --json
   postern check --allow-simulated spin/spin.toml
+  postern check keys.yaml
 
 Exit codes: 0 nothing wrong, 1 problems found, 2 called wrongly, 3 a file cannot be read")]
 pub struct Args {

@@ -4,6 +4,7 @@
 //! listing of what runs, and each minute by the service itself.
 
 mod database;
+mod rotate;
 
 use std::path::{Path, PathBuf};
 
@@ -44,6 +45,9 @@ pub enum Command {
     Backup(database::BackupArgs),
     /// Put a backup back, and make it fit to be served.
     Restore(database::RestoreArgs),
+    /// New keys for what is stored, while it is served.
+    #[command(subcommand)]
+    Rotate(rotate::Command),
 }
 
 /// Where the service's configuration is.
@@ -103,6 +107,7 @@ pub fn run(command: Command, out: Output) -> Outcome {
         Command::Migrate(args) => return database::migrate(args, out),
         Command::Backup(args) => return database::backup(&args, out),
         Command::Restore(args) => return database::restore(&args, out),
+        Command::Rotate(command) => return rotate::run(command, out),
     };
     let config = args.config.load()?;
     args.log.start(args.log.format, Some(REMINDER));

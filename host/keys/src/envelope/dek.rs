@@ -25,6 +25,14 @@ impl Scope {
             Self::Tenant(tenant) => format!("tenant:{tenant}"),
         }
     }
+
+    /// Of what [`Scope::text`] wrote.
+    pub fn of(text: &str) -> Option<Self> {
+        match text.strip_prefix("tenant:") {
+            Some(tenant) => Some(Self::Tenant(tenant.to_owned())),
+            None => (text == "system").then_some(Self::System),
+        }
+    }
 }
 
 /// An unwrapped data key with its id.
@@ -45,8 +53,13 @@ impl Dek {
     }
 
     /// Wrapped for the database.
-    pub fn wrapped(&self, scope: &Scope, kek: &dyn KekProvider) -> Result<Vec<u8>, Fault> {
-        kek.wrap(&aad(scope, &self.id, kek.id()), &self.key)
+    pub fn wrapped(
+        &self,
+        scope: &Scope,
+        kek: &dyn KekProvider,
+        kek_id: &str,
+    ) -> Result<Vec<u8>, Fault> {
+        kek.wrap(kek_id, &aad(scope, &self.id, kek_id), &self.key)
     }
 
     /// Unwraps the row of `scope`.
@@ -55,8 +68,9 @@ impl Dek {
         wrapped: &[u8],
         scope: &Scope,
         kek: &dyn KekProvider,
+        kek_id: &str,
     ) -> Result<Self, Fault> {
-        Ok(Self { id, key: kek.unwrap(&aad(scope, &id, kek.id()), wrapped)? })
+        Ok(Self { id, key: kek.unwrap(kek_id, &aad(scope, &id, kek_id), wrapped)? })
     }
 
     /// A key for one use only: HKDF-SHA256 with `salt` and `label`.

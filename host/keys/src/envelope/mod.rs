@@ -16,7 +16,7 @@ mod record;
 mod rows;
 
 pub use dek::{Dek, Scope};
-pub use kek::{KekProvider, LocalKek};
+pub use kek::{KekProvider, LocalKek, next_file, previous_file};
 pub use preview::{open_preview, seal_preview};
 pub use record::{RecordName, open_value, seal_value};
 pub use rows::{RowBytes, RowKeys};

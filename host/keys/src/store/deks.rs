@@ -19,13 +19,14 @@ pub async fn dek(
         return Ok(dek);
     }
     let dek = Dek::draw()?;
+    let kek_id = in_use(&mut *db).await?.unwrap_or_else(|| kek.id().to_owned());
     sqlx::query(
         "INSERT INTO deks (dek_id, scope, kek_id, wrapped, created_ms) VALUES ($1, $2, $3, $4, $5)",
     )
     .bind(dek.id().as_slice())
     .bind(scope.text())
-    .bind(kek.id())
-    .bind(dek.wrapped(scope, kek)?)
+    .bind(&kek_id)
+    .bind(dek.wrapped(scope, kek, &kek_id)?)
     .bind(millis(now))
     .execute(db)
     .await?;
@@ -44,10 +45,80 @@ pub async fn find(
             .fetch_optional(db)
             .await?;
     let Some((id, kek_id, wrapped)) = row else { return Ok(None) };
-    if kek_id != kek.id() {
-        return Err(Fault::OtherKek);
+    Dek::unwrap(exact(&id, "data key id")?, &wrapped, scope, kek, &kek_id).map(Some)
+}
+
+/// The key-encryption key that this database is under: the one of the service's own data key.
+/// A process that was started before a rotation does not go on with the one before.
+async fn in_use(db: &mut Connection) -> Result<Option<String>, Fault> {
+    let row: Option<(String,)> =
+        sqlx::query_as("SELECT kek_id FROM kek_in_use").fetch_optional(db).await?;
+    Ok(row.map(|(id,)| id))
+}
+
+/// Wraps every data key by the key-encryption key `next`; how many were wrapped by another.
+pub async fn rewrap(db: &mut Connection, kek: &dyn KekProvider, next: &str) -> Result<u64, Fault> {
+    let rows: Vec<(String,)> = sqlx::query_as("SELECT scope FROM deks WHERE kek_id <> $1")
+        .bind(next)
+        .fetch_all(&mut *db)
+        .await?;
+    let mut count: u64 = 0;
+    for (scope,) in rows {
+        let scope = Scope::of(&scope).ok_or(Fault::Malformed("data key"))?;
+        let dek = find(&mut *db, &scope, kek).await?.ok_or(Fault::Malformed("data key"))?;
+        write(&mut *db, &scope, &dek, kek, next).await?;
+        count = count.saturating_add(1);
     }
-    Dek::unwrap(exact(&id, "data key id")?, &wrapped, scope, kek).map(Some)
+    Ok(count)
+}
+
+/// Puts `dek` in the place of the data key of `scope`.
+pub async fn replace(
+    db: &mut Connection,
+    scope: &Scope,
+    dek: &Dek,
+    kek: &dyn KekProvider,
+) -> Result<(), Fault> {
+    let kek_id = in_use(&mut *db).await?.ok_or(Fault::OtherKek)?;
+    write(db, scope, dek, kek, &kek_id).await
+}
+
+async fn write(
+    db: &mut Connection,
+    scope: &Scope,
+    dek: &Dek,
+    kek: &dyn KekProvider,
+    kek_id: &str,
+) -> Result<(), Fault> {
+    sqlx::query("UPDATE deks SET dek_id = $1, kek_id = $2, wrapped = $3 WHERE scope = $4")
+        .bind(dek.id().as_slice())
+        .bind(kek_id)
+        .bind(dek.wrapped(scope, kek, kek_id)?)
+        .bind(scope.text())
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+/// Seals the seeds of `tenant` (`PURPOSE/VERSION/TENANT`) by `new`.
+pub async fn seeds_again(
+    db: &mut Connection,
+    tenant: &str,
+    old: &Dek,
+    new: &Dek,
+) -> Result<(), Fault> {
+    let rows: Vec<(String, Vec<u8>)> =
+        sqlx::query_as("SELECT name, sealed FROM service_keys").fetch_all(&mut *db).await?;
+    let theirs = |name: &str| name.split('/').nth(2) == Some(tenant);
+    for (name, sealed) in rows.into_iter().filter(|(name, _)| theirs(name)) {
+        let seed = old.open_seed(&name, &sealed)?;
+        sqlx::query("UPDATE service_keys SET sealed = $1 WHERE name = $2")
+            .bind(new.seal_seed(&name, &seed)?)
+            .bind(name)
+            .execute(&mut *db)
+            .await?;
+    }
+    Ok(())
 }
 
 /// The service's own seed `name`, sealed by `dek`; drawn on first use.

@@ -20,6 +20,7 @@ mod pool;
 mod postgres;
 pub mod revocations;
 pub mod schema;
+pub mod sealed;
 pub mod sessions;
 
 pub use pool::{Busy, Connection, Engine, Pool, Reach, Read, Write, retried};

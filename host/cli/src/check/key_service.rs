@@ -1,0 +1,27 @@
+//! `keys.yaml`: what the key service itself would refuse, and what is for development alone.
+
+use std::path::Path;
+
+use postern_files::yaml::At;
+use postern_keys::Config;
+use postern_keys::config::Evidence;
+
+use super::{Allowed, Report};
+
+/// Whether this is a `keys.yaml`: it alone has a data folder.
+pub fn is_one(root: &At<'_>) -> bool {
+    root.get("data_dir").is_some()
+}
+
+/// Runs the service's own parser.
+pub fn check(root: &At<'_>, allowed: Allowed, report: &mut Report) {
+    let json = root.node.to_json().to_string();
+    match Config::parse(json.as_bytes(), Path::new(".")) {
+        Err(error) => report.error(&root.nearest(&error.path), error.message),
+        Ok(config) if config.evidence == Evidence::Sim && !allowed.simulated => report.error(
+            &root.nearest("evidence"),
+            "evidence is SIMULATED and proves nothing (development only: --allow-simulated)",
+        ),
+        Ok(_) => {}
+    }
+}

@@ -1,0 +1,110 @@
+//! New keys for what is stored, while it is served.
+//!
+//! Owns the order of steps. Invariant: at each moment every data key is wrapped by a key that
+//! every replica can read, and every value is sealed by the data key that its row names; a step
+//! that ends half-way changes nothing and is done again.
+
+use std::path::Path;
+
+use postern_core::placeholder::Name;
+use postern_core::time::UnixMillis;
+
+use crate::audit::{AuditLog, Event};
+use crate::config::Config;
+use crate::envelope::{Dek, LocalKek, Scope, next_file, previous_file};
+use crate::fault::Fault;
+use crate::store::open::open;
+use crate::store::{Connection, Pool, Reach, deks, sealed};
+
+/// What was changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rotated {
+    /// Data keys that are wrapped by another key-encryption key.
+    pub keys: u64,
+    /// Values that are sealed by another data key.
+    pub values: u64,
+}
+
+/// Makes the file of the next key-encryption key, to be given to every replica before
+/// [`kek`]. One that is there already stays.
+///
+/// # Errors
+/// When a file cannot be read or written.
+pub fn prepare_kek(config: &Config) -> Result<(), Fault> {
+    LocalKek::release(&config.kek_file())?.next().map(drop)
+}
+
+/// Wraps every data key by the next key-encryption key, which then takes the place of the one
+/// in use. That one stays in a file of its own: older backups open under it.
+///
+/// # Errors
+/// When a file or the database fails. Then nothing was changed, or all rows were and the files
+/// were not yet: it is to be done again.
+pub async fn kek(config: &Config, now: UnixMillis) -> Result<Rotated, Fault> {
+    let file = config.kek_file();
+    let kek = LocalKek::release(&file)?;
+    let next = kek.next()?;
+    let pool = open(&config.database).await?;
+    let mut db = pool.write(Reach::All).await?;
+    let keys = deks::rewrap(&mut db, &kek, &next).await?;
+    let event = Event::new("kek_rotated", "").with("kek", next).with("keys", keys.to_string());
+    recorded(&mut db, &kek, event, now).await?;
+    db.commit().await?;
+    pool.close().await;
+    moved(&file)?;
+    Ok(Rotated { keys, values: 0 })
+}
+
+/// The next key becomes the one in use, in two steps of which each leaves both to be read.
+fn moved(file: &Path) -> Result<(), Fault> {
+    let (next, previous) = (next_file(file), previous_file(file));
+    std::fs::copy(file, &previous).map_err(|error| Fault::file(&previous, &error))?;
+    std::fs::rename(&next, file).map_err(|error| Fault::file(&next, &error))
+}
+
+/// A new data key for `tenant`: every value and seed of it is sealed anew, in one transaction.
+///
+/// # Errors
+/// When there is no such tenant, a value does not open, or the database fails; then nothing
+/// was changed.
+pub async fn dek(config: &Config, tenant: &str, now: UnixMillis) -> Result<Rotated, Fault> {
+    if Name::new(tenant).is_none() {
+        return Err(Fault::Malformed("tenant"));
+    }
+    let kek = LocalKek::release(&config.kek_file())?;
+    let pool = open(&config.database).await?;
+    let rotated = of_tenant(&pool, &kek, tenant, now).await;
+    pool.close().await;
+    rotated
+}
+
+async fn of_tenant(
+    pool: &Pool,
+    kek: &LocalKek,
+    tenant: &str,
+    now: UnixMillis,
+) -> Result<Rotated, Fault> {
+    let mut db = pool.write(Reach::All).await?;
+    let scope = Scope::Tenant(tenant.to_owned());
+    let found = deks::find(&mut db, &scope, kek).await?;
+    let old = found.ok_or_else(|| Fault::Schema(format!("{tenant} has no data key")))?;
+    let new = Dek::draw()?;
+    let values = sealed::again(&mut db, tenant, &old, &new).await?;
+    deks::seeds_again(&mut db, tenant, &old, &new).await?;
+    deks::replace(&mut db, &scope, &new, kek).await?;
+    let event = Event::new("dek_rotated", tenant).with("values", values.to_string());
+    recorded(&mut db, kek, event, now).await?;
+    db.commit().await?;
+    Ok(Rotated { keys: 1, values })
+}
+
+async fn recorded(
+    db: &mut Connection,
+    kek: &LocalKek,
+    event: Event,
+    now: UnixMillis,
+) -> Result<(), Fault> {
+    let system = deks::find(&mut *db, &Scope::System, kek).await?.ok_or(Fault::OtherKek)?;
+    let seed = deks::seed(&mut *db, &system, "audit", now).await?;
+    AuditLog::new(&seed, "none")?.append(db, event, now).await.map(drop)
+}
