@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::envelope::{Dek, LocalKek, Scope, next_file, previous_file};
 use crate::fault::Fault;
 use crate::store::open::open;
-use crate::store::{Connection, Pool, Reach, deks, sealed};
+use crate::store::{Connection, Pool, Reach, approvals, deks, sealed};
 
 /// What was changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -91,6 +91,7 @@ async fn of_tenant(
     let new = Dek::draw()?;
     let values = sealed::again(&mut db, tenant, &old, &new).await?;
     deks::seeds_again(&mut db, tenant, &old, &new).await?;
+    approvals::previews_again(&mut db, tenant, &old, &new).await?;
     deks::replace(&mut db, &scope, &new, kek).await?;
     let event = Event::new("dek_rotated", tenant).with("values", values.to_string());
     recorded(&mut db, kek, event, now).await?;

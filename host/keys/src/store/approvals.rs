@@ -8,7 +8,7 @@ use postern_core::time::UnixMillis;
 use sqlx::FromRow;
 
 use crate::approvals::{Approval, Grant, Requester};
-use crate::envelope::{RowBytes, RowKeys};
+use crate::envelope::{Dek, RowBytes, RowKeys, open_preview, seal_preview};
 use crate::fault::Fault;
 use crate::store::{Connection, at, exact, millis};
 
@@ -345,6 +345,36 @@ pub async fn preview(
             .fetch_optional(db)
             .await?;
     Ok(row.map(|(sealed,)| sealed))
+}
+
+/// Seals the previews of `tenant` by `new`. One that does not open was lost before: it goes, as
+/// it would with its decision.
+pub async fn previews_again(
+    db: &mut Connection,
+    tenant: &str,
+    old: &Dek,
+    new: &Dek,
+) -> Result<(), Fault> {
+    let rows: Vec<(Vec<u8>, Vec<u8>)> = sqlx::query_as(
+        "SELECT p.approval_id, p.sealed FROM approval_previews p
+         JOIN approvals a ON a.approval_id = p.approval_id WHERE a.tenant = $1",
+    )
+    .bind(tenant)
+    .fetch_all(&mut *db)
+    .await?;
+    for (id, sealed) in rows {
+        let id = exact(&id, "approval")?;
+        let Ok(preview) = open_preview(old, tenant, &id, &sealed) else {
+            forget_preview(&mut *db, &id).await?;
+            continue;
+        };
+        sqlx::query("UPDATE approval_previews SET sealed = $1 WHERE approval_id = $2")
+            .bind(seal_preview(new, tenant, &id, &preview)?)
+            .bind(id.as_slice())
+            .execute(&mut *db)
+            .await?;
+    }
+    Ok(())
 }
 
 /// Deletes a preview. The database's log still holds it: whoever commits this has that emptied
