@@ -469,6 +469,10 @@ async fn a_grant_covers_alike_requests_until_it_ends_or_is_revoked() {
         change(&mut asked);
         assert!(!ask(&world, &acme, asked, NOW).await.unwrap().claimed, "row {at}");
     }
+    for n in 0..70_u8 {
+        let told = ask(&world, &acme, other(&[b'n', n]), NOW).await.unwrap();
+        assert!(told.claimed, "nobody is asked, so nobody is asked too often: {n}");
+    }
     assert!(ask(&world, &acme, other(b"4"), later(1_799_999)).await.unwrap().claimed);
     assert!(!ask(&world, &acme, other(b"5"), later(1_800_000)).await.unwrap().claimed);
     let body = json!({"kind": "approval", "id": hex(&id)}).to_string();
@@ -615,6 +619,25 @@ async fn a_preview_is_gone_from_the_disk_once_the_agent_has_its_decision() {
         let bytes = line["bytes"].as_str().map(|text| B64.decode(text).unwrap());
         let text = String::from_utf8(bytes.unwrap_or_default()).unwrap();
         assert!(!text.contains("postMessage") && !text.contains("must-not-stay"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_preview_goes_when_the_same_request_learns_the_decision() {
+    let world = World::in_memory().await;
+    let acme = world.tenant("acme").await;
+    for verdict in [Verdict::Approve, Verdict::Deny] {
+        let content = format!("{verdict:?}");
+        let told = ask(&world, &acme, asking(content.as_bytes()), NOW).await.unwrap();
+        let preview = || async {
+            let shown = approvals::show(&world.service, "acme", &told.id).await.unwrap();
+            shown.unwrap().preview
+        };
+        ask(&world, &acme, asking(content.as_bytes()), NOW).await.unwrap();
+        decide(&world, &told.id, &person("bea"), &Ruling::of(verdict), NOW).await.unwrap();
+        assert!(preview().await.is_some());
+        ask(&world, &acme, asking(content.as_bytes()), NOW).await.unwrap();
+        assert_eq!(preview().await, None);
     }
 }
 
