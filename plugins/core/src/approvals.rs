@@ -163,6 +163,24 @@ pub struct Standing {
     pub expires: UnixMillis,
 }
 
+/// An approval that was used for the request at hand. Made by [`Standing::claim`] alone.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Claimed([u8; 16]);
+
+impl Standing {
+    /// The approval, if this answer has used it.
+    pub fn claim(&self) -> Option<Claimed> {
+        (self.claimed && self.state == State::Used).then_some(Claimed(self.id))
+    }
+}
+
+impl Claimed {
+    /// Its id, for the permit.
+    pub fn id(&self) -> [u8; 16] {
+        self.0
+    }
+}
+
 /// The authenticated outcome of a question about an approval.
 pub type Told = Result<Standing, NotTold>;
 

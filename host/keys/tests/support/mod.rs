@@ -1,6 +1,8 @@
 //! A tenant with a gateway and an operator, and the asking side of every message.
 #![allow(dead_code, clippy::unwrap_used)]
 
+pub mod approvals;
+
 use ed25519_dalek::SigningKey;
 use postern_core::api_key::KeyId;
 use postern_core::binding::{Binding, Wire};

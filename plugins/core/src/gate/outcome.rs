@@ -260,7 +260,10 @@ pub(super) fn allow(step: &mut Step<'_>, ready: Ready) -> State {
     let form = form(&step.pipeline.config, &decided, &content);
     let permit = permit::grant(
         principal,
-        Decision { approval, ..decision(step, &request, digest, decided.bound.uses, &content) },
+        Decision {
+            approval: approval.map(|used| used.id()),
+            ..decision(step, &request, digest, decided.bound.uses, &content)
+        },
     );
     if let Some(target) = &request.target {
         forward::write(step, &request.head, target);
