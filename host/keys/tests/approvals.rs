@@ -1,136 +1,20 @@
-//! Approvals: asked for by gates, decided by people, used once.
+//! Approvals: asked for by gates, decided by people.
 #![allow(clippy::unwrap_used)]
 
 mod support;
 
-use std::time::Duration;
-
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as B64;
-use postern_core::approvals::{Ask, Requested, Standing, State};
-use postern_core::time::UnixMillis;
-use postern_crp::message::store::{Guard, Needed};
-use postern_crp::message::{Answer, Message, Status, approval, release};
+use postern_core::approvals::{Ask, Requested, State};
+use postern_crp::message::store::Guard;
+use postern_crp::message::{Message, Status, approval};
 use postern_keys::approvals::{
     self, Content, Decider, Filter, How, Preview, Refusal, Ruling, Verdict, challenge,
 };
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use support::approvals::*;
 use support::*;
-
-const CONTENT: &[u8] = br#"{"text":"preview-that-must-not-stay"}"#;
-
-fn requested(content: &[u8]) -> Requested {
-    Requested {
-        method: "POST".into(),
-        scheme: "https".into(),
-        authority: "gateway.test".into(),
-        path: "/api/chat.postMessage?as=bot".into(),
-        fields: vec![("content-type".into(), b"application/json".to_vec())],
-        content_digest: Some(Sha256::digest(content).into()),
-        content_length: content.len() as u64,
-        content: content.to_vec(),
-    }
-}
-
-fn asking(content: &[u8]) -> Ask {
-    Ask {
-        agent: "helper".into(),
-        user: "ada".into(),
-        organisation: "engines".into(),
-        subject_hash: [1; 32],
-        passkey: false,
-        life: Duration::from_secs(600),
-        named: None,
-        requested: requested(content),
-        credentials: vec!["slack".into()],
-    }
-}
-
-type Told = Result<Standing, Status>;
-
-async fn tell(world: &World, party: &Party, request: approval::Request, now: UnixMillis) -> Told {
-    match world.ask(party, &Message::Approval(request), now).await {
-        Answer::Approval(answer) => Ok(answer.standing),
-        answer => Err(status(&answer)),
-    }
-}
-
-async fn ask(world: &World, tenant: &Tenant, ask: Ask, now: UnixMillis) -> Told {
-    tell(world, &tenant.gate, approval::Request::Ask(Box::new(ask)), now).await
-}
-
-async fn poll(world: &World, tenant: &Tenant, id: [u8; 16], now: UnixMillis) -> Told {
-    let request = approval::Request::Poll { id, subject_hash: [1; 32] };
-    tell(world, &tenant.gate, request, now).await
-}
-
-fn named(id: [u8; 16]) -> Ask {
-    Ask { named: Some(id), ..asking(CONTENT) }
-}
-
-fn person(name: &str) -> Decider {
-    Decider { name: name.into(), how: How::Person }
-}
-
-async fn decide(
-    world: &World,
-    id: &[u8; 16],
-    by: &Decider,
-    ruling: &Ruling,
-    now: UnixMillis,
-) -> Result<State, Refusal> {
-    let decided = approvals::decide(&world.service, "acme", id, by, ruling, now).await.unwrap();
-    decided.map(|approval| approval.state(now))
-}
-
-async fn approve(world: &World, id: &[u8; 16]) {
-    let yes = Ruling::of(Verdict::Approve);
-    assert_eq!(decide(world, id, &person("bea"), &yes, NOW).await, Ok(State::Approved));
-}
-
-async fn pending(world: &World, acme: &Tenant) -> [u8; 16] {
-    let told = ask(world, acme, asking(CONTENT), NOW).await.unwrap();
-    assert_eq!((told.state, told.claimed), (State::Pending, false));
-    told.id
-}
-
-async fn guarded(world: &World, tenant: &Tenant, guard: Guard) {
-    let store = postern_crp::message::store::Request { guard, ..storing("acme", b"xoxb-secret") };
-    let answer = world.ask(&tenant.operator, &Message::Store(store), NOW).await;
-    assert!(matches!(answer, Answer::Store(_)));
-}
-
-fn under(approval: Option<[u8; 16]>) -> release::Request {
-    release::Request {
-        request_digest: requested(CONTENT).digest(),
-        approval,
-        ..releasing("acme")
-    }
-}
-
-async fn released(
-    world: &World,
-    tenant: &Tenant,
-    request: release::Request,
-    now: UnixMillis,
-) -> Status {
-    world.release(&tenant.credential, request, now).await.status
-}
-
-const WRITES: Guard = Guard { approval: Needed::Writes, passkey: false, approvers: 1 };
-
-/// Events of the log of this kind: decision and reason.
-async fn events(world: &World, tenant: &Tenant, kind: &str) -> Vec<Value> {
-    let export = world.export(tenant, NOW).await;
-    let event = |line: &str| {
-        let line: Value = serde_json::from_str(line).unwrap();
-        let bytes = B64.decode(line["bytes"].as_str()?).ok()?;
-        let event: Value = serde_json::from_slice(&bytes).unwrap();
-        (event["kind"] == kind).then_some(event)
-    };
-    export.lines().skip(1).filter_map(event).collect()
-}
 
 #[tokio::test]
 async fn an_approved_request_is_let_go_once() {
@@ -225,8 +109,6 @@ async fn content_that_is_not_what_is_bound_is_no_message() {
     assert_eq!(world.service.message(&body, NOW).await.status, 400);
 }
 
-type Change = fn(&mut Ask);
-
 #[tokio::test]
 async fn an_approval_is_for_one_request_of_one_caller() {
     let world = World::in_memory().await;
@@ -273,10 +155,6 @@ async fn another_tenants_approval_is_unknown() {
     let spoofed = Party { tenant: "acme".into(), ..other.gate };
     let request = approval::Request::Poll { id, subject_hash: [1; 32] };
     assert_eq!(tell(&world, &spoofed, request, NOW).await, Err(Status::Denied));
-}
-
-fn hex(id: &[u8; 16]) -> String {
-    id.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[tokio::test]
@@ -363,136 +241,6 @@ async fn an_approval_of_a_lesser_class_does_not_serve_when_the_class_is_raised()
     }
 }
 
-type Bend = fn(&mut release::Request);
-
-#[tokio::test]
-async fn a_credential_that_wants_approvals_is_released_under_one_for_exactly_this() {
-    let world = World::in_memory().await;
-    let acme = world.tenant("acme").await;
-    guarded(&world, &acme, WRITES).await;
-    let id = pending(&world, &acme).await;
-    assert_eq!(released(&world, &acme, under(None), NOW).await, Status::NeedsApproval);
-    assert_eq!(released(&world, &acme, under(Some(id)), NOW).await, Status::NeedsApproval);
-    approve(&world, &id).await;
-    let rows: [Bend; 5] = [
-        |r| r.request_digest = [9; 32],
-        |r| r.caller_hash = [9; 32],
-        |r| r.agent = "other".into(),
-        |r| r.approval = Some([9; 16]),
-        |r| r.approval = None,
-    ];
-    for (at, bend) in rows.into_iter().enumerate() {
-        let mut request = under(Some(id));
-        bend(&mut request);
-        assert_eq!(released(&world, &acme, request, NOW).await, Status::NeedsApproval, "row {at}");
-    }
-    let answer = world.release(&acme.credential, under(Some(id)), NOW).await;
-    assert_eq!((answer.status, answer.ttl_s, answer.max_uses), (Status::Ok, 0, 1));
-    assert_eq!(released(&world, &acme, under(Some(id)), NOW).await, Status::NeedsApproval);
-    assert!(!ask(&world, &acme, named(id), NOW).await.unwrap().claimed);
-    let mut read = under(None);
-    read.method = "GET".into();
-    assert_eq!(released(&world, &acme, read, NOW).await, Status::Ok);
-}
-
-#[tokio::test]
-async fn every_release_means_reads_too() {
-    let world = World::in_memory().await;
-    let acme = world.tenant("acme").await;
-    guarded(&world, &acme, Guard { approval: Needed::EveryRelease, ..WRITES }).await;
-    let mut read = under(None);
-    read.method = "GET".into();
-    assert_eq!(released(&world, &acme, read, NOW).await, Status::NeedsApproval);
-    let list = world.operate(&acme.operator, "GET", "/api/v1/credentials", b"", NOW).await;
-    let list: Value = serde_json::from_slice(&list.body).unwrap();
-    let slack = &list["credentials"][0];
-    let shown = (&slack["approval"], &slack["require_passkey"], &slack["approvers"]);
-    assert_eq!(shown, (&json!("every_release"), &json!(false), &json!(1)));
-    assert_eq!(slack["bindings"].as_array().unwrap().len(), 1);
-}
-
-#[tokio::test]
-async fn an_approval_without_the_credential_does_not_release_it() {
-    let world = World::in_memory().await;
-    let acme = world.tenant("acme").await;
-    guarded(&world, &acme, WRITES).await;
-    let asked = Ask { credentials: vec!["other".into()], ..asking(CONTENT) };
-    let id = ask(&world, &acme, asked, NOW).await.unwrap().id;
-    approve(&world, &id).await;
-    assert_eq!(released(&world, &acme, under(Some(id)), NOW).await, Status::NeedsApproval);
-}
-
-#[tokio::test]
-async fn what_is_over_is_over() {
-    let world = World::in_memory().await;
-    let acme = world.tenant("acme").await;
-    guarded(&world, &acme, WRITES).await;
-    let id = pending(&world, &acme).await;
-    let yes = Ruling::of(Verdict::Approve);
-    let end = later(600_000);
-    let late = decide(&world, &id, &person("bea"), &yes, end).await;
-    assert_eq!(late, Err(Refusal::Over(State::Expired)));
-    assert_eq!(poll(&world, &acme, id, end).await.unwrap().state, State::Expired);
-    let told = ask(&world, &acme, named(id), end).await.unwrap();
-    assert!(told.id != id && told.state == State::Pending);
-    let last = UnixMillis(told.expires.0 - 1);
-    assert_eq!(decide(&world, &told.id, &person("bea"), &yes, last).await, Ok(State::Approved));
-    let usable = UnixMillis(last.0 + approvals::USE_MS - 1);
-    let used = ask(&world, &acme, named(told.id), usable).await.unwrap();
-    assert!(used.claimed);
-    let late = UnixMillis(usable.0 + approvals::CLAIM_MS);
-    assert_eq!(released(&world, &acme, under(Some(told.id)), late).await, Status::NeedsApproval);
-    let soon = UnixMillis(late.0 - 1);
-    assert_eq!(released(&world, &acme, under(Some(told.id)), soon).await, Status::Ok);
-}
-
-#[tokio::test]
-async fn a_grant_covers_alike_requests_until_it_ends_or_is_revoked() {
-    let world = World::in_memory().await;
-    let acme = world.tenant("acme").await;
-    let id = pending(&world, &acme).await;
-    let ruling = Ruling { grant_seconds: Some(1800), ..Ruling::of(Verdict::Approve) };
-    assert_eq!(decide(&world, &id, &person("bea"), &ruling, NOW).await, Ok(State::Approved));
-    let other = |content: &[u8]| asking(content);
-    let told = ask(&world, &acme, other(b"2"), NOW).await.unwrap();
-    assert_eq!((told.state, told.claimed), (State::Used, true));
-    let rows: [Change; 6] = [
-        |ask| ask.requested.method = "PUT".into(),
-        |ask| ask.requested.path = "/api/other".into(),
-        |ask| ask.subject_hash = [9; 32],
-        |ask| ask.agent = "other".into(),
-        |ask| ask.credentials = vec!["mail".into(), "slack".into()],
-        |ask| ask.passkey = true,
-    ];
-    for (at, change) in rows.into_iter().enumerate() {
-        let mut asked = other(b"3");
-        change(&mut asked);
-        assert!(!ask(&world, &acme, asked, NOW).await.unwrap().claimed, "row {at}");
-    }
-    assert!(ask(&world, &acme, other(b"4"), later(1_799_999)).await.unwrap().claimed);
-    assert!(!ask(&world, &acme, other(b"5"), later(1_800_000)).await.unwrap().claimed);
-    let body = json!({"kind": "approval", "id": hex(&id)}).to_string();
-    let path = "/api/v1/revocations";
-    let revoked = world.operate(&acme.operator, "POST", path, body.as_bytes(), NOW).await;
-    assert!((200..300).contains(&revoked.status), "{}", revoked.status);
-    assert!(!ask(&world, &acme, other(b"6"), NOW).await.unwrap().claimed);
-    assert!(ask(&world, &acme, named(id), NOW).await.unwrap().id != id);
-}
-
-#[tokio::test]
-async fn a_grant_is_for_a_day_at_most() {
-    let world = World::in_memory().await;
-    let acme = world.tenant("acme").await;
-    let id = pending(&world, &acme).await;
-    for seconds in [0, 24 * 3600 + 1, u32::MAX] {
-        let ruling = Ruling { grant_seconds: Some(seconds), ..Ruling::of(Verdict::Approve) };
-        let decided = decide(&world, &id, &person("bea"), &ruling, NOW).await;
-        assert_eq!(decided, Err(Refusal::Grant), "{seconds}");
-    }
-    let ruling = Ruling { grant_seconds: Some(60), ..Ruling::of(Verdict::Deny) };
-    assert_eq!(decide(&world, &id, &person("bea"), &ruling, NOW).await, Err(Refusal::Grant));
-}
-
 #[tokio::test]
 async fn a_person_is_asked_only_so_often() {
     let world = World::in_memory().await;
@@ -527,155 +275,6 @@ async fn a_person_is_asked_only_so_often() {
 }
 
 #[tokio::test]
-async fn of_a_hundred_that_use_it_at_once_one_does() {
-    let world = World::on_disk().await;
-    let acme = world.tenant("acme").await;
-    guarded(&world, &acme, WRITES).await;
-    let id = pending(&world, &acme).await;
-    let yes = Ruling::of(Verdict::Approve);
-    let mut deciding = tokio::task::JoinSet::new();
-    for n in 0..100 {
-        let (service, yes) = (world.service.clone(), yes.clone());
-        deciding.spawn(async move {
-            let by = person(&format!("person-{n}"));
-            approvals::decide(&service, "acme", &id, &by, &yes, NOW).await.unwrap().is_ok()
-        });
-    }
-    let taken = deciding.join_all().await;
-    assert_eq!(taken.iter().filter(|taken| **taken).count(), 1);
-    let mut asking = tokio::task::JoinSet::new();
-    for n in 0..200 {
-        let message = match n % 2 {
-            0 => Message::Approval(approval::Request::Ask(Box::new(named(id)))),
-            _ => Message::Release(under(Some(id))),
-        };
-        let party = if n % 2 == 0 { &acme.gate } else { &acme.credential };
-        let (body, awaiting) = world.sealed(party, &message, NOW).await;
-        let service = world.service.clone();
-        asking.spawn(async move {
-            let reply = service.message(&body, NOW).await;
-            match awaiting.open(&reply.body).unwrap() {
-                Answer::Approval(answer) => (usize::from(answer.standing.claimed), 0),
-                Answer::Release(answer) => (0, usize::from(answer.status == Status::Ok)),
-                _ => (0, 0),
-            }
-        });
-    }
-    let went = asking.join_all().await;
-    let claimed: usize = went.iter().map(|(claimed, _)| claimed).sum();
-    let released: usize = went.iter().map(|(_, released)| released).sum();
-    assert_eq!(released, 1);
-    assert!(claimed <= 1, "{claimed}");
-}
-
-#[tokio::test]
-async fn a_preview_is_gone_from_the_disk_once_the_agent_has_its_decision() {
-    let world = World::on_disk().await;
-    let acme = world.tenant("acme").await;
-    let sealed = |id: [u8; 16]| {
-        let world = &world;
-        async move {
-            let pool = world.database().await;
-            let row: Option<(Vec<u8>,)> =
-                sqlx::query_as("SELECT sealed FROM approval_previews WHERE approval_id = $1")
-                    .bind(id.as_slice())
-                    .fetch_optional(&pool)
-                    .await
-                    .unwrap();
-            pool.close().await;
-            row.map(|(sealed,)| sealed)
-        }
-    };
-    let id = pending(&world, &acme).await;
-    let kept = sealed(id).await.unwrap();
-    let on_disk = |needle: &[u8]| {
-        let folder = world.dir.path().join("data");
-        std::fs::read_dir(folder).unwrap().any(|entry| {
-            let path = entry.unwrap().path();
-            let bytes = if path.is_file() { std::fs::read(path).unwrap() } else { Vec::new() };
-            bytes.windows(needle.len()).any(|window| window == needle)
-        })
-    };
-    // Of what is sealed a part that fits on one page.
-    let part = &kept[..64.min(kept.len())];
-    // PostgreSQL has its files elsewhere, and keeps what was deleted until it vacuums.
-    let own_file = !world.on_postgres();
-    assert_eq!(on_disk(part), own_file, "the search finds it at first");
-    assert!(!on_disk(b"preview-that-must-not-stay"), "never in clear");
-    approve(&world, &id).await;
-    world.service.maintain(later(1000)).await.unwrap();
-    assert!(sealed(id).await.is_some(), "kept while the agent does not know");
-    assert_eq!(poll(&world, &acme, id, NOW).await.unwrap().state, State::Approved);
-    assert!(sealed(id).await.is_none());
-    world.service.maintain(later(2000)).await.unwrap();
-    assert!(!on_disk(part));
-    let export = world.export(&acme, NOW).await;
-    for line in export.lines().skip(1) {
-        let line: Value = serde_json::from_str(line).unwrap();
-        let bytes = line["bytes"].as_str().map(|text| B64.decode(text).unwrap());
-        let text = String::from_utf8(bytes.unwrap_or_default()).unwrap();
-        assert!(!text.contains("postMessage") && !text.contains("must-not-stay"), "{text}");
-    }
-}
-
-#[tokio::test]
-async fn a_preview_stays_readable_when_the_tenants_key_changes() {
-    let world = World::on_disk().await;
-    let acme = world.tenant("acme").await;
-    let id = pending(&world, &acme).await;
-    let before = approvals::show(&world.service, "acme", &id).await.unwrap().unwrap().preview;
-    assert!(before.is_some());
-    postern_keys::rotation::dek(&world.config, "acme", NOW).await.unwrap();
-    let after = approvals::show(&world.service, "acme", &id).await.unwrap().unwrap().preview;
-    assert_eq!(after, before);
-}
-
-#[tokio::test]
-async fn a_preview_goes_with_its_time() {
-    let world = World::in_memory().await;
-    let acme = world.tenant("acme").await;
-    let id = pending(&world, &acme).await;
-    world.service.maintain(later(599_999)).await.unwrap();
-    let shown = approvals::show(&world.service, "acme", &id).await.unwrap().unwrap();
-    assert!(shown.preview.is_some());
-    world.service.maintain(later(600_000)).await.unwrap();
-    let shown = approvals::show(&world.service, "acme", &id).await.unwrap().unwrap();
-    assert!(shown.preview.is_none());
-    world.service.maintain(later(600_001 + 30 * 24 * 3_600_000)).await.unwrap();
-    assert!(approvals::show(&world.service, "acme", &id).await.unwrap().is_none());
-}
-
-#[tokio::test]
-async fn a_row_that_is_planted_or_changed_approves_nothing() {
-    let world = World::on_disk().await;
-    let acme = world.tenant("acme").await;
-    guarded(&world, &acme, WRITES).await;
-    let id = pending(&world, &acme).await;
-    let pool = world.database().await;
-    let decisions = r#"[{"by":"bea","how":"person","verdict":"approve","at":1,"reason":"","grant_seconds":0}]"#;
-    sqlx::query("UPDATE approvals SET decisions = $1, decided_ms = $2")
-        .bind(decisions)
-        .bind(i64::try_from(NOW.0).unwrap())
-        .execute(&pool)
-        .await
-        .unwrap();
-    pool.close().await;
-    for message in [
-        Message::Approval(approval::Request::Ask(Box::new(named(id)))),
-        Message::Release(under(Some(id))),
-    ] {
-        let party = match message {
-            Message::Release(_) => &acme.credential,
-            _ => &acme.gate,
-        };
-        let (body, _) = world.sealed(party, &message, NOW).await;
-        assert_eq!(world.service.message(&body, NOW).await.status, 503);
-    }
-    let listed = approvals::list(&world.service, "acme", Filter::All, NOW).await.unwrap();
-    assert_eq!(listed, []);
-}
-
-#[tokio::test]
 async fn an_operator_decides_over_its_interface() {
     let world = World::in_memory().await;
     let acme = world.tenant("acme").await;
@@ -684,7 +283,10 @@ async fn an_operator_decides_over_its_interface() {
     let shown = world.operate(&acme.operator, "GET", &path, b"", NOW).await;
     let shown: Value = serde_json::from_slice(&shown.body).unwrap();
     assert_eq!(shown["preview"]["content"]["kind"], "text");
-    assert_eq!((&shown["state"], &shown["requester"]["agent"]), (&json!("pending"), &json!("helper")));
+    assert_eq!(
+        (&shown["state"], &shown["requester"]["agent"]),
+        (&json!("pending"), &json!("helper"))
+    );
     let list = world.operate(&acme.operator, "GET", "/api/v1/approvals", b"", NOW).await;
     let list: Value = serde_json::from_slice(&list.body).unwrap();
     assert_eq!(list["approvals"][0]["preview"], Value::Null);

@@ -167,6 +167,8 @@ const GROUPS: &[Group] = &[
         name: "people",
         steps: &[
             Step::Program("postern-keys", "approvals"),
+            Step::Program("postern-keys", "approvals_used"),
+            Step::Program("postern-cli", "approvals"),
             Step::Named("postern-cli", "approval::"),
             Step::Folder("core", "people/"),
             Step::Folder("host", "people/"),

@@ -49,9 +49,9 @@ impl Requested {
             let bytes = head.only(name).unwrap_or_default();
             str::from_utf8(bytes).ok().map(str::to_owned)
         };
-        let fields = digest::names(bound).into_iter().flat_map(|name| {
-            head.all(name).map(move |value| (name.to_owned(), value.to_vec()))
-        });
+        let fields = digest::names(bound)
+            .into_iter()
+            .flat_map(|name| head.all(name).map(move |value| (name.to_owned(), value.to_vec())));
         Some(Self {
             method: text(":method")?,
             scheme: text(":scheme")?,
@@ -161,6 +161,24 @@ pub struct Standing {
     pub claimed: bool,
     /// No good from then on.
     pub expires: UnixMillis,
+}
+
+/// An approval that was used for the request at hand. Made by [`Standing::claim`] alone.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Claimed([u8; 16]);
+
+impl Standing {
+    /// The approval, if this answer has used it.
+    pub fn claim(&self) -> Option<Claimed> {
+        (self.claimed && self.state == State::Used).then_some(Claimed(self.id))
+    }
+}
+
+impl Claimed {
+    /// Its id, for the permit.
+    pub fn id(&self) -> [u8; 16] {
+        self.0
+    }
 }
 
 /// The authenticated outcome of a question about an approval.

@@ -1,6 +1,7 @@
 //! A tenant with a gateway and an operator, and the asking side of every message.
 #![allow(dead_code, clippy::unwrap_used)]
 
+pub mod approvals;
 pub mod postgres;
 
 use ed25519_dalek::SigningKey;

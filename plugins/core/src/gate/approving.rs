@@ -7,7 +7,7 @@
 //! exactly its digest, with that approval in its permit; the digest covers all of its content.
 //! Nothing is taken of a budget before.
 
-use crate::approvals::{Ask, FIELD, NotTold, Requested, State as Stands, Told};
+use crate::approvals::{Ask, Claimed, FIELD, NotTold, Requested, State as Stands, Told};
 use crate::authenticator::Revocable;
 use crate::denial::{ApprovalAwaited, ApprovalReason, Denial, Ours, PolicyReason};
 use crate::effect::{Effect, Flow};
@@ -121,7 +121,7 @@ impl Allowed {
     }
 
     /// Nobody has to approve it any more: takes what it costs.
-    fn ready(self, approval: Option<[u8; 16]>, step: &mut Step<'_>) -> State {
+    fn ready(self, approval: Option<Claimed>, step: &mut Step<'_>) -> State {
         let Self { request, principal, decided, content, changes, duties, barrier, names } = self;
         let spent = step.pipeline.spend(principal.identity(), &decided, &duties, step.now);
         if let Err(denial) = spent {
@@ -202,10 +202,10 @@ impl Approving {
                 return self.refuse(&Denial::PolicyDenied(PolicyReason::ApprovalUnknown), step);
             }
         };
+        if let Some(claimed) = standing.claim() {
+            return self.approved(claimed, step);
+        }
         let denial = match standing.state {
-            Stands::Used if standing.claimed => {
-                return self.approved(standing.id, step);
-            }
             Stands::Used => Denial::ApprovalUsed,
             Stands::Denied => Denial::PolicyDenied(PolicyReason::ApprovalDenied),
             Stands::Pending | Stands::Approved | Stands::Expired => {
@@ -226,13 +226,13 @@ impl Approving {
         self.refuse(&denial, step)
     }
 
-    fn approved(self, id: [u8; 16], step: &mut Step<'_>) -> State {
+    fn approved(self, claimed: Claimed, step: &mut Step<'_>) -> State {
         let Allowed { names, request, .. } = &self.allowed;
         // The answer may have taken long.
         if let Err(denial) = revocation::check(step.pipeline, names, &request.head, step.now) {
             return self.refuse(&denial, step);
         }
-        self.allowed.ready(Some(id), step)
+        self.allowed.ready(Some(claimed), step)
     }
 
     fn wait(self, step: &mut Step<'_>) -> State {

@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::approvals::Claimed;
 use crate::authenticator::Revocable;
 use crate::binding::{Binding, Canary, Reflective};
 use crate::canary::{MARK, Mark, Verdict};
@@ -105,7 +106,7 @@ pub(super) struct Ready {
     /// Everything of the caller's credentials that can be revoked.
     pub(super) names: Vec<Revocable>,
     /// The approval that was used for it.
-    pub(super) approval: Option<[u8; 16]>,
+    pub(super) approval: Option<Claimed>,
     /// Bindings whose canary could not be sent for this request.
     pub(super) unsent: Vec<[u8; 32]>,
 }

@@ -372,6 +372,13 @@ impl World {
         self.operator(TENANTS[0])?.operate(&self.backend, &path, &body, now)
     }
 
+    /// The same, about the approval of this id.
+    pub fn approve(&self, id: &str, now: UnixMillis) -> Result<()> {
+        let ruling = Ruling { approval: 1, verdict: approvals::Verdict::Approve, grant: None };
+        let (path, body) = ruling.request(id);
+        self.operator(TENANTS[0])?.operate(&self.backend, &path, &body, now)
+    }
+
     /// Takes a revocation of the gateway's tenant back.
     pub fn restore(&self, kind: &str, id: &str, now: UnixMillis) -> Result<()> {
         let body = serde_json::json!({"kind": kind, "id": id}).to_string();

@@ -143,7 +143,10 @@ fn what_an_approval_is_asked_for_is_what_the_permit_is_about() {
     assert_eq!((asked.named, asked.passkey), (None, false));
     let names: Vec<&str> = asked.requested.fields.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, ["authorization", "x-idempotency"]);
-    assert_eq!((asked.requested.content.as_slice(), asked.requested.content_length), (&b"hello"[..], 5));
+    assert_eq!(
+        (asked.requested.content.as_slice(), asked.requested.content_length),
+        (&b"hello"[..], 5)
+    );
     assert!(asked.requested.is_true());
     site.approvals.told.set(standing(State::Used, true));
     assert_eq!(run.event(reply_to(7, true)), Flow::Continue);
@@ -151,6 +154,27 @@ fn what_an_approval_is_asked_for_is_what_the_permit_is_about() {
     assert_eq!(permit.request_digest(), asked.requested.digest());
     assert_eq!((permit.approval(), permit.subject_hash()), (Some(ID), asked.subject_hash));
     assert!(run.removed.iter().any(|name| name == "postern-approval"));
+}
+
+#[test]
+fn of_a_megabyte_of_hostile_text_the_first_sixteen_kib_are_shown_and_all_of_it_is_bound() {
+    let site = site(approval(), |document| document["body_limit"] = json!("2MiB"));
+    let content = "\u{202e}\u{200b}\u{1b}[2J".repeat(100_000).into_bytes();
+    let mut run = Run::new(site.gate.pipeline.stream());
+    run.event(headers(fields(&[]), false));
+    for (index, chunk) in content.chunks(70_001).enumerate() {
+        let end = (index + 1) * 70_001 >= content.len();
+        run.event(Event::RequestBody { chunk: chunk.to_vec(), end });
+    }
+    let requested = site.approvals.asked.borrow()[0].requested.clone();
+    assert_eq!(requested.content, content[..16 * 1024]);
+    assert_eq!(requested.content_length, content.len() as u64);
+    assert!(requested.is_true());
+    site.approvals.told.set(standing(State::Used, true));
+    run.event(reply_to(7, true));
+    let permit = run.permit().unwrap();
+    assert_eq!(permit.content_digest(), requested.content_digest);
+    assert_eq!(permit.request_digest(), requested.digest());
 }
 
 #[test]
