@@ -47,10 +47,11 @@ fn server(answers: &'static [(u16, &'static str)]) -> (String, Receiver<Asked>) 
                 "HTTP/1.1 {status} x\r\ncontent-length: {}\r\nlocation: http://127.0.0.1:1/\r\nconnection: close\r\n\r\n{body}",
                 body.len()
             );
-            stream.write_all(answer.as_bytes()).unwrap();
+            // Before the answer, so that it is known to whoever has that.
             if sender.send(asked).is_err() {
                 return;
             }
+            stream.write_all(answer.as_bytes()).unwrap();
         }
     });
     (url, receiver)
