@@ -118,7 +118,9 @@ fn a_person_registers_by_a_link_signs_in_and_out() {
         .unwrap()
         .iter()
         .filter_map(|event| event["kind"].as_str().map(str::to_owned))
-        .filter(|kind| kind.starts_with("person") || kind.starts_with("passkey") || kind.starts_with("signed"))
+        .filter(|kind| {
+            kind.starts_with("person") || kind.starts_with("passkey") || kind.starts_with("signed")
+        })
         .collect();
     let want =
         ["person_added", "person_link_made", "passkey_registered", "signed_in", "signed_out"];
@@ -184,7 +186,8 @@ fn a_request_comes_into_the_inbox_and_is_approved_by_keyboard() {
     stage.browser.click(&entry).unwrap();
     stage.on("Request");
     let shown = stage.text();
-    for part in ["POST", "slack.com", "/api/chat.postMessage", "as", "bot", "Release 1.4", "helper", "ben"]
+    for part in
+        ["POST", "slack.com", "/api/chat.postMessage", "as", "bot", "Release 1.4", "helper", "ben"]
     {
         assert!(shown.contains(part), "{part}: {shown}");
     }
@@ -295,8 +298,9 @@ fn a_planted_cookie_signs_nobody_in() {
 #[test]
 fn hostile_text_is_readable_and_nothing_in_it_is_a_link() {
     let (stage, _authenticator) = Stage::person("ana");
-    let mut text = "<img src=x onerror=alert(1)>[pay](https://evil.example) \u{202e}gnp.exe p\u{430}ypal "
-        .to_owned();
+    let mut text =
+        "<img src=x onerror=alert(1)>[pay](https://evil.example) \u{202e}gnp.exe p\u{430}ypal "
+            .to_owned();
     text.push_str(&"\u{202e}\u{2066}\u{200b}".repeat(110_000));
     let id = stage.world.asks(false, "/api/%3Cb%3E", text.as_bytes()).unwrap();
     stage.go(&format!("approvals/{id}"));

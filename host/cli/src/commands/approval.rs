@@ -193,7 +193,8 @@ fn shown(approval: &Value) -> String {
     ];
     for decision in approval.get("decisions").and_then(Value::as_array).into_iter().flatten() {
         let said = ["verdict", "by", "reason"].map(|name| text(decision, name));
-        lines.push(format!("decision     {} by {} {}", said[0], said[1], said[2]).trim_end().into());
+        lines
+            .push(format!("decision     {} by {} {}", said[0], said[1], said[2]).trim_end().into());
     }
     match approval.get("preview").filter(|preview| preview.is_object()) {
         Some(preview) => lines.extend(request(preview)),
@@ -204,8 +205,13 @@ fn shown(approval: &Value) -> String {
 
 fn request(preview: &Value) -> Vec<String> {
     let part = |name| text(preview, name);
-    let target =
-        format!("request      {} {}://{}{}", part("method"), part("scheme"), part("authority"), part("path"));
+    let target = format!(
+        "request      {} {}://{}{}",
+        part("method"),
+        part("scheme"),
+        part("authority"),
+        part("path")
+    );
     let mut lines = vec![target];
     for (name, title) in [("query", "query"), ("fields", "field")] {
         for pair in preview.get(name).and_then(Value::as_array).into_iter().flatten() {

@@ -377,7 +377,8 @@ fn list(args: &ListArgs, out: Output) -> Outcome {
     let operator = Operator::load(&args.operator)?;
     let document = operator.service()?.signed(&operator, "GET", "/api/v1/credentials", None)?;
     let rows = document.get("credentials").and_then(Value::as_array).cloned().unwrap_or_default();
-    let mut lines = vec![["name", "version", "updated", "approval", "bindings"].map(str::to_owned).to_vec()];
+    let mut lines =
+        vec![["name", "version", "updated", "approval", "bindings"].map(str::to_owned).to_vec()];
     lines.extend(rows.iter().map(row));
     out.result(&document, &table(&lines))
 }

@@ -28,8 +28,8 @@ use postern_core::time::UnixMillis;
 use postern_crp::Role;
 use sqlx::SqliteConnection;
 
-use crate::audit::export::Export;
 use crate::approvals::Verdict;
+use crate::audit::export::Export;
 use crate::fault::Fault;
 use crate::operator_auth::{self, Claim, Fields, Request};
 use crate::service::{HttpAnswer, Service, unavailable};

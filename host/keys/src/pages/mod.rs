@@ -18,9 +18,9 @@ mod layout;
 mod registering;
 mod request;
 mod signing_in;
-mod visible;
 #[cfg(test)]
 pub(crate) mod tests;
+mod visible;
 
 use std::net::IpAddr;
 

@@ -103,11 +103,8 @@ impl Service {
         approval: &Approval,
         token: &str,
     ) -> Result<Markup, Fault> {
-        let known = if approval.passkey {
-            self.passkeys(&who.person().handle).await?
-        } else {
-            Vec::new()
-        };
+        let known =
+            if approval.passkey { self.passkeys(&who.person().handle).await? } else { Vec::new() };
         let known: Vec<String> =
             known.iter().map(|passkey| B64.encode(&passkey.credential)).collect();
         let path = format!("/.postern/approvals/{}", hex::lower(&approval.id));
@@ -185,7 +182,9 @@ impl Service {
         };
         let used = self.step_up(who, approval, answer, asked.now).await?;
         Ok(match used {
-            Ok(used) => used.decider(&approval.id).ok_or("This passkey was used for something else."),
+            Ok(used) => {
+                used.decider(&approval.id).ok_or("This passkey was used for something else.")
+            }
             Err(refusal) => Err(told(refusal)),
         })
     }

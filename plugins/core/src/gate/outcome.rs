@@ -248,13 +248,8 @@ fn emit_record(step: &mut Step<'_>, mut draft: Draft) {
 }
 
 /// Lets the request go on, with a permit.
-pub(super) fn allow(
-    step: &mut Step<'_>,
-    ready: Ready,
-) -> State {
-    let Ready {
-        mut request, principal, decided, content, changes, barrier, approval, ..
-    } = ready;
+pub(super) fn allow(step: &mut Step<'_>, ready: Ready) -> State {
+    let Ready { mut request, principal, decided, content, changes, barrier, approval, .. } = ready;
     let Ok(identity) = serde_json::to_string(principal.identity()) else {
         let denial = Denial::Internal(crate::denial::Ours::Unreachable);
         return refuse(step, request.draft, request.id, &denial);
@@ -263,8 +258,10 @@ pub(super) fn allow(
     request.draft.request_digest = Some(digest);
     request.draft.binding_hash = decided.bound.uses.first().map(|used| used.binding_hash);
     let form = form(&step.pipeline.config, &decided, &content);
-    let permit =
-        permit::grant(principal, Decision { approval, ..decision(step, &request, digest, decided.bound.uses, &content) });
+    let permit = permit::grant(
+        principal,
+        Decision { approval, ..decision(step, &request, digest, decided.bound.uses, &content) },
+    );
     if let Some(target) = &request.target {
         forward::write(step, &request.head, target);
     }

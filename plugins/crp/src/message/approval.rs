@@ -117,7 +117,8 @@ fn decode_requested(reader: &mut Reader<'_>) -> Result<Requested, Malformed> {
     let field = |_| Ok((reader.text8()?, reader.lp16()?.to_vec()));
     let fields: Vec<(String, Vec<u8>)> = (0..count).map(field).collect::<Result<_, Malformed>>()?;
     let named = |name: &String| !name.is_empty() && !name.starts_with(':');
-    if !fields.is_sorted_by(|left, right| left.0 <= right.0) || !fields.iter().all(|f| named(&f.0)) {
+    if !fields.is_sorted_by(|left, right| left.0 <= right.0) || !fields.iter().all(|f| named(&f.0))
+    {
         return Err(Malformed);
     }
     let content_digest = if flag(reader)? { Some(reader.array()?) } else { None };

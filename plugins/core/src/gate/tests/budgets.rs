@@ -76,7 +76,13 @@ fn site(budgets: Value, duties: Obligations) -> Site {
     let policy = Rc::new(Obliges { duties, ..Obliges::default() });
     let memory = Rc::<Memory>::default();
     let tallies = Some(Rc::clone(&memory) as Rc<dyn Tallies>);
-    let loaded = Loaded { config, policy: Some(Rc::clone(&policy) as _), tallies, invites: None, approvals: None };
+    let loaded = Loaded {
+        config,
+        policy: Some(Rc::clone(&policy) as _),
+        tallies,
+        invites: None,
+        approvals: None,
+    };
     Site { gate: Gate::loaded(loaded), memory, policy }
 }
 
@@ -174,7 +180,8 @@ fn what_cannot_be_remembered_refuses() {
         let config = Config::parse(document.to_string().as_bytes()).unwrap();
         let memory = Rc::new(Memory { broken: Cell::new(Some(broken)), ..Memory::default() });
         let tallies = Some(memory as _);
-        let gate = Gate::loaded(Loaded { config, policy: None, tallies, invites: None, approvals: None });
+        let gate =
+            Gate::loaded(Loaded { config, policy: None, tallies, invites: None, approvals: None });
         assert_eq!(gate.get(&[]), outcome, "{broken:?}");
     }
     // A policy that reads them has no input.
