@@ -1,7 +1,9 @@
 # Writes need a person's approval.
 #
-# Says which requests need one and why, as `obligations`, which the gate keeps: it answers 428
-# (`approval_required`) as long as there is no approval. Reads data.approval.free, a list of
+# Says which requests need one and why, as `obligations`, which the gate keeps: it asks people
+# through the key service and answers 428 (`approval_required`) until the request comes again with
+# an approval. Reads go on without one: an agent can be talked into a write by what it reads, and
+# a log does not undo it. Uses data.approval.free, a list of
 # first segments below which writes need none, and data.approval.passkey, those below which the
 # approval needs a passkey.
 package postern.approval

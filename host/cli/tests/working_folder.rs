@@ -80,7 +80,13 @@ fn the_folder_is_complete_checked_and_read() {
     assert_eq!(gateway.clusters.len(), 4);
     assert!(envoy.contains(document["gateway_id"].as_str().unwrap()));
     let policy = place.text("gw/policy/policy.rego");
-    assert!(policy.lines().next().unwrap().contains("does not read Rego"), "{policy}");
+    assert!(policy.lines().next().unwrap().contains("Writes wait for a person"), "{policy}");
+    let write = r#"{"attributes":{"request":{"http":{"method":"POST"}}},"parsed_path":["api"]}"#;
+    postern_files::write_atomic(place.path("gw/write.json"), write.as_bytes()).unwrap();
+    let query = "data.postern.approval.result";
+    let eval = ["policy", "eval", "--query", query, "--input", "write.json", "policy/policy.rego"];
+    let (code, stdout, stderr) = place.run("gw", &eval);
+    assert!(code == 0 && stdout.contains("approval"), "{stdout}{stderr}");
 }
 
 #[test]

@@ -40,7 +40,7 @@ async fn a_release_that_is_not_as_bound_is_refused_sealed() {
         (|r| r.path = "/admin".into(), Status::Denied),
         (|r| r.path = "/api/../admin".into(), Status::Denied),
         (|r| r.binding_hash = [0; 32], Status::Denied),
-        (|r| r.approval = Some([1; 16]), Status::Denied),
+        (|r| r.approval = Some([1; 16]), Status::NeedsApproval),
     ];
     for (at, (change, want)) in rows.into_iter().enumerate() {
         let mut request = releasing("acme");

@@ -27,6 +27,8 @@ enum Step {
     Packages(&'static [&'static str]),
     /// The scenario harness on one boundary.
     Scenarios(&'static str),
+    /// The scenarios of one folder on one boundary.
+    Folder(&'static str, &'static str),
     /// The comparison of our own gateway with Envoy; one test a scenario.
     Conformance,
     /// The attacks on both gateways; one test a case on a boundary.
@@ -46,6 +48,8 @@ enum Step {
     PolicyTests,
     /// Evidence of hardware, judged a second time in Python.
     AttestationClient,
+    /// One file of a package's folder `tests`.
+    Program(&'static str, &'static str),
     /// The tests of a package whose names begin so.
     Named(&'static str, &'static str),
     /// Exports of the audit log, verified a second time in Python; one test a vector.
@@ -116,7 +120,6 @@ const GROUPS: &[Group] = &[
         ],
     },
     Group { name: "audit", steps: &[Step::Named("postern-keys", "audit::"), Step::AuditClient] },
-    Group { name: "people", steps: &[Step::Browser] },
     Group { name: "keys", steps: &[Step::Packages(&["postern-files", "postern-keys"])] },
     Group {
         name: "operators",
@@ -152,11 +155,23 @@ const GROUPS: &[Group] = &[
             Step::Ends(DEMO_ON_ENVOY),
         ],
     },
+    Group {
+        name: "people",
+        steps: &[
+            Step::Program("postern-keys", "approvals"),
+            Step::Named("postern-cli", "approval::"),
+            Step::Folder("core", "people/"),
+            Step::Folder("host", "people/"),
+            Step::Folder("envoy", "people/"),
+            Step::Folder("spin", "people/"),
+            Step::Named("postern-keys", "pages::"),
+            Step::Named("postern-keys", "people::"),
+            Step::Named("postern-keys", "notify::"),
+            Step::Browser,
+        ],
+    },
     Group { name: "tidy", steps: &[Step::Tidy, Step::Way3] },
 ];
-
-/// Names that are promised to exist one day; asking for one now selects nothing.
-const PLANNED: [&str; 1] = ["spin"];
 
 /// `cargo xtask test`.
 pub fn run(options: &Options) -> Result<()> {
@@ -185,9 +200,6 @@ pub fn run(options: &Options) -> Result<()> {
 fn select(only: &[String]) -> Result<Vec<&'static Group>> {
     let known = || GROUPS.iter().map(|group| group.name).collect::<Vec<_>>().join(" ");
     for name in only {
-        if PLANNED.contains(&name.as_str()) {
-            return Err(Failure::usage(format!("{name} has no tests yet; there are: {}", known())));
-        }
         if !GROUPS.iter().any(|group| group.name == name) {
             return Err(Failure::usage(format!("no group {name}; there are: {}", known())));
         }
@@ -223,7 +235,7 @@ impl Group {
 
     fn needs_envoy(&self) -> bool {
         let needs = |step: &Step| match step {
-            Step::Scenarios(boundary) => *boundary == "envoy",
+            Step::Scenarios(boundary) | Step::Folder(boundary, _) => *boundary == "envoy",
             Step::Ends(words) => *words == DEMO_ON_ENVOY,
             Step::Conformance | Step::Attacks => true,
             _ => false,
@@ -245,6 +257,12 @@ impl Step {
         match self {
             Self::Packages(names) => packages(names),
             Self::Named(name, filter) => of_host(name, Some(filter)),
+            Self::Program(name, program) => program_of(name, program),
+            Self::Folder(boundary, folder) => {
+                let mut harness = Command::new(built::host()?.program("postern-harness")?);
+                let words = ["--boundary", boundary, "--only", folder];
+                counted(harness.args(words).current_dir(workspace::root()))
+            }
             Self::Scenarios(boundary) => {
                 if *boundary != "core" {
                     // Live checks have a client in Python and a provider for Node.js.
@@ -350,6 +368,21 @@ fn of_host(name: &str, filter: Option<&str>) -> Result<Count> {
         let mut command = Command::new(&test.program);
         command.arg("--quiet").args(filter).current_dir(&test.folder);
         sum.add(&counted(command.env("CARGO_MANIFEST_DIR", &test.folder))?);
+    }
+    Ok(sum)
+}
+
+/// One test program of a package of the host's build.
+fn program_of(name: &str, program: &str) -> Result<Count> {
+    let mut sum = Count::default();
+    for test in built::host()?.tests(name) {
+        let file = test.program.file_name().and_then(|file| file.to_str()).unwrap_or_default();
+        // The build puts a hash behind the name.
+        if file.rsplit_once('-').is_some_and(|(stem, _)| stem == program) {
+            let mut command = Command::new(&test.program);
+            command.arg("--quiet").current_dir(&test.folder);
+            sum.add(&counted(command.env("CARGO_MANIFEST_DIR", &test.folder))?);
+        }
     }
     Ok(sum)
 }

@@ -65,6 +65,8 @@ pub enum Exchange {
     Store,
     /// Message type 6.
     Exchange,
+    /// Message type 7.
+    Approval,
     /// Anything else.
     Other,
 }
@@ -80,6 +82,7 @@ impl Exchange {
             (_, Some(4)) => Self::Store,
             (_, Some(5)) => Self::Audit,
             (_, Some(6)) => Self::Exchange,
+            (_, Some(7)) => Self::Approval,
             _ => Self::Other,
         }
     }

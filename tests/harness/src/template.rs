@@ -1,7 +1,7 @@
 //! `${…}` in scenario files: keys, secrets, their encodings and bytes that YAML cannot
 //! hold.
 //!
-//! `${key NAME}` · `${invite NAME}` · `${token NAME}` · `${secret NAME}` · `${minted N}` · `${byte ff}` · `${repeat N TEXT}`, then filters:
+//! `${key NAME}` · `${invite NAME}` · `${token NAME}` · `${secret NAME}` · `${minted N}` · `${approval N}` · `${byte ff}` · `${repeat N TEXT}`, then filters:
 //! `| after TEXT` · `| before TEXT` · `| base64` · `| base64url` · `| percent` · `| hex`
 //! · `| first N` · `| last N` · `| gzip` · `| zlib` · `| deflate` · `| brotli` · `| zstd`.
 
@@ -30,6 +30,10 @@ pub trait Names {
     }
     /// A nonce that a gateway has handed out, by its number.
     fn nonce(&self, _: usize) -> Option<String> {
+        None
+    }
+    /// The id of an approval that came up, by its number.
+    fn approval(&self, _: usize) -> Option<String> {
         None
     }
     /// A token that an invite was exchanged for, by its number.
@@ -66,6 +70,10 @@ fn source(text: &str, names: &dyn Names) -> Result<Vec<u8>> {
         "token" => names.token(argument).context("no such token"),
         "secret" => names.secret(argument).context("no such credential"),
         "minted" => names.minted(argument).context("no such minted credential yet"),
+        "approval" => {
+            let id = names.approval(argument.parse()?).context("no such approval yet")?;
+            Ok(id.into_bytes())
+        }
         "byte" => bytes(argument),
         "repeat" => {
             let (count, unit) = argument.split_once(' ').context("expected a count and a text")?;

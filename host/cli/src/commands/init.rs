@@ -34,8 +34,11 @@ Writes into DIR (made with mode 0700 if it is not there):
   envoy.yaml          the gateway, for `postern gateway` and for Envoy, with absolute paths
   gateway/            what `postern enrol` writes: gateway.env, gateway.json, keys-ca.pem,
                       operator.json
-  policy/policy.rego  a policy, not in force: this version does not read Rego yet
+  policy/policy.rego  the policy that envoy.yaml holds: writes wait for a person's approval
   README.txt          the next commands
+
+Writes wait for a person (postern approval list), since an agent can be talked into one by
+whatever it reads; take `policy` and `approvals` out of envoy.yaml to let them go as reads do.
 
 It enrols a gateway and an operator at a key service that runs just for this, on a free port of
 127.0.0.1; `postern keys serve` and `postern gateway` then start from the folder as it is.

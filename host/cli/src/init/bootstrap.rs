@@ -36,6 +36,19 @@ const AFTER: &str = "  # A credentialed upstream on this machine, for trying thi
 /// What a region is for an upstream that only its operator knows.
 const REGION: &str = "region: us, ";
 
+/// The last line of the shipped gate's part about content; approvals and the policy follow.
+const CONTENT: &str = "                    body_limit: 256KiB\n";
+const APPROVALS: &str = "\
+                    # Writes wait for a person: `postern approval list`, or the key service's page.
+                    # Taken out, with the policy, they go as reads do. A credential that was put
+                    # with --approval is not released without one all the same.
+                    approvals: {page: \"https://127.0.0.1:8843/.postern/approvals\"}
+                    policy:
+                      rego:
+                        query: data.postern.approval.result
+                        inline: |
+";
+
 /// What is put in.
 pub struct Values<'a> {
     /// Tenant.
@@ -61,6 +74,7 @@ pub fn envoy_yaml(values: &Values<'_>) -> Outcome<String> {
     text.swap("tenant: acme\n", &format!("tenant: {}\n", scalar(values.tenant)))?;
     text.swap("\"00112233445566778899aabbccddeeff\"", &quoted(values.gateway_id))?;
     text.swap("GYH9HAEhaoYrHHyIyqTIh407DfTiVDUqtPWkS5-DuLs", &quoted(values.simulated))?;
+    text.swap(CONTENT, &format!("{CONTENT}{APPROVALS}{}", indented(super::POLICY)))?;
     for module in ["gate", "credential", "audit"] {
         let file = values.modules.join(format!("{module}.wasm"));
         text.swap(&format!("target/plugins/{module}.wasm"), &path(&file)?)?;
@@ -69,6 +83,16 @@ pub fn envoy_yaml(values: &Values<'_>) -> Outcome<String> {
     let roots = ROOTS.iter().find(|file| Path::new(file).exists()).unwrap_or(&ROOTS[0]);
     text.swap(ROOTS[0], roots)?;
     Ok(text.0)
+}
+
+/// The policy as a block of YAML, without the comments that are about its copy.
+fn indented(policy: &str) -> String {
+    let code = policy.lines().skip_while(|line| !line.starts_with("package "));
+    let line = |line: &str| match line.is_empty() {
+        true => "\n".to_owned(),
+        false => format!("                          {}\n", line.replace('\t', "  ")),
+    };
+    code.map(line).collect()
 }
 
 /// The file on its way.
@@ -185,6 +209,14 @@ mod tests {
             let gateway = Gateway::parse(&text).unwrap();
             assert_eq!(gateway.clusters.len(), upstreams.len() + 2);
         }
+    }
+
+    #[test]
+    fn writes_wait_for_a_person() {
+        let text = written(&["a=a.test"], "acme");
+        let document: serde_json::Value = serde_saphyr::from_str(&text).unwrap();
+        let found = text.contains("approvals: {page:") && text.contains("\"approval\"");
+        assert!(found && document.is_object(), "{text}");
     }
 
     #[test]

@@ -13,7 +13,7 @@ pub use upstream::Upstream;
 
 /// `keys.yaml`, with every key and its default.
 pub const KEYS_YAML: &str = include_str!("../../../keys/keys.example.yaml");
-/// A policy that is not in force, and says so.
+/// The policy that is in force: writes wait for a person.
 pub const POLICY: &str = include_str!("policy.rego");
 const README: &str = include_str!("README.txt");
 

@@ -1,13 +1,26 @@
-# Not in force: this version decides by the scopes and bindings of envoy.yaml and does not read Rego yet.
+# Writes wait for a person. In force: envoy.yaml holds this text as `policy.rego.inline`, and a
+# change is made there; this copy is for `postern policy test`, `eval` and `bench`.
 #
-# This is where the policy will stand. What the gate knows of a caller is in
-# input.postern.identity: subject, kind, tenant, organisation, user, agent, roles, scopes.
-package postern
+# Why by default: an agent can be talked into a write by anything that it reads, and a write
+# cannot be taken back by finding it in a log. Reads go on without asking.
+# What the gate knows of a caller is in input.postern.identity: subject, kind, tenant,
+# organisation, user, agent, roles, scopes.
+package postern.approval
 
-default allow := false
+import rego.v1
 
-# An API key that may read documents is let through.
-# allow if {
-#     input.postern.identity.kind == "api_key"
-#     "documents:read" in input.postern.identity.scopes
-# }
+# First segments of paths below which writes need nobody.
+free := set()
+
+# Those below which a person approves with a passkey.
+passkey := set()
+
+obligations contains {"kind": kind} if {
+	not input.attributes.request.http.method in {"GET", "HEAD", "OPTIONS"}
+	not input.parsed_path[0] in free
+}
+
+kind := "passkey" if input.parsed_path[0] in passkey
+else := "approval"
+
+result := {"allowed": true, "obligations": obligations}

@@ -94,6 +94,7 @@ pub(crate) async fn ask(
             State::Expired | State::Used => false,
         };
         if answered && !revoked(service, db, approval, now).await? {
+            told(db, approval, now).await?;
             return Ok(Told::of(approval, false, now));
         }
     }
@@ -147,7 +148,7 @@ async fn claim(
     }
     service.audit.append(&mut *db, refused(why), now).await?;
     if approval.digest == *digest && matches!(state, State::Used | State::Denied) {
-        rows::forget_preview(db, id).await?;
+        told(db, &approval, now).await?;
         return Ok(Some(Told::of(&approval, false, now)));
     }
     Ok(None)
@@ -291,7 +292,7 @@ async fn own(
     }
 }
 
-/// How the caller's approval stands. Once the caller knows the decision, the preview goes.
+/// How the caller's approval stands.
 pub(crate) async fn poll(
     service: &Inner,
     db: &mut SqliteConnection,
@@ -303,10 +304,20 @@ pub(crate) async fn poll(
     let Some(approval) = own(service, db, (tenant, subject), id, now).await? else {
         return Ok(Told::Unknown);
     };
-    if approval.state(now) != State::Pending {
-        rows::forget_preview(db, id).await?;
-    }
+    told(db, &approval, now).await?;
     Ok(Told::of(&approval, false, now))
+}
+
+/// The agent is told how its approval stands: with its decision the preview goes.
+async fn told(
+    db: &mut SqliteConnection,
+    approval: &Approval,
+    now: UnixMillis,
+) -> Result<(), Fault> {
+    match approval.state(now) {
+        State::Pending => Ok(()),
+        _ => rows::forget_preview(db, &approval.id).await,
+    }
 }
 
 /// An event about `approval`.

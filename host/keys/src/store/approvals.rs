@@ -222,7 +222,7 @@ pub async fn all(
 pub struct Load {
     /// Of this caller or agent, waiting.
     pub waiting: i64,
-    /// Of this caller or agent, asked for since then.
+    /// Of this caller or agent, asked for since then; what a grant gave was not asked for.
     pub asked: i64,
     /// Of the tenant, waiting.
     pub tenant_waiting: i64,
@@ -248,7 +248,7 @@ pub async fn load(
         "SELECT COUNT(*) FROM approvals WHERE tenant = $1 AND decided_ms IS NULL AND expires_ms > $2
          AND (subject = $3 OR agent = $4)",
         "SELECT COUNT(*) FROM approvals WHERE tenant = $1 AND created_ms > $2
-         AND (subject = $3 OR agent = $4)",
+         AND (subject = $3 OR agent = $4) AND (claimed_ms IS NULL OR claimed_ms > created_ms)",
     ];
     for ((query, from), count) in queries.into_iter().zip([now, since]).zip(&mut own) {
         (*count,) = sqlx::query_as::<_, (i64,)>(query)

@@ -73,6 +73,9 @@ pub fn run(
         if let Some(key) = &step.revoke {
             world.revoke(named, key, now.get())?;
         }
+        if let Some(ruling) = &step.decide {
+            world.decide(ruling, now.get())?;
+        }
         if let Some(feed) = step.feed {
             world.backend.stand.set_feed(feed);
         }

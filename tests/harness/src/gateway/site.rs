@@ -237,6 +237,9 @@ impl Gateway {
             if let Some(key) = &step.revoke {
                 site.world.revoke(named, key, now())?;
             }
+            if let Some(ruling) = &step.decide {
+                site.world.decide(ruling, now())?;
+            }
             let connection = Connection::of(&named.scenario, &step.request)?;
             let seen = self.settled(site, step, (&connection, &names), want.status);
             observations.push(seen.with_context(|| format!("step {}", index + 1))?);

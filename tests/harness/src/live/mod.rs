@@ -16,6 +16,7 @@ mod introspection;
 mod invites;
 mod istio;
 mod module;
+mod people;
 mod process;
 mod provider;
 mod reload;
@@ -112,6 +113,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("live/tokens_of_a_provider", provider::tokens),
     ("live/an_invite_is_exchanged_once_on_two_workers", invites::at_once),
     ("live/invites_of_other_clients", invites::by_clients),
+    ("live/an_approval_is_used_once_on_two_workers", people::at_once),
     ("live/slow_callers_end_by_timers", slow::ended_by_timers),
     ("live/slow_callers_by_the_thousand", flood::slow_callers),
     ("live/only_the_listener_without_audit_refuses", audit::one_listener_without),

@@ -4,6 +4,7 @@
 //! Everything gets there as it does in life: identities are enrolled and credentials are
 //! stored by sealed messages, API keys are created and revoked by signed requests.
 
+mod approvals;
 mod backend;
 pub mod introspection;
 mod invites;
@@ -31,6 +32,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use sqlx::sqlite::SqlitePool;
 
+pub use approvals::Ruling;
 pub use backend::Backend;
 pub use invites::InviteSeed;
 pub use issuer::first as first_keys;
@@ -144,6 +146,8 @@ struct Notes {
     minted: minted::Seen,
     /// Tokens that invites were exchanged for in it.
     issued: invites::Issued,
+    /// Approvals that came up in it.
+    approvals: approvals::Seen,
 }
 
 impl World {
@@ -277,6 +281,7 @@ impl World {
         self.backend.stand.set_feed(Kind::Well);
         self.notes().minted = minted::Seen::default();
         self.notes().issued = invites::Issued::default();
+        self.notes().approvals = approvals::Seen::default();
         for (name, seed) in &named.scenario.seed.invites {
             self.invite(named, name, seed, now).with_context(|| format!("invite {name}"))?;
         }
@@ -348,6 +353,10 @@ impl World {
             return self.operator(&seed.tenant)?.operate(&self.backend, &path, b"", now);
         }
         if let Some((kind, id)) = name.split_once(':') {
+            let id = match (kind, id.parse()) {
+                ("approval", Ok(number)) => self.notes().approvals.known(number)?.to_owned(),
+                _ => id.to_owned(),
+            };
             let body = serde_json::json!({"kind": kind, "id": id}).to_string();
             let operator = self.operator(TENANTS[0])?;
             return operator.operate(&self.backend, "/api/v1/revocations", body.as_bytes(), now);
@@ -355,6 +364,19 @@ impl World {
         let seed = named.scenario.seed.keys.get(name).context("no such key")?;
         let path = format!("/api/v1/keys/{}/revoke", keys::id(&named.name, name).as_str());
         self.operator(&seed.tenant)?.operate(&self.backend, &path, b"", now)
+    }
+
+    /// An operator of the gateway's tenant decides about an approval that came up.
+    pub fn decide(&self, ruling: &Ruling, now: UnixMillis) -> Result<()> {
+        let (path, body) = ruling.request(self.notes().approvals.known(ruling.approval)?);
+        self.operator(TENANTS[0])?.operate(&self.backend, &path, &body, now)
+    }
+
+    /// The same, about the approval of this id.
+    pub fn approve(&self, id: &str, now: UnixMillis) -> Result<()> {
+        let ruling = Ruling { approval: 1, verdict: approvals::Verdict::Approve, grant: None };
+        let (path, body) = ruling.request(id);
+        self.operator(TENANTS[0])?.operate(&self.backend, &path, &body, now)
     }
 
     /// Takes a revocation of the gateway's tenant back.
@@ -396,6 +418,7 @@ impl World {
         let mut notes = self.notes();
         notes.minted.settle(&mut seen);
         notes.issued.settle(&mut seen);
+        notes.approvals.settle(&mut seen);
         drop(notes);
         seen
     }
@@ -483,6 +506,11 @@ impl Names for Known<'_> {
     fn nonce(&self, number: usize) -> Option<String> {
         let notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
         notes.issued.nonce(number).map(str::to_owned)
+    }
+
+    fn approval(&self, number: usize) -> Option<String> {
+        let notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        notes.approvals.id(number).map(str::to_owned)
     }
 
     fn issued(&self, number: usize) -> Option<String> {

@@ -1,5 +1,6 @@
 //! The gate in virtual time, with a directory and a detector of the tests' own.
 
+mod approvals;
 mod authenticators;
 mod barrier;
 mod budgets;
