@@ -254,6 +254,14 @@ impl Browser {
         self.post(&path, &json!({"isUserVerified": verify})).map(drop)
     }
 
+    /// What comes next is about the first frame of the page.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn enter_frame(&self) -> Result<()> {
+        self.post("/frame", &json!({"id": 0})).map(drop)
+    }
+
     /// Its passkeys.
     ///
     /// # Errors
@@ -308,7 +316,7 @@ impl Drop for Browser {
 }
 
 /// `ChromeDriver was started successfully on port N.`
-fn port_of(output: impl BufRead) -> Result<u16> {
+fn port_of(output: impl BufRead + Send + 'static) -> Result<u16> {
     let mut lines = output.lines();
     let line = lines.find(|line| line.as_ref().is_ok_and(|line| line.contains("on port ")));
     let line = line.context("chromedriver has ended")??;

@@ -121,7 +121,8 @@ impl Service {
                     }
                 }
                 label for="reason" { "Reason (kept with the decision)" }
-                input #reason name="reason" type="text" maxlength="200" autocomplete="off";
+                // No field whose Enter would be a yes.
+                textarea #reason name="reason" rows="2" maxlength="200" autocomplete="off" {}
                 div.actions {
                     button.main type="submit" name="verdict" value="approve" { "Approve" }
                     button.danger type="submit" name="verdict" value="deny" data-plain="" { "Deny" }
@@ -152,7 +153,7 @@ impl Service {
         let grant = form.text("grant").parse().ok().filter(|seconds| *seconds > 0);
         let ruling = Ruling {
             verdict,
-            reason: form.text("reason").to_owned(),
+            reason: form.text("reason").split_whitespace().collect::<Vec<_>>().join(" "),
             grant_seconds: grant.filter(|_| verdict == Verdict::Approve),
         };
         let (tenant, now) = (&who.person().tenant, asked.now);
