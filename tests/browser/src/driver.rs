@@ -5,9 +5,10 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
@@ -44,7 +45,7 @@ impl Browser {
     /// When Debian's `chromium-driver` is not installed or does not start.
     pub fn start(key: &str) -> Result<Self> {
         let mut driver = Command::new("chromedriver")
-            .args(["--port=0", "--log-level=OFF"])
+            .arg("--port=0")
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -315,17 +316,18 @@ impl Drop for Browser {
     }
 }
 
-/// `ChromeDriver was started successfully on port N.`
+/// `ChromeDriver was started successfully on port N.`, within the deadline.
 fn port_of(output: impl BufRead + Send + 'static) -> Result<u16> {
-    let mut lines = output.lines();
-    let line = lines.find(|line| line.as_ref().is_ok_and(|line| line.contains("on port ")));
-    let line = line.context("chromedriver has ended")??;
-    let port = line.rsplit("on port ").next().unwrap_or_default();
-    let port = port.trim_end_matches('.').parse()?;
-    ensure!(port != 0, "chromedriver has no port");
-    // What it says later nobody reads, and it does not stop because of it.
-    std::thread::spawn(move || lines.for_each(drop));
-    Ok(port)
+    let (sender, receiver) = channel();
+    // Also what it says later is read, so that it does not stop because of it.
+    std::thread::spawn(move || {
+        for line in output.lines().map_while(Result::ok) {
+            if let Some((_, port)) = line.split_once("successfully on port ") {
+                let _ = sender.send(port.trim_end_matches('.').parse::<u16>());
+            }
+        }
+    });
+    receiver.recv_timeout(PATIENCE).context("chromedriver does not start")?.context("its port")
 }
 
 fn text(value: Value) -> Result<String> {

@@ -42,7 +42,12 @@ pub fn at_once(site: &Site, seen: &mut Seen) -> Result<Vec<String>> {
     expect(&mut lines, "answers", AT_ONCE, with(200) + with(409) + with(503));
     let used = |one: &&Message| one.status() == 409 && code(one) != "approval_used";
     expect(&mut lines, "409 for another reason", 0, went.iter().filter(used).count());
-    println!("        {} asked, {} refused, {} had to wait too long", ids.len(), with(409), with(503));
+    println!(
+        "        {} asked, {} refused, {} had to wait too long",
+        ids.len(),
+        with(409),
+        with(503)
+    );
     site.wait_for_records(2 * AT_ONCE)?;
     expect(&mut lines, "requests at the upstream", 1, site.take_forwarded().len());
     seen.keep(site, gateway)?;

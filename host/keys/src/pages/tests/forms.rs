@@ -17,7 +17,7 @@ async fn every_answer_forbids_frames_and_what_is_not_from_here() {
             assert!(policy.contains("default-src 'none'"), "{path}");
             assert!(policy.contains("frame-ancestors 'none'") && !policy.contains("unsafe"));
             assert_eq!(field(&page, "x-frame-options").unwrap(), "DENY");
-            assert_eq!(field(&page, "referrer-policy").unwrap(), "no-referrer");
+            assert_eq!(field(&page, "referrer-policy").unwrap(), "same-origin");
             let html = text(&page);
             assert!(
                 !html.contains("<script>") && !html.contains(" style=") && !html.contains(" on")
