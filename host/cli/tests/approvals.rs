@@ -90,7 +90,8 @@ impl Service {
         let document = document.into_body().read_to_vec().unwrap();
         let trust = Trust::Simulated(simulated.try_into().unwrap());
         let evidence = appraise(&document, &trust, Seen::default(), now()).unwrap();
-        let gateway_id = postern_core::hex::read(gateway["gateway_id"].as_str().unwrap().as_bytes());
+        let gateway_id =
+            postern_core::hex::read(gateway["gateway_id"].as_str().unwrap().as_bytes());
         let asker = Asker {
             identity: &identity,
             gateway_id: gateway_id.unwrap(),
@@ -99,8 +100,7 @@ impl Service {
         };
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).unwrap();
-        let message =
-            Message::Approval(approval::Request::Ask(Box::new(asking(content, named))));
+        let message = Message::Approval(approval::Request::Ask(Box::new(asking(content, named))));
         let (body, awaiting) = ask(&evidence, &asker, &message, &seed).unwrap();
         let request = agent.post(format!("{base}/crp/v1/message"));
         let reply = request.header("content-type", "application/crp").send(&body[..]).unwrap();
@@ -148,8 +148,19 @@ fn hex(standing: Standing) -> String {
 fn requests_are_listed_shown_let_go_and_refused_in_a_terminal() {
     let service = Service::new();
     let put = [
-        "credential", "put", "slack", "--authority", "api.test", "--method", "GET,POST", "--path",
-        "/api/**", "--approval", "writes", "--approvers", "2",
+        "credential",
+        "put",
+        "slack",
+        "--authority",
+        "api.test",
+        "--method",
+        "GET,POST",
+        "--path",
+        "/api/**",
+        "--approval",
+        "writes",
+        "--approvers",
+        "2",
     ];
     assert_eq!(service.fed(&put, "xoxb-made-up").0, 0);
     let (_, list) = service.run(&["credential", "list"]);
@@ -208,7 +219,21 @@ fn what_is_called_wrongly_ends_with_two_and_what_is_not_there_with_one() {
         (vec!["approval", "show", "../keys"], 2),
         (vec!["approval", "approve", none.as_str(), "--reason", long.as_str()], 2),
         (vec!["approval", "approve", none.as_str(), "--grant", "soon"], 2),
-        (vec!["credential", "put", "x", "--authority", "a.test", "--method", "GET", "--path", "/**", "--require-passkey"], 2),
+        (
+            vec![
+                "credential",
+                "put",
+                "x",
+                "--authority",
+                "a.test",
+                "--method",
+                "GET",
+                "--path",
+                "/**",
+                "--require-passkey",
+            ],
+            2,
+        ),
     ] {
         let (code, said) = service.run(&words);
         assert_eq!(code, want, "{words:?}: {said}");

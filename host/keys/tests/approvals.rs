@@ -102,11 +102,7 @@ async fn guarded(world: &World, tenant: &Tenant, guard: Guard) {
 }
 
 fn under(approval: Option<[u8; 16]>) -> release::Request {
-    release::Request {
-        request_digest: requested(CONTENT).digest(),
-        approval,
-        ..releasing("acme")
-    }
+    release::Request { request_digest: requested(CONTENT).digest(), approval, ..releasing("acme") }
 }
 
 async fn released(
@@ -664,7 +660,8 @@ async fn a_row_that_is_planted_or_changed_approves_nothing() {
     let id = pending(&world, &acme).await;
     let file = world.dir.path().join("data/keys.sqlite");
     let pool = sqlx::SqlitePool::connect(&format!("sqlite:{}", file.display())).await.unwrap();
-    let decisions = r#"[{"by":"bea","how":"person","verdict":"approve","at":1,"reason":"","grant_seconds":0}]"#;
+    let decisions =
+        r#"[{"by":"bea","how":"person","verdict":"approve","at":1,"reason":"","grant_seconds":0}]"#;
     sqlx::query("UPDATE approvals SET decisions = $1, decided_ms = $2")
         .bind(decisions)
         .bind(i64::try_from(NOW.0).unwrap())
@@ -696,7 +693,10 @@ async fn an_operator_decides_over_its_interface() {
     let shown = world.operate(&acme.operator, "GET", &path, b"", NOW).await;
     let shown: Value = serde_json::from_slice(&shown.body).unwrap();
     assert_eq!(shown["preview"]["content"]["kind"], "text");
-    assert_eq!((&shown["state"], &shown["requester"]["agent"]), (&json!("pending"), &json!("helper")));
+    assert_eq!(
+        (&shown["state"], &shown["requester"]["agent"]),
+        (&json!("pending"), &json!("helper"))
+    );
     let list = world.operate(&acme.operator, "GET", "/api/v1/approvals", b"", NOW).await;
     let list: Value = serde_json::from_slice(&list.body).unwrap();
     assert_eq!(list["approvals"][0]["preview"], Value::Null);

@@ -49,9 +49,9 @@ impl Requested {
             let bytes = head.only(name).unwrap_or_default();
             str::from_utf8(bytes).ok().map(str::to_owned)
         };
-        let fields = digest::names(bound).into_iter().flat_map(|name| {
-            head.all(name).map(move |value| (name.to_owned(), value.to_vec()))
-        });
+        let fields = digest::names(bound)
+            .into_iter()
+            .flat_map(|name| head.all(name).map(move |value| (name.to_owned(), value.to_vec())));
         Some(Self {
             method: text(":method")?,
             scheme: text(":scheme")?,

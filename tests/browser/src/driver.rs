@@ -74,7 +74,7 @@ impl Browser {
         ];
         let options = json!({
             "args": arguments,
-            "mobileEmulation": {"deviceMetrics": {"width": 412, "height": 915, "pixelRatio": 1.0}},
+            "mobileEmulation": {"deviceMetrics": {"width": 412, "height": 1280, "pixelRatio": 1.0}},
         });
         let wanted = json!({"capabilities": {"alwaysMatch": {
             "browserName": "chrome", "goog:chromeOptions": options,

@@ -154,6 +154,7 @@ fn a_second_passkey_lets_in_who_has_lost_the_first_and_an_operator_who_has_lost_
     stage.on("Account");
     assert!(stage.text().contains("spare key"));
     stage.press("Sign out everywhere");
+    stage.on("Sign in");
     stage.sign_in("account");
     stage.on("Account");
     stage.browser.remove(&second).unwrap();
@@ -232,6 +233,7 @@ fn a_copied_passkey_is_refused_and_told() {
     let (stage, authenticator) = Stage::person("ana");
     let copy = stage.browser.passkeys(&authenticator).unwrap().remove(0);
     stage.press("Sign out");
+    stage.on("Sign in");
     stage.sign_in("inbox");
     stage.on("Inbox");
     stage.press("Sign out");
@@ -268,9 +270,15 @@ fn pages_cannot_be_framed_and_run_nothing_but_their_script() {
     let page = format!("{}/.postern/account", stage.world.origin);
     assert_eq!(shown(&page), "chrome-error://chromewebdata/");
     stage.go("account");
-    let inline = "const script = document.createElement('script');
-        script.text = 'window.planted = true';
-        try { document.body.append(script) } catch {}
+    let inline = "const button = document.createElement('button');
+        try { button.setAttribute('onclick', 'window.planted = true'); } catch { /* not taken */ }
+        document.body.append(button);
+        button.click();
+        try {
+            const script = document.createElement('script');
+            script.text = 'window.planted = true';
+            document.body.append(script);
+        } catch { /* not taken */ }
         return window.planted === true;";
     assert_eq!(stage.browser.run(inline, &[]).unwrap(), false);
     let elsewhere = "const done = arguments[arguments.length - 1];

@@ -13,7 +13,6 @@ mod deciding;
 mod preview;
 pub(crate) mod using;
 
-
 pub use deciding::{Decider, How, Refusal, Ruling, decide};
 pub use postern_core::approvals::State;
 pub use preview::{Content, Preview};

@@ -335,10 +335,7 @@ pub async fn change(
 }
 
 /// The sealed preview of an approval.
-pub async fn preview(
-    db: &mut SqliteConnection,
-    id: &[u8; 16],
-) -> Result<Option<Vec<u8>>, Fault> {
+pub async fn preview(db: &mut SqliteConnection, id: &[u8; 16]) -> Result<Option<Vec<u8>>, Fault> {
     let row: Option<(Vec<u8>,)> =
         sqlx::query_as("SELECT sealed FROM approval_previews WHERE approval_id = $1")
             .bind(id.as_slice())

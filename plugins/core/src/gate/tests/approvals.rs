@@ -143,7 +143,10 @@ fn what_an_approval_is_asked_for_is_what_the_permit_is_about() {
     assert_eq!((asked.named, asked.passkey), (None, false));
     let names: Vec<&str> = asked.requested.fields.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, ["authorization", "x-idempotency"]);
-    assert_eq!((asked.requested.content.as_slice(), asked.requested.content_length), (&b"hello"[..], 5));
+    assert_eq!(
+        (asked.requested.content.as_slice(), asked.requested.content_length),
+        (&b"hello"[..], 5)
+    );
     assert!(asked.requested.is_true());
     site.approvals.told.set(standing(State::Used, true));
     assert_eq!(run.event(reply_to(7, true)), Flow::Continue);
