@@ -270,11 +270,7 @@ impl Config {
                     key: base.join(files.key),
                 },
             },
-            notify: notify::checked(
-                wire.notify,
-                base,
-                matches!(wire.evidence, WireEvidence::Sim),
-            )?,
+            notify: notify::checked(wire.notify, base, matches!(wire.evidence, WireEvidence::Sim))?,
             evidence: evidence(wire.evidence, base)?,
             limits: limits(wire.limits)?,
             people: wire.people.map(people::checked).transpose()?,
@@ -428,7 +424,10 @@ mod tests {
                 "data_dir: d\npeople: {origin: 'https://a.example', idle_minutes: 0}\n",
                 "people.idle_minutes",
             ),
-            ("data_dir: d\nnotify: [{name: a, tenant: t, secret: s}]\n", "notify.a: expected one of"),
+            (
+                "data_dir: d\nnotify: [{name: a, tenant: t, secret: s}]\n",
+                "notify.a: expected one of",
+            ),
             (
                 "data_dir: d\nnotify: [{name: a, tenant: t, secret: s, slack: {api: 'http://a.b'}}]\n",
                 "notify.a: expected https",

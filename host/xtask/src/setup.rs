@@ -225,7 +225,9 @@ fn from_npm(name: &str) -> Result<PathBuf> {
 /// need too many libraries to be laid out beside the system.
 pub fn chromium(may_install: bool) -> Result<String> {
     let runs = || quiet(Command::new("chromedriver").arg("--version"));
-    let there = |version: &String| quiet(Command::new("chromium").arg("--version")).is_ok() && !version.is_empty();
+    let there = |version: &String| {
+        quiet(Command::new("chromium").arg("--version")).is_ok() && !version.is_empty()
+    };
     if let Some(version) = runs().ok().filter(there) {
         return Ok(version.trim().to_owned());
     }

@@ -5,9 +5,10 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
@@ -44,7 +45,7 @@ impl Browser {
     /// When Debian's `chromium-driver` is not installed or does not start.
     pub fn start(key: &str) -> Result<Self> {
         let mut driver = Command::new("chromedriver")
-            .args(["--port=0", "--log-level=OFF"])
+            .arg("--port=0")
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -73,7 +74,7 @@ impl Browser {
         ];
         let options = json!({
             "args": arguments,
-            "mobileEmulation": {"deviceMetrics": {"width": 412, "height": 915, "pixelRatio": 1.0}},
+            "mobileEmulation": {"deviceMetrics": {"width": 412, "height": 1280, "pixelRatio": 1.0}},
         });
         let wanted = json!({"capabilities": {"alwaysMatch": {
             "browserName": "chrome", "goog:chromeOptions": options,
@@ -254,6 +255,14 @@ impl Browser {
         self.post(&path, &json!({"isUserVerified": verify})).map(drop)
     }
 
+    /// What comes next is about the first frame of the page.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn enter_frame(&self) -> Result<()> {
+        self.post("/frame", &json!({"id": 0})).map(drop)
+    }
+
     /// Its passkeys.
     ///
     /// # Errors
@@ -307,17 +316,18 @@ impl Drop for Browser {
     }
 }
 
-/// `ChromeDriver was started successfully on port N.`
-fn port_of(output: impl BufRead) -> Result<u16> {
-    let mut lines = output.lines();
-    let line = lines.find(|line| line.as_ref().is_ok_and(|line| line.contains("on port ")));
-    let line = line.context("chromedriver has ended")??;
-    let port = line.rsplit("on port ").next().unwrap_or_default();
-    let port = port.trim_end_matches('.').parse()?;
-    ensure!(port != 0, "chromedriver has no port");
-    // What it says later nobody reads, and it does not stop because of it.
-    std::thread::spawn(move || lines.for_each(drop));
-    Ok(port)
+/// `ChromeDriver was started successfully on port N.`, within the deadline.
+fn port_of(output: impl BufRead + Send + 'static) -> Result<u16> {
+    let (sender, receiver) = channel();
+    // Also what it says later is read, so that it does not stop because of it.
+    std::thread::spawn(move || {
+        for line in output.lines().map_while(Result::ok) {
+            if let Some((_, port)) = line.split_once("successfully on port ") {
+                let _ = sender.send(port.trim_end_matches('.').parse::<u16>());
+            }
+        }
+    });
+    receiver.recv_timeout(PATIENCE).context("chromedriver does not start")?.context("its port")
 }
 
 fn text(value: Value) -> Result<String> {

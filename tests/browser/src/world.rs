@@ -236,17 +236,12 @@ async fn enrolled(service: &Service, token: Secret, role: Role, now: UnixMillis)
 }
 
 impl Party {
-    async fn asked(
-        &self,
-        service: &Service,
-        message: &Message,
-        now: UnixMillis,
-    ) -> Result<Answer> {
+    async fn asked(&self, service: &Service, message: &Message, now: UnixMillis) -> Result<Answer> {
         let asker =
             Asker { identity: &self.identity, gateway_id: self.id, tenant: &self.tenant, now };
         let evidence = evidence(service, now).await?;
-        let (body, awaiting) = ask(&evidence, &asker, message, &fresh()?)
-            .map_err(|e| anyhow::anyhow!("{e:?}"))?;
+        let (body, awaiting) =
+            ask(&evidence, &asker, message, &fresh()?).map_err(|e| anyhow::anyhow!("{e:?}"))?;
         let reply = service.message(&body, now).await;
         awaiting.open(&reply.body).map_err(|e| anyhow::anyhow!("{e:?}"))
     }

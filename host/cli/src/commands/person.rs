@@ -208,7 +208,8 @@ fn remove_passkey(args: &RemoveArgs, out: Output) -> Outcome {
     let operator = Operator::load(&args.operator)?;
     let path = format!("{}/passkeys/{}", path_of(&operator, &args.person)?, args.passkey);
     operator.service()?.signed(&operator, "DELETE", &path, None)?;
-    let text = format!("removed passkey {} of {}; signed out everywhere", args.passkey, args.person);
+    let text =
+        format!("removed passkey {} of {}; signed out everywhere", args.passkey, args.person);
     out.result(&json!({"removed": args.passkey, "person": args.person}), &text)
 }
 

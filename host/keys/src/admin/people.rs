@@ -79,7 +79,9 @@ impl Service {
                 match (method, rest) {
                     ("DELETE", []) => self.remove_person(operator, db, &person, now).await,
                     ("POST", ["link"]) => self.new_link(operator, db, &person, body, now).await,
-                    ("POST", ["sign-out"]) => self.sign_out_person(operator, db, &person, now).await,
+                    ("POST", ["sign-out"]) => {
+                        self.sign_out_person(operator, db, &person, now).await
+                    }
                     ("DELETE", ["passkeys", which]) => {
                         self.remove_passkey(operator, db, (&person, which), now).await
                     }
@@ -90,11 +92,7 @@ impl Service {
         }
     }
 
-    async fn list_people(
-        &self,
-        operator: &Operator,
-        now: UnixMillis,
-    ) -> Result<HttpAnswer, Fault> {
+    async fn list_people(&self, operator: &Operator, now: UnixMillis) -> Result<HttpAnswer, Fault> {
         let mut db = self.inner.pool.read(operator.reach()).await?;
         let rows = &self.inner.rows;
         let mut list = Vec::new();
@@ -166,7 +164,8 @@ impl Service {
         body: &[u8],
         now: UnixMillis,
     ) -> Result<HttpAnswer, Fault> {
-        let new = if body.is_empty() { Ok(NewLink::default()) } else { serde_json::from_slice(body) };
+        let new =
+            if body.is_empty() { Ok(NewLink::default()) } else { serde_json::from_slice(body) };
         let ends = new.ok().and_then(|new: NewLink| ends(new.link_seconds, now));
         let Some(ends) = ends else {
             return Ok(bad_request("Expected a link that lives for at most a day"));

@@ -93,7 +93,10 @@ fn host(origin: &str) -> Option<&str> {
     };
     let named = host.len() <= 253
         && host.split('.').all(label)
-        && host.rsplit('.').next().is_some_and(|last| last.starts_with(|c: char| c.is_alphabetic()));
+        && host
+            .rsplit('.')
+            .next()
+            .is_some_and(|last| last.starts_with(|c: char| c.is_alphabetic()));
     (named && port_fits).then_some(host)
 }
 

@@ -95,7 +95,8 @@ fn call(
 ) -> Result<http::Request<Vec<u8>>, Fault> {
     let request = http::Request::builder().method(method).uri(url);
     let request = request.header("content-type", "application/json");
-    let request = fields.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+    let request =
+        fields.iter().fold(request, |request, (name, value)| request.header(*name, *value));
     request.body(body.to_string().into_bytes()).map_err(|_| Fault::Malformed("notification"))
 }
 

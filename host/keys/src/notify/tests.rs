@@ -47,10 +47,11 @@ fn server(answers: &'static [(u16, &'static str)]) -> (String, Receiver<Asked>) 
                 "HTTP/1.1 {status} x\r\ncontent-length: {}\r\nlocation: http://127.0.0.1:1/\r\nconnection: close\r\n\r\n{body}",
                 body.len()
             );
-            stream.write_all(answer.as_bytes()).unwrap();
+            // Before the answer, so that it is known to whoever has that.
             if sender.send(asked).is_err() {
                 return;
             }
+            stream.write_all(answer.as_bytes()).unwrap();
         }
     });
     (url, receiver)
@@ -98,7 +99,9 @@ async fn a_webhook_is_signed_by_the_standard() {
     assert_eq!((field("webhook-id"), field("webhook-timestamp")), (id, NOW.seconds().to_string()));
     let key = BASE64_STANDARD.decode(&secret[6..]).unwrap();
     let mut mac = Hmac::<Sha256>::new_from_slice(&key).unwrap();
-    mac.update(format!("{}.{}.{content}", field("webhook-id"), field("webhook-timestamp")).as_bytes());
+    mac.update(
+        format!("{}.{}.{content}", field("webhook-id"), field("webhook-timestamp")).as_bytes(),
+    );
     let want = format!("v1,{}", BASE64_STANDARD.encode(mac.finalize().into_bytes()));
     assert_eq!(field("webhook-signature"), want);
 }
@@ -111,7 +114,10 @@ async fn chats_are_called_as_their_documentation_says() {
     let (_, (head, content)) = told(&telegram, &receiver).await;
     assert!(head.starts_with("POST /bot1:token/sendMessage HTTP/1.1"), "{head}");
     let content: Value = serde_json::from_str(&content).unwrap();
-    assert_eq!((&content["chat_id"], &content["link_preview_options"]["is_disabled"]), (&"-100".into(), &true.into()));
+    assert_eq!(
+        (&content["chat_id"], &content["link_preview_options"]["is_disabled"]),
+        (&"-100".into(), &true.into())
+    );
 
     let (url, receiver) = server(&[(200, "ok")]);
     let slack = world(Medium::Slack { api: url }, "/services/T0/B0/x").await;
@@ -124,7 +130,8 @@ async fn chats_are_called_as_their_documentation_says() {
     let medium = Medium::Matrix { homeserver: url, room: "!a:b.example".into() };
     let matrix = world(medium, "token").await;
     let (id, (head, content)) = told(&matrix, &receiver).await;
-    let path = format!("PUT /_matrix/client/v3/rooms/%21a%3Ab.example/send/m.room.message/{id} HTTP/1.1");
+    let path =
+        format!("PUT /_matrix/client/v3/rooms/%21a%3Ab.example/send/m.room.message/{id} HTTP/1.1");
     assert!(head.starts_with(&path), "{head}");
     assert!(head.to_lowercase().contains("authorization: bearer token"));
     assert_eq!(serde_json::from_str::<Value>(&content).unwrap()["msgtype"], "m.text");
@@ -155,7 +162,8 @@ async fn what_was_decided_is_not_told() {
     let id = world.wanted("acme", ("ben", false, 1), &requested("/a", b"")).await;
     world.service.notify(NOW).await.unwrap();
     assert!(receiver.try_recv().is_ok());
-    let decider = crate::approvals::Decider { name: "ana".into(), how: crate::approvals::How::Person };
+    let decider =
+        crate::approvals::Decider { name: "ana".into(), how: crate::approvals::How::Person };
     let ruling = crate::approvals::Ruling::of(crate::approvals::Verdict::Deny);
     let said = crate::approvals::decide(&world.service, "acme", &id, &decider, &ruling, NOW).await;
     assert!(said.unwrap().is_ok());

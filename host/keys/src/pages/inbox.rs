@@ -79,8 +79,7 @@ impl Service {
         let seen = match hex::read::<16>(of.as_bytes()) {
             Some(id) => {
                 let found = approvals::show(self, &who.person().tenant, &id).await?;
-                let seen =
-                    found.filter(|it| who.person().decides_for(&it.requester.organisation));
+                let seen = found.filter(|it| who.person().decides_for(&it.requester.organisation));
                 seen.into_iter().collect()
             }
             None => self.seen_by(who, Filter::Pending, asked.now).await?,

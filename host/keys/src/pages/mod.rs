@@ -18,9 +18,9 @@ mod layout;
 mod registering;
 mod request;
 mod signing_in;
-mod visible;
 #[cfg(test)]
 pub(crate) mod tests;
+mod visible;
 
 use std::net::IpAddr;
 
@@ -79,7 +79,8 @@ impl Page {
             ("content-security-policy", POLICY),
             ("x-content-type-options", "nosniff"),
             ("x-frame-options", "DENY"),
-            ("referrer-policy", "no-referrer"),
+            // With no-referrer, browsers say of our own forms that they come from "null".
+            ("referrer-policy", "same-origin"),
             ("cross-origin-opener-policy", "same-origin"),
             ("cross-origin-resource-policy", "same-origin"),
             ("permissions-policy", PERMISSIONS),

@@ -119,8 +119,7 @@ fn with_visit(page: Page, cookie: Option<&Token>) -> Page {
 
 /// The fields by which a passkey is made, and those that it comes in.
 pub(super) fn making(given: &Given, site: &str, person: &Person, known: &[Passkey]) -> Markup {
-    let known: Vec<String> =
-        known.iter().map(|passkey| B64.encode(&passkey.credential)).collect();
+    let known: Vec<String> = known.iter().map(|passkey| B64.encode(&passkey.credential)).collect();
     html! {
         label for="label" { "What to call it" }
         input #label name="label" type="text" maxlength="40" autocomplete="off" placeholder="my phone";

@@ -103,11 +103,8 @@ impl Service {
         approval: &Approval,
         token: &str,
     ) -> Result<Markup, Fault> {
-        let known = if approval.passkey {
-            self.passkeys(&who.person().handle).await?
-        } else {
-            Vec::new()
-        };
+        let known =
+            if approval.passkey { self.passkeys(&who.person().handle).await? } else { Vec::new() };
         let known: Vec<String> =
             known.iter().map(|passkey| B64.encode(&passkey.credential)).collect();
         let path = format!("/.postern/approvals/{}", hex::lower(&approval.id));
@@ -124,7 +121,8 @@ impl Service {
                     }
                 }
                 label for="reason" { "Reason (kept with the decision)" }
-                input #reason name="reason" type="text" maxlength="200" autocomplete="off";
+                // No field whose Enter would be a yes.
+                textarea #reason name="reason" rows="2" maxlength="200" autocomplete="off" {}
                 div.actions {
                     button.main type="submit" name="verdict" value="approve" { "Approve" }
                     button.danger type="submit" name="verdict" value="deny" data-plain="" { "Deny" }
@@ -155,7 +153,7 @@ impl Service {
         let grant = form.text("grant").parse().ok().filter(|seconds| *seconds > 0);
         let ruling = Ruling {
             verdict,
-            reason: form.text("reason").to_owned(),
+            reason: form.text("reason").split_whitespace().collect::<Vec<_>>().join(" "),
             grant_seconds: grant.filter(|_| verdict == Verdict::Approve),
         };
         let (tenant, now) = (&who.person().tenant, asked.now);
@@ -185,7 +183,9 @@ impl Service {
         };
         let used = self.step_up(who, approval, answer, asked.now).await?;
         Ok(match used {
-            Ok(used) => used.decider(&approval.id).ok_or("This passkey was used for something else."),
+            Ok(used) => {
+                used.decider(&approval.id).ok_or("This passkey was used for something else.")
+            }
             Err(refusal) => Err(told(refusal)),
         })
     }

@@ -207,7 +207,10 @@ mod tests {
             ("привет мир", "привет мир"),
             ("Αρχιμήδης", "Αρχιμήδης"),
             ("日本語 naïve Müller", "日本語 naïve Müller"),
-            ("don\u{2019}t \u{2014} \u{201c}so\u{201d}", "don\u{2019}t \u{2014} \u{201c}so\u{201d}"),
+            (
+                "don\u{2019}t \u{2014} \u{201c}so\u{201d}",
+                "don\u{2019}t \u{2014} \u{201c}so\u{201d}",
+            ),
             ("a\u{2215}b evil\u{2024}com", "a[U+2215=/]b evil[U+2024=.]com"),
         ] {
             assert_eq!(shown(text), want, "{text:?}");

@@ -114,11 +114,8 @@ impl RelyingParty {
     ) -> Result<Registered, Refused> {
         let handle = UserHandle16::decode(*handle).map_err(Refused::because)?;
         let state = self.registration_state(challenge, &handle)?;
-        let response = AuthenticatorAttestation::new(
-            answer.client_data,
-            answer.object,
-            AuthTransports::NONE,
-        );
+        let response =
+            AuthenticatorAttestation::new(answer.client_data, answer.object, AuthTransports::NONE);
         let prf: Option<AuthenticationExtensionsPrfOutputs> = None;
         let extensions = ClientExtensionsOutputs { cred_props: None, prf };
         let answer = Registration::new(response, AuthenticatorAttachment::None, extensions);
@@ -179,8 +176,7 @@ impl RelyingParty {
             given,
         );
         let id = CredentialId::<Vec<u8>>::decode(answer.credential).map_err(Refused::because)?;
-        let answer =
-            DiscoverableAuthentication16::new(id, response, AuthenticatorAttachment::None);
+        let answer = DiscoverableAuthentication16::new(id, response, AuthenticatorAttachment::None);
         let options = AuthenticationVerificationOptions::<'_, '_, &str, &str> {
             allowed_origins: &[self.origin.as_str()],
             error_on_unsolicited_extensions: false,

@@ -47,11 +47,7 @@ pub async fn add(
 }
 
 /// What is to be told now, `most` at most.
-pub async fn due(
-    db: &mut Connection,
-    now: UnixMillis,
-    most: i64,
-) -> Result<Vec<Due>, Fault> {
+pub async fn due(db: &mut Connection, now: UnixMillis, most: i64) -> Result<Vec<Due>, Fault> {
     let rows: Vec<Row> = sqlx::query_as(
         "SELECT approval_id, channel, attempts FROM notices WHERE done = 0 AND next_ms <= $1
          ORDER BY next_ms LIMIT $2",
@@ -68,11 +64,7 @@ pub async fn due(
 }
 
 /// Counts an attempt; the next is not before `next`. `false` when another process makes it.
-pub async fn claim(
-    db: &mut Connection,
-    due: &Due,
-    next: UnixMillis,
-) -> Result<bool, Fault> {
+pub async fn claim(db: &mut Connection, due: &Due, next: UnixMillis) -> Result<bool, Fault> {
     let done = sqlx::query(
         "UPDATE notices SET attempts = attempts + 1, next_ms = $1
          WHERE approval_id = $2 AND channel = $3 AND attempts = $4 AND done = 0",

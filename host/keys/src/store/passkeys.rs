@@ -125,12 +125,11 @@ pub async fn of(
     rows: &RowKeys,
     handle: &Handle,
 ) -> Result<Vec<Passkey>, Fault> {
-    let found: Vec<Row> = sqlx::query_as(
-        "SELECT * FROM passkeys WHERE handle = $1 ORDER BY created_ms, credential",
-    )
-    .bind(handle.as_slice())
-    .fetch_all(db)
-    .await?;
+    let found: Vec<Row> =
+        sqlx::query_as("SELECT * FROM passkeys WHERE handle = $1 ORDER BY created_ms, credential")
+            .bind(handle.as_slice())
+            .fetch_all(db)
+            .await?;
     found.into_iter().map(|row| row.passkey(rows)).collect()
 }
 

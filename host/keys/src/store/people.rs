@@ -154,15 +154,13 @@ pub async fn add_link(
         .execute(&mut *db)
         .await?;
     let mac = rows.sign(&link_bytes(hash, handle, millis(expires)));
-    sqlx::query(
-        "INSERT INTO person_links (hash, handle, expires_ms, mac) VALUES ($1, $2, $3, $4)",
-    )
-    .bind(hash.as_slice())
-    .bind(handle.as_slice())
-    .bind(millis(expires))
-    .bind(mac)
-    .execute(db)
-    .await?;
+    sqlx::query("INSERT INTO person_links (hash, handle, expires_ms, mac) VALUES ($1, $2, $3, $4)")
+        .bind(hash.as_slice())
+        .bind(handle.as_slice())
+        .bind(millis(expires))
+        .bind(mac)
+        .execute(db)
+        .await?;
     Ok(())
 }
 

@@ -105,7 +105,10 @@ async fn a_request_is_seen_and_decided_by_people_of_its_organisation_alone() {
     assert_eq!(world.say(&mut ana, &path(&id), "approve", grant).await.status, 303);
     let approval = world.approval("acme", &id).await;
     assert_eq!(approval.state(NOW), State::Approved);
-    assert_eq!((approval.decisions[0].by.as_str(), approval.decisions[0].how.as_str()), ("ana", "person"));
+    assert_eq!(
+        (approval.decisions[0].by.as_str(), approval.decisions[0].how.as_str()),
+        ("ana", "person")
+    );
     assert!(approval.grant.is_some());
     assert_eq!(world.say(&mut ana, &path(&id), "deny", vec![]).await.status, 409);
     let html = text(&world.get(&mut ana, "/.postern/history", NOW).await);
@@ -127,8 +130,10 @@ async fn who_asked_has_no_form_and_does_not_decide() {
 #[tokio::test]
 async fn a_passkey_signs_the_very_request_and_no_other() {
     let world = World::new().await;
-    let (ana, bob) =
-        (world.person("acme", "ana", "ADMIN", 1).await, world.person("acme", "bob", "ADMIN", 2).await);
+    let (ana, bob) = (
+        world.person("acme", "ana", "ADMIN", 1).await,
+        world.person("acme", "bob", "ADMIN", 2).await,
+    );
     let (mut key, mut theirs) = (authenticator(1), authenticator(2));
     let mut browser = world.signed_in(&ana, &mut key).await;
     world.signed_in(&bob, &mut theirs).await;
@@ -141,12 +146,9 @@ async fn a_passkey_signs_the_very_request_and_no_other() {
     let sign_in = world.to_sign_in(&mut Browser::default(), NOW).await.challenge;
     let mut unverified = key.clone();
     unverified.flags = super::authenticator::PRESENT;
-    for answer in [
-        vec![],
-        key.assert(&sign_in),
-        theirs.assert(&challenge),
-        unverified.assert(&challenge),
-    ] {
+    for answer in
+        [vec![], key.assert(&sign_in), theirs.assert(&challenge), unverified.assert(&challenge)]
+    {
         assert_eq!(world.say(&mut browser, &path(&one), "approve", answer).await.status, 403);
     }
     let answer = key.assert(&challenge);
@@ -155,7 +157,10 @@ async fn a_passkey_signs_the_very_request_and_no_other() {
     let page = world.say(&mut browser, &path(&one), "approve", answer.clone()).await;
     assert_eq!(page.status, 303, "{}", text(&page));
     let approval = world.approval("acme", &one).await;
-    assert_eq!((approval.state(NOW), approval.decisions[0].how.as_str()), (State::Approved, "passkey"));
+    assert_eq!(
+        (approval.state(NOW), approval.decisions[0].how.as_str()),
+        (State::Approved, "passkey")
+    );
     // Used: the counter has moved on.
     assert_eq!(world.say(&mut browser, &path(&one), "approve", answer).await.status, 403);
     // No needs no passkey.
@@ -166,8 +171,10 @@ async fn a_passkey_signs_the_very_request_and_no_other() {
 #[tokio::test]
 async fn two_of_two_are_two_people() {
     let world = World::new().await;
-    let (ana, bob) =
-        (world.person("acme", "ana", "ADMIN", 1).await, world.person("acme", "bob", "ADMIN", 2).await);
+    let (ana, bob) = (
+        world.person("acme", "ana", "ADMIN", 1).await,
+        world.person("acme", "bob", "ADMIN", 2).await,
+    );
     let mut ana = world.signed_in(&ana, &mut authenticator(1)).await;
     let mut bob = world.signed_in(&bob, &mut authenticator(2)).await;
     let id = world.wanted("acme", ("ben", false, 2), &requested("/api/chat", b"")).await;
@@ -187,7 +194,8 @@ async fn hostile_text_is_shown_by_number_within_bounds() {
     let mut content = "<script>alert(1)</script>[ok](https://evil.example)".to_owned();
     content.push_str(&"\u{202e}\u{200b}\u{430}".repeat(120_000));
     let path_of = format!("/{}", "%F0%9F%92%A9".repeat(2000));
-    let id = world.wanted("acme", ("ben", false, 1), &requested(&path_of, content.as_bytes())).await;
+    let id =
+        world.wanted("acme", ("ben", false, 1), &requested(&path_of, content.as_bytes())).await;
     let page = world.get(&mut ana, &path(&id), NOW).await;
     let html = text(&page);
     assert!(page.status == 200 && page.body.len() < 600 * 1024, "{}", page.body.len());

@@ -17,9 +17,11 @@ async fn every_answer_forbids_frames_and_what_is_not_from_here() {
             assert!(policy.contains("default-src 'none'"), "{path}");
             assert!(policy.contains("frame-ancestors 'none'") && !policy.contains("unsafe"));
             assert_eq!(field(&page, "x-frame-options").unwrap(), "DENY");
-            assert_eq!(field(&page, "referrer-policy").unwrap(), "no-referrer");
+            assert_eq!(field(&page, "referrer-policy").unwrap(), "same-origin");
             let html = text(&page);
-            assert!(!html.contains("<script>") && !html.contains(" style=") && !html.contains(" on"));
+            assert!(
+                !html.contains("<script>") && !html.contains(" style=") && !html.contains(" on")
+            );
         }
     }
 }
@@ -33,7 +35,8 @@ async fn a_form_from_elsewhere_or_of_another_browser_does_nothing() {
     let mut theirs = world.signed_in(&eve, &mut authenticator(2)).await;
     let form = given(&world.get(&mut browser, "/.postern/account", NOW).await).form;
     let their_form = given(&world.get(&mut theirs, "/.postern/account", NOW).await).form;
-    for origin in [None, Some("https://evil.example"), Some("null"), Some("https://approve.example.")]
+    for origin in
+        [None, Some("https://evil.example"), Some("null"), Some("https://approve.example.")]
     {
         browser.origin = origin;
         let fields = [("form", form.clone())];
@@ -88,7 +91,8 @@ async fn a_session_ends_by_time_by_idling_and_with_the_person() {
     assert_eq!(look(minutes(88), "account").await, 303);
     let browser = world.sign_in(&mut key, minutes(100)).await;
     for n in 1..=24 {
-        let page = world.get(&mut browser.clone(), "/.postern/account", minutes(100 + 20 * n)).await;
+        let page =
+            world.get(&mut browser.clone(), "/.postern/account", minutes(100 + 20 * n)).await;
         assert_eq!(page.status, if n < 24 { 200 } else { 303 }, "{n}");
     }
     let browser = world.sign_in(&mut key, minutes(600)).await;
