@@ -118,8 +118,8 @@ fn put(from: &Path, to: &Path) -> Result<(), Fault> {
         return Err(Fault::file(to, &"expected no database there; move it away first"));
     }
     postern_files::create_private(to).map_err(|error| Fault::file(to, &error))?;
-    std::fs::copy(from, to).map_err(|error| Fault::file(from, &error))?;
-    Ok(())
+    let copied = std::fs::copy(from, to).and_then(|_| std::fs::File::open(to)?.sync_all());
+    copied.map_err(|error| Fault::file(from, &error))
 }
 
 async fn restored(config: &Config, notes: &Path, now: UnixMillis) -> Result<Restored, Fault> {

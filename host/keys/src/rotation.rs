@@ -8,6 +8,7 @@ use std::path::Path;
 
 use postern_core::placeholder::Name;
 use postern_core::time::UnixMillis;
+use zeroize::Zeroizing;
 
 use crate::audit::{AuditLog, Event};
 use crate::config::Config;
@@ -15,6 +16,9 @@ use crate::envelope::{Dek, LocalKek, Scope, next_file, previous_file};
 use crate::fault::Fault;
 use crate::store::open::open;
 use crate::store::{Connection, Pool, Reach, approvals, deks, sealed};
+
+/// Largest file of a key.
+const MAX_KEY_FILE: usize = 4096;
 
 /// What was changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,7 +62,9 @@ pub async fn kek(config: &Config, now: UnixMillis) -> Result<Rotated, Fault> {
 /// The next key becomes the one in use, in two steps of which each leaves both to be read.
 fn moved(file: &Path) -> Result<(), Fault> {
     let (next, previous) = (next_file(file), previous_file(file));
-    std::fs::copy(file, &previous).map_err(|error| Fault::file(&previous, &error))?;
+    let key = postern_files::read_private(file, MAX_KEY_FILE).map(Zeroizing::new);
+    let key = key.map_err(|error| Fault::file(file, &error))?;
+    postern_files::write_private(&previous, &key).map_err(|e| Fault::file(&previous, &e))?;
     std::fs::rename(&next, file).map_err(|error| Fault::file(&next, &error))
 }
 

@@ -8,7 +8,7 @@ use postern_keys::config::{Database, Server};
 use postern_keys::store::open::open;
 use postern_keys::store::schema::{self, Ask};
 use postern_keys::store::{Connection, Reach};
-use postern_keys::{Fault, Service};
+use postern_keys::{Fault, Service, tls};
 use sqlx::{AnyConnection, Connection as _};
 use support::postgres::{OWNER, PASSWORD, SERVICE, cluster};
 use support::*;
@@ -202,7 +202,7 @@ async fn a_password_comes_from_a_private_file_and_is_never_told() {
     let file = world.dir.path().join("password");
     at.password_file = Some(file.clone());
     let opened = async |text: &str, mode: u32| {
-        std::fs::write(&file, text).unwrap();
+        postern_files::write_atomic(&file, text).unwrap();
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
         open(&Database::Postgres(at.clone())).await.map(drop)
     };
@@ -214,15 +214,38 @@ async fn a_password_comes_from_a_private_file_and_is_never_told() {
 }
 
 #[tokio::test]
-async fn a_server_that_has_no_certificate_of_its_name_gets_nothing() {
+async fn a_server_that_does_not_prove_its_name_is_not_spoken_to() {
     let Some(world) = two_tenants().await else { return };
     let Database::Postgres(at) = &world.config.database else { panic!() };
-    let mut at = at.clone();
-    at.server = Server::Host { host: "127.0.0.1".into(), port: cluster().await.port() };
-    // An authority named: then it is TLS, and this server speaks none.
-    let (_, ca) = (world.dir.path(), world.dir.path().join("data/tls/ca.pem"));
-    at.ca = Some(ca);
-    assert!(open(&Database::Postgres(at)).await.is_err());
+    let cluster = cluster().await;
+    let password = world.dir.path().join("password");
+    postern_files::write_private(&password, PASSWORD.as_bytes()).unwrap();
+    tls::server_config(&world.config).unwrap();
+    let own = tls::authority_file(&world.config).unwrap();
+    for (host, ca, good) in [
+        ("localhost", cluster.ca(), true),
+        // Its certificate names no address.
+        ("127.0.0.1", cluster.ca(), false),
+        ("localhost", own, false),
+        ("localhost", world.dir.path().join("nothing.pem"), false),
+    ] {
+        let mut at = at.clone();
+        at.server = Server::Host { host: host.into(), port: cluster.port() };
+        (at.ca, at.password_file) = (Some(ca.clone()), Some(password.clone()));
+        let opened = open(&Database::Postgres(at)).await;
+        assert_eq!(opened.is_ok(), good, "{host} {ca:?} {:?}", opened.err());
+        let Ok(opened) = opened else { continue };
+        let pool = world.database().await;
+        let (there,): (i64,) = sqlx::query_as(
+            "SELECT count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
+             WHERE ssl AND datname = current_database()",
+        )
+        .fetch_one(&pool)
+        .await
+        .unwrap();
+        assert!(there > 0, "not even TLS");
+        opened.close().await;
+    }
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use postern_keys::config::{Database, Postgres, Server};
 use postern_keys::store::schema::{self, Ask};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use sqlx::{AnyConnection, Connection, Executor};
 
 /// Owns the cluster; row-level security does not hold it.
@@ -74,6 +75,25 @@ fn unprivileged(command: &mut Command) -> &mut Command {
     if is_root() { command.uid(NOBODY).gid(NOBODY) } else { command }
 }
 
+/// A certificate for `localhost`, and for no address.
+fn certificate(folder: &Path) {
+    let mut authority = CertificateParams::new(Vec::<String>::new()).unwrap();
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority_key = KeyPair::generate().unwrap();
+    let root = authority.self_signed(&authority_key).unwrap();
+    let issuer = Issuer::new(authority, authority_key);
+    let key = KeyPair::generate().unwrap();
+    let leaf = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    let leaf = leaf.signed_by(&key, &issuer).unwrap();
+    let file = folder.join("server.key");
+    postern_files::write_private(&file, key.serialize_pem().as_bytes()).unwrap();
+    if is_root() {
+        chown(&file, Some(NOBODY), Some(NOBODY)).unwrap();
+    }
+    postern_files::write_atomic(folder.join("server.pem"), leaf.pem()).unwrap();
+    postern_files::write_atomic(folder.join("ca.pem"), root.pem()).unwrap();
+}
+
 impl Cluster {
     fn start() -> Self {
         let folder = tempfile::tempdir().unwrap().keep();
@@ -88,6 +108,7 @@ impl Cluster {
         let done = unprivileged(init.arg("--pgdata").arg(&data)).current_dir(&folder).output();
         let done = done.unwrap();
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        certificate(&folder);
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let server = program("postgres");
         let mut warden = Command::new("sh");
@@ -102,12 +123,20 @@ impl Cluster {
             "shared_buffers=32MB",
             "autovacuum=off",
             "log_min_messages=fatal",
+            "ssl=on",
+            "ssl_cert_file=../server.pem",
+            "ssl_key_file=../server.key",
         ] {
             warden.arg("-c").arg(setting);
         }
         warden.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         let warden = unprivileged(&mut warden).current_dir(&folder).spawn().unwrap();
         Self { folder, port, _warden: warden }
+    }
+
+    /// The authority that has signed the server's certificate.
+    pub fn ca(&self) -> PathBuf {
+        self.folder.join("ca.pem")
     }
 
     /// Roles, and the schema that every test gets a copy of.
