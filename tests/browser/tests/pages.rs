@@ -45,7 +45,7 @@ impl Stage {
         let Some(folder) = pictures() else { return };
         let picture = self.browser.picture().unwrap();
         std::fs::create_dir_all(&folder).unwrap();
-        std::fs::write(folder.join(format!("{name}.png")), picture).unwrap();
+        postern_files::write_atomic(folder.join(format!("{name}.png")), &picture).unwrap();
     }
 
     /// Registers by a link.

@@ -3,6 +3,9 @@
 use super::authenticator::{Authenticator, PRESENT, VERIFIED, authenticator};
 use super::world::{Browser, NOW, World, given, later, text};
 
+/// What is wrong, and how it is made so.
+type Wrong = (&'static str, fn(&mut Authenticator));
+
 #[tokio::test]
 async fn who_has_registered_signs_in_and_out() {
     let world = World::new().await;
@@ -22,7 +25,7 @@ async fn who_has_registered_signs_in_and_out() {
 async fn a_registration_that_is_not_as_it_has_to_be_is_refused_and_uses_no_code_up() {
     let world = World::new().await;
     let ana = world.person("acme", "ana", "ADMIN", 1).await;
-    let wrong: [(&str, fn(&mut Authenticator)); 6] = [
+    let wrong: [Wrong; 6] = [
         ("another origin", |key| key.origin = "https://approve.example.evil".into()),
         ("another site", |key| key.site = "evil.example".into()),
         ("nobody verified", |key| key.flags = PRESENT),
@@ -70,7 +73,7 @@ async fn a_sign_in_that_is_not_as_it_has_to_be_is_refused() {
     let ana = world.person("acme", "ana", "ADMIN", 1).await;
     let mut good = authenticator(1);
     world.signed_in(&ana, &mut good).await;
-    let wrong: [(&str, fn(&mut Authenticator)); 8] = [
+    let wrong: [Wrong; 8] = [
         ("another origin", |key| key.origin = "http://approve.example".into()),
         ("another site", |key| key.site = "approve.example.evil".into()),
         ("nobody verified", |key| key.flags = PRESENT),
