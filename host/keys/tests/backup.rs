@@ -45,7 +45,7 @@ async fn saved(world: &World, to: &Path, clean: bool) {
             let without: &[&str] = if clean { &["--exclude-table-data", "epochs"] } else { &[] };
             let words = [&["--format", "custom"], without].concat();
             let dump = cluster().await.run("pg_dump", &at.name, &words);
-            postern_files::write_atomic(to, dump).unwrap();
+            postern_files::write_atomic(to, &dump).unwrap();
         }
         _ if clean => backup(&world.config, to).await.unwrap(),
         _ => {
@@ -151,7 +151,7 @@ async fn what_gateways_have_seen_since_is_behind_what_comes_back() {
     let config = beside(&world, "again").await;
     let notes = config.data_dir.join("checkpoints");
     std::fs::create_dir(&notes).unwrap();
-    postern_files::write_atomic(notes.join("000000000099.checkpoint"), &kept).unwrap();
+    postern_files::write_atomic(notes.join("000000000099.checkpoint"), kept.as_bytes()).unwrap();
     let back = put_back(&config, &file).await.unwrap();
     assert!(back.known.unwrap() > back.events, "{back:?}");
     assert_eq!(back.taken_back, 4, "join tokens");
@@ -194,7 +194,7 @@ async fn nothing_is_restored_over_a_database_or_under_another_key() {
     std::fs::remove_file(config.kek_file()).unwrap();
     let refused = restore(&config, Some(&file), NOW).await.unwrap_err().to_string();
     assert!(refused.contains("kek.key"), "{refused}");
-    postern_files::write_atomic(config.kek_file(), "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA")
+    postern_files::write_atomic(config.kek_file(), b"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA")
         .unwrap();
     let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
     std::fs::set_permissions(config.kek_file(), private).unwrap();

@@ -202,7 +202,7 @@ async fn a_password_comes_from_a_private_file_and_is_never_told() {
     let file = world.dir.path().join("password");
     at.password_file = Some(file.clone());
     let opened = async |text: &str, mode: u32| {
-        postern_files::write_atomic(&file, text).unwrap();
+        postern_files::write_atomic(&file, text.as_bytes()).unwrap();
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
         open(&Database::Postgres(at.clone())).await.map(drop)
     };

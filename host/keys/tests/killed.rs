@@ -59,7 +59,7 @@ impl Replica {
             _ => "sqlite:keys.sqlite".to_owned(),
         };
         let yaml = format!("data_dir: data\nlisten: 127.0.0.1:0\ndatabase: {database}\n");
-        postern_files::write_atomic(&file, yaml).unwrap();
+        postern_files::write_atomic(&file, yaml.as_bytes()).unwrap();
         let written = file.with_extension("address");
         let _ = std::fs::remove_file(&written);
         let mut command = Command::new(std::env::current_exe().unwrap());

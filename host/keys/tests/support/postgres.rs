@@ -90,8 +90,8 @@ fn certificate(folder: &Path) {
     if is_root() {
         chown(&file, Some(NOBODY), Some(NOBODY)).unwrap();
     }
-    postern_files::write_atomic(folder.join("server.pem"), leaf.pem()).unwrap();
-    postern_files::write_atomic(folder.join("ca.pem"), root.pem()).unwrap();
+    postern_files::write_atomic(folder.join("server.pem"), leaf.pem().as_bytes()).unwrap();
+    postern_files::write_atomic(folder.join("ca.pem"), root.pem().as_bytes()).unwrap();
 }
 
 impl Cluster {
