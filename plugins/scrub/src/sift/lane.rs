@@ -9,7 +9,8 @@
 
 use super::run::Run;
 use super::units::{Unit, leads};
-use super::{Sift, lanes, units};
+use super::table::kept;
+use super::{GRAM, Sift, lanes, units};
 use crate::views::From;
 use crate::views::unescape::{Held, Kind};
 
@@ -45,6 +46,8 @@ struct Twice {
     since: usize,
     /// How many more bytes it has been given than it has made: none, unless there was an escape.
     less: usize,
+    /// Behind the last escape before it was opened.
+    end: usize,
 }
 
 struct Track {
@@ -125,7 +128,7 @@ impl Lane {
     /// With a reading of what was read, open from `open` on.
     pub(super) fn twice(mut self, open: Option<usize>, end: usize) -> Self {
         let since = open.unwrap_or(0);
-        self.twice = Some(Twice { track: Track::new(open, end), since, less: 1 });
+        self.twice = Some(Twice { track: Track::new(open, end), since, less: 1, end });
         self
     }
 
@@ -175,10 +178,10 @@ impl Lane {
             return true;
         }
         let before = bytes.get(self.track.end..at).unwrap_or_default();
-        let first = before.len() < FAR;
+        let few = before.len() < FAR && kept(before) < GRAM;
         let before = lanes::four(before.iter().rev().take(FAR)).map(u32::swap_bytes);
         let after = lanes::four(behind.iter().take(FAR));
-        before.map_or(first, |before| !sift.has(before))
+        (few || before.is_some_and(|before| !sift.has(before)))
             && after.is_some_and(|after| !sift.has(after))
     }
 
@@ -292,7 +295,7 @@ impl Twice {
         }
         if !self.track.open {
             self.track.open(*above);
-            self.less = 0;
+            (self.less, self.end) = (0, self.track.end);
         }
         if self.track.held.is_empty() && !leads(read.byte) {
             return self.track.push(sift, Read { plain: true, ..read });
@@ -311,7 +314,7 @@ impl Twice {
         }
         self.track.out = out;
         if self.track.held.is_empty() && self.less == 0 {
-            self.track.open = false;
+            (self.track.open, self.track.end) = (false, self.end);
         }
         doubtful
     }

@@ -127,3 +127,13 @@ proptest! {
         same(&value, &body, size);
     }
 }
+
+/// What looked like an escape for a while is none, and may begin a pattern.
+#[test]
+fn what_is_no_second_escape_may_be_of_a_pattern() {
+    let value = "_T\\+Cpzb+q_/hs+by\\++iEwn_H\\+\\=gMxlZ";
+    let body = b"aaa0x\n%\\Cp&#x00007a;b\x00&amp;#x2b;&#113;_/hs%252b";
+    for size in 17..60 {
+        same(value, body, size);
+    }
+}
