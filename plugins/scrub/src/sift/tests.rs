@@ -137,3 +137,14 @@ fn what_is_no_second_escape_may_be_of_a_pattern() {
         same(value, body, size);
     }
 }
+
+/// What is half read at the end of a chunk may go on as an escape of an escape.
+#[test]
+fn an_escape_of_an_escape_may_end_with_the_chunk() {
+    for escape in ["&amp;t", "&amp;", "&amp;#", "&#38;l", "%25", "%254", "\\\\x", "=", "=4", "\ndat"] {
+        let body = format!("some quick brown words {escape}");
+        for size in 17..body.len() + 1 {
+            same("9urEKh2aJKN01EcHqdBaFxbxap0vRwjlI", body.as_bytes(), size);
+        }
+    }
+}

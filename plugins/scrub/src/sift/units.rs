@@ -31,7 +31,9 @@ pub(super) fn leads_nowhere(byte: u8, rest: &[u8]) -> bool {
         (b'&', &[first, second, ..]) if first.is_ascii_alphabetic() => {
             !begins_name(first, second) && !leads(second) && second != 0
         }
-        (b'&', &[first, ..]) => !leads(first) && !matches!(first, 0 | b'#'),
+        (b'&', &[first, ..]) => {
+            !leads(first) && !first.is_ascii_alphabetic() && !matches!(first, 0 | b'#')
+        }
         (b'%', &[first, ..]) => {
             !leads(first) && first != 0 && !first.is_ascii_hexdigit() && first | 0x20 != b'u'
         }
