@@ -111,11 +111,10 @@ impl Sift {
                 *used = true;
             }
         }
-        all_grams.sort_unstable();
-        all_grams.dedup();
-        let mut all = Table::new(all_grams.len(), MOST_OF_ALL);
-        all_grams.iter().for_each(|gram| _ = all.add(*gram));
-        let mut some = Table::new(all_grams.len() >> 2, MOST_OF_SOME);
+        // Ends of the same value have most of them: about half are others.
+        let mut all = Table::new(all_grams.len() >> 1, MOST_OF_ALL);
+        let others = all_grams.iter().filter(|gram| !all.add(**gram)).count();
+        let mut some = Table::new(others >> 2, MOST_OF_SOME);
         // Long patterns mostly have what was taken of a shorter one.
         let mut by_length = patterns.to_vec();
         by_length.sort_by_key(|pattern| pattern.least());
@@ -125,7 +124,9 @@ impl Sift {
             grams(pattern.get(..pattern.least())?, &mut row);
             let known = |row: &&[u32]| row.iter().filter(|gram| some.has(**gram)).count();
             let row = row.windows(stride).max_by_key(known)?;
-            row.iter().for_each(|gram| _ = some.add(*gram));
+            row.iter().for_each(|gram| {
+                some.add(*gram);
+            });
         }
         Some(Self { all, some, stride, least, hangs, uses })
     }
@@ -215,13 +216,7 @@ impl Lanes {
     }
 
     /// Reads a segment; `leads` has a bit for each byte that may begin an escape.
-    fn read(
-        &mut self,
-        sift: &Sift,
-        bytes: &[u8],
-        segment: std::ops::Range<usize>,
-        leads: &[u16],
-    ) {
+    fn read(&mut self, sift: &Sift, bytes: &[u8], segment: std::ops::Range<usize>, leads: &[u16]) {
         for lane in [&mut self.escapes, &mut self.quoted, &mut self.events] {
             lane.read_on(sift, bytes, segment.end);
         }

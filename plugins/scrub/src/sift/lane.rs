@@ -8,8 +8,8 @@
 //! before its last escape.
 
 use super::run::Run;
-use super::units::{Unit, leads};
 use super::table::kept;
+use super::units::{Unit, leads};
 use super::{GRAM, Sift, lanes, units};
 use crate::views::From;
 use crate::views::unescape::{Held, Kind};
@@ -87,9 +87,11 @@ impl Track {
             return false;
         }
         self.clear = self.clear.saturating_add(usize::from(read.plain));
-        let look = self.clear == 3;
+        // Where a pattern may begin with what is left out, the escape itself is not of the four.
+        let enough = if sift.hangs { GRAM } else { GRAM.saturating_sub(1) };
+        let look = self.clear == enough;
         let known = self.run.push(sift, read.byte, (read.start, read.end), look);
-        if !known && self.clear >= 3 {
+        if !known && self.clear >= enough {
             self.open = !self.held.is_empty();
         }
         self.run.is_long(sift)

@@ -92,7 +92,8 @@ impl Run {
             self.cut(3);
         } else if self.is_long(sift) {
             // Whatever was not looked up is now.
-            let broken = (0..=SURE.saturating_sub(super::GRAM)).find(|back| !self.known(sift, *back));
+            let broken =
+                (0..=SURE.saturating_sub(super::GRAM)).find(|back| !self.known(sift, *back));
             if let Some(back) = broken {
                 self.cut(back.saturating_add(3));
             }

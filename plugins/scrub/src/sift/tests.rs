@@ -141,10 +141,19 @@ fn what_is_no_second_escape_may_be_of_a_pattern() {
 /// What is half read at the end of a chunk may go on as an escape of an escape.
 #[test]
 fn an_escape_of_an_escape_may_end_with_the_chunk() {
-    for escape in ["&amp;t", "&amp;", "&amp;#", "&#38;l", "%25", "%254", "\\\\x", "=", "=4", "\ndat"] {
+    for escape in
+        ["&amp;t", "&amp;", "&amp;#", "&#38;l", "%25", "%254", "\\\\x", "=", "=4", "\ndat"]
+    {
         let body = format!("some quick brown words {escape}");
         for size in 17..body.len() + 1 {
             same("9urEKh2aJKN01EcHqdBaFxbxap0vRwjlI", body.as_bytes(), size);
         }
     }
+}
+
+/// A pattern may begin with what is left out, and that may be an escape.
+#[test]
+fn what_is_left_out_may_be_escaped_where_a_pattern_begins() {
+    same("xox-baacaccbabba", b"a&amp;#x2d;ba&#x000061;ca%63", 100);
+    same("xox-aababaababccb", b"%78%6fx\ndata: %2daaba\0b", 100);
 }

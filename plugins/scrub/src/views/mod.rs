@@ -188,8 +188,13 @@ impl Search {
         let raw = read.checked_sub(self.automaton.live(self.raw))?;
         let (own, again) = (began(escapes)?, began(twice)?);
         let mut least = [began(tight)?, began(apart)?].into_iter().flatten().min();
-        let mut starts =
-            Starts { raw, escapes: own, twice: again, quoted: began(quoted)?, events: began(events)? };
+        let mut starts = Starts {
+            raw,
+            escapes: own,
+            twice: again,
+            quoted: began(quoted)?,
+            events: began(events)?,
+        };
         if own.is_none() && again.is_none() {
             starts.raw = raw.min(least.unwrap_or(raw));
             return Some(starts);
@@ -246,8 +251,8 @@ impl Search {
         let Self { automaton, raw, hits, .. } = self;
         let (mut state, mut read) = (*raw, 0_usize);
         for &byte in bytes {
-            let asleep = !Kind::may_change(byte)
-                || (!Kind::may_lead(byte) && automaton.live(state) == 0);
+            let asleep =
+                !Kind::may_change(byte) || (!Kind::may_lead(byte) && automaton.live(state) == 0);
             if !asleep {
                 break;
             }
