@@ -14,7 +14,9 @@
 //!
 //! A view that has read the same as the view above it is in the same state, so it sleeps
 //! until something comes that it reads in another way, and again once it has come to
-//! agree: text without escapes costs one automaton, not seven.
+//! agree, in state and in where what is open began: text without escapes costs one
+//! automaton, not seven. What a view makes of a byte depends on its state and on nothing
+//! before, so reading may begin anew wherever nothing is open.
 //!
 //! Invariant: what is found does not depend on chunks; the work for each byte is
 //! bounded, and so is what each view keeps.
