@@ -149,7 +149,8 @@ impl Sift {
     /// Passes over `bytes`, of which what stands before `starts` is of no pattern, up to a doubt.
     pub(crate) fn look(&self, bytes: &[u8], starts: &Starts) -> Outlook {
         let (mut text, mut lanes) = (Squeezed::new(), Lanes::new(starts));
-        let (mut begin, mut size) = (starts.raw, FIRST_SEGMENT);
+        // A lane may close before where content itself has something open, and open again.
+        let (mut begin, mut size) = (starts.first(), FIRST_SEGMENT);
         loop {
             let end = begin.saturating_add(size).min(bytes.len());
             text.take(bytes, begin, end);

@@ -78,23 +78,25 @@ impl Track {
         if !read.plain {
             (self.open, self.clear, self.end) = (true, 0, read.end);
         }
-        if !sift.uses(read.byte) {
+        if sift.uses(read.byte) {
+            self.clear = self.clear.saturating_add(usize::from(read.plain));
+            let look = self.clear == GRAM;
+            self.run.push(sift, read.byte, (read.start, read.end), look);
+        } else if lanes::keeps(read.byte) {
             // What is left out is no end of anything.
-            if lanes::keeps(read.byte) {
-                self.run.end(read.end);
-                self.open = !self.held.is_empty();
-            }
-            return false;
+            self.run.end(read.end);
         }
-        self.clear = self.clear.saturating_add(usize::from(read.plain));
-        // Where a pattern may begin with what is left out, the escape itself is not of the four.
-        let enough = if sift.hangs { GRAM } else { GRAM.saturating_sub(1) };
-        let look = self.clear == enough;
-        let known = self.run.push(sift, read.byte, (read.start, read.end), look);
-        if !known && self.clear >= enough {
-            self.open = !self.held.is_empty();
+        if read.plain && self.is_clear(sift) {
+            self.open = false;
         }
         self.run.is_long(sift)
+    }
+
+    /// Whether all that may be of a pattern stands behind the last escape. Where a pattern may
+    /// begin with what is left out, a byte of none has to stand between.
+    fn is_clear(&self, sift: &Sift) -> bool {
+        let all = self.run.len().saturating_add(usize::from(sift.hangs));
+        all <= self.clear && self.held.is_empty()
     }
 
     /// Gives a byte to what is half read; what it completes is in `out`.
@@ -124,7 +126,7 @@ impl Lane {
             _ => units::escape,
         };
         let track = Track::new(open, end);
-        Self { kind, unit, at: open.unwrap_or(0), track, twice: None, doubtful: false }
+        Self { kind, unit, at: open.unwrap_or(end), track, twice: None, doubtful: false }
     }
 
     /// With a reading of what was read, open from `open` on.

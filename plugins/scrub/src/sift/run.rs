@@ -76,19 +76,11 @@ impl Run {
         (self.len, self.behind) = (0, at);
     }
 
-    /// Takes a byte that is kept; whether it goes on with what was there, as far as it was
-    /// looked up, which it is if `look` says so.
-    pub(super) fn push(
-        &mut self,
-        sift: &Sift,
-        byte: u8,
-        (start, end): (usize, usize),
-        look: bool,
-    ) -> bool {
+    /// Takes a byte that is kept, and looks up the last four if `look` says so.
+    pub(super) fn push(&mut self, sift: &Sift, byte: u8, (start, end): (usize, usize), look: bool) {
         self.add(sift, byte, start, end);
         let look = look || self.count & (STEP - 1) == 0;
-        let unknown = look && self.len > 3 && !self.known(sift, 0);
-        if unknown {
+        if look && self.len > 3 && !self.known(sift, 0) {
             self.cut(3);
         } else if self.is_long(sift) {
             // Whatever was not looked up is now.
@@ -98,7 +90,10 @@ impl Run {
                 self.cut(back.saturating_add(3));
             }
         }
-        !unknown
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.len
     }
 
     /// Whether the four bytes with so many behind them may be of a pattern.

@@ -157,3 +157,13 @@ fn what_is_left_out_may_be_escaped_where_a_pattern_begins() {
     same("xox-baacaccbabba", b"a&amp;#x2d;ba&#x000061;ca%63", 100);
     same("xox-aababaababccb", b"%78%6fx\ndata: %2daaba\0b", 100);
 }
+
+/// Reading goes on from where a view has something open, before where content itself has.
+#[test]
+fn a_reading_may_have_something_open_for_longer_than_content_has() {
+    let value = "_&++\\i4\\+F5K_v+gQz=/909";
+    let body = b"_v\r\n=309\\n\\#\n\n#1#%=x=694%\\u0035c&amp;#x2b;%2546&#53;K\r\n\\_v\r\n=2B&#x000067;Q\nda";
+    for size in 17..body.len() {
+        same(value, body, size);
+    }
+}

@@ -72,24 +72,43 @@ pub(super) fn escape(bytes: &[u8]) -> Unit {
 
 /// What is most frequent: what JSON, HTML and addresses have to escape, and what begins nothing.
 fn frequent(bytes: &[u8]) -> Option<Unit> {
-    Some(match *bytes {
-        [b'\\', byte @ (b'"' | b'/' | b'\\'), ..] => Unit::Byte(byte, 2),
-        [b'\\', b'n' | b'r' | b't', ..] => Unit::Byte(b'\n', 2),
-        [b'\\', b'u', b'0', b'0', high, low, ..] => Unit::Point(u32::from(pair(high, low)?), 6),
-        [b'&', b'a', b'm', b'p', b';', ..] => Unit::Byte(b'&', 5),
-        [b'&', b'q', b'u', b'o', b't', b';', ..] => Unit::Byte(b'"', 6),
-        [b'&', b'l', b't', b';', ..] => Unit::Byte(b'<', 4),
-        [b'&', b'g', b't', b';', ..] => Unit::Byte(b'>', 4),
-        [b'&', b'%' | b'\\' | b'&' | 0, ..] | [b'%', b'%' | b'\\' | b'&' | 0, ..] => return None,
-        [b'&', byte, ..] if byte != b'#' && !byte.is_ascii_alphabetic() => Unit::Plain,
-        [b'%', high, low, ..] if high | 0x20 != b'u' => match pair(high, low) {
-            Some(byte) => Unit::Byte(byte, 3),
-            None if high.is_ascii_hexdigit() => return None,
-            None => Unit::Plain,
+    match *bytes {
+        [b'%', ref rest @ ..] => percent(rest),
+        [b'\\', ref rest @ ..] => backslash(rest),
+        [b'&', ref rest @ ..] => reference(rest),
+        _ => Some(Unit::Plain),
+    }
+}
+
+fn percent(rest: &[u8]) -> Option<Unit> {
+    match *rest {
+        [b'%' | b'\\' | b'&' | 0 | b'u' | b'U', ..] => None,
+        [high, low, ..] => match pair(high, low) {
+            Some(byte) => Some(Unit::Byte(byte, 3)),
+            None if high.is_ascii_hexdigit() => None,
+            None => Some(Unit::Plain),
         },
-        [b'%' | b'\\' | b'&', ..] => return None,
-        _ => Unit::Plain,
-    })
+        _ => None,
+    }
+}
+
+fn backslash(rest: &[u8]) -> Option<Unit> {
+    match *rest {
+        [byte @ (b'"' | b'/' | b'\\'), ..] => Some(Unit::Byte(byte, 2)),
+        [b'n' | b'r' | b't', ..] => Some(Unit::Byte(b'\n', 2)),
+        [b'u', b'0', b'0', high, low, ..] => Some(Unit::Point(u32::from(pair(high, low)?), 6)),
+        _ => None,
+    }
+}
+
+fn reference(rest: &[u8]) -> Option<Unit> {
+    match *rest {
+        [b'a', b'm', b'p', b';', ..] => Some(Unit::Byte(b'&', 5)),
+        [b'q', b'u', b'o', b't', b';', ..] => Some(Unit::Byte(b'"', 6)),
+        [b'l', b't', b';', ..] => Some(Unit::Byte(b'<', 4)),
+        [b'g', b't', b';', ..] => Some(Unit::Byte(b'>', 4)),
+        _ => leads_nowhere(b'&', rest).then_some(Unit::Plain),
+    }
 }
 
 /// The byte that two hex digits spell.
