@@ -74,8 +74,8 @@ impl Automaton {
         for pattern in &sorted {
             made.classify(pattern)?;
         }
-        let by_depth = made.grow(&sorted)?;
-        made.link(&by_depth)?;
+        let depths = made.grow(&sorted)?;
+        made.link(&depths)?;
         Some(made)
     }
 
@@ -92,17 +92,17 @@ impl Automaton {
         Some(())
     }
 
-    /// Makes the states of the sorted patterns; gives back the states by depth.
-    fn grow(&mut self, sorted: &[&Pattern]) -> Option<Vec<Vec<State>>> {
-        let mut by_depth: Vec<Vec<State>> = vec![Vec::new()];
-        self.node(&mut by_depth, 0)?;
+    /// Makes the states of the sorted patterns; gives back how deep each is.
+    fn grow(&mut self, sorted: &[&Pattern]) -> Option<Vec<usize>> {
+        let mut depths: Vec<usize> = Vec::new();
+        self.node(&mut depths, 0)?;
         self.row(START)?;
         let (mut path, mut last) = (vec![START], [].as_slice());
         for &pattern in sorted {
             let shared = pattern.iter().zip(last).take_while(|(a, b)| a == b).count();
             path.truncate(shared.checked_add(1)?);
             for (depth, byte) in (0_usize..).zip(pattern.iter()).skip(shared) {
-                let new = self.node(&mut by_depth, depth.checked_add(1)?)?;
+                let new = self.node(&mut depths, depth.checked_add(1)?)?;
                 self.join(*path.last()?, *byte, new)?;
                 path.push(new);
             }
@@ -111,17 +111,14 @@ impl Automaton {
             }
             last = pattern;
         }
-        Some(by_depth)
+        Some(depths)
     }
 
-    fn node(&mut self, by_depth: &mut Vec<Vec<State>>, depth: usize) -> Option<State> {
+    fn node(&mut self, depths: &mut Vec<usize>, depth: usize) -> Option<State> {
         let new = u32::try_from(self.nodes.len()).ok()?;
         let node = Node { fail: START, live: 0, longest: 0, row: NONE, next: NONE, class: 0 };
         self.nodes.push(node);
-        if by_depth.len() <= depth {
-            by_depth.push(Vec::new());
-        }
-        by_depth.get_mut(depth)?.push(new);
+        depths.push(depth);
         Some(new)
     }
 
@@ -155,28 +152,27 @@ impl Automaton {
     }
 
     /// Says of each state what it falls back to, shallow ones first, and fills the rows.
-    fn link(&mut self, by_depth: &[Vec<State>]) -> Option<()> {
-        for (depth, states) in (0_u32..).zip(by_depth) {
-            for &state in states {
-                let node = *self.nodes.get(index(state))?;
-                let back = *self.nodes.get(index(node.fail))?;
-                let leaf = node.row == NONE && node.next == NONE;
-                let node_now = self.nodes.get_mut(index(state))?;
-                node_now.live = if leaf { back.live } else { depth };
-                node_now.longest = node.longest.max(if depth == 0 { 0 } else { back.longest });
-                if node.next != NONE && node.row == NONE {
-                    self.fall_back(node.next, node.fail, node.class, depth)?;
-                }
-                for class in 0..if node.row == NONE { 0 } else { self.width } {
-                    let at = index(node.row).checked_add(index(class))?;
-                    let class = u16::try_from(class).ok()?;
-                    match *self.rows.get(at)? {
-                        NONE => {
-                            let to = if depth == 0 { START } else { self.step(node.fail, class) };
-                            *self.rows.get_mut(at)? = to;
-                        }
-                        child => self.fall_back(child, node.fail, class, depth)?,
+    fn link(&mut self, depths: &[usize]) -> Option<()> {
+        for state in by_depth(depths)? {
+            let depth = u32::try_from(*depths.get(index(state))?).ok()?;
+            let node = *self.nodes.get(index(state))?;
+            let back = *self.nodes.get(index(node.fail))?;
+            let leaf = node.row == NONE && node.next == NONE;
+            let node_now = self.nodes.get_mut(index(state))?;
+            node_now.live = if leaf { back.live } else { depth };
+            node_now.longest = node.longest.max(if depth == 0 { 0 } else { back.longest });
+            if node.next != NONE && node.row == NONE {
+                self.fall_back(node.next, node.fail, node.class, depth)?;
+            }
+            for class in 0..if node.row == NONE { 0 } else { self.width } {
+                let at = index(node.row).checked_add(index(class))?;
+                let class = u16::try_from(class).ok()?;
+                match *self.rows.get(at)? {
+                    NONE => {
+                        let to = if depth == 0 { START } else { self.step(node.fail, class) };
+                        *self.rows.get_mut(at)? = to;
                     }
+                    child => self.fall_back(child, node.fail, class, depth)?,
                 }
             }
         }
@@ -256,6 +252,28 @@ impl Automaton {
         let sift = self.sift.as_ref().map_or(0, Sift::size);
         nodes.saturating_add(rows).saturating_add(sift)
     }
+}
+
+/// All states, shallow ones first: counted by depth, then put in their places.
+fn by_depth(depths: &[usize]) -> Option<Vec<State>> {
+    let deepest = depths.iter().max().copied().unwrap_or(0);
+    let mut places = vec![0_usize; deepest.checked_add(2)?];
+    for depth in depths {
+        let next = places.get_mut(depth.checked_add(1)?)?;
+        *next = next.checked_add(1)?;
+    }
+    let mut before = 0_usize;
+    for place in &mut places {
+        before = before.checked_add(*place)?;
+        *place = before;
+    }
+    let mut states = vec![START; depths.len()];
+    for (state, depth) in (0_u32..).zip(depths) {
+        let place = places.get_mut(*depth)?;
+        *states.get_mut(*place)? = state;
+        *place = place.checked_add(1)?;
+    }
+    Some(states)
 }
 
 impl Drop for Automaton {

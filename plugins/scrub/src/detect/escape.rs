@@ -205,6 +205,11 @@ fn named(name: &[u8]) -> Reading {
     if !body.first().is_none_or(u8::is_ascii_alphabetic) {
         return Plain;
     }
+    if let [first, second, ..] = *body
+        && !begins_name(first, second)
+    {
+        return Plain;
+    }
     let first = body.first().map(u8::to_ascii_lowercase);
     let is = |known: &str| {
         known.len() == body.len()
@@ -233,6 +238,29 @@ fn named(name: &[u8]) -> Reading {
         body.get(..known.len()).is_some_and(|head| head.eq_ignore_ascii_case(known.as_bytes()))
     });
     bare.map_or(Plain, |(known, c)| Byte(*c, known.len().saturating_add(1)))
+}
+
+/// Whether one of [`NAMES`] begins with these two letters: few words of a query do.
+pub(crate) fn begins_name(first: u8, second: u8) -> bool {
+    matches!(
+        (first | 0x20, second | 0x20),
+        (b'l', b't' | b'p' | b'o' | b's' | b'b' | b'c')
+            | (b'g', b't' | b'r')
+            | (b'a', b'm' | b'p' | b's')
+            | (b'p', b'e' | b'l')
+            | (b'n', b'u' | b'e')
+            | (b's', b'e' | b'o')
+            | (b'e', b'q' | b'x')
+            | (b'd', b'o' | b'i')
+            | (b'r', b'p' | b's' | b'b' | b'c')
+            | (b'q' | b'u', b'u' | b'n')
+            | (b'c', b'o')
+            | (b'b', b's')
+            | (b't', b'a')
+            | (b'm', b'i')
+            | (b'h', b'a')
+            | (b'v', b'e')
+    )
 }
 
 /// Begins an escape of another family, which may spell the missing semicolon or
@@ -296,4 +324,16 @@ fn number(digits: &[u8], radix: u32) -> Option<u32> {
         value = value.checked_mul(radix)?.checked_add(char::from(digit).to_digit(radix)?)?;
     }
     (!digits.is_empty()).then_some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn each_name_is_known_by_its_first_two_letters() {
+        for (name, _) in super::NAMES {
+            let [first, second, ..] = *name.as_bytes() else { panic!("{name}") };
+            assert!(super::begins_name(first, second), "{name}");
+            assert!(super::begins_name(first.to_ascii_uppercase(), second), "{name}");
+        }
+    }
 }

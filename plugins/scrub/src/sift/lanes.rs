@@ -44,9 +44,28 @@ pub(super) fn keeps(byte: u8) -> bool {
     marks(byte) & DROP == 0
 }
 
-/// Whether `byte` ends a line.
-pub(super) fn ends_line(byte: u8) -> bool {
-    marks(byte) & LINE != 0
+/// Whether `byte` is left out by no view, and begins nothing.
+pub(super) fn is_plain(byte: u8) -> bool {
+    marks(byte) == 0
+}
+
+/// The first four bytes that are not left out, the first one lowest, if nothing begins before.
+pub(super) fn four<'a>(bytes: impl Iterator<Item = &'a u8>) -> Option<u32> {
+    let (mut four, mut count) = (0_u32, 0_u32);
+    for &byte in bytes {
+        let marks = marks(byte);
+        if marks & (LEAD | LINE) != 0 || byte == 0 {
+            return None;
+        }
+        if marks & DROP == 0 {
+            four = four >> 8 | u32::from(byte) << 24;
+            count = count.wrapping_add(1);
+            if count == 4 {
+                return Some(four);
+            }
+        }
+    }
+    None
 }
 
 /// Puts what is kept of `block` at the front of `out`. Gives how many bytes they are, and

@@ -127,3 +127,43 @@ proptest! {
         same(&value, &body, size);
     }
 }
+
+/// What looked like an escape for a while is none, and may begin a pattern.
+#[test]
+fn what_is_no_second_escape_may_be_of_a_pattern() {
+    let value = "_T\\+Cpzb+q_/hs+by\\++iEwn_H\\+\\=gMxlZ";
+    let body = b"aaa0x\n%\\Cp&#x00007a;b\x00&amp;#x2b;&#113;_/hs%252b";
+    for size in 17..60 {
+        same(value, body, size);
+    }
+}
+
+/// What is half read at the end of a chunk may go on as an escape of an escape.
+#[test]
+fn an_escape_of_an_escape_may_end_with_the_chunk() {
+    for escape in
+        ["&amp;t", "&amp;", "&amp;#", "&#38;l", "%25", "%254", "\\\\x", "=", "=4", "\ndat"]
+    {
+        let body = format!("some quick brown words {escape}");
+        for size in 17..body.len() + 1 {
+            same("9urEKh2aJKN01EcHqdBaFxbxap0vRwjlI", body.as_bytes(), size);
+        }
+    }
+}
+
+/// A pattern may begin with what is left out, and that may be an escape.
+#[test]
+fn what_is_left_out_may_be_escaped_where_a_pattern_begins() {
+    same("xox-baacaccbabba", b"a&amp;#x2d;ba&#x000061;ca%63", 100);
+    same("xox-aababaababccb", b"%78%6fx\ndata: %2daaba\0b", 100);
+}
+
+/// Reading goes on from where a view has something open, before where content itself has.
+#[test]
+fn a_reading_may_have_something_open_for_longer_than_content_has() {
+    let value = "_&++\\i4\\+F5K_v+gQz=/909";
+    let body = b"_v\r\n=309\\n\\#\n\n#1#%=x=694%\\u0035c&amp;#x2b;%2546&#53;K\r\n\\_v\r\n=2B&#x000067;Q\nda";
+    for size in 17..body.len() {
+        same(value, body, size);
+    }
+}

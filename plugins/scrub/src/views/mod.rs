@@ -14,20 +14,23 @@
 //!
 //! A view that has read the same as the view above it is in the same state, so it sleeps
 //! until something comes that it reads in another way, and again once it has come to
-//! agree: text without escapes costs one automaton, not seven.
+//! agree, in state and in where what is open began: text without escapes costs one
+//! automaton, not seven. What a view makes of a byte depends on its state and on nothing
+//! before, so reading may begin anew wherever nothing is open.
 //!
 //! Invariant: what is found does not depend on chunks; the work for each byte is
 //! bounded, and so is what each view keeps.
 
 mod node;
 mod several;
-mod unescape;
+pub(crate) mod unescape;
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
 use crate::automaton::{Automaton, State};
+use crate::sift::{Outlook, Starts};
 use node::Node;
 pub(crate) use several::{Searches, Sets};
 use unescape::{Held, Kind};
@@ -36,9 +39,9 @@ use zeroize::{Zeroize as _, Zeroizing};
 /// A byte of a view and the bytes of the content that it came from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct From {
-    byte: u8,
-    start: u64,
-    end: u64,
+    pub(crate) byte: u8,
+    pub(crate) start: u64,
+    pub(crate) end: u64,
 }
 
 /// Part of the content, from its start.
@@ -46,6 +49,19 @@ pub(crate) struct From {
 pub(crate) struct Hit {
     pub(crate) start: u64,
     pub(crate) end: u64,
+}
+
+impl Hit {
+    /// Adds it to `hits`, or to the last of them where it overlaps that.
+    fn join(self, hits: &mut Vec<Self>) {
+        match hits.last_mut() {
+            Some(last) if self.start < last.end && last.start < self.end => {
+                last.start = last.start.min(self.start);
+                last.end = last.end.max(self.end);
+            }
+            _ => hits.push(self),
+        }
+    }
 }
 
 /// What a reader makes of `bytes` who undoes escapes: without what may go on as an escape
@@ -63,6 +79,10 @@ pub(crate) fn unescaped(bytes: &[u8]) -> [Zeroizing<Vec<u8>>; 2] {
     let whole = text(&read);
     read.iter_mut().for_each(|from| from.byte.zeroize());
     [settled, whole]
+}
+
+fn place(index: usize) -> u64 {
+    u64::try_from(index).unwrap_or(u64::MAX)
 }
 
 /// No byte of text: ends whatever is half read.
@@ -136,38 +156,75 @@ impl Search {
         // Up to where bytes were read by views, and up to where they have to be.
         let (mut at, mut until) = (0, 0);
         while at < bytes.len() {
-            if at < until || !self.settled(at) || bytes.len().saturating_sub(at) < WORTH {
+            let few = bytes.len().saturating_sub(at) < WORTH;
+            let starts = if at < until || few { None } else { self.starts(at) };
+            let Some(starts) = starts else {
                 let end = bytes.len().min(at.saturating_add(STEP));
                 self.crawl(bytes, at, end);
                 at = end;
                 continue;
-            }
-            let floor = at.saturating_sub(self.automaton.live(self.raw));
-            let rest = bytes.get(floor..).unwrap_or_default();
-            let (from, end) = match sift.doubt(rest) {
-                None => (sift.tail(rest), bytes.len()),
+            };
+            let Outlook { starts, doubt } = sift.look(bytes, &starts);
+            until = match doubt.map(|doubt| doubt.max(at)) {
+                None => bytes.len(),
                 Some(doubt) => {
-                    let end = floor.saturating_add(doubt.at).saturating_add(1);
-                    self.grow_patient(end.saturating_sub(at));
-                    (doubt.from, end.max(at).saturating_add(self.patience))
+                    self.grow_patient(doubt.saturating_sub(at));
+                    doubt.saturating_add(self.patience)
                 }
             };
-            let from = floor.saturating_add(from);
-            self.begin_at(at, from);
-            (at, until) = (from, end);
+            self.begin(at, &starts);
+            at = starts.first();
         }
     }
 
-    /// Whether nothing is open that began before the last `read` bytes.
-    fn settled(&self, read: usize) -> bool {
-        self.views.all_asleep() && self.automaton.live(self.raw) <= read
+    /// Where views have something open, as indices of what is read now, of which `read` bytes
+    /// were read; `None` where that began before.
+    fn starts(&self, read: usize) -> Option<Starts> {
+        let base = self.at.checked_sub(place(read))?;
+        let index = |at: u64| usize::try_from(at.checked_sub(base)?).ok();
+        let Views { escapes, twice, tight, apart, quoted, events, .. } = &self.views;
+        let began = |node: &Node| match node.awake() {
+            true => Some(Some(node.began(&self.automaton, self.at).and_then(index)?)),
+            false => Some(None),
+        };
+        let raw = read.checked_sub(self.automaton.live(self.raw))?;
+        let (own, again) = (began(escapes)?, began(twice)?);
+        let mut least = [began(tight)?, began(apart)?].into_iter().flatten().min();
+        let mut starts = Starts {
+            raw,
+            escapes: own,
+            twice: again,
+            quoted: began(quoted)?,
+            events: began(events)?,
+        };
+        if own.is_none() && again.is_none() {
+            starts.raw = raw.min(least.unwrap_or(raw));
+            return Some(starts);
+        }
+        // What is below reads what this one reads.
+        least = least.into_iter().chain(again).chain([own.unwrap_or(raw)]).min();
+        starts.escapes = least;
+        Some(starts)
     }
 
-    /// Begins anew where nothing is open that has begun before: not at `at`, but at `from`.
-    fn begin_at(&mut self, at: usize, from: usize) {
-        let place = |index: usize| u64::try_from(index).unwrap_or(u64::MAX);
-        self.at = self.at.saturating_sub(place(at)).saturating_add(place(from));
-        self.raw = self.automaton.start();
+    /// Begins anew: nothing is open that began before `starts`, in what is read now, of which
+    /// `read` bytes were read.
+    fn begin(&mut self, read: usize, starts: &Starts) {
+        let base = self.at.saturating_sub(place(read));
+        let at = |index: usize| base.saturating_add(place(index));
+        let start = self.automaton.start();
+        let Views { escapes, twice, tight, apart, quoted, events, .. } = &mut self.views;
+        for (node, since) in [
+            (escapes, starts.escapes),
+            (twice, starts.twice),
+            (tight, None),
+            (apart, None),
+            (quoted, starts.quoted),
+            (events, starts.events),
+        ] {
+            node.begin(since.map(at), start);
+        }
+        (self.at, self.raw) = (at(starts.first()), start);
     }
 
     /// Where doubts are frequent, each costs more than views do; so views read on for
@@ -180,21 +237,41 @@ impl Search {
     /// Reads the bytes between these two in all views.
     fn crawl(&mut self, bytes: &[u8], begin: usize, end: usize) {
         let mut rest = bytes.get(begin..end).unwrap_or_default();
-        while let Some((&byte, more)) = rest.split_first() {
+        loop {
             let asleep = self.views.all_asleep();
-            if asleep && self.raw == self.automaton.start() {
-                let skip =
-                    rest.iter().position(|b| self.automaton.begins(*b) || Kind::may_lead(*b));
-                let skip = skip.unwrap_or(rest.len());
-                if skip > 0 {
-                    self.at = self.at.saturating_add(u64::try_from(skip).unwrap_or(u64::MAX));
-                    rest = rest.get(skip..).unwrap_or_default();
-                    continue;
-                }
+            if asleep {
+                rest = self.crawl_raw(rest);
             }
+            let Some((&byte, more)) = rest.split_first() else { return };
             self.step(byte, asleep);
             rest = more;
         }
+    }
+
+    /// Reads as far as no view wakes; gives back what is left.
+    fn crawl_raw<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        let Self { automaton, raw, hits, .. } = self;
+        let (mut state, mut read) = (*raw, 0_usize);
+        for &byte in bytes {
+            let asleep =
+                !Kind::may_change(byte) || (!Kind::may_lead(byte) && automaton.live(state) == 0);
+            if !asleep {
+                break;
+            }
+            read = read.saturating_add(1);
+            if state == automaton.start() && !automaton.begins(byte) {
+                continue;
+            }
+            state = automaton.next(state, byte);
+            let length = place(automaton.longest(state));
+            if length > 0 {
+                let end = self.at.saturating_add(place(read));
+                Hit { start: end.saturating_sub(length), end }.join(hits);
+            }
+        }
+        *raw = state;
+        self.at = self.at.saturating_add(place(read));
+        bytes.get(read..).unwrap_or_default()
     }
 
     fn step(&mut self, byte: u8, asleep: bool) {
@@ -204,7 +281,8 @@ impl Search {
         self.at = from.end;
         let length = u64::try_from(self.automaton.longest(self.raw)).unwrap_or(u64::MAX);
         if length > 0 {
-            self.hits.push(Hit { start: from.end.saturating_sub(length), end: from.end });
+            let start = from.end.saturating_sub(length);
+            Hit { start, end: from.end }.join(&mut self.hits);
         }
         if !asleep || Kind::may_change(byte) {
             self.views.take(&self.automaton, from, before, self.raw, &mut self.hits);
@@ -262,12 +340,26 @@ impl Views {
         hits: &mut Vec<Hit>,
     ) {
         let changes = Kind::may_change(from.byte);
+        let Self { escapes, twice, tight, apart, quoted, events, .. } = self;
+        let decodes = escapes.awake() | twice.awake() | quoted.awake() | events.awake();
+        if !changes && !decodes {
+            for node in [tight, apart] {
+                if node.awake() {
+                    node.step(automaton, from, true, hits);
+                    node.doze(automaton, after, from.end);
+                }
+            }
+            return;
+        }
         for node in [&mut self.quoted, &mut self.events] {
             if !changes && !node.awake() {
                 continue;
             }
             node.take(automaton, from, before, None, &mut self.read, hits);
-            node.doze(after);
+            node.doze(automaton, after, from.end);
+        }
+        if self.escapes.waits(from) {
+            return;
         }
         let mut read = std::mem::take(&mut self.read);
         read.clear();
@@ -275,22 +367,22 @@ impl Views {
             self.escapes.wake(automaton, before, None, from.start);
         }
         if self.escapes.awake() {
-            self.escapes.decode(from, &mut read);
+            self.escapes.decode(automaton, from, &mut read);
             if read.is_empty() {
                 for node in [&mut self.escapes, &mut self.twice, &mut self.tight, &mut self.apart] {
                     node.left_out(automaton);
                 }
             }
-            for from in &read {
+            for own in &read {
                 let before = self.escapes.state();
-                self.below(automaton, *from, before, true, hits);
-                self.escapes.step(automaton, *from, hits);
-                self.doze_below(self.escapes.state());
+                self.below(automaton, *own, before, true, hits);
+                self.escapes.step(automaton, *own, *own == from, hits);
+                self.doze_below(automaton, self.escapes.state(), own.end);
             }
-            self.escapes.doze(after);
+            self.escapes.doze(automaton, after, from.end);
         } else {
             self.below(automaton, from, before, false, hits);
-            self.doze_below(after);
+            self.doze_below(automaton, after, from.end);
         }
         self.read = read;
     }
@@ -313,9 +405,9 @@ impl Views {
         }
     }
 
-    fn doze_below(&mut self, after: State) {
+    fn doze_below(&mut self, automaton: &Automaton, after: State, at: u64) {
         for node in [&mut self.twice, &mut self.tight, &mut self.apart] {
-            node.doze(after);
+            node.doze(automaton, after, at);
         }
     }
 }

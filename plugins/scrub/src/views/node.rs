@@ -25,12 +25,30 @@ pub(super) struct Node {
     starts: VecDeque<u64>,
     /// Bytes left out since the last one that was not.
     gap: u32,
+    /// So many of the last bytes came as they are from the view above.
+    same: usize,
+    /// Bytes that begin before are not read.
+    since: u64,
 }
 
 impl Node {
     pub(super) fn new(kind: Kind, start: State) -> Self {
         let (held, starts) = (Held::default(), VecDeque::new());
-        Self { kind, awake: false, state: start, held, starts, gap: 0 }
+        Self { kind, awake: false, state: start, held, starts, gap: 0, same: 0, since: 0 }
+    }
+
+    /// Begins anew at `since`, in the state in which nothing is open; asleep without.
+    pub(super) fn begin(&mut self, since: Option<u64>, start: State) {
+        self.awake = since.is_some();
+        self.since = since.unwrap_or(0);
+        (self.state, self.gap, self.same) = (start, 0, 0);
+        self.held = Held::default();
+        self.starts.clear();
+    }
+
+    /// Whether `from` is before where it begins.
+    pub(super) fn waits(&self, from: From) -> bool {
+        self.awake && from.start < self.since
     }
 
     pub(super) fn awake(&self) -> bool {
@@ -60,11 +78,10 @@ impl Node {
         starts: Option<&VecDeque<u64>>,
         at: u64,
     ) {
-        self.awake = true;
-        self.state = state;
-        self.gap = 0;
-        self.starts.clear();
         let live = automaton.live(state);
+        self.awake = true;
+        (self.state, self.gap, self.same, self.since) = (state, 0, live, 0);
+        self.starts.clear();
         match starts {
             Some(starts) => {
                 let skip = starts.len().saturating_sub(live);
@@ -91,31 +108,40 @@ impl Node {
         if self.wakes(automaton, from.byte, before) {
             self.wake(automaton, before, starts, from.start);
         }
-        if !self.awake {
+        if !self.awake || from.start < self.since {
             return;
         }
         if self.kind.passes() {
-            if self.kind.leaves_out(from.byte) {
+            if self.kind.leaves_out(from.byte) && self.is_open(automaton) {
                 return self.left_out(automaton);
             }
-            return self.step(automaton, from, hits);
+            return self.step(automaton, from, true, hits);
         }
         read.clear();
-        self.decode(from, read);
+        self.decode(automaton, from, read);
         if read.is_empty() {
             self.left_out(automaton);
         }
-        for from in read.drain(..) {
-            self.step(automaton, from, hits);
+        for own in read.drain(..) {
+            self.step(automaton, own, own == from, hits);
         }
     }
 
     /// What `from` completes.
-    pub(super) fn decode(&mut self, from: From, read: &mut Vec<From>) {
+    pub(super) fn decode(&mut self, automaton: &Automaton, from: From, read: &mut Vec<From>) {
+        let holds = !self.held.is_empty();
+        if self.kind.leaves_out(from.byte) && !holds && !self.is_open(automaton) {
+            return read.push(from);
+        }
         if self.kind == Kind::Escapes && from.byte == 0 {
             return;
         }
         self.held.push(self.kind, from, read);
+    }
+
+    /// Whether enough is open for a byte to be left out; else it is read as it is.
+    fn is_open(&self, automaton: &Automaton) -> bool {
+        automaton.live(self.state) >= self.kind.least_open()
     }
 
     /// A byte made nothing here. What has too many of them in it is open no longer.
@@ -124,6 +150,7 @@ impl Node {
             return;
         }
         self.gap = self.gap.saturating_add(1);
+        self.same = 0;
         if self.gap > LONGEST_GAP {
             self.state = automaton.start();
             self.starts.clear();
@@ -131,9 +158,16 @@ impl Node {
         }
     }
 
-    /// One byte of this view.
-    pub(super) fn step(&mut self, automaton: &Automaton, from: From, hits: &mut Vec<Hit>) {
+    /// One byte of this view; whether it came as it is from the view above.
+    pub(super) fn step(
+        &mut self,
+        automaton: &Automaton,
+        from: From,
+        same: bool,
+        hits: &mut Vec<Hit>,
+    ) {
         self.gap = 0;
+        self.same = if same { self.same.saturating_add(1) } else { 0 };
         self.state = automaton.next(self.state, from.byte);
         self.starts.push_back(from.start);
         if self.starts.len() > automaton.longest_pattern() {
@@ -145,16 +179,29 @@ impl Node {
             if let Some(start) = self.begun(length)
                 && length >= least
             {
-                hits.push(Hit { start, end: from.end });
+                Hit { start, end: from.end }.join(hits);
             }
         }
     }
 
-    /// Sleeps when it has come to agree with the view above, which is in `above`.
-    pub(super) fn doze(&mut self, above: State) {
-        if self.awake && self.held.is_empty() && self.state == above {
+    /// Sleeps when it has come to agree with the view above, which is in `above`: what is open
+    /// has to have begun at the same places, too. The content was read up to `at`.
+    pub(super) fn doze(&mut self, automaton: &Automaton, above: State, at: u64) {
+        let agrees = self.awake && self.state == above && self.held.is_empty() && at >= self.since;
+        if agrees && automaton.live(above) <= self.same {
             self.awake = false;
         }
+    }
+
+    /// The place from which it would have to be read again to be in the same state; `at`
+    /// follows what was read. `None` before it has begun.
+    pub(super) fn began(&self, automaton: &Automaton, at: u64) -> Option<u64> {
+        if at < self.since {
+            return None;
+        }
+        let first = self.starts.len().checked_sub(automaton.live(self.state))?;
+        let first = self.starts.get(first).copied().unwrap_or(at);
+        Some(self.held.start().map_or(first, |held| held.min(first)))
     }
 
     /// Where the first byte stands that may belong to something open.

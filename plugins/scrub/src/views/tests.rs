@@ -298,6 +298,16 @@ fn a_value_that_ends_like_an_escape_is_found_whatever_follows() {
     }
 }
 
+/// Two readings may be in the same state though what is open began at different places.
+#[test]
+fn a_beginning_that_only_a_view_has_is_replaced_too() {
+    let value = "3738aabbccddee";
+    for size in [1, 3, 100] {
+        let out = scrub_by(value, b"a 3\\x3738aabbccddee", size);
+        assert_eq!(String::from_utf8(out).unwrap(), "a [REDACTED]", "by {size}");
+    }
+}
+
 #[test]
 fn plain_text_is_left_alone() {
     for body in [

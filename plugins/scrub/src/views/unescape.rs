@@ -12,7 +12,7 @@ const MOST_ZEROS: u32 = 64;
 
 /// What a view does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// Percent, backslash and character-reference escapes; NUL, and with it UTF-16.
     Escapes,
     /// White space, as of encoded text in lines.
@@ -83,14 +83,15 @@ impl Kind {
         }
     }
 
-    fn begins(self, byte: u8) -> bool {
+    /// Whether `byte` may be the first that is read otherwise.
+    pub(crate) fn begins(self, byte: u8) -> bool {
         self.leads(byte) || (self == Self::Events && self.leaves_out(byte))
     }
 }
 
 /// Bytes that may be an escape, and where they came from.
 #[derive(Default)]
-pub(super) struct Held {
+pub(crate) struct Held {
     bytes: [u8; LONGEST],
     from: Vec<From>,
     /// What was given out last; kept for its memory.
@@ -99,17 +100,17 @@ pub(super) struct Held {
 }
 
 impl Held {
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.from.is_empty()
     }
 
     /// Where the first byte that is kept stands.
-    pub(super) fn start(&self) -> Option<u64> {
+    pub(crate) fn start(&self) -> Option<u64> {
         self.from.first().map(|from| from.start)
     }
 
     /// Takes one byte and adds to `out` what it completes.
-    pub(super) fn push(&mut self, kind: Kind, from: From, out: &mut Vec<From>) {
+    pub(crate) fn push(&mut self, kind: Kind, from: From, out: &mut Vec<From>) {
         let len = self.from.len();
         if len == 0 && !kind.begins(from.byte) {
             return out.push(from);
