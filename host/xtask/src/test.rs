@@ -273,11 +273,7 @@ impl Step {
                 of_host(name, None, &on)
             }
             Self::Program(name, program) => program_of(name, program),
-            Self::Folder(boundary, folder) => {
-                let mut harness = Command::new(built::host()?.program("postern-harness")?);
-                let words = ["--boundary", boundary, "--only", folder];
-                counted(harness.args(words).current_dir(workspace::root()))
-            }
+            Self::Folder(boundary, folder) => harness(&["--boundary", boundary, "--only", folder]),
             Self::Scenarios(boundary) => {
                 if *boundary != "core" {
                     // Live checks have a client in Python and a provider for Node.js.
@@ -287,14 +283,8 @@ impl Step {
                 let mut harness = Command::new(built::host()?.program("postern-harness")?);
                 counted(harness.args(["--boundary", boundary]).current_dir(workspace::root()))
             }
-            Self::Conformance => {
-                let mut harness = Command::new(built::host()?.program("postern-harness")?);
-                counted(harness.arg("--conformance").current_dir(workspace::root()))
-            }
-            Self::Attacks => {
-                let mut harness = Command::new(built::host()?.program("postern-harness")?);
-                counted(harness.arg("--attacks").current_dir(workspace::root()))
-            }
+            Self::Conformance => harness(&["--conformance"]),
+            Self::Attacks => harness(&["--attacks"]),
             Self::PolicyTests => {
                 let mut postern = Command::new(built::host()?.program("postern")?);
                 counted(postern.args(["policy", "test", "policies"]).current_dir(workspace::root()))
@@ -360,6 +350,11 @@ impl Step {
             Self::Ends(words) => ends_well(&mut cargo(words)),
         }
     }
+}
+
+fn harness(words: &[&str]) -> Result<Count> {
+    let mut harness = Command::new(built::host()?.program("postern-harness")?);
+    counted(harness.args(words).current_dir(workspace::root()))
 }
 
 /// Packages of the host come from their one build, the others from cargo.

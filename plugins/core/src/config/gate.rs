@@ -233,12 +233,8 @@ impl TryFrom<Wire> for Config {
             wire.barriers.and_then(|wire| problems.part("barriers", Barriers::try_from(wire)));
         let budgets = budgets::budgets(wire.budgets, &mut problems);
         let taints = wire.taints.and_then(|wire| problems.part("taints", budgets::taints(wire)));
-        let approvals =
-            wire.approvals.and_then(|wire| problems.part("approvals", approvals::approvals(wire)));
         let body = wire.body.unwrap_or_default();
-        if body != BodyMode::Hold && approvals.is_some() {
-            problems.note("body", "expected hold, since an approval covers the content");
-        }
+        let approvals = approvals::read(wire.approvals, body, &mut problems);
         if body != BodyMode::Hold && bindings.iter().any(|one| one.site().place().in_content()) {
             problems.note("body", "expected hold, since a binding has its site in the content");
         }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::BodyMode;
 use super::capability::seconds;
 use super::forward::endpoint;
 use crate::config::{ConfigError, Problems};
@@ -37,7 +38,20 @@ pub struct Approvals {
     pub retry: Duration,
 }
 
-pub(super) fn approvals(wire: ApprovalsWire) -> Result<Approvals, ConfigError> {
+/// Reads it, and that content is held for it.
+pub(super) fn read(
+    wire: Option<ApprovalsWire>,
+    body: BodyMode,
+    problems: &mut Problems,
+) -> Option<Approvals> {
+    let wire = wire?;
+    if body != BodyMode::Hold {
+        problems.note("body", "expected hold, since an approval covers the content");
+    }
+    problems.part("approvals", approvals(wire))
+}
+
+fn approvals(wire: ApprovalsWire) -> Result<Approvals, ConfigError> {
     let mut problems = Problems::default();
     let page = wire.page.and_then(|text| problems.scalar("page", page(&text)));
     let poll = wire.poll.unwrap_or_else(|| "/.postern/approval".to_owned());
