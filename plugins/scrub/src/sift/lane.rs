@@ -266,7 +266,9 @@ impl Lane {
             }
             _ => false,
         };
-        let doubtful = self.track.push(sift, read) | again;
+        // An escape of an escape is left to the views.
+        let opened = self.twice.as_ref().is_some_and(|twice| twice.track.open);
+        let doubtful = self.track.push(sift, read) | again | opened;
         if self.twice.as_ref().is_some_and(|twice| twice.track.open) {
             self.track.open = true;
         }

@@ -167,3 +167,12 @@ fn a_reading_may_have_something_open_for_longer_than_content_has() {
         same(value, body, size);
     }
 }
+
+/// A secret's end in escapes of escapes, behind its beginning in plain ones.
+#[test]
+fn an_end_in_escapes_of_escapes_is_found_behind_other_escapes() {
+    let value = "=\\%==\\yJ=2Y++h=%\\\\/uphVl_F\\+DG+_Nr%&A";
+    let body = b"aPVwlPT1ceUo9MlkrK2g9JVxcL3VwaFZsX0ZcK0RHK19OciUmQQ==%5c%25%3d%3d%5c%79%4a%3d%32%59%2b%2b%68%3d%25%5c%5c%2f%75%70%68%56l\r\n_F&amp;#x5c;+DG+\\u005fNr%&\\A3\xee\xa5\xfc.:\x8aa,\xf4\x12";
+    same(&value.replace("\\\\\\\\", "\\\\"), body, 86);
+    same("=\\%==\\yJ=2Y++h=%\\/uphVl_F\\+DG+_Nr%&A", body, 86);
+}

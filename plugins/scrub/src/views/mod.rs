@@ -180,6 +180,10 @@ impl Search {
     /// Where views have something open, as indices of what is read now, of which `read` bytes
     /// were read; `None` where that began before.
     fn starts(&self, read: usize) -> Option<Starts> {
+        // What has escapes of escapes is left to the views until that one sleeps.
+        if self.views.twice.awake() {
+            return None;
+        }
         let base = self.at.checked_sub(place(read))?;
         let index = |at: u64| usize::try_from(at.checked_sub(base)?).ok();
         let Views { escapes, twice, tight, apart, quoted, events, .. } = &self.views;
