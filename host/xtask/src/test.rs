@@ -250,11 +250,7 @@ impl Step {
         match self {
             Self::Packages(names) => packages(names),
             Self::Named(name, filter) => of_host(name, Some(filter), &[]),
-            Self::OnPostgres(name) => {
-                let programs = postgres::programs()?.display().to_string();
-                let on = [(postgres::VARIABLE, programs.as_str()), ("POSTERN_STORE", "postgres")];
-                of_host(name, None, &on)
-            }
+            Self::OnPostgres(name) => on_postgres(name),
             Self::Scenarios(boundary) => {
                 if *boundary != "core" {
                     // Live checks have a client in Python and a provider for Node.js.
@@ -358,6 +354,13 @@ fn of_host(name: &str, filter: Option<&str>, environment: &[(&str, &str)]) -> Re
         sum.add(&counted(command.env("CARGO_MANIFEST_DIR", &test.folder))?);
     }
     Ok(sum)
+}
+
+/// The same with rows in PostgreSQL.
+fn on_postgres(name: &str) -> Result<Count> {
+    let programs = postgres::programs()?.display().to_string();
+    let on = [(postgres::VARIABLE, programs.as_str()), ("POSTERN_STORE", "postgres")];
+    of_host(name, None, &on)
 }
 
 fn ends_well(command: &mut Command) -> Result<Count> {
