@@ -278,11 +278,7 @@ impl Step {
                 // The same pairs in every run: new ones are for looking, with a seed of their own.
                 counted(harness.args(["--policy", "--seed", "1"]).current_dir(workspace::root()))
             }
-            Self::Soak => {
-                let mut bench = Command::new(built::host()?.program("postern-bench")?);
-                bench.args(["soak", "--requests", SHORT_SOAK]).current_dir(workspace::root());
-                counted(&mut bench)
-            }
+            Self::Soak => soak(),
             Self::Tidy => {
                 let report = tidy::examine()?;
                 report.print();
@@ -354,6 +350,12 @@ fn of_host(name: &str, filter: Option<&str>, environment: &[(&str, &str)]) -> Re
         sum.add(&counted(command.env("CARGO_MANIFEST_DIR", &test.folder))?);
     }
     Ok(sum)
+}
+
+fn soak() -> Result<Count> {
+    let mut bench = Command::new(built::host()?.program("postern-bench")?);
+    bench.args(["soak", "--requests", SHORT_SOAK]).current_dir(workspace::root());
+    counted(&mut bench)
 }
 
 /// The same with rows in PostgreSQL.
