@@ -267,11 +267,7 @@ impl Step {
         match self {
             Self::Packages(names) => packages(names),
             Self::Named(name, filter) => of_host(name, Some(filter), &[]),
-            Self::OnPostgres(name) => {
-                let programs = postgres::programs()?.display().to_string();
-                let on = [(postgres::VARIABLE, programs.as_str()), ("POSTERN_STORE", "postgres")];
-                of_host(name, None, &on)
-            }
+            Self::OnPostgres(name) => on_postgres(name),
             Self::Program(name, program) => program_of(name, program),
             Self::Folder(boundary, folder) => harness(&["--boundary", boundary, "--only", folder]),
             Self::Scenarios(boundary) => {
@@ -295,11 +291,7 @@ impl Step {
                 // The same pairs in every run: new ones are for looking, with a seed of their own.
                 counted(harness.args(["--policy", "--seed", "1"]).current_dir(workspace::root()))
             }
-            Self::Soak => {
-                let mut bench = Command::new(built::host()?.program("postern-bench")?);
-                bench.args(["soak", "--requests", SHORT_SOAK]).current_dir(workspace::root());
-                counted(&mut bench)
-            }
+            Self::Soak => soak(),
             Self::Tidy => {
                 let report = tidy::examine()?;
                 report.print();
@@ -396,6 +388,19 @@ fn program_of(name: &str, program: &str) -> Result<Count> {
         }
     }
     Ok(sum)
+}
+
+fn soak() -> Result<Count> {
+    let mut bench = Command::new(built::host()?.program("postern-bench")?);
+    bench.args(["soak", "--requests", SHORT_SOAK]).current_dir(workspace::root());
+    counted(&mut bench)
+}
+
+/// The same with rows in PostgreSQL.
+fn on_postgres(name: &str) -> Result<Count> {
+    let programs = postgres::programs()?.display().to_string();
+    let on = [(postgres::VARIABLE, programs.as_str()), ("POSTERN_STORE", "postgres")];
+    of_host(name, None, &on)
 }
 
 fn ends_well(command: &mut Command) -> Result<Count> {

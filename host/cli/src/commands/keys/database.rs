@@ -57,7 +57,7 @@ pub fn migrate(args: MigrateArgs, out: Output) -> Outcome {
 /// Write a backup of a SQLite database.
 #[derive(clap::Args)]
 #[command(after_help = "\
-Example:
+Examples:
   postern keys backup --config keys.yaml --out keys.backup
 
 The service may run meanwhile. The backup holds what the database holds but the seeds of

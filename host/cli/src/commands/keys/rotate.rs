@@ -39,7 +39,7 @@ pub struct KekArgs {
 /// Seal every value of a tenant by a new data key.
 #[derive(clap::Args)]
 #[command(after_help = "\
-Example:
+Examples:
   postern keys rotate dek --config keys.yaml --tenant acme
 
 The service goes on; other writes wait while this tenant's values are sealed anew.")]
