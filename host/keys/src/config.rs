@@ -4,6 +4,12 @@
 //! an unknown key, a public address without the `danger_` key and a limit out of range
 //! are refused before anything is opened.
 
+mod notify;
+mod people;
+
+pub use notify::{Channel, Medium};
+pub use people::People;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -52,6 +58,11 @@ struct Wire {
     /// Limits.
     #[serde(default)]
     limits: WireLimits,
+    /// Pages on which people decide about requests. Default: none.
+    people: Option<people::Wire>,
+    /// By which channels people are told that a request waits. Default: none.
+    #[serde(default)]
+    notify: Vec<notify::Wire>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -228,6 +239,10 @@ pub struct Config {
     pub evidence: Evidence,
     /// Limits.
     pub limits: Limits,
+    /// Pages for people, if there are any.
+    pub people: Option<People>,
+    /// By which channels people are told.
+    pub notify: Vec<Channel>,
 }
 
 impl Config {
@@ -260,8 +275,10 @@ impl Config {
                     key: base.join(files.key),
                 },
             },
+            notify: notify::checked(wire.notify, base, matches!(wire.evidence, WireEvidence::Sim))?,
             evidence: evidence(wire.evidence, base)?,
             limits: limits(wire.limits)?,
+            people: wire.people.map(people::checked).transpose()?,
             data_dir,
         })
     }
@@ -288,6 +305,8 @@ impl Config {
             tls: Tls::Own,
             evidence: Evidence::Sim,
             limits: WireLimits::default().into(),
+            people: None,
+            notify: Vec::new(),
         }
     }
 }
@@ -407,6 +426,24 @@ mod tests {
             ("data_dir: d\nevidence: {release_set: r}\n", "evidence: expected snp"),
             ("data_dir: d\nevidence: {release_set: r, maa: http://a}\n", "evidence.maa"),
             ("data_dir: d\nevidence: {release_set: r, snp: true, x: 1}\n", "x"),
+            ("data_dir: d\npeople: {}\n", "origin"),
+            ("data_dir: d\npeople: {origin: http://a.example}\n", "people.origin"),
+            (
+                "data_dir: d\npeople: {origin: 'https://a.example', session_hours: 25}\n",
+                "people.session_hours: expected 1 to 24",
+            ),
+            (
+                "data_dir: d\npeople: {origin: 'https://a.example', idle_minutes: 0}\n",
+                "people.idle_minutes",
+            ),
+            (
+                "data_dir: d\nnotify: [{name: a, tenant: t, secret: s}]\n",
+                "notify.a: expected one of",
+            ),
+            (
+                "data_dir: d\nnotify: [{name: a, tenant: t, secret: s, slack: {api: 'http://a.b'}}]\n",
+                "notify.a: expected https",
+            ),
             ("listen: 127.0.0.1:1\n", "data_dir"),
         ] {
             let problem = parse(yaml).unwrap_err();

@@ -20,8 +20,11 @@ use crate::epoch::Epochs;
 use crate::evidence::{self, Attester};
 use crate::fault::Fault;
 use crate::feed::Feed;
+use crate::notify::Channel;
+use crate::people::People;
 use crate::releases::Recorded;
 use crate::store::{self, approvals, deks, identities, invites, nonces, revocations};
+use crate::store::{people, sessions};
 
 /// An answer of the service, to be sent as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,6 +79,8 @@ pub(crate) struct Inner {
     pub(crate) limits: Limits,
     pub(crate) checkpoints: Checkpoints,
     pub(crate) releases: Recorded,
+    pub(crate) people: Option<People>,
+    pub(crate) channels: Vec<Channel>,
 }
 
 impl Service {
@@ -118,6 +123,8 @@ impl Service {
             limits: config.limits,
             checkpoints,
             releases: Recorded::default(),
+            people: config.people.as_ref().map(People::new).transpose()?,
+            channels: config.notify.iter().map(Channel::open).collect::<Result<_, _>>()?,
             pool,
         };
         let service = Self { inner: Arc::new(inner) };
@@ -168,6 +175,8 @@ impl Service {
         identities::prune_tokens(&mut db, now).await?;
         invites::prune(&mut db, now).await?;
         let previews = approvals::prune(&mut db, now).await?;
+        people::prune_links(&mut db, now).await?;
+        sessions::prune(&mut db, now).await?;
         revocations::keep_time(&mut db, &self.inner.rows, now).await?;
         db.commit().await?;
         if previews {

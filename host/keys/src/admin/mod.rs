@@ -14,11 +14,13 @@ mod credentials;
 mod gateways;
 mod invites;
 mod keys;
+mod people;
 mod revoking;
 
 pub use approvals::{GrantWire, Said};
 pub use invites::NewInvite;
 pub use keys::{NewKey, Rotation};
+pub use people::{NewLink, NewPerson};
 pub use revoking::Named;
 
 use ed25519_dalek::VerifyingKey;
@@ -179,6 +181,9 @@ impl Service {
             ("POST", ["approvals", id, "deny"]) => {
                 self.decide_approval(operator, (id, Verdict::Deny), body, now).await
             }
+            (method, ["people", rest @ ..]) => {
+                self.people_resource(operator, (method, rest), body, now).await
+            }
             ("GET", ["credentials"]) => self.list_credentials(operator).await,
             ("DELETE", ["credentials", name]) => self.delete_credential(operator, name, now).await,
             ("GET", ["revocations"]) => self.list_revocations(operator).await,
@@ -204,7 +209,7 @@ impl Service {
     }
 
     /// Commits a change together with its event.
-    async fn recorded(
+    pub(crate) async fn recorded(
         &self,
         mut db: store::Write,
         event: crate::audit::Event,

@@ -7,6 +7,7 @@
 
 use std::future::{Future, Ready, ready};
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
@@ -37,7 +38,7 @@ impl Door {
         let place = Arc::clone(&self.places).try_acquire_owned();
         let place = place.map_err(|_| io::Error::from(io::ErrorKind::ConnectionRefused))?;
         stream.set_nodelay(true)?;
-        let activity = Activity::default();
+        let activity = Activity::of(stream.peer_addr().ok().map(|peer| peer.ip()));
         let service = Extension(activity.clone()).layer(service);
         let timer = Box::pin(sleep(self.idle));
         Ok((Guest { stream, activity, timer, idle: self.idle, _place: place }, service))
@@ -57,8 +58,11 @@ impl<S> Accept<TcpStream, S> for Door {
 }
 
 /// What a connection is doing. Each request finds it among its extensions.
-#[derive(Clone, Default)]
-pub(super) struct Activity(Arc<Mutex<Doing>>);
+#[derive(Clone)]
+pub(super) struct Activity {
+    doing: Arc<Mutex<Doing>>,
+    peer: Option<IpAddr>,
+}
 
 struct Doing {
     requests: usize,
@@ -73,6 +77,15 @@ impl Default for Doing {
 }
 
 impl Activity {
+    fn of(peer: Option<IpAddr>) -> Self {
+        Self { doing: Arc::default(), peer }
+    }
+
+    /// Who is connected.
+    pub(super) fn peer(&self) -> Option<IpAddr> {
+        self.peer
+    }
+
     /// A request is in progress until the value is dropped.
     pub(super) fn begin(&self) -> Busy {
         self.change(|doing| doing.requests += 1);
@@ -80,14 +93,14 @@ impl Activity {
     }
 
     fn change(&self, how: impl FnOnce(&mut Doing)) {
-        let mut doing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut doing = self.doing.lock().unwrap_or_else(PoisonError::into_inner);
         how(&mut doing);
         doing.since = Instant::now();
     }
 
     /// Since when there is no request; `None` while there is one.
     fn idle_since(&self) -> Option<Instant> {
-        let doing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let doing = self.doing.lock().unwrap_or_else(PoisonError::into_inner);
         (doing.requests == 0).then_some(doing.since)
     }
 }

@@ -32,7 +32,7 @@ pub struct Running {
     service: Service,
     handle: Handle<SocketAddr>,
     server: JoinHandle<std::io::Result<()>>,
-    upkeep: [JoinHandle<()>; 2],
+    upkeep: [JoinHandle<()>; 3],
 }
 
 /// Binds, then serves until [`Running::stop`].
@@ -54,7 +54,11 @@ pub async fn start(service: Service, config: &Config) -> Result<Running, Fault> 
     server.http_builder().http2().max_concurrent_streams(64);
     let app = routes::router(service.clone(), limits).into_make_service();
     let server = tokio::spawn(async move { server.serve(app).await });
-    let upkeep = [tokio::spawn(upkeep(service.clone())), tokio::spawn(renewal(service.clone()))];
+    let upkeep = [
+        tokio::spawn(upkeep(service.clone())),
+        tokio::spawn(renewal(service.clone())),
+        tokio::spawn(telling(service.clone())),
+    ];
     Ok(Running { address, service, handle, server, upkeep })
 }
 
@@ -102,6 +106,18 @@ async fn renewal(service: Service) {
     loop {
         seconds.tick().await;
         let _ = service.renew_evidence(now()).await;
+    }
+}
+
+/// Each second a look whether people are to be told of something.
+async fn telling(service: Service) {
+    let mut seconds = tokio::time::interval(Duration::from_secs(1));
+    seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        seconds.tick().await;
+        if let Err(fault) = service.notify(now()).await {
+            tracing::error!(%fault, "notifications failed");
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Paths, and the limits that every request passes first.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes, to_bytes};
@@ -20,6 +21,7 @@ use super::{now, stream};
 use crate::admin::{Answered, EXPORT_TYPE};
 use crate::config::Limits;
 use crate::operator_auth::{self, Fields};
+use crate::pages;
 use crate::service::{HttpAnswer, Service};
 
 /// Most contents that are read at a time: 128 MiB of them. Beyond it 503.
@@ -108,6 +110,10 @@ async fn served(
     let chain = if reads_chain { timeout_at(end, shell.chain_turn()).await.ok() } else { None };
     let Ok(slot) = shell.places(&read).try_acquire_owned() else { return status(503) };
     drop(reading);
+    if read.uri.path().starts_with(pages::ROOT) {
+        let page = timeout_at(end, page(&shell.service, &read, activity.peer())).await;
+        return page.map_or_else(|_| status(503), rendered);
+    }
     match timeout_at(end, answer(&shell.service, &read)).await {
         Ok(Answered::Whole(answer)) => respond(answer),
         Ok(Answered::Export(export)) => {
@@ -211,6 +217,33 @@ async fn revocations(service: &Service, read: &Read) -> HttpAnswer {
     service.revocations(since, now()).await
 }
 
+/// What the pages need to know of a request. Nothing of it is derived from `Host`.
+async fn page(service: &Service, read: &Read, peer: Option<IpAddr>) -> pages::Page {
+    let cookies = read.headers.get_all(header::COOKIE).iter();
+    let request = pages::Request {
+        method: read.method.as_str(),
+        path: read.uri.path(),
+        query: read.uri.query().unwrap_or_default(),
+        cookies: cookies.filter_map(|cookie| cookie.to_str().ok()).collect(),
+        origin: only(&read.headers, "origin"),
+        site: only(&read.headers, "sec-fetch-site"),
+        body: &read.body,
+        peer,
+    };
+    service.page(&request, now()).await
+}
+
+fn rendered(page: pages::Page) -> Response {
+    let mut response = finish(page.status, "", page.body);
+    for (name, value) in page.fields {
+        // None of them holds what a field cannot.
+        if let Ok(value) = HeaderValue::try_from(value) {
+            response.headers_mut().append(name, value);
+        }
+    }
+    response
+}
+
 async fn operator(service: &Service, read: &Read) -> Answered {
     let host = read.headers.get(header::HOST).and_then(|host| host.to_str().ok());
     let authority = read.uri.authority().map(|authority| authority.as_str()).or(host);
@@ -226,16 +259,19 @@ async fn operator(service: &Service, read: &Read) -> Answered {
 
 /// The three signature fields, each exactly once.
 fn fields(headers: &HeaderMap) -> Option<Fields> {
-    let one = |name: &str| {
-        let mut values = headers.get_all(name).iter();
-        let first = values.next()?.to_str().ok()?.to_owned();
-        values.next().is_none().then_some(first)
-    };
+    let one = |name: &str| only(headers, name).map(str::to_owned);
     Some(Fields {
         content_digest: one("content-digest")?,
         signature_input: one("signature-input")?,
         signature: one("signature")?,
     })
+}
+
+/// A field that is there exactly once.
+fn only<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next()?.to_str().ok()?;
+    values.next().is_none().then_some(first)
 }
 
 fn status(status: u16) -> Response {

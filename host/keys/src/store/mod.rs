@@ -12,7 +12,11 @@ pub mod epochs;
 pub mod identities;
 pub mod invites;
 pub mod nonces;
+pub mod notices;
+pub mod passkeys;
+pub mod people;
 pub mod revocations;
+pub mod sessions;
 
 use std::time::Duration;
 
