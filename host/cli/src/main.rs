@@ -31,7 +31,7 @@ use serde_json::json;
 use commands::{
     apikey, approval, attack, attest, audit, check as check_command, completions, credential,
     demo as demo_command, enrol, gateway as gateway_command, init as init_command, invite, keys,
-    man, policy, release, replay, revocation, token, upstream,
+    man, person, policy, release, replay, revocation, token, upstream,
 };
 use failure::{Failure, Kind, Outcome};
 use output::Output;
@@ -88,6 +88,9 @@ enum Command {
     /// Invites to a document, each exchanged once for a capability token.
     #[command(subcommand)]
     Invite(invite::Command),
+    /// People who decide about requests, and their passkeys.
+    #[command(subcommand)]
+    Person(person::Command),
     /// Requests that wait for a person.
     #[command(subcommand)]
     Approval(approval::Command),
@@ -161,6 +164,7 @@ fn run(command: Command, out: Output) -> Outcome {
         Command::Revocation(command) => revocation::run(command, out),
         Command::Token(command) => token::run(command, out),
         Command::Invite(command) => invite::run(command, out),
+        Command::Person(command) => person::run(command, out),
         Command::Approval(command) => approval::run(command, out),
         Command::Attest(command) => attest::run(&command, out),
         Command::Release(command) => release::run(&command, out),

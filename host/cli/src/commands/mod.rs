@@ -15,6 +15,7 @@ pub mod init;
 pub mod invite;
 pub mod keys;
 pub mod man;
+pub mod person;
 pub mod policy;
 pub mod release;
 pub mod replay;
