@@ -16,7 +16,7 @@ use crate::run::{Failure, line};
 use crate::workspace;
 
 /// The default members of the workspace.
-const MEMBERS: [&str; 25] = [
+const MEMBERS: [&str; 26] = [
     "postern-attack",
     "postern-attest",
     "postern-attester",
@@ -24,6 +24,7 @@ const MEMBERS: [&str; 25] = [
     "postern-bench-audit",
     "postern-bench-identity",
     "postern-bench-scrub",
+    "postern-browser",
     "postern-capability",
     "postern-cli",
     "postern-core",

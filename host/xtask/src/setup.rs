@@ -18,6 +18,8 @@ pub const TARGET: &str = "wasm32-wasip1";
 const PACKAGES: [&str; 4] = ["rustc-web", "cargo-web", "rust-web-src", "wasi-libc"];
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 const DEBIAN_SOURCES: &str = "/usr/lib/wasm32-wasi";
+/// Debian's Chromium, and what drives it.
+const BROWSER: [&str; 2] = ["chromium", "chromium-driver"];
 /// Envoy's version; its wheel is on PyPI.
 pub const ENVOY: &str = "1.40.0";
 /// What the independent clients in Python stand on.
@@ -60,6 +62,8 @@ pub fn everything(options: &Options) -> Result<()> {
     println!("nginx: {}", nginx()?.display());
     println!("opa: {}", opa()?.display());
     println!("oidc-provider: {}", oidc()?.display());
+    println!("chromium: {}", chromium(options.yes)?);
+    println!("axe-core: {}", axe()?.display());
     Ok(())
 }
 
@@ -184,8 +188,18 @@ pub fn opa() -> Result<PathBuf> {
 
 /// npm's `oidc-provider`, at the versions of its lock file, laid out in target/tools.
 pub fn oidc() -> Result<PathBuf> {
-    let home = workspace::tools().join("oidc");
-    let own = workspace::root().join("tests/clients/oidc");
+    from_npm("oidc")
+}
+
+/// npm's `axe-core`, in the same way.
+pub fn axe() -> Result<PathBuf> {
+    from_npm("axe")
+}
+
+/// The packages of `tests/clients/NAME`.
+fn from_npm(name: &str) -> Result<PathBuf> {
+    let home = workspace::tools().join(name);
+    let own = workspace::root().join("tests/clients").join(name);
     let lock = "package-lock.json";
     // npm writes this one last.
     let laid_out = home.join("node_modules/.package-lock.json").exists();
@@ -193,8 +207,8 @@ pub fn oidc() -> Result<PathBuf> {
     if laid_out && read(&home) == read(&own) {
         return Ok(home);
     }
-    eprintln!("setup: installing oidc-provider into {}", home.display());
-    let failed = |why| Failure::environment(format!("cannot install oidc-provider: {why}"));
+    eprintln!("setup: installing the packages of {} into {}", own.display(), home.display());
+    let failed = |why| Failure::environment(format!("cannot install {}: {why}", own.display()));
     std::fs::create_dir_all(&home)?;
     for file in ["package.json", lock] {
         std::fs::copy(own.join(file), home.join(file))?;
@@ -203,6 +217,30 @@ pub fn oidc() -> Result<PathBuf> {
     npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]).current_dir(&home);
     quiet(&mut npm).map_err(failed)?;
     Ok(home)
+}
+
+/// Chromium and its driver: the system's, or Debian's packages where they may be installed. They
+/// need too many libraries to be laid out beside the system.
+pub fn chromium(may_install: bool) -> Result<String> {
+    let runs = || quiet(Command::new("chromedriver").arg("--version"));
+    let there = |version: &String| {
+        quiet(Command::new("chromium").arg("--version")).is_ok() && !version.is_empty()
+    };
+    if let Some(version) = runs().ok().filter(there) {
+        return Ok(version.trim().to_owned());
+    }
+    let install = format!("apt-get install --no-install-recommends {}", BROWSER.join(" "));
+    if !(may_install && is_root()) {
+        return Err(Failure::environment(format!(
+            "no Chromium: run `{install}` (as root, `cargo xtask setup --yes` does it)"
+        )));
+    }
+    eprintln!("setup: {install}");
+    quiet(Command::new("apt-get").arg("update")).map_err(Failure::environment)?;
+    let mut command = Command::new("apt-get");
+    command.args(["install", "--yes", "--no-install-recommends"]).args(BROWSER);
+    quiet(command.env("DEBIAN_FRONTEND", "noninteractive")).map_err(Failure::environment)?;
+    runs().map(|version| version.trim().to_owned()).map_err(Failure::environment)
 }
 
 /// nginx: the system's, or Debian's package laid out below target/tools without installing it.
@@ -243,6 +281,7 @@ pub fn envoy() -> Result<PathBuf> {
     Ok(binary)
 }
 
-fn is_root() -> bool {
+/// Whether apt-get may be called.
+pub fn is_root() -> bool {
     quiet(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0")
 }

@@ -56,6 +56,8 @@ enum Step {
     AuditClient,
     /// Bundles of policies, read and made a second time in Python; one test a case.
     BundleClient,
+    /// The pages of the key service in a real Chromium.
+    Browser,
     /// The checks of the tidy command, each counted.
     Tidy,
     /// The modules built by Debian's toolchain have the same imports and exports; one test.
@@ -164,6 +166,10 @@ const GROUPS: &[Group] = &[
             Step::Folder("host", "people/"),
             Step::Folder("envoy", "people/"),
             Step::Folder("spin", "people/"),
+            Step::Named("postern-keys", "pages::"),
+            Step::Named("postern-keys", "people::"),
+            Step::Named("postern-keys", "notify::"),
+            Step::Browser,
         ],
     },
     Group { name: "tidy", steps: &[Step::Tidy, Step::Way3] },
@@ -327,6 +333,11 @@ impl Step {
                 let mut command = Command::new(setup::python()?);
                 let words = ["tests/clients/python/audit.py", "check", "tests/vectors/audit"];
                 counted(command.args(words).current_dir(workspace::root()))
+            }
+            Self::Browser => {
+                setup::chromium(setup::is_root())?;
+                setup::axe()?;
+                packages(&["postern-browser"])
             }
             Self::Way3 => way_3(),
             Self::Postern(words) => {
