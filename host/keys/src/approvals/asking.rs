@@ -308,11 +308,7 @@ pub(crate) async fn poll(
 }
 
 /// The agent is told how its approval stands: with its decision the preview goes.
-async fn told(
-    db: &mut Connection,
-    approval: &Approval,
-    now: UnixMillis,
-) -> Result<(), Fault> {
+async fn told(db: &mut Connection, approval: &Approval, now: UnixMillis) -> Result<(), Fault> {
     match approval.state(now) {
         State::Pending => Ok(()),
         _ => rows::forget_preview(db, &approval.id).await,

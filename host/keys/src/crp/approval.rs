@@ -80,11 +80,7 @@ async fn asked(
 }
 
 /// What all of a request's credentials demand together.
-async fn strictest(
-    db: &mut Connection,
-    tenant: &str,
-    names: &[String],
-) -> Result<Guard, Fault> {
+async fn strictest(db: &mut Connection, tenant: &str, names: &[String]) -> Result<Guard, Fault> {
     let mut strictest = Guard::default();
     for name in names {
         let Some(credential) = credentials::find(&mut *db, tenant, name).await? else { continue };

@@ -15,7 +15,7 @@ use crate::audit::Event;
 use crate::fault::Fault;
 use crate::service::Service;
 use crate::store::notices::{self, Due};
-use crate::store::Reach;
+use crate::store::{self, Reach};
 
 /// Waits after each attempt; there are as many attempts.
 const WAITS: [Duration; 5] = [

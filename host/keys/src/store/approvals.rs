@@ -310,11 +310,7 @@ pub async fn add(
 
 /// Writes what can change, with a new MAC. The caller's transaction holds the write lock, so
 /// that nobody decides or uses it between look and change.
-pub async fn change(
-    db: &mut Connection,
-    rows: &RowKeys,
-    approval: &Approval,
-) -> Result<(), Fault> {
+pub async fn change(db: &mut Connection, rows: &RowKeys, approval: &Approval) -> Result<(), Fault> {
     let row = Row::of(approval, rows)?;
     sqlx::query(
         "UPDATE approvals SET expires_ms = $1, decisions = $2, decided_ms = $3, grant_until_ms = $4,

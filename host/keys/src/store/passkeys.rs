@@ -82,11 +82,7 @@ impl Row {
 }
 
 /// Adds a passkey; `false` when the credential id is taken, by whomever.
-pub async fn add(
-    db: &mut Connection,
-    rows: &RowKeys,
-    passkey: &Passkey,
-) -> Result<bool, Fault> {
+pub async fn add(db: &mut Connection, rows: &RowKeys, passkey: &Passkey) -> Result<bool, Fault> {
     let row = Row::of(passkey);
     let mac = rows.sign(&row.bytes());
     let done = sqlx::query(
@@ -134,11 +130,7 @@ pub async fn of(
 }
 
 /// Writes the counter and the time of a use, with a new MAC.
-pub async fn used(
-    db: &mut Connection,
-    rows: &RowKeys,
-    passkey: &Passkey,
-) -> Result<(), Fault> {
+pub async fn used(db: &mut Connection, rows: &RowKeys, passkey: &Passkey) -> Result<(), Fault> {
     let row = Row::of(passkey);
     sqlx::query(
         "UPDATE passkeys SET state = $1, used_ms = $2, mac = $3

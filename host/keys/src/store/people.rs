@@ -66,11 +66,7 @@ impl Row {
 }
 
 /// Adds a person; `false` when the tenant has one of this name.
-pub async fn add(
-    db: &mut Connection,
-    rows: &RowKeys,
-    record: &Record,
-) -> Result<bool, Fault> {
+pub async fn add(db: &mut Connection, rows: &RowKeys, record: &Record) -> Result<bool, Fault> {
     let row = Row {
         handle: record.handle.to_vec(),
         tenant: record.tenant.clone(),
@@ -111,11 +107,7 @@ pub async fn find(
 }
 
 /// People of a tenant, by name.
-pub async fn all(
-    db: &mut Connection,
-    rows: &RowKeys,
-    tenant: &str,
-) -> Result<Vec<Record>, Fault> {
+pub async fn all(db: &mut Connection, rows: &RowKeys, tenant: &str) -> Result<Vec<Record>, Fault> {
     let found: Vec<Row> = sqlx::query_as("SELECT * FROM people WHERE tenant = $1 ORDER BY person")
         .bind(tenant)
         .fetch_all(db)
@@ -124,11 +116,7 @@ pub async fn all(
 }
 
 /// Removes a person with all passkeys, links and sessions; `false` when there is none.
-pub async fn remove(
-    db: &mut Connection,
-    tenant: &str,
-    handle: &Handle,
-) -> Result<bool, Fault> {
+pub async fn remove(db: &mut Connection, tenant: &str, handle: &Handle) -> Result<bool, Fault> {
     let done = sqlx::query("DELETE FROM people WHERE tenant = $1 AND handle = $2")
         .bind(tenant)
         .bind(handle.as_slice())

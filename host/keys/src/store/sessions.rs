@@ -73,11 +73,7 @@ impl Row {
 }
 
 /// Adds a session; the oldest beyond [`MOST`] end.
-pub async fn add(
-    db: &mut Connection,
-    rows: &RowKeys,
-    session: &Session,
-) -> Result<(), Fault> {
+pub async fn add(db: &mut Connection, rows: &RowKeys, session: &Session) -> Result<(), Fault> {
     let row = Row::of(session);
     let mac = rows.sign(&row.bytes());
     sqlx::query(
@@ -128,11 +124,7 @@ pub async fn of(
 }
 
 /// Writes when a session was used last.
-pub async fn seen(
-    db: &mut Connection,
-    rows: &RowKeys,
-    session: &Session,
-) -> Result<(), Fault> {
+pub async fn seen(db: &mut Connection, rows: &RowKeys, session: &Session) -> Result<(), Fault> {
     let row = Row::of(session);
     sqlx::query("UPDATE page_sessions SET seen_ms = $1, mac = $2 WHERE hash = $3")
         .bind(row.seen_ms)

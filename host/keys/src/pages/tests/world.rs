@@ -13,7 +13,7 @@ use crate::config::{Database, People};
 use crate::pages::{Page, Request};
 use crate::people::ceremony::Challenge;
 use crate::store::people::Record;
-use crate::store::{self, Reach, people};
+use crate::store::{Reach, people};
 use crate::{Config, Service};
 
 pub const ORIGIN: &str = "https://approve.example";
@@ -221,10 +221,9 @@ impl World {
 
     /// How many events there are of a kind.
     pub async fn events(&self, kind: &str) -> usize {
-        let rows: Vec<(Vec<u8>,)> = sqlx::query_as("SELECT bytes FROM audit_events")
-            .fetch_all(&self.service.inner.pool)
-            .await
-            .unwrap();
+        let mut db = self.service.inner.pool.read(Reach::All).await.unwrap();
+        let rows: Vec<(Vec<u8>,)> =
+            sqlx::query_as("SELECT bytes FROM audit_events").fetch_all(&mut *db).await.unwrap();
         let kind = format!("\"kind\":\"{kind}\"");
         rows.iter().filter(|(bytes,)| String::from_utf8_lossy(bytes).contains(&kind)).count()
     }
