@@ -8,6 +8,8 @@
 //! put aside, not forgotten; the chain says so. Invariant: nothing here makes a log that was cut
 //! look whole: whoever kept a checkpoint sees what is missing.
 
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use postern_core::time::UnixMillis;
@@ -19,7 +21,9 @@ use crate::config::{Config, Database};
 use crate::envelope::{LocalKek, RowKeys, Scope};
 use crate::fault::Fault;
 use crate::store::open::{encoded, open};
-use crate::store::{Reach, deks, epochs, identities, invites, revocations};
+use crate::store::{
+    Reach, approvals, deks, epochs, identities, invites, people, revocations, sessions,
+};
 
 /// Largest checkpoint that is read.
 const MAX_NOTE: usize = 64 * 1024;
@@ -47,7 +51,16 @@ pub async fn backup(config: &Config, to: &Path) -> Result<(), Fault> {
     copied
 }
 
-/// Every row at one moment, then without the seeds: they are overwritten where they lay, and
+/// What a backup does not hold: seeds of epochs, what people are shown, and what admits somebody
+/// for a short time.
+const LEFT_OUT: [&str; 4] = [
+    "DELETE FROM epochs",
+    "DELETE FROM approval_previews",
+    "DELETE FROM person_links",
+    "DELETE FROM page_sessions",
+];
+
+/// Every row at one moment, then without what is left out: it is overwritten where it lay, and
 /// the journal of that is in memory.
 async fn copy(from: &Path, to: &Path) -> Result<(), Fault> {
     sqlx::any::install_default_drivers();
@@ -57,7 +70,9 @@ async fn copy(from: &Path, to: &Path) -> Result<(), Fault> {
     db.close().await?;
     let mut db = connect(to).await?;
     db.execute("PRAGMA journal_mode = MEMORY; PRAGMA secure_delete = ON").await?;
-    db.execute("DELETE FROM epochs").await?;
+    for statement in LEFT_OUT {
+        db.execute(statement).await?;
+    }
     db.close().await?;
     Ok(())
 }
@@ -114,12 +129,24 @@ fn unfit(why: &str) -> Fault {
 }
 
 fn put(from: &Path, to: &Path) -> Result<(), Fault> {
-    if to.exists() {
-        return Err(Fault::file(to, &"expected no database there; move it away first"));
+    // A log that is left of another database would be played into this one.
+    for end in ["", "-wal", "-shm"] {
+        let there = PathBuf::from(format!("{}{end}", to.display()));
+        if there.exists() {
+            return Err(Fault::file(&there, &"expected no database there; move it away first"));
+        }
     }
+    // Before anything is made: an empty database would be taken for a new service's.
+    let mut backup = File::open(from).map_err(|error| Fault::file(from, &error))?;
     postern_files::create_private(to).map_err(|error| Fault::file(to, &error))?;
-    let copied = std::fs::copy(from, to).and_then(|_| std::fs::File::open(to)?.sync_all());
-    copied.map_err(|error| Fault::file(from, &error))
+    let copied = File::options().write(true).open(to).and_then(|mut file| {
+        io::copy(&mut backup, &mut file)?;
+        file.sync_all()
+    });
+    copied.map_err(|error| {
+        let _ = std::fs::remove_file(to);
+        Fault::file(to, &error)
+    })
 }
 
 async fn restored(config: &Config, notes: &Path, now: UnixMillis) -> Result<Restored, Fault> {
@@ -134,11 +161,14 @@ async fn restored(config: &Config, notes: &Path, now: UnixMillis) -> Result<Rest
     revocations::leap(&mut db, &rows, now).await?;
     let tokens = identities::forget_tokens(&mut db).await?;
     let invites = invites::revoke_open(&mut db, &rows, now).await?;
+    let approvals = approvals::end_open(&mut db, &rows, now).await?;
+    let links = people::forget_links(&mut db).await?;
+    sessions::end_everywhere(&mut db).await?;
     let seed = deks::seed(&mut db, &dek, "audit", now).await?;
     let audit = AuditLog::new(&seed, "none")?;
     let last = head(&mut db).await?;
     let (beyond, known) = beyond(notes, &audit, last.n)?;
-    let taken_back = tokens + invites;
+    let taken_back = tokens + invites + approvals + links;
     let event = Event::new("database_restored", "")
         .with("events", last.n.to_string())
         .with("known", known.unwrap_or(last.n).to_string())

@@ -242,6 +242,39 @@ async fn an_approval_of_a_lesser_class_does_not_serve_when_the_class_is_raised()
 }
 
 #[tokio::test]
+async fn what_nobody_can_see_nobody_approves() {
+    let world = World::on_disk().await;
+    let acme = world.tenant("acme").await;
+    let id = pending(&world, &acme).await;
+    let pool = world.database().await;
+    sqlx::query("DELETE FROM approval_previews").execute(&pool).await.unwrap();
+    pool.close().await;
+    let (yes, no) = (Ruling::of(Verdict::Approve), Ruling::of(Verdict::Deny));
+    assert_eq!(decide(&world, &id, &person("bea"), &yes, NOW).await, Err(Refusal::Unseen));
+    // Asked for again, it is another one, which can be seen.
+    let again = pending(&world, &acme).await;
+    assert_ne!(again, id);
+    approve(&world, &again).await;
+    assert!(decide(&world, &id, &person("bea"), &no, NOW).await.is_ok());
+}
+
+#[tokio::test]
+async fn callers_without_an_agent_do_not_share_a_quota() {
+    let world = World::in_memory().await;
+    let acme = world.tenant("acme").await;
+    let of = |subject: u8, n: u8| Ask {
+        agent: String::new(),
+        subject_hash: [subject; 32],
+        ..asking(&[b'a', n])
+    };
+    for n in 0..8 {
+        ask(&world, &acme, of(1, n), NOW).await.unwrap();
+    }
+    assert!(ask(&world, &acme, of(1, 8), NOW).await.is_err());
+    ask(&world, &acme, of(2, 0), NOW).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_person_is_asked_only_so_often() {
     let world = World::in_memory().await;
     let acme = world.tenant("acme").await;

@@ -10,6 +10,7 @@ use postern_keys::backup::{backup, restore};
 use postern_keys::config::{Config, Database};
 use postern_keys::store::schema::{self, Ask};
 use postern_keys::{Fault, Service};
+use support::approvals;
 use support::postgres::{OWNER, cluster};
 use support::*;
 
@@ -42,7 +43,7 @@ async fn beside(world: &World, name: &str) -> Config {
 async fn saved(world: &World, to: &Path, clean: bool) {
     match &world.config.database {
         Database::Postgres(at) => {
-            let without: &[&str] = if clean { &["--exclude-table-data", "epochs"] } else { &[] };
+            let without: &[&str] = if clean { &["--no-unlogged-table-data"] } else { &[] };
             let words = [&["--format", "custom"], without].concat();
             let dump = cluster().await.run("pg_dump", &at.name, &words);
             postern_files::write_atomic(to, &dump).unwrap();
@@ -125,6 +126,33 @@ async fn a_backup_has_no_seed_and_gives_everything_else_back() {
     assert_eq!((answer.status, answer.fields[0].1.expose()), (Status::Ok, b"value".as_slice()));
     let list = world.export(&acme, later(OVER)).await;
     assert!(list.lines().count() > 5);
+}
+
+#[tokio::test]
+async fn an_approval_does_not_come_back_to_be_used_again() {
+    let world = World::on_disk().await;
+    let acme = world.tenant("acme").await;
+    let id = approvals::pending(&world, &acme).await;
+    approvals::approve(&world, &id).await;
+    let pool = world.database().await;
+    let (preview,): (Vec<u8>,) =
+        sqlx::query_as("SELECT sealed FROM approval_previews").fetch_one(&pool).await.unwrap();
+    let part = &preview[..64.min(preview.len())];
+    let file = world.dir.path().join("keys.backup");
+    saved(&world, &file, true).await;
+    let bytes = std::fs::read(&file).unwrap();
+    assert!(!bytes.windows(part.len()).any(|window| window == part), "what people are shown");
+    // Used after the backup was made.
+    let named = approvals::ask(&world, &acme, approvals::named(id), NOW).await.unwrap();
+    assert!(named.claimed);
+
+    let config = beside(&world, "again").await;
+    assert_eq!(put_back(&config, &file).await.unwrap().taken_back, 1);
+    let service = Service::open(&config, later(OVER)).await.unwrap();
+    let World { dir, .. } = world;
+    let world = World { dir, config, service };
+    let named = approvals::ask(&world, &acme, approvals::named(id), later(OVER)).await.unwrap();
+    assert!(!named.claimed && named.id != id, "{named:?}");
 }
 
 #[tokio::test]

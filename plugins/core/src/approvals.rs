@@ -81,7 +81,8 @@ impl Requested {
         let here = u64::try_from(self.content.len()).unwrap_or(u64::MAX);
         match self.content_digest {
             None => self.content.is_empty() && self.content_length == 0,
-            Some(_) if here < self.content_length => true,
+            // A part is all that fits, so that nobody is shown less than there is room for.
+            Some(_) if here < self.content_length => self.content.len() == MOST_CONTENT,
             Some(digest) => {
                 let found: [u8; 32] = Sha256::digest(&self.content).into();
                 here == self.content_length && found == digest
@@ -247,7 +248,10 @@ mod tests {
         };
         let digest = Some(Sha256::digest(b"abc").into());
         assert!(whole(b"abc", 3, digest).is_true());
-        assert!(whole(b"ab", 3, digest).is_true());
+        assert!(!whole(b"ab", 3, digest).is_true());
+        let part = [b'a'; MOST_CONTENT];
+        assert!(whole(&part, 16 * 1024 + 1, digest).is_true());
+        assert!(!whole(&part[1..], 16 * 1024 + 1, digest).is_true());
         assert!(!whole(b"abd", 3, digest).is_true());
         assert!(!whole(b"abcd", 3, digest).is_true());
         assert!(!whole(b"a", 1, None).is_true());

@@ -107,9 +107,10 @@ pub struct PutArgs {
     #[arg(long, value_parser = span::parse)]
     expires: Option<std::time::Duration>,
     /// Releases that need a person's approval, whatever the gateway's policy says: those for
-    /// anything but GET, HEAD and OPTIONS, or every one.
-    #[arg(long, value_enum, default_value = "none")]
-    approval: ApprovalArg,
+    /// anything but GET, HEAD and OPTIONS, or every one. Default: what a credential that is
+    /// replaced has, else none.
+    #[arg(long, value_enum)]
+    approval: Option<ApprovalArg>,
     /// Only a passkey approves them (with --approval).
     #[arg(long)]
     require_passkey: bool,
@@ -192,6 +193,11 @@ fn put(args: &PutArgs, out: Output) -> Outcome {
     let guard = guard(args)?;
     let bindings = bindings(args, &operator.tenant)?;
     let service = operator.service()?;
+    let guard = match guard {
+        Some(guard) => guard,
+        None if args.replace => kept(&stored(&operator)?, &args.name)?,
+        None => NO_GUARD,
+    };
     let progress = out.progress("verifying the key service");
     let evidence = service.evidence()?;
     drop(progress);
@@ -221,18 +227,46 @@ fn put(args: &PutArgs, out: Output) -> Outcome {
     }
 }
 
-/// What releases need besides a binding.
-fn guard(args: &PutArgs) -> Outcome<store::Guard> {
+const NO_GUARD: store::Guard =
+    store::Guard { approval: store::Needed::None, passkey: false, approvers: 1 };
+
+/// What releases need besides a binding, where the flags say it.
+fn guard(args: &PutArgs) -> Outcome<Option<store::Guard>> {
     let approval = match args.approval {
-        ApprovalArg::None => store::Needed::None,
-        ApprovalArg::Writes => store::Needed::Writes,
-        ApprovalArg::EveryRelease => store::Needed::EveryRelease,
+        None | Some(ApprovalArg::None) => store::Needed::None,
+        Some(ApprovalArg::Writes) => store::Needed::Writes,
+        Some(ApprovalArg::EveryRelease) => store::Needed::EveryRelease,
     };
     if approval == store::Needed::None && (args.require_passkey || args.approvers > 1) {
         let expected = "--require-passkey and --approvers need --approval writes or every_release";
         return Err(Failure::usage(expected));
     }
-    Ok(store::Guard { approval, passkey: args.require_passkey, approvers: args.approvers })
+    let guard = store::Guard { approval, passkey: args.require_passkey, approvers: args.approvers };
+    Ok(args.approval.map(|_| guard))
+}
+
+/// What releases of `name` need now: another value changes none of it.
+fn kept(stored: &Value, name: &str) -> Outcome<store::Guard> {
+    let all = stored.get("credentials").and_then(Value::as_array);
+    let Some(found) = all.into_iter().flatten().find(|one| one["name"] == *name) else {
+        return Ok(NO_GUARD);
+    };
+    let unknown = || {
+        Failure::environment(
+            "the key service says something else than this program knows of approvals",
+        )
+    };
+    let class = found.get("approval").and_then(Value::as_str);
+    let needed = [store::Needed::None, store::Needed::Writes, store::Needed::EveryRelease];
+    let approval = needed.into_iter().find(|one| Some(one.name()) == class).ok_or_else(unknown)?;
+    let passkey = found.get("require_passkey").and_then(Value::as_bool).ok_or_else(unknown)?;
+    let approvers = found.get("approvers").and_then(Value::as_u64);
+    let approvers = approvers.and_then(|count| u8::try_from(count).ok()).ok_or_else(unknown)?;
+    Ok(store::Guard { approval, passkey, approvers })
+}
+
+fn stored(operator: &Operator) -> Outcome<Value> {
+    operator.service()?.signed(operator, "GET", "/api/v1/credentials", None)
 }
 
 /// The bindings of a file or of the flags, checked by the same code that the modules run.
@@ -375,7 +409,7 @@ fn split(bytes: &[u8], count: usize) -> Vec<Secret> {
 
 fn list(args: &ListArgs, out: Output) -> Outcome {
     let operator = Operator::load(&args.operator)?;
-    let document = operator.service()?.signed(&operator, "GET", "/api/v1/credentials", None)?;
+    let document = stored(&operator)?;
     let rows = document.get("credentials").and_then(Value::as_array).cloned().unwrap_or_default();
     let mut lines =
         vec![["name", "version", "updated", "approval", "bindings"].map(str::to_owned).to_vec()];

@@ -79,6 +79,11 @@ pub enum Refusal {
     /// Nobody counts twice.
     #[error("your decision is there already; somebody else has to approve it too")]
     Twice,
+    /// What was asked for is not there any more.
+    #[error(
+        "what was asked for was lost, so that nobody can approve it: it has to be asked for again"
+    )]
+    Unseen,
     /// Only a passkey approves this.
     #[error("this request is approved with a passkey, on the page of the key service")]
     NeedsPasskey,
@@ -107,7 +112,11 @@ pub async fn decide(
     let Some(approval) = found.filter(|_| revoked.is_none()) else {
         return Ok(Err(Refusal::Unknown));
     };
-    let (approval, refusal) = match ruled(approval.clone(), decider, ruling, now) {
+    let seen = rows::preview(&mut db, id).await?.is_some();
+    let ruled = ruled(approval.clone(), decider, ruling, now);
+    let approves = ruling.verdict == Verdict::Approve;
+    let ruled = if approves && !seen { ruled.and(Err(Refusal::Unseen)) } else { ruled };
+    let (approval, refusal) = match ruled {
         Ok(approval) => (approval, None),
         Err(refusal) => (approval, Some(refusal)),
     };
@@ -147,6 +156,7 @@ impl Refusal {
             Self::Over(_) => "over",
             Self::Requester => "requester",
             Self::Twice => "twice",
+            Self::Unseen => "unseen",
             Self::NeedsPasskey => "passkey_needed",
             Self::Grant => "grant_not_allowed",
         }

@@ -66,7 +66,7 @@ impl Service {
             h2 { "Request" }
             @match &approval.preview {
                 Some(preview) => (previewed(preview)),
-                None => p { "What was asked for is not kept any longer." },
+                None => p { "What was asked for is not kept any longer, so it cannot be approved." },
             }
             h2 { "Decision" }
             (said(approval, asked))

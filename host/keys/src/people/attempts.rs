@@ -20,7 +20,7 @@ pub(crate) struct Source(u64);
 
 impl Source {
     pub(crate) fn of(address: Option<IpAddr>) -> Self {
-        Self(match address {
+        Self(match address.map(|address| address.to_canonical()) {
             None => 0,
             Some(IpAddr::V4(four)) => u64::from(u32::from(four)) | 1 << 63,
             Some(IpAddr::V6(six)) => (u128::from(six) >> 64) as u64,

@@ -88,8 +88,12 @@ impl Service {
         let record = people::find(&mut db, rows, &session.handle).await?;
         let Some(person) = record.and_then(Person::of) else { return Ok(None) };
         if looks && now.0.saturating_sub(session.seen.0) >= SEEN_MS {
+            // A connection to read with writes nothing.
+            drop(db);
+            let mut db = self.inner.pool.write(Reach::Tenant(&person.tenant)).await?;
             session.seen = now;
             sessions::seen(&mut db, rows, &session).await?;
+            db.commit().await?;
         }
         Ok(Some(SignedIn { person, session }))
     }

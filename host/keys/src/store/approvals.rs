@@ -14,6 +14,8 @@ use crate::store::{Connection, at, exact, millis};
 
 /// An approval is forgotten after this: 30 days.
 const KEPT_MS: u64 = 30 * 24 * 3600 * 1000;
+/// What a grant gave is forgotten after this; its event stays.
+const GRANTED_KEPT_MS: u64 = 3600 * 1000;
 /// Most rows of a list.
 const LISTED: i64 = 500;
 
@@ -145,21 +147,43 @@ fn vouched(rows: &RowKeys, row: Row) -> Result<Approval, Fault> {
     row.approval()
 }
 
-/// Approvals of the same request by the same caller, newest first.
+/// Ends every approval that could still be used, and every grant, of every tenant; how many
+/// there were. Previews go with them.
+pub async fn end_open(db: &mut Connection, rows: &RowKeys, now: UnixMillis) -> Result<u64, Fault> {
+    let found: Vec<Row> = sqlx::query_as(
+        "SELECT * FROM approvals WHERE (claimed_ms IS NULL AND expires_ms > $1) OR grant_until_ms > $1",
+    )
+    .bind(millis(now))
+    .fetch_all(&mut *db)
+    .await?;
+    let mut ended: u64 = 0;
+    for row in found {
+        let mut approval = vouched(rows, row)?;
+        (approval.expires, approval.grant) = (approval.expires.min(now), None);
+        change(&mut *db, rows, &approval).await?;
+        forget_preview(&mut *db, &approval.id).await?;
+        ended = ended.saturating_add(1);
+    }
+    Ok(ended)
+}
+
+/// Approvals of the same request by the same caller for the same agent, newest first.
 pub async fn of_request(
     db: &mut Connection,
     rows: &RowKeys,
     tenant: &str,
     subject: &[u8; 32],
+    agent: &str,
     digest: &[u8; 32],
 ) -> Result<Vec<Approval>, Fault> {
     let found: Vec<Row> = sqlx::query_as(
-        "SELECT * FROM approvals WHERE tenant = $1 AND digest = $2 AND subject = $3
+        "SELECT * FROM approvals WHERE tenant = $1 AND digest = $2 AND subject = $3 AND agent = $4
          ORDER BY created_ms DESC, approval_id LIMIT 8",
     )
     .bind(tenant)
     .bind(digest.as_slice())
     .bind(subject.as_slice())
+    .bind(agent)
     .fetch_all(db)
     .await?;
     found.into_iter().map(|row| vouched(rows, row)).collect()
@@ -246,9 +270,9 @@ pub async fn load(
     let mut own = [0, 0];
     let queries = [
         "SELECT COUNT(*) FROM approvals WHERE tenant = $1 AND decided_ms IS NULL AND expires_ms > $2
-         AND (subject = $3 OR agent = $4)",
+         AND (subject = $3 OR (agent = $4 AND agent <> ''))",
         "SELECT COUNT(*) FROM approvals WHERE tenant = $1 AND created_ms > $2
-         AND (subject = $3 OR agent = $4) AND (claimed_ms IS NULL OR claimed_ms > created_ms)",
+         AND (subject = $3 OR (agent = $4 AND agent <> '')) AND (claimed_ms IS NULL OR claimed_ms > created_ms)",
     ];
     for ((query, from), count) in queries.into_iter().zip([now, since]).zip(&mut own) {
         (*count,) = sqlx::query_as::<_, (i64,)>(query)
@@ -396,6 +420,15 @@ pub async fn prune(db: &mut Connection, now: UnixMillis) -> Result<bool, Fault> 
     )
     .bind(millis(before))
     .bind(millis(now))
+    .execute(&mut *db)
+    .await?;
+    // What a grant gave serves the one release after it, and nobody is shown it again.
+    let hour = UnixMillis(now.0.saturating_sub(GRANTED_KEPT_MS));
+    sqlx::query(
+        "DELETE FROM approvals WHERE claimed_ms = created_ms AND created_ms < $1
+         AND grant_until_ms IS NULL",
+    )
+    .bind(millis(hour))
     .execute(db)
     .await?;
     Ok(ended.rows_affected() > 0)

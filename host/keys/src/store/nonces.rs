@@ -40,8 +40,14 @@ pub async fn first_replay(
     Ok(done.rows_affected() == 1)
 }
 
+/// How far the clock of another replica, or this one's before a step, may be behind: a nonce
+/// that this clock is done with is still known to it. Twice what messages are allowed.
+const BEHIND_MS: u64 = 120_000;
+
 /// Forgets nonces whose messages would be refused by their time anyway.
 pub async fn prune(db: &mut Connection, now: UnixMillis) -> Result<(), Fault> {
-    sqlx::query("DELETE FROM nonces WHERE expires_ms < $1").bind(millis(now)).execute(db).await?;
+    let before = UnixMillis(now.0.saturating_sub(BEHIND_MS));
+    let old = "DELETE FROM nonces WHERE expires_ms < $1";
+    sqlx::query(old).bind(millis(before)).execute(db).await?;
     Ok(())
 }

@@ -181,6 +181,11 @@ pub async fn use_link(db: &mut Connection, hash: &[u8; 32]) -> Result<bool, Faul
     Ok(done.rows_affected() == 1)
 }
 
+/// Forgets every link; how many there were.
+pub async fn forget_links(db: &mut Connection) -> Result<u64, Fault> {
+    Ok(sqlx::query("DELETE FROM person_links").execute(db).await?.rows_affected())
+}
+
 /// Forgets links that have ended.
 pub async fn prune_links(db: &mut Connection, now: UnixMillis) -> Result<(), Fault> {
     sqlx::query("DELETE FROM person_links WHERE expires_ms < $1")

@@ -65,8 +65,8 @@ fn password(at: &Postgres) -> Result<Option<Zeroizing<String>>, Fault> {
 
 /// Why the role is not one for the service; empty when it is.
 const ROLE: &str = "SELECT CASE
-    WHEN (SELECT rolsuper OR rolbypassrls OR rolcreaterole FROM pg_roles
-          WHERE rolname = current_user)
+    WHEN EXISTS (SELECT 1 FROM pg_roles r WHERE (r.rolsuper OR r.rolbypassrls OR r.rolcreaterole)
+                 AND pg_has_role(current_user, r.oid, 'MEMBER'))
         THEN 'it is a superuser, makes roles or passes row-level security by'
     WHEN EXISTS (SELECT 1 FROM pg_class WHERE relnamespace = 'public'::regnamespace
                  AND pg_has_role(current_user, relowner, 'MEMBER'))
@@ -75,7 +75,9 @@ const ROLE: &str = "SELECT CASE
         OR has_table_privilege('checkpoints', 'UPDATE, DELETE, TRUNCATE, TRIGGER')
         THEN 'it may change what was logged'
     WHEN EXISTS (SELECT 1 FROM pg_class WHERE relnamespace = 'public'::regnamespace
-                 AND relname IN ('credentials', 'api_keys', 'identities', 'audit_events', 'deks')
+                 AND relname NOT IN ('_sqlx_migrations', 'nonces', 'epochs', 'revocation_state',
+                                     'edge_chains', 'checkpoints')
+                 AND relkind = 'r'
                  AND NOT relrowsecurity)
         THEN 'tables have no row-level security'
     ELSE '' END";

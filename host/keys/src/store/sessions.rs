@@ -153,6 +153,12 @@ pub async fn end_all(db: &mut Connection, handle: &Handle) -> Result<u64, Fault>
     Ok(done.rows_affected())
 }
 
+/// Signs everybody out.
+pub async fn end_everywhere(db: &mut Connection) -> Result<(), Fault> {
+    sqlx::query("DELETE FROM page_sessions").execute(db).await?;
+    Ok(())
+}
+
 /// Forgets sessions that have ended.
 pub async fn prune(db: &mut Connection, now: UnixMillis) -> Result<(), Fault> {
     sqlx::query("DELETE FROM page_sessions WHERE expires_ms < $1")
