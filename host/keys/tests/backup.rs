@@ -5,6 +5,7 @@ mod support;
 
 use std::path::Path;
 
+use postern_core::time::UnixMillis;
 use postern_crp::message::{Message, Status};
 use postern_keys::backup::{backup, restore};
 use postern_keys::config::{Config, Database};
@@ -58,7 +59,14 @@ async fn saved(world: &World, to: &Path, clean: bool) {
 }
 
 async fn put_back(config: &Config, from: &Path) -> Result<postern_keys::backup::Restored, Fault> {
-    let now = later(OVER);
+    put_back_at(config, from, later(OVER)).await
+}
+
+async fn put_back_at(
+    config: &Config,
+    from: &Path,
+    now: UnixMillis,
+) -> Result<postern_keys::backup::Restored, Fault> {
     let Database::Postgres(at) = &config.database else {
         return restore(config, Some(from), now).await;
     };
@@ -147,11 +155,12 @@ async fn an_approval_does_not_come_back_to_be_used_again() {
     assert!(named.claimed);
 
     let config = beside(&world, "again").await;
-    assert_eq!(put_back(&config, &file).await.unwrap().taken_back, 1);
-    let service = Service::open(&config, later(OVER)).await.unwrap();
+    let soon = later(60_000);
+    assert_eq!(put_back_at(&config, &file, soon).await.unwrap().taken_back, 1);
+    let service = Service::open(&config, soon).await.unwrap();
     let World { dir, .. } = world;
     let world = World { dir, config, service };
-    let named = approvals::ask(&world, &acme, approvals::named(id), later(OVER)).await.unwrap();
+    let named = approvals::ask(&world, &acme, approvals::named(id), soon).await.unwrap();
     assert!(!named.claimed && named.id != id, "{named:?}");
 }
 

@@ -75,9 +75,10 @@ const ROLE: &str = "SELECT CASE
         OR has_table_privilege('checkpoints', 'UPDATE, DELETE, TRUNCATE, TRIGGER')
         THEN 'it may change what was logged'
     WHEN EXISTS (SELECT 1 FROM pg_class WHERE relnamespace = 'public'::regnamespace
-                 AND relname NOT IN ('_sqlx_migrations', 'nonces', 'epochs', 'revocation_state',
-                                     'edge_chains', 'checkpoints')
-                 AND relkind = 'r'
+                 AND relname IN ('api_keys', 'approval_previews', 'approvals', 'audit_events',
+                                 'credential_versions', 'credentials', 'deks', 'identities', 'invites',
+                                 'join_tokens', 'notices', 'page_sessions', 'passkeys', 'people',
+                                 'person_links', 'revocations', 'service_keys', 'tenants', 'users')
                  AND NOT relrowsecurity)
         THEN 'tables have no row-level security'
     ELSE '' END";

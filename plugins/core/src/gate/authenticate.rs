@@ -40,13 +40,10 @@ pub(super) fn admit(established: Vec<Established>, tenant: &str) -> Result<Admit
     if named.any(|other| *other != agent) {
         return invalid(TokenReason::Combined);
     }
-    // Who is behind a request does not decide about it, so that name must not get lost.
-    let mut users =
-        established.iter().map(|one| &one.identity().user).filter(|one| !one.is_empty());
-    let user = users.next().cloned().unwrap_or_default();
-    if users.any(|other| *other != user) {
-        return invalid(TokenReason::Combined);
-    }
+    // Who is behind a request does not decide about it, so that name must not get lost behind
+    // a caller who has none.
+    let mut users = established.iter().rev().map(|one| &one.identity().user);
+    let user = users.find(|user| !user.is_empty()).cloned().unwrap_or_default();
     let limits = established.iter().filter_map(|one| one.limits().cloned()).collect();
     let attempts = established.iter().flat_map(|one| one.attempts().to_vec()).collect();
     let names = established.iter().flat_map(|one| one.names().to_vec()).collect();
