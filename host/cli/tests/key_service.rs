@@ -349,11 +349,11 @@ fn what_was_acknowledged_is_in_the_log_after_the_service_was_killed() {
 
 #[test]
 fn a_full_disk_refuses_and_loses_nothing_that_was_acknowledged() {
-    // No file of the service may grow beyond half a MiB: its database's log meets that first.
+    // No file of the service may grow beyond one and a half MiB: its database's log meets that first.
     let mut day = Day::begin_as(|folder| {
         let mut serve = command(folder, &[]);
         let shell = format!(
-            "trap '' XFSZ; ulimit -f 1024; exec {} {}",
+            "trap '' XFSZ; ulimit -f 3072; exec {} {}",
             env!("CARGO_BIN_EXE_postern"),
             SERVE.join(" ")
         );

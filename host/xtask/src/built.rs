@@ -16,13 +16,15 @@ use crate::run::{Failure, line};
 use crate::workspace;
 
 /// The default members of the workspace.
-const MEMBERS: [&str; 26] = [
+const MEMBERS: [&str; 28] = [
     "postern-attack",
     "postern-attest",
     "postern-attester",
     "postern-bench",
     "postern-bench-audit",
     "postern-bench-identity",
+    "postern-bench-line",
+    "postern-bench-policy",
     "postern-bench-scrub",
     "postern-browser",
     "postern-capability",

@@ -287,7 +287,7 @@ fn the_key_services_examples_are_good_when_development_is_allowed() {
 fn what_the_key_service_would_refuse_is_found_at_its_place() {
     for (from, to, want) in [
         ("postern_service@", "postern_service:hunter2@", "database: expected no password"),
-        ("postgres://", "mysql://", "database: expected sqlite"),
+        ("postgres://", "mysql://", "expected a database of the form postgres://"),
         ("/postern\n", "/postern?sslmode=disable\n", "database: expected sqlite"),
         ("connections: 8", "connections: 1", "postgres.connections: expected 2 to 100"),
         ("ca: database-ca.pem", "sslmode: disable", "sslmode"),
