@@ -7,6 +7,7 @@
 //!
 //! Invariant: nothing sleeps. Looking for an element waits in the browser until it is there,
 //! five seconds at most.
+#![forbid(unsafe_code)]
 
 mod axe;
 mod driver;

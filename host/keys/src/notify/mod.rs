@@ -7,8 +7,6 @@
 
 mod adapters;
 mod sending;
-#[cfg(test)]
-mod tests;
 mod webhook;
 
 use postern_core::hex;
@@ -104,3 +102,6 @@ fn call(
 fn text(secret: &Secret) -> Result<&str, Fault> {
     str::from_utf8(secret.expose()).map_err(|_| Fault::Malformed("notification secret"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -110,14 +110,8 @@ impl Site {
                 *document = self.world.module(name, document.take(), overlay);
             });
         }
-        // Envoy keeps the environment of a module's first load for those that share its code.
-        let keeps = matches!(self.kind, Kind::Envoy { .. });
-        if keeps || scenario.is_some_and(introspects) {
-            config.plugin("gate", |plugin| {
-                let names = &mut plugin["vm_config"]["environment_variables"]["host_env_keys"];
-                let names = names.as_array_mut().into_iter();
-                names.for_each(|names| names.push("POSTERN_INTROSPECTION_SECRET".into()));
-            });
+        if scenario.is_some_and(introspects) {
+            knows_the_introspection_secret(&mut config);
         }
         for route in &self.world.base.routes {
             head_waits(config.cluster(&route.cluster)?, &route.domain);
@@ -176,6 +170,16 @@ impl Site {
     }
 }
 
+/// Lets the gate see the secret for the introspection endpoint, once.
+fn knows_the_introspection_secret(config: &mut Config) {
+    let name = Value::from("POSTERN_INTROSPECTION_SECRET");
+    config.plugin("gate", |plugin| {
+        let names = &mut plugin["vm_config"]["environment_variables"]["host_env_keys"];
+        let names = names.as_array_mut().into_iter();
+        names.filter(|names| !names.contains(&name)).for_each(|names| names.push(name.clone()));
+    });
+}
+
 /// Whether its gate needs the secret for the introspection endpoint.
 fn introspects(scenario: &Scenario) -> bool {
     let gate = scenario.config.get("gate");
@@ -215,7 +219,12 @@ impl Gateway {
     /// does from a control plane.
     pub fn with(site: &Site, config: &Config) -> Result<Self> {
         let Some(mut gateway) = site.idle.borrow_mut().pop() else {
-            return Self::launched(site, &Launch { changes: true, ..site.launch() }, config);
+            let mut config = config.clone();
+            if let Kind::Envoy { .. } = site.kind {
+                // It keeps the environment of a module's first load for those that come after.
+                knows_the_introspection_secret(&mut config);
+            }
+            return Self::launched(site, &Launch { changes: true, ..site.launch() }, &config);
         };
         gateway.process.change(&site.with_new_roots(config))?;
         gateway.port = gateway.process.port("ingress")?;
