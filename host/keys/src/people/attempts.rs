@@ -74,6 +74,9 @@ mod tests {
         let mut attempts = Attempts::default();
         assert_eq!(from("2001:db8::1"), from("2001:db8::2"));
         assert_ne!(from("2001:db8::1"), from("2001:db8:0:1::1"));
+        // As a listener for both sees IPv4.
+        assert_eq!(from("::ffff:192.0.2.1"), from("192.0.2.1"));
+        assert_ne!(from("::ffff:192.0.2.1"), from("::ffff:192.0.2.2"));
         let now = UnixMillis(0);
         let fits = (0..SOURCES).all(|n| attempts.count(Source(n as u64), now));
         assert!(fits && !attempts.count(from("192.0.2.1"), now));
