@@ -145,8 +145,8 @@ async fn another_tenants_approval_is_unknown() {
     let told = ask(&world, &other, named(id), NOW).await.unwrap();
     assert!(told.id != id && told.state == State::Pending);
     let yes = Ruling::of(Verdict::Approve);
-    let foreign =
-        approvals::decide(&world.service, "other", &id, &person("bea"), &yes, NOW).await.unwrap();
+    let elsewhere = Decider::pretend("other", "bea", How::Person);
+    let foreign = approvals::decide(&world.service, &id, &elsewhere, &yes, NOW).await.unwrap();
     assert_eq!(foreign.unwrap_err(), Refusal::Unknown);
     let path = format!("/api/v1/approvals/{}", hex(&id));
     assert_eq!(world.operate(&other.operator, "GET", &path, b"", NOW).await.status, 404);
@@ -213,12 +213,13 @@ async fn only_a_passkey_approves_what_needs_one() {
     guarded(&world, &acme, Guard { passkey: true, ..WRITES }).await;
     let id = pending(&world, &acme).await;
     let yes = Ruling::of(Verdict::Approve);
-    let operator = Decider { name: "operator:00".into(), how: How::Operator };
-    for decider in [person("bea"), operator] {
+    let operator = Decider::pretend("acme", "operator:00", How::Operator);
+    let elsewhere = Decider::pretend("acme", "bea", How::Passkey([9; 16]));
+    for decider in [person("bea"), operator, elsewhere] {
         let decided = decide(&world, &id, &decider, &yes, NOW).await;
         assert_eq!(decided, Err(Refusal::NeedsPasskey), "{decider:?}");
     }
-    let passkey = Decider { name: "bea".into(), how: How::Passkey };
+    let passkey = Decider::pretend("acme", "bea", How::Passkey(id));
     let granting = Ruling { grant_seconds: Some(60), ..yes.clone() };
     assert_eq!(decide(&world, &id, &passkey, &granting, NOW).await, Err(Refusal::Grant));
     assert_eq!(released(&world, &acme, under(None), NOW).await, Status::NeedsPasskey);

@@ -21,6 +21,7 @@ use postern_crp::exchange::Awaiting;
 use postern_crp::message::{Answer, Message, Receipt, Status};
 use postern_keys::config::Database;
 use postern_keys::{Config, Service, http, tls};
+use postern_rig::wait::until;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
@@ -66,11 +67,8 @@ impl Replica {
         command.args(["--exact", "a_replica", "--nocapture"]).env(SERVE, &file);
         command.stdin(Stdio::piped()).stdout(Stdio::null());
         let child = command.spawn().unwrap();
-        let patience = Instant::now();
-        while !written.exists() {
-            assert!(patience.elapsed() < Duration::from_secs(30), "{name} does not start");
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        let there = until(Duration::from_secs(30), || written.exists().then_some(()));
+        assert!(there.is_some(), "{name} does not start");
         let address = std::fs::read_to_string(written).unwrap().parse().unwrap();
         Self { child, address }
     }
@@ -317,10 +315,9 @@ async fn what_was_acknowledged_survives_a_kill() {
                         threads.spawn(move || load(world, parties, addresses, sent, &ends, runtime))
                     })
                     .collect();
-                while phase == 0 && !half(sent.load(Ordering::Relaxed)) {
-                    std::thread::sleep(Duration::from_millis(1));
-                }
                 if phase == 0 {
+                    let under_way = || half(sent.load(Ordering::Relaxed)).then_some(());
+                    assert!(until(Duration::from_secs(300), under_way).is_some(), "too slow");
                     last.kill();
                 }
                 workers.into_iter().map(|one| one.join().unwrap()).collect()

@@ -10,9 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{Operator, bad_request, conflict, not_found};
-use crate::approvals::{
-    self, Approval, Decider, Filter, GRANT_SECONDS, How, Refusal, Ruling, Verdict,
-};
+use crate::approvals::{self, Approval, Decider, Filter, GRANT_SECONDS, Refusal, Ruling, Verdict};
 use crate::fault::Fault;
 use crate::service::{HttpAnswer, Service};
 
@@ -84,12 +82,10 @@ impl Service {
         let Some(id) = hex::read(id.as_bytes()) else { return Ok(not_found()) };
         let said = if body.is_empty() { Some(Said::default()) } else { read(body) };
         let Some(said) = said else { return Ok(bad_request("Expected reason and grant")) };
-        let name = format!("operator:{}", hex::lower(&operator.id));
-        let decider = Decider { name, how: How::Operator };
         let grant_seconds = said.grant.and_then(GrantWire::seconds);
         let ruling = Ruling { verdict, reason: said.reason, grant_seconds };
-        let decided =
-            approvals::decide(self, &operator.tenant, &id, &decider, &ruling, now).await?;
+        let decider = Decider::operator(operator);
+        let decided = approvals::decide(self, &id, &decider, &ruling, now).await?;
         Ok(match decided {
             Ok(approval) => HttpAnswer::json(&shown(&approval, now)),
             Err(Refusal::Unknown) => not_found(),

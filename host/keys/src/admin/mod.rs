@@ -39,12 +39,20 @@ use crate::store::{self, Connection, Reach, api_keys, identities, nonces, retrie
 pub(crate) const EXPORT_TYPE: &str = "application/jsonl";
 
 /// A verified operator of one tenant. Made only by [`Service::operator_answer`].
-struct Operator {
+pub(crate) struct Operator {
     id: [u8; 16],
     tenant: String,
 }
 
 impl Operator {
+    pub(crate) fn id(&self) -> &[u8; 16] {
+        &self.id
+    }
+
+    pub(crate) fn tenant(&self) -> &str {
+        &self.tenant
+    }
+
     /// The rows that it may see and change.
     fn reach(&self) -> Reach<'_> {
         Reach::Tenant(&self.tenant)

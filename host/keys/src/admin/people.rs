@@ -1,7 +1,7 @@
 //! People: add, list, a new link, remove, remove a passkey, sign out.
 //!
-//! Invariant: an operator makes links and cannot register a passkey; every change leaves an
-//! event with the operator's id.
+//! Invariant: every change leaves an event with the operator's id. Whoever has an operator's
+//! key can make a person and use the link, and so be one: no rule here holds that up.
 
 use postern_core::hex;
 use postern_core::time::UnixMillis;

@@ -1,26 +1,70 @@
 //! A person says yes or no.
 //!
 //! Invariant: who asked does not decide; nobody counts twice; a request of the passkey class is
-//! approved by a passkey alone; the decision and its event are one transaction.
+//! approved by a passkey alone, used over this very request; nobody decides for another tenant
+//! or organisation; the decision and its event are one transaction.
 
+use postern_core::hex;
 use postern_core::revocation::Kind;
 use postern_core::time::UnixMillis;
 
 use super::{
     Approval, Decision, Grant, LONGEST_GRANT_SECONDS, LONGEST_REASON, State, USE_MS, Verdict,
 };
+use crate::admin::Operator;
 use crate::audit::Event;
 use crate::fault::Fault;
+use crate::people::{Person, SignedIn, SteppedUp};
 use crate::service::Service;
 use crate::store::{Reach, approvals as rows, revocations};
 
-/// Who decides, and what shows that it is they.
+/// Who decides. Made only of what shows that it is they: an operator's claim that was
+/// verified, a live session, a passkey that was used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decider {
+    tenant: String,
+    /// Of which requests; without one, of all of the tenant.
+    organisation: Option<String>,
     /// A user's name, or `operator:<id>`.
-    pub name: String,
-    /// By what.
-    pub how: How,
+    name: String,
+    how: How,
+}
+
+impl Decider {
+    /// Who signed a request to the operators' interface.
+    pub(crate) fn operator(operator: &Operator) -> Self {
+        Self {
+            tenant: operator.tenant().to_owned(),
+            organisation: None,
+            name: format!("operator:{}", hex::lower(operator.id())),
+            how: How::Operator,
+        }
+    }
+
+    /// Who is signed in.
+    pub(crate) fn person(who: &SignedIn) -> Self {
+        Self::of(who.person(), How::Person)
+    }
+
+    /// Who used a passkey over one request.
+    pub(crate) fn stepped_up(who: &SteppedUp) -> Self {
+        Self::of(who.person(), How::Passkey(*who.approval()))
+    }
+
+    fn of(person: &Person, how: How) -> Self {
+        Self {
+            tenant: person.tenant.clone(),
+            organisation: (!person.platform).then(|| person.organisation.clone()),
+            name: person.name.clone(),
+            how,
+        }
+    }
+
+    /// Whoever a test wants.
+    #[cfg(any(test, feature = "pretend"))]
+    pub fn pretend(tenant: &str, name: &str, how: How) -> Self {
+        Self { tenant: tenant.to_owned(), organisation: None, name: name.to_owned(), how }
+    }
 }
 
 /// By what a decision is made.
@@ -31,8 +75,8 @@ pub enum How {
     /// A person who is signed in.
     Person,
     /// A passkey that has signed [`Approval::challenge`] of this approval just now, with the
-    /// person verified. Whoever says so has verified the assertion.
-    Passkey,
+    /// person verified.
+    Passkey([u8; 16]),
 }
 
 impl How {
@@ -40,7 +84,7 @@ impl How {
         match self {
             Self::Operator => "operator",
             Self::Person => "person",
-            Self::Passkey => "passkey",
+            Self::Passkey(_) => "passkey",
         }
     }
 }
@@ -98,18 +142,21 @@ pub enum Refusal {
 /// When the database fails; then nothing is decided.
 pub async fn decide(
     service: &Service,
-    tenant: &str,
     id: &[u8; 16],
     decider: &Decider,
     ruling: &Ruling,
     now: UnixMillis,
 ) -> Result<Result<Approval, Refusal>, Fault> {
-    let inner = &service.inner;
+    let (inner, tenant) = (&service.inner, decider.tenant.as_str());
     let mut db = inner.pool.write(Reach::Tenant(tenant)).await?;
     let found = rows::find(&mut db, &inner.rows, tenant, id).await?;
     let things = [(Kind::Approval, id.as_slice()), (Kind::Tenant, b"".as_slice())];
     let revoked = revocations::any(&mut db, &inner.rows, tenant, &things, now).await?;
-    let Some(approval) = found.filter(|_| revoked.is_none()) else {
+    let own = found.filter(|it| {
+        let organisation = decider.organisation.as_ref();
+        organisation.is_none_or(|organisation| *organisation == it.requester.organisation)
+    });
+    let Some(approval) = own.filter(|_| revoked.is_none()) else {
         return Ok(Err(Refusal::Unknown));
     };
     let seen = rows::preview(&mut db, id).await?.is_some();
@@ -182,7 +229,7 @@ fn ruled(
         return Err(Refusal::Twice);
     }
     let approves = ruling.verdict == Verdict::Approve;
-    if approves && approval.passkey && decider.how != How::Passkey {
+    if approves && approval.passkey && decider.how != How::Passkey(approval.id) {
         return Err(Refusal::NeedsPasskey);
     }
     if let Some(seconds) = ruling.grant_seconds {

@@ -98,7 +98,14 @@ impl Service {
         if !mine {
             return Ok(None);
         }
-        let call = channel.adapter.call(&notice, now)?;
+        let call = match channel.adapter.call(&notice, now) {
+            Ok(call) => call,
+            // It counts as an attempt; the others are told.
+            Err(fault) => {
+                tracing::warn!(channel = channel.name, %fault, "notification: cannot be made");
+                return Ok(Some(tokio::spawn(async { false })));
+            }
+        };
         let (inner, name) = (std::sync::Arc::clone(inner), due.channel.clone());
         Ok(Some(tokio::task::spawn_blocking(move || {
             let channel = inner.channels.iter().find(|channel| channel.name == name);

@@ -162,10 +162,9 @@ async fn what_was_decided_is_not_told() {
     let id = world.wanted("acme", ("ben", false, 1), &requested("/a", b"")).await;
     world.service.notify(NOW).await.unwrap();
     assert!(receiver.try_recv().is_ok());
-    let decider =
-        crate::approvals::Decider { name: "ana".into(), how: crate::approvals::How::Person };
+    let decider = crate::approvals::Decider::pretend("acme", "ana", crate::approvals::How::Person);
     let ruling = crate::approvals::Ruling::of(crate::approvals::Verdict::Deny);
-    let said = crate::approvals::decide(&world.service, "acme", &id, &decider, &ruling, NOW).await;
+    let said = crate::approvals::decide(&world.service, &id, &decider, &ruling, NOW).await;
     assert!(said.unwrap().is_ok());
     world.service.notify(later(60_000)).await.unwrap();
     assert!(receiver.try_recv().is_err());

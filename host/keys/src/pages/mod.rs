@@ -146,7 +146,10 @@ impl Service {
         }
         let who = match asked.cookies.session() {
             // A page that asks whether something has changed is not a person who looks.
-            Some(token) => self.signed_in(token, path != "live", asked.now).await?,
+            Some(token) => {
+                let looks = path != "live" && request.query != "live";
+                self.signed_in(token, looks, asked.now).await?
+            }
             None => None,
         };
         match (who, request.method, path) {

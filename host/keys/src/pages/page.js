@@ -90,7 +90,8 @@ if (live) {
       if (!answer.ok) return;
       if ((await answer.json()).state === state) return;
       clearInterval(timer);
-      if (live.dataset.reload !== undefined) location.reload();
+      // Marked, so that it does not count as somebody who looks.
+      if (live.dataset.reload !== undefined) location.replace(`${location.pathname}?live`);
       else live.hidden = false;
     } catch { /* away for a moment; the next question comes soon */ }
   };

@@ -14,7 +14,7 @@ use super::inbox::{ago, live, span, standing, state_of, verdict};
 use super::signing_in::answering;
 use super::{Asked, Page, layout, told, visible};
 use crate::approvals::{
-    self, Approval, Content, Decider, GRANT_SECONDS, How, Preview, Ruling, State, Verdict,
+    self, Approval, Content, Decider, GRANT_SECONDS, Preview, Ruling, State, Verdict,
 };
 use crate::fault::Fault;
 use crate::people::{SignedIn, challenge_of};
@@ -156,8 +156,7 @@ impl Service {
             reason: form.text("reason").split_whitespace().collect::<Vec<_>>().join(" "),
             grant_seconds: grant.filter(|_| verdict == Verdict::Approve),
         };
-        let (tenant, now) = (&who.person().tenant, asked.now);
-        match approvals::decide(self, tenant, &approval.id, &decider, &ruling, now).await? {
+        match approvals::decide(self, &approval.id, &decider, &ruling, asked.now).await? {
             Ok(_) => Ok(Page::see(&format!("/.postern/approvals/{}", hex::lower(&approval.id)))),
             Err(refusal) => {
                 let text = refusal.to_string();
@@ -176,18 +175,13 @@ impl Service {
         form: &Form,
     ) -> Result<Result<Decider, &'static str>, Fault> {
         if !approval.passkey || verdict == Verdict::Deny {
-            return Ok(Ok(Decider { name: who.person().name.clone(), how: How::Person }));
+            return Ok(Ok(Decider::person(who)));
         }
         let Some(answer) = form.assertion() else {
             return Ok(Err("Approving this needs your passkey."));
         };
         let used = self.step_up(who, approval, answer, asked.now).await?;
-        Ok(match used {
-            Ok(used) => {
-                used.decider(&approval.id).ok_or("This passkey was used for something else.")
-            }
-            Err(refusal) => Err(told(refusal)),
-        })
+        Ok(used.map(|used| Decider::stepped_up(&used)).map_err(told))
     }
 }
 

@@ -18,7 +18,7 @@ use std::sync::{Mutex, PoisonError};
 
 pub(crate) use challenge::of_request as challenge_of;
 pub(crate) use links::{LIFE as LINK_LIFE, LONGEST as LONGEST_LINK};
-pub(crate) use passkeys::name as passkey_name;
+pub(crate) use passkeys::{SteppedUp, name as passkey_name};
 pub(crate) use sessions::{SignedIn, Token, hash as browser};
 
 use crate::config;

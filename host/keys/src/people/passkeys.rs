@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use super::ceremony::{Assertion, Attestation, Challenge, Refused};
 use super::challenge::{self, Given, Purpose};
 use super::{Person, Refusal, SignedIn};
-use crate::approvals::{Approval, Decider, How};
+use crate::approvals::Approval;
 use crate::fault::Fault;
 use crate::service::Service;
 use crate::store::passkeys::{self, Passkey};
@@ -25,14 +25,17 @@ const LABEL: usize = 40;
 /// A person who used a passkey over one request.
 pub(crate) struct SteppedUp {
     approval: [u8; 16],
-    name: String,
+    person: Person,
 }
 
 impl SteppedUp {
-    /// As whom `approval` is decided; `None` for another one.
-    pub(crate) fn decider(&self, approval: &[u8; 16]) -> Option<Decider> {
-        let same = self.approval == *approval;
-        same.then(|| Decider { name: self.name.clone(), how: How::Passkey })
+    pub(crate) fn person(&self) -> &Person {
+        &self.person
+    }
+
+    /// Over which request.
+    pub(crate) fn approval(&self) -> &[u8; 16] {
+        &self.approval
     }
 }
 
@@ -182,7 +185,7 @@ impl Service {
         match self.use_passkey(&mut db, &challenge, passkey, answer, now).await? {
             Ok(()) => {
                 db.commit().await?;
-                Ok(Ok(SteppedUp { approval: approval.id, name: who.person().name.clone() }))
+                Ok(Ok(SteppedUp { approval: approval.id, person: who.person().clone() }))
             }
             Err(Refusal::Copied) => {
                 self.recorded(db, copied(who.person(), &credential), now).await?;

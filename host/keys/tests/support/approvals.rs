@@ -71,7 +71,7 @@ pub fn named(id: [u8; 16]) -> Ask {
 }
 
 pub fn person(name: &str) -> Decider {
-    Decider { name: name.into(), how: How::Person }
+    Decider::pretend("acme", name, How::Person)
 }
 
 pub async fn decide(
@@ -81,7 +81,7 @@ pub async fn decide(
     ruling: &Ruling,
     now: UnixMillis,
 ) -> Result<State, Refusal> {
-    let decided = approvals::decide(&world.service, "acme", id, by, ruling, now).await.unwrap();
+    let decided = approvals::decide(&world.service, id, by, ruling, now).await.unwrap();
     decided.map(|approval| approval.state(now))
 }
 

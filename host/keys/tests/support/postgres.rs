@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use postern_keys::config::{Database, Postgres, Server};
 use postern_keys::store::schema::{self, Ask};
+use postern_rig::wait::until;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use sqlx::{AnyConnection, Connection, Executor};
 
@@ -131,6 +132,12 @@ impl Cluster {
         }
         warden.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         let warden = unprivileged(&mut warden).current_dir(&folder).spawn().unwrap();
+        let ready = until(Duration::from_secs(30), || {
+            let mut probe = program("pg_isready");
+            probe.arg("--quiet").arg("--host").arg(&folder).arg("--port").arg(port.to_string());
+            probe.status().is_ok_and(|status| status.success()).then_some(())
+        });
+        assert!(ready.is_some(), "PostgreSQL does not start");
         Self { folder, port, _warden: warden }
     }
 
@@ -141,7 +148,7 @@ impl Cluster {
 
     /// Roles, and the schema that every test gets a copy of.
     async fn prepare(&self) {
-        let mut db = self.first().await;
+        let mut db = AnyConnection::connect(&self.url("postgres", SUPERUSER)).await.unwrap();
         let password = PASSWORD.replace('\'', "''");
         for statement in [
             format!("CREATE ROLE {OWNER} LOGIN"),
@@ -154,18 +161,6 @@ impl Cluster {
         let template = Database::Postgres(self.at(TEMPLATE, SERVICE));
         schema::migrate(&template, &ask).await.unwrap();
         db.close().await.unwrap();
-    }
-
-    /// The first connection, as soon as the server takes one.
-    async fn first(&self) -> AnyConnection {
-        let patience = Instant::now();
-        loop {
-            match AnyConnection::connect(&self.url("postgres", SUPERUSER)).await {
-                Ok(db) => return db,
-                Err(error) => assert!(patience.elapsed() < Duration::from_secs(30), "{error}"),
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
     }
 
     /// A new database with the schema.

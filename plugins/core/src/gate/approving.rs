@@ -91,7 +91,7 @@ impl Allowed {
         let Some(approvals) = &pipeline.config.approvals else {
             return Err(Denial::Internal(Ours::Unreachable));
         };
-        // What a person has not seen is not approved.
+        // What the digest does not cover is not approved.
         let digest = content.digest().filter(|_| !request.head.websocket);
         let digest = digest.ok_or(Denial::PolicyDenied(PolicyReason::ApprovalContent))?;
         let bound = outcome::bound(&pipeline.config, decided);

@@ -8,8 +8,9 @@ use sha2::{Digest, Sha256};
 use super::authenticator::authenticator;
 use super::world::{Browser, NOW, World, field, given, text};
 use crate::approvals::asking::{Ask, Told, ask};
-use crate::approvals::{Approval, Requester, State};
+use crate::approvals::{Approval, Decider, Refusal, Requester, Ruling, State, Verdict, decide};
 use crate::pages::Page;
+use crate::store::people::Record;
 use crate::store::{Reach, approvals};
 
 pub(crate) fn requested(path: &str, content: &[u8]) -> Requested {
@@ -113,6 +114,33 @@ async fn a_request_is_seen_and_decided_by_people_of_its_organisation_alone() {
     assert_eq!(world.say(&mut ana, &path(&id), "deny", vec![]).await.status, 409);
     let html = text(&world.get(&mut ana, "/.postern/history", NOW).await);
     assert!(html.contains("approved by") && html.contains("because"), "{html}");
+}
+
+#[tokio::test]
+async fn a_session_of_another_organisation_decides_nothing_by_whatever_page() {
+    let world = World::new().await;
+    let id = world.wanted("acme", ("ben", false, 1), &requested("/a", b"")).await;
+    let abe = Record { organisation: "lab".into(), ..world.record("acme", "abe", "ADMIN", 3) };
+    world.add(&abe).await;
+    let browser = world.signed_in(&abe, &mut authenticator(3)).await;
+    let who = world.service.signed_in(&browser.session, false, NOW).await.unwrap().unwrap();
+    let (decider, yes) = (Decider::person(&who), Ruling::of(Verdict::Approve));
+    let decided = decide(&world.service, &id, &decider, &yes, NOW).await.unwrap();
+    assert_eq!(decided.unwrap_err(), Refusal::Unknown);
+}
+
+#[tokio::test]
+async fn a_page_that_reloads_by_itself_keeps_nobody_signed_in() {
+    let world = World::new().await;
+    let ana = world.person("acme", "ana", "ADMIN", 1).await;
+    let mut ana = world.signed_in(&ana, &mut authenticator(1)).await;
+    let minutes = |n: u64| NOW.after(Duration::from_secs(60 * n));
+    assert_eq!(world.get(&mut ana, "/.postern/inbox?live", minutes(29)).await.status, 200);
+    assert_eq!(world.get(&mut ana, "/.postern/inbox", minutes(31)).await.status, 303);
+    let bea = world.person("acme", "bea", "ADMIN", 2).await;
+    let mut bea = world.signed_in(&bea, &mut authenticator(2)).await;
+    assert_eq!(world.get(&mut bea, "/.postern/inbox", minutes(29)).await.status, 200);
+    assert_eq!(world.get(&mut bea, "/.postern/inbox", minutes(31)).await.status, 200);
 }
 
 #[tokio::test]

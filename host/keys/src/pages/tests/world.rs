@@ -97,18 +97,26 @@ impl World {
     }
 
     pub async fn person(&self, tenant: &str, name: &str, role: &str, handle: u8) -> Record {
-        let record = Record {
+        let record = self.record(tenant, name, role, handle);
+        self.add(&record).await;
+        record
+    }
+
+    pub fn record(&self, tenant: &str, name: &str, role: &str, handle: u8) -> Record {
+        Record {
             handle: [handle; 16],
             tenant: tenant.into(),
             person: name.into(),
             organisation: tenant.into(),
             role: role.into(),
             created: NOW,
-        };
+        }
+    }
+
+    pub async fn add(&self, record: &Record) {
         let mut db = self.service.inner.pool.write(Reach::All).await.unwrap();
-        assert!(people::add(&mut db, &self.service.inner.rows, &record).await.unwrap());
+        assert!(people::add(&mut db, &self.service.inner.rows, record).await.unwrap());
         db.commit().await.unwrap();
-        record
     }
 
     /// A code for a person, without its link.
