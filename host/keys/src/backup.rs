@@ -20,6 +20,7 @@ use crate::audit::{AuditLog, Event, head};
 use crate::config::{Config, Database};
 use crate::envelope::{LocalKek, RowKeys, Scope};
 use crate::fault::Fault;
+use crate::store::approvals::Ending;
 use crate::store::open::{encoded, open};
 use crate::store::{
     Reach, approvals, deks, epochs, identities, invites, people, revocations, sessions,
@@ -161,7 +162,7 @@ async fn restored(config: &Config, notes: &Path, now: UnixMillis) -> Result<Rest
     revocations::leap(&mut db, &rows, now).await?;
     let tokens = identities::forget_tokens(&mut db).await?;
     let invites = invites::revoke_open(&mut db, &rows, now).await?;
-    let approvals = approvals::end_open(&mut db, &rows, now).await?;
+    let approvals = approvals::end_open(&mut db, &rows, Ending::All, now).await?;
     let links = people::forget_links(&mut db).await?;
     sessions::end_everywhere(&mut db).await?;
     let seed = deks::seed(&mut db, &dek, "audit", now).await?;

@@ -9,6 +9,10 @@
 //! written. No other function gives one out.
 #![forbid(unsafe_code)]
 
+// Tests here share the PostgreSQL server of the tests beside, which name the crate.
+#[cfg(test)]
+extern crate self as postern_keys;
+
 pub mod admin;
 pub mod approvals;
 pub mod audit;

@@ -8,11 +8,15 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use postern_core::redacted::Redacted;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use sha2::{Digest, Sha256};
+use x509_cert::der::{Decode, Encode};
 
 use crate::config::{Config, Tls};
 use crate::fault::Fault;
@@ -23,6 +27,20 @@ const NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 /// Where the authority is that the made certificate chains to; `None` with given files.
 pub fn authority_file(config: &Config) -> Option<PathBuf> {
     (config.tls == Tls::Own).then(|| config.data_dir.join("tls/ca.pem"))
+}
+
+/// What a browser can be told to take instead of an authority: base64 of the SHA-256 of the
+/// SubjectPublicKeyInfo (RFC 7469, 2.4) of a file's first certificate.
+///
+/// # Errors
+/// When the file cannot be read or holds no certificate.
+pub fn key_pin(certificate: &Path) -> Result<String, Fault> {
+    let pem = postern_files::read_bounded(certificate, MAX_PEM)
+        .map_err(|e| Fault::file(certificate, &e))?;
+    let leaf = CertificateDer::from_pem_slice(&pem).map_err(tls)?;
+    let leaf = x509_cert::Certificate::from_der(&leaf).map_err(tls)?;
+    let key = leaf.tbs_certificate().subject_public_key_info().to_der().map_err(tls)?;
+    Ok(BASE64_STANDARD.encode(Sha256::digest(key)))
 }
 
 /// The server's TLS settings, making certificate and key where there are none.

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use postern_core::approvals::{Ask, MOST_CONTENT, Requested};
 use postern_core::hex;
 use postern_core::secret::Secret;
@@ -18,12 +17,11 @@ use postern_crp::{Identity, Role};
 use postern_keys::config::{Database, People};
 use postern_keys::http::{self, Running};
 use postern_keys::operator_auth::{self, Claim};
-use postern_keys::{Config, Service};
+use postern_keys::{Config, Service, tls};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
-use x509_cert::der::{DecodePem, Encode};
 
 /// The checkout.
 ///
@@ -90,7 +88,7 @@ impl World {
             let running = http::start(service.clone(), &config).await?;
             anyhow::Ok((service, running))
         })?;
-        let key = key_of(&config.data_dir)?;
+        let key = tls::key_pin(&config.data_dir.join("tls/server.pem"))?;
         let (gate, operator) = runtime.block_on(parties(&service))?;
         let running = Some(running);
         Ok(Self { origin, key, service, runtime, running, operator, gate, _folder: folder })
@@ -197,16 +195,6 @@ fn fresh<const N: usize>() -> Result<[u8; N]> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(|_| anyhow::anyhow!("no randomness"))?;
     Ok(bytes)
-}
-
-/// What Chromium is told to take: the key of the leaf.
-fn key_of(data: &Path) -> Result<String> {
-    let pem = std::fs::read_to_string(data.join("tls/server.pem"))?;
-    let end = "-----END CERTIFICATE-----";
-    let leaf = pem.split_inclusive(end).next().context("certificate")?;
-    let leaf = x509_cert::Certificate::from_pem(leaf.trim())?;
-    let key = leaf.tbs_certificate().subject_public_key_info().to_der()?;
-    Ok(BASE64_STANDARD.encode(Sha256::digest(key)))
 }
 
 async fn parties(service: &Service) -> Result<(Party, Party)> {

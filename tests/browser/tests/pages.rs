@@ -4,65 +4,35 @@
 //! With `POSTERN_PICTURES=1` the pictures of the manual are made again.
 #![allow(clippy::unwrap_used)]
 
-use postern_browser::{Authenticator, Browser, World, pictures, violations};
+mod support;
+
+use std::ops::Deref;
+
+use postern_browser::{Authenticator, World};
 use serde_json::{Value, json};
+use support::Visit;
 
 const TAB: &str = "\u{e004}";
 const ENTER: &str = "\u{e007}";
 
 struct Stage {
     world: World,
-    browser: Browser,
+    visit: Visit,
+}
+
+impl Deref for Stage {
+    type Target = Visit;
+
+    fn deref(&self) -> &Visit {
+        &self.visit
+    }
 }
 
 impl Stage {
     fn new() -> Self {
         let world = World::start().unwrap();
-        let browser = Browser::start(&world.key).unwrap();
-        Self { world, browser }
-    }
-
-    fn go(&self, path: &str) {
-        self.browser.go(&format!("{}/.postern/{path}", self.world.origin)).unwrap();
-    }
-
-    /// Waits for a page by its heading, and looks at it.
-    fn on(&self, heading: &str) {
-        self.browser.named("h1", heading).unwrap();
-        let found = violations(&self.browser).unwrap();
-        assert!(found.is_empty(), "{heading}: {found:#?}");
-    }
-
-    fn press(&self, button: &str) {
-        self.browser.click(&self.browser.named("button", button).unwrap()).unwrap();
-    }
-
-    fn text(&self) -> String {
-        self.browser.text_of_page().unwrap()
-    }
-
-    fn picture(&self, name: &str) {
-        let Some(folder) = pictures() else { return };
-        let picture = self.browser.picture().unwrap();
-        std::fs::create_dir_all(&folder).unwrap();
-        postern_files::write_atomic(folder.join(format!("{name}.png")), &picture).unwrap();
-    }
-
-    /// Registers by a link.
-    fn register(&self, link: &str) {
-        self.browser.go(link).unwrap();
-        self.on("Register a passkey");
-        self.press("Continue");
-        self.browser.find("#label").unwrap();
-        self.on("Register a passkey");
-        self.press("Register a passkey");
-        self.on("Passkey registered");
-    }
-
-    fn sign_in(&self, to: &str) {
-        self.go(&format!("sign-in?to={to}"));
-        self.on("Sign in");
-        self.press("Sign in with a passkey");
+        let visit = Visit::new(&world.origin, &world.key);
+        Self { world, visit }
     }
 
     /// Somebody who is signed in.

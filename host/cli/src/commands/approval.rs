@@ -68,10 +68,12 @@ Examples:
   postern approval approve 0f9c2c6e8d1b4a7f9c2c6e8d1b4a7f00
   postern approval approve 0f9c2c6e8d1b4a7f9c2c6e8d1b4a7f00 --reason 'weekly report'
   postern approval approve 0f9c2c6e8d1b4a7f9c2c6e8d1b4a7f00 --grant 30m
+  postern approval approve 0f9c2c6e8d1b4a7f9c2c6e8d1b4a7f00 --in-part
 
 The approval is for exactly this request, and is used once. With --grant, requests of the same
 caller with the same method, host, path and credentials need none for so long (at most 24h).
-Exit code 1: it does not wait, is nobody's of this tenant, or takes a passkey, which is used on
+Where the request is not shown whole (long or binary content), --in-part says that you know.
+Exit code 1: it does not wait, is not shown whole, is nobody's of this tenant, or takes a passkey, which is used on
 the page of the key service.")]
 pub struct ApproveArgs {
     #[command(flatten)]
@@ -85,6 +87,9 @@ pub struct ApproveArgs {
     /// Approve alike requests too, for so long.
     #[arg(long, value_name = "SPAN", value_parser = span::parse, num_args = 0..=1, default_missing_value = "30m")]
     grant: Option<Duration>,
+    /// Approve also what `show` does not show of it.
+    #[arg(long)]
+    in_part: bool,
 }
 
 /// Refuse one request.
@@ -197,7 +202,13 @@ fn shown(approval: &Value) -> String {
             .push(format!("decision     {} by {} {}", said[0], said[1], said[2]).trim_end().into());
     }
     match approval.get("preview").filter(|preview| preview.is_object()) {
-        Some(preview) => lines.extend(request(preview)),
+        Some(preview) => {
+            lines.extend(request(preview));
+            if approval.get("whole").and_then(Value::as_bool) == Some(false) {
+                lines
+                    .push("shown        in part: approve it with --in-part, or deny it".to_owned());
+            }
+        }
         None => lines.push("request      not kept any more".to_owned()),
     }
     lines.join("\n")
@@ -265,7 +276,7 @@ fn is_hidden(character: char) -> bool {
 
 fn approve(args: &ApproveArgs, out: Output) -> Outcome {
     let grant = args.grant.map(|span| u32::try_from(span.as_secs()).unwrap_or(u32::MAX));
-    let said = json!({"reason": args.reason, "grant": grant});
+    let said = json!({"reason": args.reason, "grant": grant, "in_part": args.in_part});
     let document = decide(&args.operator, &args.id, "approve", &said)?;
     let waits = document.get("state").and_then(Value::as_str) == Some("pending");
     let text = if waits {

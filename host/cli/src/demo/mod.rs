@@ -5,6 +5,7 @@
 //! shown that did not happen; what a line says comes from bytes that were received.
 
 mod commands;
+mod person;
 mod secret;
 mod stage;
 mod steps;

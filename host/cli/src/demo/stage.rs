@@ -1,5 +1,6 @@
 //! The parts of the demonstration, and what a step can do with them.
 
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -18,6 +19,8 @@ use crate::failure::{Failure, Outcome, Sort};
 
 /// The file that operators copy; the demonstration replaces addresses and identities.
 const ENVOY_YAML: &str = include_str!("../../../../envoy/envoy.yaml");
+/// What `postern init` puts into it as policy: writes wait for a person.
+const POLICY: &str = include_str!("../init/policy.rego");
 /// Longest wait for one answer.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// Lines of each log that are shown when a line is bad.
@@ -53,6 +56,8 @@ pub struct Stage {
     pub key: String,
     /// An API key that may read.
     pub reader: String,
+    /// What a person was asked for, in hex.
+    pub approval: String,
 }
 
 impl Stage {
@@ -73,6 +78,7 @@ impl Stage {
             secret: secret::draw()?,
             key: String::new(),
             reader: String::new(),
+            approval: String::new(),
         })
     }
 
@@ -83,14 +89,19 @@ impl Stage {
 
     /// Starts the key service where it was, or on a free port the first time.
     pub fn start_keys(&mut self) -> Outcome<&KeyService> {
-        let listen = match &self.keys {
-            Some(_) => return Err(Failure::bug("the key service runs already")),
-            None => {
-                self.read("keys/url").ok().and_then(|url| Some(url.rsplit_once('/')?.1.to_owned()))
-            }
-        };
-        let listen = listen.unwrap_or_else(|| "127.0.0.1:0".to_owned());
-        self.write("keys.yaml", format!("data_dir: keys\nlisten: {listen}\n").as_bytes())?;
+        if self.keys.is_some() {
+            return Err(Failure::bug("the key service runs already"));
+        }
+        if !self.path("keys.yaml").exists() {
+            // Its pages have an origin, so the port is chosen before it starts.
+            let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|it| it.local_addr());
+            let port = free.or_environment("no free port")?.port();
+            let config = format!(
+                "data_dir: keys\nlisten: 127.0.0.1:{port}\n\
+                 people: {{origin: \"https://localhost:{port}\"}}\n"
+            );
+            self.write("keys.yaml", config.as_bytes())?;
+        }
         Ok(self.keys.insert(self.commands.key_service()?))
     }
 
@@ -132,6 +143,7 @@ impl Stage {
             for module in ["gate", "credential", "audit"] {
                 config.module(module, |document| identify(module, document, &gateway));
             }
+            config.module("gate", |document| ask_a_person(document, port));
             Ok::<_, postern_rig::RigError>(config)
         };
         build().or_environment("cannot prepare envoy.yaml")
@@ -184,10 +196,11 @@ impl Stage {
     pub fn invitation(&mut self) -> Outcome<String> {
         self.slack.script(super::steps::echo);
         let (port, key) = (self.port()?, &self.key);
+        let decide = super::person::invitation(self)?;
         Ok(format!(
             "The gateway stays up. Its upstream sends back every field it gets. Try:\n\n  \
              curl -i -H 'Host: slack.com' -H 'X-TAP-Key: {key}' -H 'X-TAP-Credential: slack' \\\n       \
-             http://127.0.0.1:{port}/api/whoami"
+             http://127.0.0.1:{port}/api/whoami\n\n{decide}"
         ))
     }
 
@@ -258,4 +271,12 @@ fn identify(module: &str, document: &mut Value, gateway: &Value) {
     if module == "audit" {
         document["batch"] = json!({"records": 10, "every": "1s"});
     }
+}
+
+/// Writes wait for a person, as in what `postern init` makes.
+fn ask_a_person(document: &mut Value, port: u16) {
+    let page = format!("https://localhost:{port}/.postern/approvals");
+    document["approvals"] = json!({ "page": page });
+    document["policy"] =
+        json!({"rego": {"query": "data.postern.approval.result", "inline": POLICY}});
 }

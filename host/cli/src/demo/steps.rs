@@ -10,9 +10,9 @@ use postern_rig::upstream::{Answer, Framing};
 use postern_rig::wait::until;
 use serde_json::Value;
 
-use super::secret;
 use super::stage::Stage;
 use super::verdict::{Arrives, Seen, Step, Want};
+use super::{person, secret};
 use crate::failure::{Failure, Outcome, Sort};
 
 /// A revoked key must be refused within this time.
@@ -24,7 +24,7 @@ const COLLECTED: Duration = Duration::from_secs(20);
 /// Between two tries of the same request.
 const BETWEEN: Duration = Duration::from_millis(200);
 /// Fewest records of requests that the chain must hold by then.
-const RECORDS: usize = 9;
+const RECORDS: usize = 12;
 
 const fn want(status: u16, says: &'static [&'static str], upstream: Arrives) -> Want {
     Want { status, says, upstream }
@@ -96,6 +96,21 @@ pub const STEPS: &[Step] = &[
             stage.ask(&request.with("X-TAP-Credential", "slack").sized("{}"))
         },
         want: want(403, &["insufficient_scope", "documents:write"], Arrives::Nothing),
+    },
+    Step {
+        name: "a write waits for a person",
+        act: person::waits,
+        want: want(428, &["approval_required", "pending"], Arrives::Nothing),
+    },
+    Step {
+        name: "approved by command; the same request again",
+        act: person::decided,
+        want: want(200, &["ok"], Arrives::TheSecret),
+    },
+    Step {
+        name: "a second time with the same approval",
+        act: person::again,
+        want: want(409, &["approval_used"], Arrives::Nothing),
     },
     Step {
         name: "a revoked key, within 5 s",
@@ -186,7 +201,7 @@ fn create_key(stage: &Stage, agent: &str, scopes: &[&str]) -> Outcome<String> {
 }
 
 /// A call to the API by the agent that may read and write.
-fn call(stage: &Stage, method: &str) -> Request {
+pub fn call(stage: &Stage, method: &str) -> Request {
     Request::new(method, "slack.com", "/api/conversations.list").with("X-TAP-Key", &stage.key)
 }
 

@@ -54,6 +54,8 @@ pub struct Seen {
     pub text: String,
     /// Everything the caller saw.
     pub bytes: Vec<u8>,
+    /// Of it, an answer's content.
+    pub content: Vec<u8>,
     /// What upstreams got.
     pub upstream: Vec<Message>,
     /// What the step itself found wrong.
@@ -69,7 +71,8 @@ impl Seen {
         }
         let content = String::from_utf8_lossy(&answer.content);
         let text = format!("{} {}", answer.status(), one_line(&content));
-        Self { status: answer.status(), text, bytes: answer.raw, upstream, problems }
+        let status = answer.status();
+        Self { status, text, bytes: answer.raw, content: answer.content, upstream, problems }
     }
 
     /// The end of a command.

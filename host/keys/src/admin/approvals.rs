@@ -22,6 +22,8 @@ pub struct Said {
     pub reason: String,
     /// Approve alike requests too, for the usual time or for so many seconds.
     pub grant: Option<GrantWire>,
+    /// Approve also what is not shown of the request.
+    pub in_part: bool,
 }
 
 /// How long a grant is.
@@ -81,9 +83,9 @@ impl Service {
     ) -> Result<HttpAnswer, Fault> {
         let Some(id) = hex::read(id.as_bytes()) else { return Ok(not_found()) };
         let said = if body.is_empty() { Some(Said::default()) } else { read(body) };
-        let Some(said) = said else { return Ok(bad_request("Expected reason and grant")) };
+        let Some(said) = said else { return Ok(bad_request("Expected reason, grant and in_part")) };
         let grant_seconds = said.grant.and_then(GrantWire::seconds);
-        let ruling = Ruling { verdict, reason: said.reason, grant_seconds };
+        let ruling = Ruling { verdict, reason: said.reason, grant_seconds, in_part: said.in_part };
         let decider = Decider::operator(operator);
         let decided = approvals::decide(self, &id, &decider, &ruling, now).await?;
         Ok(match decided {
@@ -119,5 +121,6 @@ pub(crate) fn shown(approval: &Approval, now: UnixMillis) -> Value {
         "decisions": approval.decisions,
         "grant_until": approval.grant.map(|grant| grant.until.0),
         "preview": approval.preview,
+        "whole": approval.preview.as_ref().map(approvals::Preview::is_whole),
     })
 }

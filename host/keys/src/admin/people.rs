@@ -13,6 +13,7 @@ use crate::fault::Fault;
 use crate::people::{LINK_LIFE, LONGEST_LINK, ROLES, passkey_name};
 use crate::random;
 use crate::service::{HttpAnswer, Service};
+use crate::store::approvals::{self, Ending};
 use crate::store::people::{self, Record};
 use crate::store::{Write, passkeys, sessions};
 
@@ -194,6 +195,7 @@ impl Service {
         })))
     }
 
+    /// What this person has said yes to ends too: who had to go may have been somebody else.
     async fn remove_person(
         &self,
         operator: &Operator,
@@ -202,7 +204,11 @@ impl Service {
         now: UnixMillis,
     ) -> Result<HttpAnswer, Fault> {
         people::remove(&mut db, &person.tenant, &person.handle).await?;
-        self.recorded(db, of(operator, "person_removed", person), now).await?;
+        let theirs = Ending::By(&person.tenant, &person.person);
+        let ended = approvals::end_open(&mut db, &self.inner.rows, theirs, now).await?;
+        let event = of(operator, "person_removed", person).with("approvals", ended.to_string());
+        self.recorded(db, event, now).await?;
+        self.inner.epochs.mark_deleted();
         Ok(HttpAnswer::empty(204))
     }
 

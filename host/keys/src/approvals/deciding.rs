@@ -9,7 +9,8 @@ use postern_core::revocation::Kind;
 use postern_core::time::UnixMillis;
 
 use super::{
-    Approval, Decision, Grant, LONGEST_GRANT_SECONDS, LONGEST_REASON, State, USE_MS, Verdict,
+    Approval, Decision, Grant, LONGEST_GRANT_SECONDS, LONGEST_REASON, Preview, State, USE_MS,
+    Verdict, preview,
 };
 use crate::admin::Operator;
 use crate::audit::Event;
@@ -99,12 +100,14 @@ pub struct Ruling {
     /// For how long alike requests (the same caller, method, authority, path and credentials)
     /// are approved with this one.
     pub grant_seconds: Option<u32>,
+    /// It is known that not all of the request is shown, and approved all the same.
+    pub in_part: bool,
 }
 
 impl Ruling {
     /// A verdict without more.
     pub fn of(verdict: Verdict) -> Self {
-        Self { verdict, reason: String::new(), grant_seconds: None }
+        Self { verdict, reason: String::new(), grant_seconds: None, in_part: false }
     }
 }
 
@@ -128,6 +131,9 @@ pub enum Refusal {
         "what was asked for was lost, so that nobody can approve it: it has to be asked for again"
     )]
     Unseen,
+    /// Not all of it is shown.
+    #[error("not all of this request is shown: say that you approve what is not, too (--in-part)")]
+    InPart,
     /// Only a passkey approves this.
     #[error("this request is approved with a passkey, on the page of the key service")]
     NeedsPasskey,
@@ -159,10 +165,14 @@ pub async fn decide(
     let Some(approval) = own.filter(|_| revoked.is_none()) else {
         return Ok(Err(Refusal::Unknown));
     };
-    let seen = rows::preview(&mut db, id).await?.is_some();
-    let ruled = ruled(approval.clone(), decider, ruling, now);
-    let approves = ruling.verdict == Verdict::Approve;
-    let ruled = if approves && !seen { ruled.and(Err(Refusal::Unseen)) } else { ruled };
+    let mut ruled = ruled(approval.clone(), decider, ruling, now);
+    if ruled.is_ok() && ruling.verdict == Verdict::Approve {
+        let preview = match rows::preview(&mut db, id).await? {
+            Some(sealed) => Some(preview::open(inner, &mut db, tenant, id, &sealed).await?),
+            None => None,
+        };
+        ruled = ruled.and_then(|approval| seen(preview.as_ref(), ruling).map(|()| approval));
+    }
     let (approval, refusal) = match ruled {
         Ok(approval) => (approval, None),
         Err(refusal) => (approval, Some(refusal)),
@@ -193,6 +203,7 @@ fn event(approval: &Approval, decider: &Decider, ruling: &Ruling) -> Event {
         .with("how", decider.how.name())
         .with("verdict", verdict)
         .with("grant_seconds", ruling.grant_seconds.unwrap_or(0).to_string())
+        .with("in_part", ruling.in_part.to_string())
 }
 
 impl Refusal {
@@ -204,9 +215,19 @@ impl Refusal {
             Self::Requester => "requester",
             Self::Twice => "twice",
             Self::Unseen => "unseen",
+            Self::InPart => "in_part",
             Self::NeedsPasskey => "passkey_needed",
             Self::Grant => "grant_not_allowed",
         }
+    }
+}
+
+/// Nobody approves what is gone, nor unknowingly what is not shown.
+fn seen(preview: Option<&Preview>, ruling: &Ruling) -> Result<(), Refusal> {
+    match preview {
+        None => Err(Refusal::Unseen),
+        Some(preview) if !preview.is_whole() && !ruling.in_part => Err(Refusal::InPart),
+        Some(_) => Ok(()),
     }
 }
 

@@ -15,7 +15,7 @@ pub(crate) mod using;
 
 pub use deciding::{Decider, How, Refusal, Ruling, decide};
 pub use postern_core::approvals::State;
-pub use preview::{Content, Preview};
+pub use preview::{Content, MOST_NAME, MOST_PAIRS, MOST_TEXT, Preview};
 
 use postern_core::time::UnixMillis;
 use serde::{Deserialize, Serialize};

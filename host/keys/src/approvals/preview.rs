@@ -17,8 +17,12 @@ use crate::fault::Fault;
 use crate::service::Inner;
 use crate::store::{Connection, deks};
 
-/// Most characters of content that are shown.
+/// Most bytes of content that are shown.
 pub const MOST_TEXT: usize = 8 * 1024;
+/// Most bytes that are shown of a name, a path or a value.
+pub const MOST_NAME: usize = 2048;
+/// Most names and values that are shown of a query, and of fields.
+pub const MOST_PAIRS: usize = 50;
 
 /// One request, structurally.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,7 +88,28 @@ impl Preview {
     }
 }
 
+impl Preview {
+    /// Whether all of the request is shown to whoever looks at it.
+    pub fn is_whole(&self) -> bool {
+        let heads = [&self.method, &self.scheme, &self.authority, &self.path];
+        let pairs = [&self.query, &self.fields];
+        let short = |text: &String| text.len() <= MOST_NAME;
+        heads.into_iter().all(short)
+            && pairs.iter().all(|all| all.len() <= MOST_PAIRS)
+            && pairs.into_iter().flatten().all(|(name, value)| short(name) && short(value))
+            && self.content.is_whole()
+    }
+}
+
 impl Content {
+    fn is_whole(&self) -> bool {
+        match self {
+            Self::None => true,
+            Self::Text { text, more } => *more == 0 && text.len() <= MOST_TEXT,
+            Self::Unread | Self::Binary { .. } => false,
+        }
+    }
+
     fn of(request: &Requested) -> Self {
         if request.content_digest.is_none() {
             return Self::Unread;

@@ -156,6 +156,20 @@ async fn what_is_not_taken_is_tried_five_times_and_then_told() {
 }
 
 #[tokio::test]
+async fn the_fifth_attempt_is_the_last_and_is_on_record() {
+    let (url, receiver) = server(&[(500, "")]);
+    let world = world(Medium::Slack { api: url }, "/services/T0/B0/x").await;
+    world.wanted_for("acme", ("ben", false, 1), &requested("/a", b""), 24 * 3600).await;
+    let mut tries = Vec::new();
+    for second in 0..3000 {
+        world.service.notify(later(second * 1000)).await.unwrap();
+        tries.extend(receiver.try_recv().map(|_| second));
+    }
+    assert_eq!(tries, [0, 5, 35, 155, 755]);
+    assert_eq!(world.events("notification_failed").await, 1);
+}
+
+#[tokio::test]
 async fn what_was_decided_is_not_told() {
     let (url, receiver) = server(&[(500, "")]);
     let world = world(Medium::Slack { api: url }, "x").await;

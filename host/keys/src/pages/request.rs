@@ -14,7 +14,8 @@ use super::inbox::{ago, live, span, standing, state_of, verdict};
 use super::signing_in::answering;
 use super::{Asked, Page, layout, told, visible};
 use crate::approvals::{
-    self, Approval, Content, Decider, GRANT_SECONDS, Preview, Ruling, State, Verdict,
+    self, Approval, Content, Decider, GRANT_SECONDS, MOST_PAIRS, MOST_TEXT, Preview, Ruling, State,
+    Verdict,
 };
 use crate::fault::Fault;
 use crate::people::{SignedIn, challenge_of};
@@ -27,8 +28,6 @@ const GRANTS: [(u32, &str); 4] = [
     (4 * 3600, "alike requests for 4 hours"),
     (24 * 3600, "alike requests for 24 hours"),
 ];
-/// Names and values that are shown of a query or of fields.
-const PAIRS: usize = 50;
 
 impl Service {
     /// The approval, if this person may see it.
@@ -121,11 +120,17 @@ impl Service {
                     }
                 }
                 label for="reason" { "Reason (kept with the decision)" }
+                @if approval.preview.as_ref().is_some_and(|preview| !preview.is_whole()) {
+                    label.check {
+                        input type="checkbox" name="in_part" value="yes" required;
+                        " Not all of this request is shown above. I approve what is not shown, too."
+                    }
+                }
                 // No field whose Enter would be a yes.
                 textarea #reason name="reason" rows="2" maxlength="200" autocomplete="off" {}
                 div.actions {
                     button.main type="submit" name="verdict" value="approve" { "Approve" }
-                    button.danger type="submit" name="verdict" value="deny" data-plain="" { "Deny" }
+                    button.danger type="submit" name="verdict" value="deny" data-plain="" formnovalidate { "Deny" }
                 }
             }
         })
@@ -155,6 +160,7 @@ impl Service {
             verdict,
             reason: form.text("reason").split_whitespace().collect::<Vec<_>>().join(" "),
             grant_seconds: grant.filter(|_| verdict == Verdict::Approve),
+            in_part: form.text("in_part") == "yes",
         };
         match approvals::decide(self, &approval.id, &decider, &ruling, asked.now).await? {
             Ok(_) => Ok(Page::see(&format!("/.postern/approvals/{}", hex::lower(&approval.id)))),
@@ -227,7 +233,7 @@ fn previewed(preview: &Preview) -> Markup {
             Content::Binary { bytes } => p { "binary, " (bytes) " bytes" },
             Content::Text { text, more } => {
                 div.content role="region" aria-labelledby="content" tabindex="0" {
-                    (visible::text(text, visible::LONG, true))
+                    (visible::text(text, MOST_TEXT, true))
                 }
                 @if *more > 0 { p.left { (more) " more bytes are not shown" } }
             },
@@ -240,11 +246,11 @@ fn pairs(title: &str, pairs: &[(String, String)]) -> Markup {
         @if !pairs.is_empty() {
             h3 { (title) }
             dl.facts.card {
-                @for (name, value) in pairs.iter().take(PAIRS) {
+                @for (name, value) in pairs.iter().take(MOST_PAIRS) {
                     dt { (visible::name(name)) } dd { (visible::name(value)) }
                 }
             }
-            @if pairs.len() > PAIRS { p.left { (pairs.len() - PAIRS) " more are not shown" } }
+            @if pairs.len() > MOST_PAIRS { p.left { (pairs.len() - MOST_PAIRS) " more are not shown" } }
         }
     }
 }

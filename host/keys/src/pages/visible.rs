@@ -11,10 +11,8 @@ use maud::{Markup, html};
 use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
 use unicode_security::confusable_detection::skeleton;
 
-/// Bytes of a name, a path or a field.
-pub(super) const SHORT: usize = 2048;
-/// Bytes of content.
-pub(super) const LONG: usize = 8192;
+use crate::approvals::MOST_NAME;
+
 /// Marks that a letter may carry.
 const MARKS: usize = 2;
 
@@ -51,7 +49,7 @@ pub(super) fn text(text: &str, limit: usize, lines: bool) -> Markup {
 
 /// A name on one line.
 pub(super) fn name(text: &str) -> Markup {
-    self::text(text, SHORT, false)
+    self::text(text, MOST_NAME, false)
 }
 
 fn number(c: char) -> String {
@@ -227,9 +225,9 @@ mod tests {
     #[test]
     fn a_megabyte_of_hostile_text_is_cut_and_counted() {
         let hostile = "\u{202e}".repeat(350_000);
-        let html = text(&hostile, SHORT, false).into_string();
+        let html = text(&hostile, MOST_NAME, false).into_string();
         assert!(html.len() < 100 * 1024, "{}", html.len());
-        let left = hostile.len() - SHORT / 3 * 3;
+        let left = hostile.len() - MOST_NAME / 3 * 3;
         assert!(html.contains(&format!("{left} more bytes")));
         assert!(!html.contains('\u{202e}'));
     }

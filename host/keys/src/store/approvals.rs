@@ -7,7 +7,7 @@
 use postern_core::time::UnixMillis;
 use sqlx::FromRow;
 
-use crate::approvals::{Approval, Grant, Requester};
+use crate::approvals::{Approval, Decision, Grant, Requester, Verdict};
 use crate::envelope::{Dek, RowBytes, RowKeys, open_preview, seal_preview};
 use crate::fault::Fault;
 use crate::store::{Connection, at, exact, millis};
@@ -147,18 +147,50 @@ fn vouched(rows: &RowKeys, row: Row) -> Result<Approval, Fault> {
     row.approval()
 }
 
-/// Ends every approval that could still be used, and every grant, of every tenant; how many
-/// there were. Previews go with them.
-pub async fn end_open(db: &mut Connection, rows: &RowKeys, now: UnixMillis) -> Result<u64, Fault> {
-    let found: Vec<Row> = sqlx::query_as(
+/// Which approvals and grants end.
+#[derive(Clone, Copy)]
+pub enum Ending<'a> {
+    /// All, of every tenant.
+    All,
+    /// Those that this person of a tenant has said yes to.
+    By(&'a str, &'a str),
+}
+
+impl Ending<'_> {
+    fn holds(self, approval: &Approval) -> bool {
+        match self {
+            Self::All => true,
+            Self::By(_, person) => {
+                let yes = |one: &Decision| one.verdict == Verdict::Approve && one.by == person;
+                approval.decisions.iter().any(yes)
+            }
+        }
+    }
+}
+
+/// Ends approvals that could still be used, and grants; how many there were. Previews go with
+/// them.
+pub async fn end_open(
+    db: &mut Connection,
+    rows: &RowKeys,
+    ending: Ending<'_>,
+    now: UnixMillis,
+) -> Result<u64, Fault> {
+    let mut found: Vec<Row> = sqlx::query_as(
         "SELECT * FROM approvals WHERE (claimed_ms IS NULL AND expires_ms > $1) OR grant_until_ms > $1",
     )
     .bind(millis(now))
     .fetch_all(&mut *db)
     .await?;
+    if let Ending::By(tenant, _) = ending {
+        found.retain(|row| row.tenant == tenant);
+    }
     let mut ended: u64 = 0;
     for row in found {
         let mut approval = vouched(rows, row)?;
+        if !ending.holds(&approval) {
+            continue;
+        }
         (approval.expires, approval.grant) = (approval.expires.min(now), None);
         change(&mut *db, rows, &approval).await?;
         forget_preview(&mut *db, &approval.id).await?;

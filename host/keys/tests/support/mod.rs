@@ -14,7 +14,7 @@ use postern_crp::exchange::{Asker, Awaiting, ask};
 use postern_crp::message::{Answer, Message, Status, directory, enrol, release, store};
 use postern_crp::{Identity, Role};
 use postern_keys::admin::NewKey;
-use postern_keys::config::Database;
+use postern_keys::config::{Database, People};
 use postern_keys::operator_auth::{self, Claim};
 use postern_keys::store::api_keys::Grant;
 use postern_keys::{Config, HttpAnswer, Service};
@@ -65,6 +65,15 @@ pub struct World {
 impl World {
     pub async fn in_memory() -> Self {
         Self::open(|config| config.database = Database::Memory).await
+    }
+
+    /// With pages.
+    pub async fn with_people() -> Self {
+        Self::open(|config| {
+            config.database = Database::Memory;
+            config.people = Some(People::at("https://approve.example").unwrap());
+        })
+        .await
     }
 
     pub async fn on_disk() -> Self {

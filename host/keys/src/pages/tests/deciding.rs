@@ -33,6 +33,17 @@ impl World {
         (user, passkey, needed): (&str, bool, u8),
         requested: &Requested,
     ) -> [u8; 16] {
+        self.wanted_for(tenant, (user, passkey, needed), requested, 600).await
+    }
+
+    /// For so many seconds.
+    pub(crate) async fn wanted_for(
+        &self,
+        tenant: &str,
+        (user, passkey, needed): (&str, bool, u8),
+        requested: &Requested,
+        life: u64,
+    ) -> [u8; 16] {
         let credentials = ["slack".to_owned()];
         let asked = Ask {
             tenant,
@@ -46,7 +57,7 @@ impl World {
             named: None,
             requested,
             credentials: &credentials,
-            life: Duration::from_secs(600),
+            life: Duration::from_secs(life),
             needed,
             passkey,
         };
@@ -251,4 +262,69 @@ async fn a_page_hears_of_a_decision() {
     assert_eq!(ask(&mut ana, "inbox").await, empty);
     let page = world.get(&mut Browser::default(), "/.postern/live?of=inbox", NOW).await;
     assert_eq!((page.status, field(&page, "location")), (401, None));
+}
+
+/// A request with all of its parts short.
+fn whole() -> Requested {
+    requested("/a?b=c", b"text")
+}
+
+#[tokio::test]
+async fn what_is_not_shown_whole_is_approved_only_by_who_says_that_they_know() {
+    let world = World::new().await;
+    let ana = world.person("acme", "ana", "ADMIN", 1).await;
+    let mut ana = world.signed_in(&ana, &mut authenticator(1)).await;
+    let long = "x".repeat(2049);
+    let rows = [
+        ("binary", requested("/a", b"\x00\x01\xff")),
+        ("long content", requested("/a", &[b'x'; 8193])),
+        ("wide content", requested("/a", "\u{20ac}".repeat(3000).as_bytes())),
+        ("unread", Requested { content_digest: None, ..requested("/b", b"") }),
+        ("many", requested(&format!("/a?{}", "b=c&".repeat(51)), b"")),
+        ("long path", requested(&format!("/{long}"), b"")),
+        ("long value", requested(&format!("/a?b={long}"), b"")),
+        (
+            "long field",
+            Requested { fields: vec![("x".into(), long.clone().into_bytes())], ..whole() },
+        ),
+    ];
+    for (note, request) in &rows {
+        let id = world.wanted("acme", ("ben", false, 1), request).await;
+        let html = text(&world.get(&mut ana, &path(&id), NOW).await);
+        assert!(html.contains("name=\"in_part\"") && html.contains("formnovalidate"), "{note}");
+        assert_eq!(world.say(&mut ana, &path(&id), "approve", vec![]).await.status, 409, "{note}");
+        assert_eq!(world.approval("acme", &id).await.state(NOW), State::Pending, "{note}");
+        let known = vec![("in_part", "yes".to_owned())];
+        assert_eq!(world.say(&mut ana, &path(&id), "approve", known).await.status, 303, "{note}");
+    }
+    let id = world.wanted("acme", ("ben", false, 1), &whole()).await;
+    assert!(!text(&world.get(&mut ana, &path(&id), NOW).await).contains("in_part"));
+    assert_eq!(world.say(&mut ana, &path(&id), "approve", vec![]).await.status, 303);
+    let id = world.wanted("acme", ("ben", false, 1), &requested("/c", b"\x00")).await;
+    assert_eq!(world.say(&mut ana, &path(&id), "deny", vec![]).await.status, 303);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_a_hundred_decisions_at_once_one_counts() {
+    let world = std::sync::Arc::new(World::new().await);
+    let id = world.wanted("acme", ("ben", false, 1), &whole()).await;
+    let mut deciding = tokio::task::JoinSet::new();
+    for handle in 0..10 {
+        let person = world.person("acme", &format!("person-{handle}"), "ADMIN", handle).await;
+        let browser = world.signed_in(&person, &mut authenticator(handle)).await;
+        for n in 0..10 {
+            let (world, mut browser) = (std::sync::Arc::clone(&world), browser.clone());
+            let verdict = if n % 2 == 0 { "approve" } else { "deny" };
+            deciding.spawn(async move {
+                world.say(&mut browser, &path(&id), verdict, vec![]).await.status
+            });
+        }
+    }
+    let statuses = deciding.join_all().await;
+    let taken = statuses.iter().filter(|status| **status == 303).count();
+    assert_eq!(taken, 1, "{statuses:?}");
+    assert!(statuses.iter().all(|status| [303, 409, 503].contains(status)), "{statuses:?}");
+    let approval = world.approval("acme", &id).await;
+    assert_eq!(approval.decisions.len(), 1);
+    assert!([State::Approved, State::Denied].contains(&approval.state(NOW)));
 }

@@ -7,4 +7,6 @@ mod authenticator;
 mod ceremonies;
 pub(crate) mod deciding;
 mod forms;
+#[path = "../../../tests/support/postgres.rs"]
+mod postgres;
 pub(crate) mod world;

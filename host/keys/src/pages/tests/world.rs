@@ -9,6 +9,7 @@ use postern_core::time::UnixMillis;
 use tempfile::TempDir;
 
 use super::authenticator::Authenticator;
+use super::postgres;
 use crate::config::{Database, People};
 use crate::pages::{Page, Request};
 use crate::people::ceremony::Challenge;
@@ -88,6 +89,10 @@ impl World {
         let mut config = Config::local(&folder.path().join("data"));
         config.database = Database::Memory;
         config.people = Some(People::at(ORIGIN).unwrap());
+        if postgres::is_asked_for() {
+            let made = postgres::cluster().await.database().await;
+            config.database = Database::Postgres(made);
+        }
         change(&mut config, folder.path());
         let service = Service::open(&config, NOW).await.unwrap();
         for tenant in ["acme", "globex"] {
