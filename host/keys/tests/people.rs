@@ -106,7 +106,7 @@ async fn what_is_no_person_is_a_bad_request_and_changes_nothing() {
     }
     let id = people(&world, &acme).await[0]["id"].as_str().unwrap().to_owned();
     let link = format!("{PEOPLE}/{id}/link");
-    for body in [json!({"link_seconds": 0}), json!({"link_seconds": 90_000}), json!([1])] {
+    for body in [json!({"link_seconds": 0}), json!({"link_seconds": 90_000}), json!({"life": 60})] {
         let status = asked(&world, &acme.operator, ("POST", &link), &body).await;
         assert_eq!(status, 400, "{body}");
     }
@@ -122,15 +122,18 @@ async fn what_somebody_said_yes_to_ends_when_they_are_removed() {
     assert_eq!(decide(&world, &id, &person("bea"), &granting, NOW).await, Ok(State::Approved));
     assert!(ask(&world, &acme, asking(b"2"), NOW).await.unwrap().claimed);
     // What somebody else allowed stays.
-    let mut elsewhere = asking(b"1");
-    elsewhere.requested.path = "/elsewhere".into();
-    let other = ask(&world, &acme, elsewhere.clone(), NOW).await.unwrap().id;
+    let elsewhere = |content: &[u8]| {
+        let mut asked = asking(content);
+        asked.requested.path = "/elsewhere".into();
+        asked
+    };
+    let other = ask(&world, &acme, elsewhere(b"1"), NOW).await.unwrap().id;
     assert_eq!(decide(&world, &other, &person("cyd"), &granting, NOW).await, Ok(State::Approved));
     let path = format!("{PEOPLE}/{bea}");
     assert_eq!(asked(&world, &acme.operator, ("DELETE", &path), &Value::Null).await, 204);
     let again = ask(&world, &acme, support::approvals::named(id), NOW).await.unwrap();
     assert!(!again.claimed && again.id != id, "{}", hex(&id));
     assert!(!ask(&world, &acme, asking(b"3"), NOW).await.unwrap().claimed);
-    assert!(ask(&world, &acme, elsewhere, NOW).await.unwrap().claimed);
+    assert!(ask(&world, &acme, elsewhere(b"2"), NOW).await.unwrap().claimed);
     assert_eq!(events(&world, &acme, "person_removed").await[0]["approvals"], "1");
 }

@@ -180,9 +180,11 @@ impl World {
         fields: &[(&str, String)],
         now: UnixMillis,
     ) -> Page {
-        let mut form = form_urlencoded::Serializer::new(String::new());
-        form.extend_pairs(fields);
-        let body = form.finish();
+        let body = {
+            // Not held while it waits: it is for one thread.
+            let mut form = form_urlencoded::Serializer::new(String::new());
+            form.extend_pairs(fields).finish()
+        };
         self.ask(browser, "POST", path, &body, now).await
     }
 
