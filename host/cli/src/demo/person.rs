@@ -26,10 +26,12 @@ fn approved(stage: &Stage) -> Outcome<Seen> {
 pub fn waits(stage: &mut Stage) -> Outcome<Seen> {
     let mut seen = stage.ask(&write(stage))?;
     let problem: Value = serde_json::from_slice(&seen.content).unwrap_or_default();
-    stage.approval = problem["approval"].as_str().unwrap_or_default().to_owned();
+    let part = |name: &str| problem[name].as_str().unwrap_or_default().to_owned();
+    stage.approval = part("approval");
     if stage.approval.is_empty() {
         seen.problems.push("expected the id of an approval".to_owned());
     }
+    seen.text = format!("{} {}, {}: {}", seen.status, part("code"), part("state"), part("link"));
     Ok(seen)
 }
 
