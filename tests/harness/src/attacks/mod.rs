@@ -16,12 +16,13 @@ use anyhow::{Context, Result};
 use postern_attack::caller::Target;
 use postern_attack::case::Case;
 use postern_attack::{Engine, Options, Profile, Run, Verdict, library};
+use postern_rig::authority::{Authority, DnType};
 use postern_rig::gateway::Kind;
 use postern_rig::wait::until;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::gateway::{Gateway, Site};
+use crate::gateway::{Clients, Gateway, Site, speak};
 use crate::root;
 use crate::run::{Count, Selection, now};
 use crate::scenario::{Boundary, KeySeed, Named, Scenario, Seed};
@@ -110,8 +111,15 @@ fn attack(
     for route in &site.world.base.routes {
         config.cluster_at(&route.cluster, engine.listens().port())?;
     }
+    // As callers come from elsewhere: over TLS, with the protocol that each agrees on.
+    let authority = Authority::new()?;
+    let front = authority.identity(&[(DnType::CommonName, "front")], &["localhost"])?;
+    speak(&site, &mut config, &front, Clients::None)?;
+    let root = site.world.folder.path().join("front-ca.pem");
+    postern_files::write_private(&root, authority.root_pem().as_bytes())?;
     let gateway = Gateway::with(&site, &config)?;
-    engine.aim(Target::plain(gateway.port()));
+    let url = format!("https://localhost:{}", gateway.port());
+    engine.aim(Target::parse(&url, Some(&root))?);
     engine.probe()?;
     if cases.iter().any(|case| case.row == "S13") {
         change(&site, &engine)?;

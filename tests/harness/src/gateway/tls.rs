@@ -31,7 +31,7 @@ pub fn speak(
         postern_files::write_private(&path, text.as_bytes())?;
         Ok(json!({"filename": path.display().to_string()}))
     };
-    let mut common = json!({"tls_certificates": [{
+    let mut common = json!({"alpn_protocols": ["h2", "http/1.1"], "tls_certificates": [{
         "certificate_chain": file("front.pem", &front.certificate)?,
         "private_key": file("front.key", &front.key)?,
     }]});
