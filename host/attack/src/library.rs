@@ -215,8 +215,9 @@ impl File {
             )
         };
         let defaults = &self.defaults;
-        let needs: Vec<&String> =
-            defaults.needs.iter().chain(&place.needs).chain(&entry.needs).collect();
+        let needs = defaults.needs.iter().chain(&place.needs).chain(&entry.needs);
+        let protocol = Some(version(over)).filter(|needed| !needed.is_empty());
+        let needs: Vec<&str> = needs.map(String::as_str).chain(protocol).collect();
         let mut case = serde_json::json!({
             "row": row,
             "name": format!("{row}/{name}"),

@@ -241,6 +241,8 @@ fn for_component(
     if hosts.next().is_some() {
         return None;
     }
+    // A target in absolute form says where it is for, whatever the field says (RFC 9112, 3.2.2).
+    let host = parts.uri.authority().map_or(host, |target| target.as_str().to_owned());
     let path = parts.uri.path_and_query()?.clone();
     parts.uri = Uri::builder().scheme("http").authority(host).path_and_query(path).build().ok()?;
     tell(&mut parts.headers, &parts.uri, route, peer)?;

@@ -33,6 +33,8 @@ enum Step {
     Conformance,
     /// The attacks on both gateways; one test a case on a boundary.
     Attacks,
+    /// The attacks on one other boundary.
+    AttacksOn(&'static str),
     /// A short soak of our own gateway; one test.
     Soak,
     /// The vectors of CRP/1, rebuilt by an independent client in Python; one test a file.
@@ -148,6 +150,7 @@ const GROUPS: &[Group] = &[
         steps: &[
             Step::Packages(&["postern-spin", "postern-spin-host"]),
             Step::Scenarios("spin"),
+            Step::AttacksOn("spin"),
             Step::Ends(DEMO_ON_SPIN),
         ],
     },
@@ -281,6 +284,7 @@ impl Step {
             }
             Self::Conformance => harness(&["--conformance"]),
             Self::Attacks => harness(&["--attacks"]),
+            Self::AttacksOn(boundary) => harness(&["--attacks", "--boundary", boundary]),
             Self::PolicyTests => {
                 let mut postern = Command::new(built::host()?.program("postern")?);
                 counted(postern.args(["policy", "test", "policies"]).current_dir(workspace::root()))

@@ -1,7 +1,8 @@
 //! `postern-harness --boundary core|host|envoy|spin [--only NAME]`: runs the scenarios of a boundary;
 //! `postern-harness --conformance [--only NAME]` compares our gateway with Envoy;
 //! `postern-harness --policy [--seed N]` compares policies with OPA;
-//! `postern-harness --attacks [--boundary host|envoy] [--only ROW]` attacks both and compares.
+//! `postern-harness --attacks [--boundary host|envoy|spin] [--only ROW]` attacks one, or the first two and
+//! compares.
 //!
 //! One line a scenario, then `scenarios on BOUNDARY: N passed`. Exit 0 when all passed, 1 when one did
 //! not, 2 when the selection is empty.
