@@ -58,7 +58,7 @@ async fn of_ten_thousand_copies_sent_at_once_none_is_accepted_beside_its_message
     assert_eq!(report.broken, None);
     // One event for each message that was served, and one for the first copy of it.
     let export = world.export(&acme, NOW).await;
-    let events = events(&export);
+    let events = logged(&export);
     let count = |kind: &str| events.matches(&format!("\"kind\":\"{kind}\"")).count();
     assert_eq!(count("credential_release"), MESSAGES);
     assert_eq!(count("message_replayed"), MESSAGES);

@@ -206,7 +206,7 @@ async fn a_gateways_key_hands_over_to_another_and_ends_with_the_overlap() {
     assert_eq!(released(&world, old, later(60_000)).await, Status::Denied);
     assert_eq!(released(&world, &new, later(60_000)).await, Status::Ok);
     let log = world.export(&acme, NOW).await;
-    assert_eq!(events(&log).matches("identity_renewed").count(), 1);
+    assert_eq!(logged(&log).matches("identity_renewed").count(), 1);
     // The same for an operator, whose requests are signed in another way.
     let (new, message) = renewing(&acme.operator, Role::Operator, 60, NOW);
     assert_eq!(renewed(&world, &new, &message, NOW).await, Status::Ok);

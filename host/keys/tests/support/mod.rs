@@ -283,7 +283,7 @@ pub fn new_key(id: &str, user: &str) -> NewKey {
 }
 
 /// The contents of an export's events.
-pub fn events(export: &str) -> String {
+pub fn logged(export: &str) -> String {
     use base64::Engine;
     let bytes = export.lines().filter_map(|line| line.split("\"bytes\":\"").nth(1));
     let bytes = bytes.filter_map(|rest| rest.split('"').next());
