@@ -44,7 +44,8 @@ impl Write {
 pub struct Batch {
     write: Write,
     engine: Engine,
-    /// Whether there is a part that was not undone.
+    /// Whether there is a part, and whether it can be undone alone.
+    begun: bool,
     marked: bool,
 }
 
@@ -54,25 +55,33 @@ impl Batch {
     /// # Errors
     /// When the database fails: the batch is lost.
     pub async fn part(&mut self, reach: Reach<'_>) -> Result<&mut Connection, Fault> {
-        let release = if self.marked { "RELEASE SAVEPOINT part; " } else { "" };
+        // Nothing stands before the first: the whole transaction is what it would go back to.
+        let mark = match (self.begun, self.marked) {
+            (false, _) => "",
+            (true, false) => "SAVEPOINT part; ",
+            (true, true) => "RELEASE SAVEPOINT part; SAVEPOINT part; ",
+        };
         let confine = match self.engine {
             Engine::Sqlite => String::new(),
-            // One way to the server and back; a tenant's name has no quote in it.
-            Engine::Postgres => {
-                format!("; SELECT set_config('app.tenant', '{}', true)", setting(reach)?)
-            }
+            Engine::Postgres => confine(setting(reach)?),
         };
-        let begin = format!("{release}SAVEPOINT part{confine}");
-        self.write.execute(sqlx::AssertSqlSafe(begin)).await?;
-        self.marked = true;
+        // One way to the server and back.
+        let begin = format!("{mark}{confine}");
+        if !begin.is_empty() {
+            self.write.execute(sqlx::AssertSqlSafe(begin)).await?;
+        }
+        (self.marked, self.begun) = (self.begun, true);
         Ok(&mut self.write)
     }
 
     /// Takes back what the last part has written, and nothing else.
     ///
     /// # Errors
-    /// When the database fails: the batch is lost.
+    /// When the database fails or the part was the first: the batch is lost.
     pub async fn undo(&mut self) -> Result<(), Fault> {
+        if !self.marked {
+            return Err(Fault::Malformed("transaction"));
+        }
         self.write.execute("ROLLBACK TO SAVEPOINT part").await?;
         Ok(())
     }
@@ -133,9 +142,8 @@ impl Pool {
         match self.engine {
             Engine::Sqlite => Ok(Read::Plain(self.pool.acquire().await?)),
             Engine::Postgres => {
-                let mut db = self.pool.begin_with("BEGIN READ ONLY").await?;
-                sqlx::query(CONFINE).bind(setting(reach)?).execute(&mut *db).await?;
-                Ok(Read::Confined(db))
+                let begin = format!("BEGIN READ ONLY; {}", confine(setting(reach)?));
+                Ok(Read::Confined(self.pool.begin_with(sqlx::AssertSqlSafe(begin)).await?))
             }
         }
     }
@@ -147,7 +155,7 @@ impl Pool {
     /// As [`Pool::write`].
     pub async fn batch(&self) -> Result<Batch, Fault> {
         let write = self.locked(NOBODY).await?;
-        Ok(Batch { write, engine: self.engine, marked: false })
+        Ok(Batch { write, engine: self.engine, begun: false, marked: false })
     }
 
     /// Starts a transaction that holds the write lock.
@@ -190,8 +198,11 @@ impl Pool {
 
 /// The advisory lock of whoever writes: "postern" in ASCII.
 const WRITE_LOCK: i64 = 0x0070_6f73_7465_726e;
-/// Both end with the transaction.
-const CONFINE: &str = "SELECT set_config('app.tenant', $1, true)";
+/// Ends with the transaction, as that of [`LOCK`] does. A setting has no quote in it.
+fn confine(setting: &str) -> String {
+    format!("SELECT set_config('app.tenant', '{setting}', true)")
+}
+
 const LOCK: &str = "SELECT set_config('app.tenant', $1, true), pg_advisory_xact_lock($2)";
 
 /// `app.tenant` of whoever reaches nothing.
