@@ -502,3 +502,39 @@ fn an_enrolment_that_could_not_be_kept_mints_nothing() {
     }
     assert_eq!(std::fs::read_dir(day.path("taken")).unwrap().count(), 1);
 }
+
+/// The lines of a file of the gateway's environment.
+fn environment(day: &Day, name: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(day.path(&format!("gateway/{name}"))).unwrap();
+    text.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn a_gateways_keys_are_changed_where_its_files_are() {
+    let day = Day::begin();
+    let first = environment(&day, "gateway.env");
+    let rotate = ["keys", "rotate", "identity", "--gateway", "gateway"];
+    let (code, stdout, stderr) = day.run(&rotate, "");
+    assert_eq!(code, 0, "{stdout}{stderr}");
+    let second = environment(&day, "gateway.env");
+    assert_eq!(environment(&day, "gateway.previous.env"), first);
+    let same: Vec<bool> = first.iter().zip(&second).map(|(old, new)| old == new).collect();
+    assert_eq!(same, [false, false, false, true, true], "only what the modules sign with");
+    // As it would be left by an end behind the service's answer: done again, with the same keys.
+    let folder = day.path("gateway");
+    let mode = |name: &str| {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::metadata(folder.join(name)).unwrap().permissions().mode() & 0o777
+    };
+    assert_eq!((mode("gateway.env"), mode("gateway.previous.env")), (0o600, 0o600));
+    std::fs::rename(folder.join("gateway.env"), folder.join("gateway.next.env")).unwrap();
+    std::fs::copy(folder.join("gateway.previous.env"), folder.join("gateway.env")).unwrap();
+    assert_eq!(day.run(&rotate, "").0, 0);
+    assert_eq!(environment(&day, "gateway.env"), second);
+    // A key that is not in use any more renews nothing, and the files stay as they were.
+    std::fs::copy(folder.join("gateway.previous.env"), folder.join("gateway.env")).unwrap();
+    assert_eq!(day.run(&rotate, "").0, 1);
+    assert_eq!(environment(&day, "gateway.env"), first);
+    let (code, _, stderr) = day.run(&[&rotate[..], &["--overlap", "2d"]].concat(), "");
+    assert_eq!((code, stderr.contains("a day at most")), (2, true), "{stderr}");
+}

@@ -101,6 +101,16 @@ fn kept_apart(dir: Option<&Path>) -> Result<Option<String>, Fault> {
 }
 
 impl Service {
+    /// The same behind a message: looks at the head only when one may be due by the clock, and
+    /// waits for nobody who is at it already.
+    pub(crate) async fn checkpoint_behind(&self, now: UnixMillis) -> Result<(), Fault> {
+        let idle = match self.inner.checkpoints.newest.try_lock() {
+            Ok(newest) => newest.is_none_or(|point| Checkpoint::may_be_due(point.at, now)),
+            Err(_) => false,
+        };
+        if idle { self.checkpoint_if_due(now).await } else { Ok(()) }
+    }
+
     /// Signs the head of the chain and its tree when [`Checkpoint::due`].
     pub(crate) async fn checkpoint_if_due(&self, now: UnixMillis) -> Result<(), Fault> {
         self.checkpoint_when(now, |last, head| {

@@ -14,6 +14,12 @@ pub enum Fault {
     /// The database broke the transaction off in favour of another writer: worth trying again.
     #[error("database: another writer was in the way: {0}")]
     Busy(Redacted),
+    /// The database does not answer. Whether it keeps what it was told is not known.
+    #[error("database: no answer in time")]
+    Stuck,
+    /// Too many messages wait for the database.
+    #[error("database: too many messages wait to be written")]
+    Crowded,
     /// The database has another schema, or lets the service do too much.
     #[error("database: {0}")]
     Schema(String),

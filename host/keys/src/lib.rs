@@ -36,11 +36,13 @@ mod pages;
 pub mod people;
 mod random;
 mod releases;
+pub mod renewal;
 pub mod rotation;
 mod service;
 pub mod store;
 pub mod tls;
 mod tokens;
+mod writer;
 
 pub use config::{Config, ConfigError};
 pub use fault::Fault;

@@ -14,6 +14,7 @@ use crate::audit::export::Export;
 use crate::audit::integrity::Check;
 use crate::checkpoints::Checkpoints;
 use crate::config::{Config, Database, Limits};
+use crate::crp::writing::Messages;
 use crate::envelope::{KekProvider, LocalKek, RowKeys, Scope};
 use crate::epoch::Epochs;
 use crate::evidence::{self, Attester};
@@ -24,6 +25,7 @@ use crate::people::People;
 use crate::releases::Recorded;
 use crate::store::{self, Pool, Reach, approvals, deks, identities, invites, nonces, revocations};
 use crate::store::{people, sessions};
+use crate::writer::Writer;
 
 /// An answer of the service, to be sent as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,6 +82,7 @@ pub(crate) struct Inner {
     pub(crate) releases: Recorded,
     pub(crate) people: Option<People>,
     pub(crate) channels: Vec<Channel>,
+    pub(crate) writer: Writer<Messages>,
 }
 
 impl Service {
@@ -125,6 +128,7 @@ impl Service {
             releases: Recorded::default(),
             people: config.people.as_ref().map(People::new).transpose()?,
             channels: config.notify.iter().map(Channel::open).collect::<Result<_, _>>()?,
+            writer: Writer::start(Messages::of(&pool)),
             pool,
         };
         let service = Self { inner: Arc::new(inner) };

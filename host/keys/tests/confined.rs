@@ -112,6 +112,33 @@ async fn whoever_does_not_say_whose_rows_it_wants_sees_none() {
 }
 
 #[tokio::test]
+async fn a_part_of_a_shared_transaction_sees_its_own_tenant_and_is_undone_alone() {
+    let Some(world) = two_tenants().await else { return };
+    let pool = open(&world.config.database).await.unwrap();
+    let rename = |tenant: &str| format!("UPDATE credentials SET description = '{tenant} was here'");
+    let mut batch = pool.batch().await.unwrap();
+    for tenant in ["acme", "other"] {
+        let part = batch.part(Reach::Tenant(tenant)).await.unwrap();
+        assert_eq!(count(part, "credentials", "true").await, 1, "{tenant}");
+        execute(part, &rename(tenant)).await.unwrap();
+        // The reach of the one before is not had by the next, whatever became of it.
+        if tenant == "other" {
+            batch.undo().await.unwrap();
+        }
+    }
+    let part = batch.part(Reach::Tenant("acme")).await.unwrap();
+    assert_eq!(count(part, "credentials", "description = 'acme was here'").await, 1);
+    // One that fails in the database takes nothing with it either.
+    assert!(execute(part, "SELECT 1 / 0").await.is_err());
+    batch.undo().await.unwrap();
+    assert!(batch.part(Reach::Tenant("*")).await.is_err(), "no name of a tenant");
+    batch.commit().await.unwrap();
+    let mut db = pool.read(Reach::All).await.unwrap();
+    assert_eq!(count(&mut db, "credentials", "description = 'acme was here'").await, 1);
+    assert_eq!(count(&mut db, "credentials", "description = 'other was here'").await, 0);
+}
+
+#[tokio::test]
 async fn a_name_that_would_mean_everybody_is_no_tenants() {
     let Some(world) = two_tenants().await else { return };
     let pool = open(&world.config.database).await.unwrap();

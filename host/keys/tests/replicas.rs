@@ -9,18 +9,12 @@ use postern_keys::Service;
 use postern_keys::audit::checkpoint::Checkpoint;
 use support::*;
 
-/// The other replica: the same keys, a folder of its own.
+/// The other replica.
 async fn another(world: &World) -> Option<Service> {
     if !world.on_postgres() {
         return None;
     }
-    let mut config = world.config.clone();
-    config.data_dir = world.dir.path().join("other");
-    std::fs::create_dir(&config.data_dir).unwrap();
-    for file in ["kek.key", "sim.key"] {
-        std::fs::copy(world.config.data_dir.join(file), config.data_dir.join(file)).unwrap();
-    }
-    Some(Service::open(&config, NOW).await.unwrap())
+    Some(world.replica("other").await)
 }
 
 async fn asked(service: &Service, body: &[u8], now: UnixMillis) -> u16 {

@@ -4,8 +4,11 @@
 
 mod support;
 
+use postern_core::hex;
 use postern_core::time::UnixMillis;
-use postern_crp::message::{Message, Status};
+use postern_crp::Role;
+use postern_crp::message::{Answer, Message, Status};
+use postern_keys::renewal::Renewal;
 use postern_keys::rotation::{self, Rotated};
 use postern_keys::{Fault, Service};
 use support::*;
@@ -157,5 +160,130 @@ async fn no_request_fails_while_keys_change() {
     };
     let (asked, ()) = tokio::join!(asks, rotates);
     assert_eq!(asked, 120);
+    assert_eq!(world.service.integrity().await.unwrap().broken, None);
+}
+
+/// A new key for the identity of `by`, and the message that makes it so.
+fn renewing(by: &Party, role: Role, overlap_s: u32, now: UnixMillis) -> (Party, Message) {
+    let new = Party { id: by.id, ..Party::new(&by.tenant) };
+    let key = new.identity.public_key();
+    let renewal = Renewal::sign(&signing(by), by.id, role, &key, (overlap_s, now));
+    let message = enrolment(renewal.written(), role, &new);
+    (new, message)
+}
+
+/// What a renewal is told. It is sent as an enrolment is: by nobody yet.
+async fn renewed(world: &World, new: &Party, message: &Message, now: UnixMillis) -> Status {
+    let seed = postern_core::secret::Secret::new(new.seed.to_vec());
+    let identity = postern_crp::Identity::from_seed(&seed).unwrap();
+    let sender = Party { identity, ..Party::new("") };
+    match world.ask(&sender, message, now).await {
+        Answer::Enrol(answer) => {
+            assert_eq!((answer.gateway_id, &answer.tenant), (new.id, &new.tenant));
+            Status::Ok
+        }
+        answer => status(&answer),
+    }
+}
+
+async fn released(world: &World, party: &Party, now: UnixMillis) -> Status {
+    status(&world.ask(party, &Message::Release(releasing("acme")), now).await)
+}
+
+#[tokio::test]
+async fn a_gateways_key_hands_over_to_another_and_ends_with_the_overlap() {
+    let world = World::on_disk().await;
+    let acme = world.tenant("acme").await;
+    world.put(&acme, b"value", NOW).await;
+    let old = &acme.credential;
+    let (new, message) = renewing(old, Role::Credential, 60, NOW);
+    assert_eq!(released(&world, &new, NOW).await, Status::Denied, "not before it is renewed");
+    assert_eq!(renewed(&world, &new, &message, NOW).await, Status::Ok);
+    assert_eq!(renewed(&world, &new, &message, NOW).await, Status::Ok, "and nothing changes");
+    for party in [old, &new] {
+        assert_eq!(released(&world, party, later(59_999)).await, Status::Ok);
+    }
+    assert_eq!(released(&world, old, later(60_000)).await, Status::Denied);
+    assert_eq!(released(&world, &new, later(60_000)).await, Status::Ok);
+    let log = world.export(&acme, NOW).await;
+    assert_eq!(logged(&log).matches("identity_renewed").count(), 1);
+    // The same for an operator, whose requests are signed in another way.
+    let (new, message) = renewing(&acme.operator, Role::Operator, 60, NOW);
+    assert_eq!(renewed(&world, &new, &message, NOW).await, Status::Ok);
+    for (party, now, want) in [
+        (&acme.operator, NOW, 200),
+        (&new, NOW, 200),
+        (&acme.operator, later(60_000), 401),
+        (&new, later(60_000), 200),
+    ] {
+        let answer = world.operate(party, "GET", "/api/v1/gateways", b"", now).await;
+        assert_eq!(answer.status, want);
+    }
+    // Whoever is revoked is so under both keys, and renews nothing.
+    let path = format!("/api/v1/gateways/{}/revoke", hex::lower(&old.id));
+    assert_eq!(world.operate(&new, "POST", &path, b"", NOW).await.status, 204);
+    let (newer, message) = renewing(&acme.gate, Role::Gate, 60, NOW);
+    assert_eq!(renewed(&world, &newer, &message, NOW).await, Status::Denied);
+    assert_eq!(released(&world, old, NOW).await, Status::Denied);
+}
+
+#[tokio::test]
+async fn only_the_key_in_use_renews_and_only_its_own_identity() {
+    let world = World::on_disk().await;
+    let (acme, other) = (world.tenant("acme").await, world.tenant("other").await);
+    world.put(&acme, b"value", NOW).await;
+    let gateway = acme.credential.id;
+    let by = |party: &Party, role, at: UnixMillis| {
+        renewing(&Party { id: gateway, seed: party.seed, ..Party::new("acme") }, role, 60, at)
+    };
+    let (stale, long) = (UnixMillis(NOW.0 - 60_001), 24 * 3600 + 1);
+    for (new, message) in [
+        by(&other.credential, Role::Credential, NOW),
+        by(&acme.gate, Role::Credential, NOW),
+        by(&acme.credential, Role::Gate, NOW),
+        by(&acme.credential, Role::Credential, stale),
+        renewing(&acme.credential, Role::Credential, long, NOW),
+    ] {
+        assert_eq!(renewed(&world, &new, &message, NOW).await, Status::Denied);
+    }
+    // Nor does the key before, to a third.
+    let (second, message) = renewing(&acme.credential, Role::Credential, 60, NOW);
+    assert_eq!(renewed(&world, &second, &message, NOW).await, Status::Ok);
+    let (third, message) = renewing(&acme.credential, Role::Credential, 60, NOW);
+    assert_eq!(renewed(&world, &third, &message, NOW).await, Status::Denied);
+    // An overlap that was made longer in the database, or another key before, is not believed.
+    let pool = world.database().await;
+    for edits in [
+        "UPDATE identities SET previous_until_ms = previous_until_ms + 1 WHERE previous_key IS NOT NULL",
+        "UPDATE identities SET previous_key = NULL WHERE previous_key IS NOT NULL",
+    ] {
+        edit(&pool, edits).await;
+        let message = Message::Release(releasing("acme"));
+        let (body, _) = world.sealed(&second, &message, NOW).await;
+        assert_eq!(world.service.message(&body, NOW).await.status, 503);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_request_fails_while_a_gateways_keys_change() {
+    let world = World::on_disk().await;
+    let acme = world.tenant("acme").await;
+    world.put(&acme, b"value", NOW).await;
+    let mut using = acme.credential;
+    for _ in 0..4 {
+        let (new, message) = renewing(&using, Role::Credential, 60, NOW);
+        // The module goes on with its key until it is started again with the other.
+        let asks = async || {
+            for _ in 0..15 {
+                assert_eq!(released(&world, &using, NOW).await, Status::Ok);
+            }
+        };
+        let renews = renewed(&world, &new, &message, NOW);
+        let ((), (), told) = tokio::join!(asks(), asks(), renews);
+        assert_eq!(told, Status::Ok);
+        asks().await;
+        using = new;
+    }
+    assert_eq!(released(&world, &using, NOW).await, Status::Ok);
     assert_eq!(world.service.integrity().await.unwrap().broken, None);
 }

@@ -8,7 +8,7 @@ use anyhow::Result;
 use clap::{Args, ValueEnum};
 
 use crate::run::{Failure, shown};
-use crate::{guests, setup, workspace};
+use crate::{guests, postgres, setup, workspace};
 
 /// What can be measured today.
 const NAMES: [&str; 7] = ["audit", "chain", "host", "identity", "keys", "policy", "scrub"];
@@ -38,15 +38,29 @@ pub struct Options {
 
 #[derive(Args)]
 pub struct SoakOptions {
+    /// Only this part.
+    #[arg(long, value_enum)]
+    only: Option<Part>,
     /// Requests.
     #[arg(long, default_value_t = 100_000)]
     requests: usize,
+    /// Copies of messages to the key service, on each store.
+    #[arg(long, default_value_t = 1_000_000)]
+    copies: u64,
     /// Through which gateway.
     #[arg(long, value_enum, default_value_t = Gateway::Wasmtime)]
     gateway: Gateway,
     /// One JSON document.
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// Many requests through a gateway.
+    Gateway,
+    /// Every message to the key service many times at once.
+    Copies,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -75,6 +89,9 @@ pub fn run(options: &Options) -> Result<()> {
     }
     if wanted(&&"policy") {
         policy(options)?;
+    }
+    if wanted(&&"keys") {
+        release(options)?;
     }
     let wanted = |name: &&&str| !ALONE.contains(*name) && wanted(name);
     if !NAMES.iter().any(|name| wanted(&name)) {
@@ -108,19 +125,51 @@ fn policy(options: &Options) -> Result<()> {
     shown(&mut bench)
 }
 
+/// Releases of the key service, on both stores.
+fn release(options: &Options) -> Result<()> {
+    let mut bench = alone("postern-bench-release", options)?;
+    bench.args(["--seconds", &options.seconds.to_string()]);
+    shown(bench.arg("--postgres").arg(postgres::programs()?))
+}
+
 /// A program of its own, optimised.
 fn alone(package: &str, options: &Options) -> Result<Command> {
-    let mut build = Command::new("cargo");
-    build.args(["build", "--quiet", "--release", "-p", package]);
-    shown(build.current_dir(workspace::root()))?;
-    let mut bench = Command::new(workspace::root().join("target/release").join(package));
-    bench.current_dir(workspace::root()).args(["--runs", &options.runs.to_string()]);
+    let mut bench = built(package)?;
+    bench.args(["--runs", &options.runs.to_string()]);
     bench.args(options.json.then_some("--json"));
     Ok(bench)
 }
 
+fn built(package: &str) -> Result<Command> {
+    let mut build = Command::new("cargo");
+    build.args(["build", "--quiet", "--release", "-p", package]);
+    shown(build.current_dir(workspace::root()))?;
+    let mut program = Command::new(workspace::root().join("target/release").join(package));
+    program.current_dir(workspace::root());
+    Ok(program)
+}
+
 /// `cargo xtask soak`.
 pub fn soak(options: &SoakOptions) -> Result<()> {
+    if options.only != Some(Part::Copies) {
+        requests(options)?;
+    }
+    if options.only != Some(Part::Gateway) {
+        copies(options)?;
+    }
+    Ok(())
+}
+
+/// Every message many times at once, on both stores.
+fn copies(options: &SoakOptions) -> Result<()> {
+    let mut soak = built("postern-bench-release")?;
+    soak.arg("copies").args(["--count", &options.copies.to_string()]);
+    soak.arg("--postgres").arg(postgres::programs()?);
+    shown(soak.args(options.json.then_some("--json")))
+}
+
+/// Many requests through one gateway.
+fn requests(options: &SoakOptions) -> Result<()> {
     let gateway = match options.gateway {
         Gateway::Wasmtime => "wasmtime",
         Gateway::Envoy => {

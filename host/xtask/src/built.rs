@@ -16,7 +16,7 @@ use crate::run::{Failure, line};
 use crate::workspace;
 
 /// The default members of the workspace.
-const MEMBERS: [&str; 28] = [
+const MEMBERS: [&str; 29] = [
     "postern-attack",
     "postern-attest",
     "postern-attester",
@@ -25,6 +25,7 @@ const MEMBERS: [&str; 28] = [
     "postern-bench-identity",
     "postern-bench-line",
     "postern-bench-policy",
+    "postern-bench-release",
     "postern-bench-scrub",
     "postern-browser",
     "postern-capability",

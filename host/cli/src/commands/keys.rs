@@ -4,6 +4,7 @@
 //! listing of what runs, and each minute by the service itself.
 
 mod database;
+mod identity;
 mod rotate;
 
 use std::path::{Path, PathBuf};

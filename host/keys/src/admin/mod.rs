@@ -125,15 +125,18 @@ impl Service {
         let mut db = self.inner.pool.read(Reach::All).await?;
         let identities =
             identities::active(&mut db, &self.inner.rows, &claim.operator, now).await?;
-        let operator = identities.into_iter().find(|identity| identity.role == Role::Operator);
-        let Some(operator) = operator else { return Ok(None) };
-        let key = VerifyingKey::from_bytes(&operator.public_key);
-        let key = key.map_err(|_| Fault::Malformed("identity"))?;
-        if let Err(refusal) = operator_auth::verify(request, fields, &claim, &key, now) {
-            tracing::warn!(%refusal, "operator request refused");
-            return Ok(None);
-        }
         drop(db);
+        let operators = identities.into_iter().filter(|one| one.role == Role::Operator);
+        let mut signed = None;
+        for operator in operators {
+            let key = VerifyingKey::from_bytes(&operator.public_key);
+            let key = key.map_err(|_| Fault::Malformed("identity"))?;
+            match operator_auth::verify(request, fields, &claim, &key, now) {
+                Ok(_) => signed = Some(operator),
+                Err(refusal) => tracing::warn!(%refusal, "operator request refused"),
+            }
+        }
+        let Some(operator) = signed else { return Ok(None) };
         let mut db = self.inner.pool.write(Reach::All).await?;
         let fresh =
             nonces::fresh(&mut db, &claim.operator, &claim.nonce, claim.nonce_until()).await?;

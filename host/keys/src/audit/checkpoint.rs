@@ -59,6 +59,11 @@ impl Checkpoint {
         (new >= EVERY_EVENTS && since >= LEAST_MILLIS) || (new > 0 && since >= EVERY_MILLIS)
     }
 
+    /// Whether enough time has gone by since `last` for another, however many events there are.
+    pub fn may_be_due(last: UnixMillis, now: UnixMillis) -> bool {
+        now.0.abs_diff(last.0) >= LEAST_MILLIS
+    }
+
     /// The signed note.
     pub fn sign(&self, log: &AuditLog) -> String {
         log.note(&self.text(), ORIGIN)

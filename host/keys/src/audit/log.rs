@@ -3,6 +3,8 @@
 //! Invariant: [`AuditLog::append`] runs inside a transaction that took the write lock when
 //! it began ([`crate::store::Pool::write`]), so two writers never give out the same number.
 
+use std::sync::{Mutex, PoisonError};
+
 use ed25519_dalek::{Signer, SigningKey, VerifyingKey};
 use postern_attest::note;
 use postern_core::chain::{START, service_link};
@@ -29,13 +31,15 @@ pub struct Link {
 pub struct AuditLog {
     key: SigningKey,
     attestation: &'static str,
+    /// What was appended here last: a guess at the head, which the database confirms or not.
+    last: Mutex<Option<Link>>,
 }
 
 impl AuditLog {
     /// The log of the key whose seed is `seed`; `attestation` marks every event.
     pub fn new(seed: &Secret, attestation: &'static str) -> Result<Self, Fault> {
         let seed = exact(seed.expose(), "audit key")?;
-        Ok(Self { key: SigningKey::from_bytes(&seed), attestation })
+        Ok(Self { key: SigningKey::from_bytes(&seed), attestation, last: Mutex::default() })
     }
 
     /// The key that verifies events and checkpoints.
@@ -54,14 +58,26 @@ impl AuditLog {
         note::sign(text, name, &[&self.key]).unwrap_or_default()
     }
 
-    /// Appends `event` behind the last one.
+    /// Appends `event` behind the last one, in one statement where that was appended here.
     pub async fn append(
         &self,
         db: &mut Connection,
         event: Event,
         now: UnixMillis,
     ) -> Result<Link, Fault> {
+        let known = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(last) = known {
+            let row = self.row(last, event.clone(), now)?;
+            if insert_behind(&mut *db, &row, now).await? {
+                return Ok(self.appended(row.link));
+            }
+        }
         self.append_all(db, vec![event], now).await
+    }
+
+    fn appended(&self, link: Link) -> Link {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(link);
+        link
     }
 
     /// Appends `events` in their order; gives the last one. A batch of records costs one
@@ -82,7 +98,7 @@ impl AuditLog {
         for rows in rows.chunks(ROWS) {
             insert(&mut *db, rows, now).await?;
         }
-        Ok(last)
+        Ok(self.appended(last))
     }
 
     fn row(&self, last: Link, event: Event, now: UnixMillis) -> Result<Row, Fault> {
@@ -131,6 +147,27 @@ async fn insert(db: &mut Connection, rows: &[Row], now: UnixMillis) -> Result<()
     }
     query.execute(db).await?;
     Ok(())
+}
+
+/// Inserts `row` if the event that it follows is the head; whether it was.
+async fn insert_behind(db: &mut Connection, row: &Row, now: UnixMillis) -> Result<bool, Fault> {
+    let done = sqlx::query(
+        "INSERT INTO audit_events (n, at_ms, tenant, prev, hash, sig, bytes)
+         SELECT $1, $2, $3, $4, $5, $6, $7
+         WHERE EXISTS (SELECT 1 FROM audit_head h WHERE h.n = $8 AND h.hash = $9)",
+    )
+    .bind(row.number)
+    .bind(millis(now))
+    .bind(row.tenant.as_deref())
+    .bind(row.prev.as_slice())
+    .bind(row.link.hash.as_slice())
+    .bind(row.sig.as_slice())
+    .bind(row.bytes.as_slice())
+    .bind(row.number.saturating_sub(1))
+    .bind(row.prev.as_slice())
+    .execute(db)
+    .await?;
+    Ok(done.rows_affected() == 1)
 }
 
 /// The last event; number 0 and [`START`] when there is none.

@@ -2,8 +2,8 @@
 //!
 //! The checks stand in the order of the protocol: decrypt, identity active and tenant
 //! equal, signature, time, nonce, then what the message type asks. Everything from the
-//! nonce on is one transaction with the audit event; only when it is committed is the
-//! answer sealed.
+//! nonce on is one part of a transaction, with the audit event ([`writing`]); only when that is
+//! committed is the answer sealed.
 //!
 //! Invariant: no answer but a refusal without a [`Verified`]; no value before its event is
 //! stored. A sender that proves no identity leaves no row, so nobody outside can fill the
@@ -17,6 +17,9 @@ mod mint;
 pub(crate) mod policy;
 mod release;
 mod store;
+pub(crate) mod writing;
+
+use std::sync::Arc;
 
 use postern_core::placeholder::Name;
 use postern_core::time::{Entropy, UnixMillis};
@@ -32,6 +35,7 @@ use crate::random;
 use crate::service::{HttpAnswer, Inner, Service, unavailable};
 use crate::store::identities::{self, Identity};
 use crate::store::{Busy, Connection, Reach, nonces, retried};
+use writing::Question;
 
 /// Who sent a verified message.
 struct Asker<'a> {
@@ -66,12 +70,6 @@ impl From<Fault> for Failure {
     }
 }
 
-impl From<sqlx::Error> for Failure {
-    fn from(error: sqlx::Error) -> Self {
-        Self::Fault(error.into())
-    }
-}
-
 impl From<SealError> for Failure {
     fn from(error: SealError) -> Self {
         Self::Seal(error)
@@ -94,7 +92,7 @@ impl Service {
                 return HttpAnswer::empty(503);
             }
         };
-        if let Err(fault) = self.checkpoint_if_due(now).await {
+        if let Err(fault) = self.checkpoint_behind(now).await {
             tracing::error!(%fault, "no checkpoint");
         }
         answer
@@ -102,62 +100,54 @@ impl Service {
 }
 
 impl Inner {
-    async fn answer(&self, body: &[u8], now: UnixMillis) -> Result<Vec<u8>, Failure> {
+    async fn answer(self: &Arc<Self>, body: &[u8], now: UnixMillis) -> Result<Vec<u8>, Failure> {
         let epochs = self.epochs.in_force(&self.pool, now).await?;
         let opened = protocol::open(body, &epoch::keys(&epochs, now)).map_err(Failure::Clear)?;
         let entropy = Entropy(random::bytes()?);
-        let Some(sender) = self.sender(&opened, now).await? else {
-            return refuse(&opened, "no active identity of this tenant may send it", &entropy);
+        let senders = self.senders(&opened, now).await?;
+        let (verified, sender) = match signed(opened, senders, now) {
+            Ok(signed) => signed,
+            Err(refused) => return refuse(&refused.0, &refused.1, &entropy),
         };
-        let verified = match opened.verify(&sender.public_key, now) {
-            Ok(verified) => verified,
-            Err(refused) => {
-                let why = format!("{:?}", refused.reason);
-                return refuse(&refused.opened, &why, &entropy);
-            }
-        };
-        let answer = retried(|| self.transact(&verified, &sender, now)).await?;
-        Ok(verified.seal(&answer, &entropy)?)
-    }
-
-    /// The identity that must have signed. An enrolment is signed by the key it brings.
-    async fn sender(&self, opened: &Opened, now: UnixMillis) -> Result<Option<Identity>, Fault> {
-        if let Some(public_key) = opened.enrolling_key() {
-            let role = Role::Operator;
-            return Ok(Some(Identity { tenant: String::new(), public_key, role }));
-        }
-        // What is no tenant's name is not asked for.
-        let Some(tenant) = Name::new(opened.tenant()) else { return Ok(None) };
-        let mut db = self.pool.read(Reach::Tenant(tenant.as_str())).await?;
-        let gateway = opened.gateway_id();
-        let identities = identities::active(&mut db, &self.rows, gateway, now).await?;
-        Ok(identities.into_iter().find(|identity| {
-            identity.tenant == opened.tenant() && opened.kind().allows(identity.role)
-        }))
-    }
-
-    /// Nonce, question and audit event, all or nothing.
-    async fn transact(
-        &self,
-        verified: &Verified,
-        sender: &Identity,
-        now: UnixMillis,
-    ) -> Result<Answer, Failure> {
-        let (gateway, tenant, role) = (verified.gateway_id(), &sender.tenant, sender.role);
-        // Only the token of an enrolment says whose it is.
-        let enrols = verified.kind() == Kind::Enrol;
-        let reach = if enrols { Reach::All } else { Reach::Tenant(tenant) };
-        let mut tx = self.pool.write(reach).await?;
-        let asker = Asker { gateway, tenant, role };
-        let answer = match self.replayed(&mut tx, verified, &asker, now).await? {
-            Some(receipt) => refusal(verified.message(), Status::Denied, receipt),
-            None => self.serve(&mut tx, verified, &asker, now).await?,
-        };
-        tx.commit().await?;
+        let question = Arc::new(Question { service: Arc::clone(self), verified, sender, now });
+        let answer = retried(|| self.writer.written(Arc::clone(&question))).await?;
+        let verified = &question.verified;
         if forgets(verified.message()) {
             self.epochs.mark_deleted();
         }
-        Ok(answer)
+        Ok(verified.seal(&answer, &entropy)?)
+    }
+
+    /// The identities of which one must have signed: two while a renewed one's old key is still
+    /// taken. An enrolment is signed by the key it brings.
+    async fn senders(&self, opened: &Opened, now: UnixMillis) -> Result<Vec<Identity>, Fault> {
+        if let Some(public_key) = opened.enrolling_key() {
+            let role = Role::Operator;
+            return Ok(vec![Identity { tenant: String::new(), public_key, role }]);
+        }
+        // What is no tenant's name is not asked for.
+        let Some(tenant) = Name::new(opened.tenant()) else { return Ok(Vec::new()) };
+        let mut db = self.pool.read(Reach::Tenant(tenant.as_str())).await?;
+        let gateway = opened.gateway_id();
+        let mut senders = identities::active(&mut db, &self.rows, gateway, now).await?;
+        senders.retain(|identity| {
+            identity.tenant == opened.tenant() && opened.kind().allows(identity.role)
+        });
+        Ok(senders)
+    }
+
+    /// Nonce, question and audit event: one part of a transaction, all or nothing.
+    async fn transact(
+        &self,
+        db: &mut Connection,
+        Question { verified, sender, now, .. }: &Question,
+    ) -> Result<Answer, Fault> {
+        let (gateway, tenant, role) = (verified.gateway_id(), &sender.tenant, sender.role);
+        let asker = Asker { gateway, tenant, role };
+        match self.replayed(&mut *db, verified, &asker, *now).await? {
+            Some(receipt) => Ok(refusal(verified.message(), Status::Denied, receipt)),
+            None => self.serve(db, verified, &asker, *now).await,
+        }
     }
 
     /// Whether this nonce was seen. An enrolment needs no nonce: its token is used up.
@@ -207,6 +197,25 @@ impl Inner {
             }
         }
     }
+}
+
+/// The message, and which of `senders` has signed it; or the message and why none has.
+fn signed(
+    mut opened: Opened,
+    senders: Vec<Identity>,
+    now: UnixMillis,
+) -> Result<(Verified, Identity), Box<(Opened, String)>> {
+    let mut why = "no active identity of this tenant may send it".to_owned();
+    for sender in senders {
+        match opened.verify(&sender.public_key, now) {
+            Ok(verified) => return Ok((verified, sender)),
+            Err(refused) => {
+                why = format!("{:?}", refused.reason);
+                opened = refused.opened;
+            }
+        }
+    }
+    Err(Box::new((opened, why)))
 }
 
 /// Whether it may have deleted a preview, which must not stay in the database's log.

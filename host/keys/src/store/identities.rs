@@ -12,6 +12,7 @@ use sqlx::FromRow;
 use crate::audit::Event;
 use crate::envelope::{RowBytes, RowKeys};
 use crate::fault::Fault;
+use crate::renewal::Renewal;
 use crate::store::{Connection, exact, millis};
 
 /// An identity as far as a message's check needs it.
@@ -60,11 +61,13 @@ struct Row {
     not_after_ms: i64,
     revoked_ms: Option<i64>,
     mac: Vec<u8>,
+    previous_key: Option<Vec<u8>>,
+    previous_until_ms: Option<i64>,
 }
 
 impl Row {
     fn bytes(&self) -> RowBytes {
-        RowBytes::of("identities")
+        let row = RowBytes::of("identities")
             .part(&self.gateway)
             .part(self.role.as_bytes())
             .part(self.tenant.as_bytes())
@@ -72,7 +75,22 @@ impl Row {
             .part(self.label.as_bytes())
             .number(self.created_ms)
             .number(self.not_after_ms)
-            .maybe_number(self.revoked_ms)
+            .maybe_number(self.revoked_ms);
+        // Rows that were never renewed have the MAC that they had before there were renewals.
+        match &self.previous_key {
+            Some(key) => row.part(key).maybe_number(self.previous_until_ms),
+            None => row,
+        }
+    }
+
+    fn is_in_force(&self, now: UnixMillis) -> bool {
+        self.revoked_ms.is_none() && self.not_after_ms > millis(now)
+    }
+
+    /// The key before this one, while its overlap lasts.
+    fn previous(&self, now: UnixMillis) -> Option<&[u8]> {
+        let lasts = self.previous_until_ms.is_some_and(|until| until > millis(now));
+        self.previous_key.as_deref().filter(|_| lasts)
     }
 
     fn metadata(self) -> Metadata {
@@ -86,10 +104,10 @@ impl Row {
         }
     }
 
-    fn identity(self) -> Result<Identity, Fault> {
+    fn identity(&self, key: &[u8]) -> Result<Identity, Fault> {
         let role = role(&self.role).ok_or(Fault::Malformed("identity"))?;
-        let public_key = exact(&self.public_key, "identity")?;
-        Ok(Identity { tenant: self.tenant, role, public_key })
+        let public_key = exact(key, "identity")?;
+        Ok(Identity { tenant: self.tenant.clone(), role, public_key })
     }
 }
 
@@ -107,7 +125,8 @@ async fn rows_of(
     Ok(found)
 }
 
-/// The identities of `gateway` that are in force at `now`.
+/// The identities of `gateway` that are in force at `now`. One that was renewed is there twice
+/// while its overlap lasts, under its own key first.
 pub async fn active(
     db: &mut Connection,
     rows: &RowKeys,
@@ -115,8 +134,78 @@ pub async fn active(
     now: UnixMillis,
 ) -> Result<Vec<Identity>, Fault> {
     let found = rows_of(db, rows, gateway).await?;
-    let in_force = |row: &Row| row.revoked_ms.is_none() && row.not_after_ms > millis(now);
-    found.into_iter().filter(in_force).map(Row::identity).collect()
+    let mut identities = Vec::with_capacity(found.len());
+    for row in found.iter().filter(|row| row.is_in_force(now)) {
+        identities.push(row.identity(&row.public_key)?);
+        if let Some(previous) = row.previous(now) {
+            identities.push(row.identity(previous)?);
+        }
+    }
+    Ok(identities)
+}
+
+/// What became of a renewal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Renewed {
+    /// The new key is in use; the old one is taken until then.
+    Now(Admitted, UnixMillis),
+    /// It was before.
+    Before(Admitted),
+}
+
+/// What a renewal writes.
+pub struct Next<'a> {
+    /// What the one in use has signed.
+    pub renewal: &'a Renewal,
+    /// Whose key it is.
+    pub role: Role,
+    /// The new key.
+    pub public_key: &'a [u8; 32],
+    /// The enrolment's new end.
+    pub not_after: UnixMillis,
+}
+
+/// Puts another key into use, if the one in use says so; the old one is taken for a while yet.
+/// `None` when it does not say so or is none. One that was done is found done.
+pub async fn renew(
+    db: &mut Connection,
+    rows: &RowKeys,
+    Next { renewal, role, public_key, not_after }: Next<'_>,
+    now: UnixMillis,
+) -> Result<Option<Renewed>, Fault> {
+    let found = rows_of(&mut *db, rows, &renewal.gateway).await?;
+    let mut found = found.into_iter().filter(|row| row.is_in_force(now));
+    let Some(mut row) = found.find(|row| row.role == role.name()) else { return Ok(None) };
+    let admitted = Admitted { tenant: row.tenant.clone(), role, gateway: renewal.gateway };
+    let by = |key: &[u8]| {
+        let key: Result<[u8; 32], Fault> = exact(key, "identity");
+        key.is_ok_and(|key| renewal.holds(&key, role, public_key, now))
+    };
+    if row.public_key == public_key {
+        let done = row.previous(now).is_some_and(by);
+        return Ok(done.then_some(Renewed::Before(admitted)));
+    }
+    if !by(&row.public_key) {
+        return Ok(None);
+    }
+    let until = UnixMillis(now.0.saturating_add(u64::from(renewal.overlap_s) * 1000));
+    row.previous_key = Some(std::mem::replace(&mut row.public_key, public_key.to_vec()));
+    row.previous_until_ms = Some(millis(until));
+    row.not_after_ms = millis(not_after);
+    sqlx::query(
+        "UPDATE identities SET public_key = $1, previous_key = $2, previous_until_ms = $3,
+         not_after_ms = $4, mac = $5 WHERE gateway = $6 AND role = $7",
+    )
+    .bind(&row.public_key)
+    .bind(row.previous_key.as_deref())
+    .bind(row.previous_until_ms)
+    .bind(row.not_after_ms)
+    .bind(rows.sign(&row.bytes()))
+    .bind(&row.gateway)
+    .bind(&row.role)
+    .execute(db)
+    .await?;
+    Ok(Some(Renewed::Now(admitted, until)))
 }
 
 /// What an enrolment writes.
@@ -148,6 +237,8 @@ pub async fn add(
         not_after_ms: millis(new.not_after),
         revoked_ms: None,
         mac: Vec::new(),
+        previous_key: None,
+        previous_until_ms: None,
     };
     let mac = rows.sign(&row.bytes());
     sqlx::query(
@@ -157,7 +248,7 @@ pub async fn add(
          ON CONFLICT (gateway, role) DO UPDATE SET tenant = excluded.tenant,
          public_key = excluded.public_key, label = excluded.label,
          created_ms = excluded.created_ms, not_after_ms = excluded.not_after_ms,
-         revoked_ms = NULL, mac = excluded.mac",
+         revoked_ms = NULL, previous_key = NULL, previous_until_ms = NULL, mac = excluded.mac",
     )
     .bind(row.gateway)
     .bind(row.role)

@@ -23,7 +23,7 @@ pub mod schema;
 pub mod sealed;
 pub mod sessions;
 
-pub use pool::{Busy, Connection, Engine, Pool, Reach, Read, Write, retried};
+pub use pool::{Batch, Busy, Connection, Engine, Pool, Reach, Read, Write, retried};
 
 use postern_core::time::UnixMillis;
 

@@ -9,18 +9,91 @@
 //! however many replicas.
 
 use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 
 use postern_core::placeholder::Name;
 use sqlx::pool::PoolConnection;
-use sqlx::{Any, AnyPool, Transaction};
+use sqlx::{Any, AnyPool, Executor, Transaction};
+use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::time::timeout;
+
+use crate::store::postgres::PATIENCE;
 
 use crate::fault::Fault;
 
 /// What every statement runs on.
 pub type Connection = sqlx::AnyConnection;
 
-/// A write transaction.
-pub type Write = Transaction<'static, Any>;
+/// A write transaction. Nothing of one that is dropped is kept.
+pub struct Write {
+    db: Transaction<'static, Any>,
+    _turn: Option<OwnedMutexGuard<()>>,
+}
+
+impl Write {
+    /// Makes it durable.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn commit(self) -> Result<(), Fault> {
+        Ok(self.db.commit().await?)
+    }
+}
+
+/// A write transaction of several parts, each of them for somebody else.
+pub struct Batch {
+    write: Write,
+    engine: Engine,
+    /// Whether there is a part, and whether it can be undone alone.
+    begun: bool,
+    marked: bool,
+}
+
+impl Batch {
+    /// Begins the next part, which sees the rows of `reach` and no others.
+    ///
+    /// # Errors
+    /// When the database fails: the batch is lost.
+    pub async fn part(&mut self, reach: Reach<'_>) -> Result<&mut Connection, Fault> {
+        // Nothing stands before the first: the whole transaction is what it would go back to.
+        let mark = match (self.begun, self.marked) {
+            (false, _) => "",
+            (true, false) => "SAVEPOINT part; ",
+            (true, true) => "RELEASE SAVEPOINT part; SAVEPOINT part; ",
+        };
+        let confine = match self.engine {
+            Engine::Sqlite => String::new(),
+            Engine::Postgres => confine(setting(reach)?),
+        };
+        // One way to the server and back.
+        let begin = format!("{mark}{confine}");
+        if !begin.is_empty() {
+            self.write.execute(sqlx::AssertSqlSafe(begin)).await?;
+        }
+        (self.marked, self.begun) = (self.begun, true);
+        Ok(&mut self.write)
+    }
+
+    /// Takes back what the last part has written, and nothing else.
+    ///
+    /// # Errors
+    /// When the database fails or the part was the first: the batch is lost.
+    pub async fn undo(&mut self) -> Result<(), Fault> {
+        if !self.marked {
+            return Err(Fault::Malformed("transaction"));
+        }
+        self.write.execute("ROLLBACK TO SAVEPOINT part").await?;
+        Ok(())
+    }
+
+    /// Makes all parts durable.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn commit(self) -> Result<(), Fault> {
+        self.write.commit().await
+    }
+}
 
 /// Whose rows a connection sees. PostgreSQL holds it to that (row-level security); SQLite
 /// has no such means, and every statement names its tenant on both.
@@ -46,11 +119,14 @@ pub enum Engine {
 pub struct Pool {
     pool: AnyPool,
     engine: Engine,
+    /// Whose turn it is to write to SQLite. It has no queue of its own: who waits for it asks
+    /// again and again, and may find somebody else each time. PostgreSQL's lock has one.
+    turn: Arc<Mutex<()>>,
 }
 
 impl Pool {
     pub(super) fn new(pool: AnyPool, engine: Engine) -> Self {
-        Self { pool, engine }
+        Self { pool, engine, turn: Arc::default() }
     }
 
     /// Which database it is.
@@ -66,11 +142,20 @@ impl Pool {
         match self.engine {
             Engine::Sqlite => Ok(Read::Plain(self.pool.acquire().await?)),
             Engine::Postgres => {
-                let mut db = self.pool.begin_with("BEGIN READ ONLY").await?;
-                sqlx::query(CONFINE).bind(setting(reach)?).execute(&mut *db).await?;
-                Ok(Read::Confined(db))
+                let begin = format!("BEGIN READ ONLY; {}", confine(setting(reach)?));
+                Ok(Read::Confined(self.pool.begin_with(sqlx::AssertSqlSafe(begin)).await?))
             }
         }
+    }
+
+    /// Starts a transaction of several parts that holds the write lock. Between parts it sees
+    /// nobody's rows.
+    ///
+    /// # Errors
+    /// As [`Pool::write`].
+    pub async fn batch(&self) -> Result<Batch, Fault> {
+        let write = self.locked(NOBODY).await?;
+        Ok(Batch { write, engine: self.engine, begun: false, marked: false })
     }
 
     /// Starts a transaction that holds the write lock.
@@ -78,15 +163,24 @@ impl Pool {
     /// # Errors
     /// When the database gives none, or the lock is not to be had in time.
     pub async fn write(&self, reach: Reach<'_>) -> Result<Write, Fault> {
+        self.locked(setting(reach)?).await
+    }
+
+    async fn locked(&self, setting: &str) -> Result<Write, Fault> {
         match self.engine {
-            Engine::Sqlite => Ok(self.pool.begin_with("BEGIN IMMEDIATE").await?),
+            Engine::Sqlite => {
+                let turn = timeout(PATIENCE, Arc::clone(&self.turn).lock_owned()).await;
+                let turn = turn.map_err(|_| Fault::Stuck)?;
+                let db = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+                Ok(Write { db, _turn: Some(turn) })
+            }
             Engine::Postgres => {
                 // Every statement sees what was committed before it, so what is read behind
                 // the lock is what the last writer left.
                 let begin = "BEGIN ISOLATION LEVEL READ COMMITTED";
                 let mut db = self.pool.begin_with(begin).await?;
-                sqlx::query(LOCK).bind(setting(reach)?).bind(WRITE_LOCK).execute(&mut *db).await?;
-                Ok(db)
+                sqlx::query(LOCK).bind(setting).bind(WRITE_LOCK).execute(&mut *db).await?;
+                Ok(Write { db, _turn: None })
             }
         }
     }
@@ -104,9 +198,15 @@ impl Pool {
 
 /// The advisory lock of whoever writes: "postern" in ASCII.
 const WRITE_LOCK: i64 = 0x0070_6f73_7465_726e;
-/// Both end with the transaction.
-const CONFINE: &str = "SELECT set_config('app.tenant', $1, true)";
+/// Ends with the transaction, as that of [`LOCK`] does. A setting has no quote in it.
+fn confine(setting: &str) -> String {
+    format!("SELECT set_config('app.tenant', '{setting}', true)")
+}
+
 const LOCK: &str = "SELECT set_config('app.tenant', $1, true), pg_advisory_xact_lock($2)";
+
+/// `app.tenant` of whoever reaches nothing.
+const NOBODY: &str = "";
 
 /// `app.tenant`: `*` is everybody, and no name of a tenant.
 fn setting(reach: Reach<'_>) -> Result<&str, Fault> {
@@ -159,7 +259,21 @@ pub enum Read {
     /// Of SQLite.
     Plain(PoolConnection<Any>),
     /// Of PostgreSQL: a transaction, since what it reaches ends with one.
-    Confined(Write),
+    Confined(Transaction<'static, Any>),
+}
+
+impl Deref for Write {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        &self.db
+    }
+}
+
+impl DerefMut for Write {
+    fn deref_mut(&mut self) -> &mut Connection {
+        &mut self.db
+    }
 }
 
 impl Deref for Read {

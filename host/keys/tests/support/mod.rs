@@ -101,6 +101,17 @@ impl World {
         AnyPool::connect(&url).await.unwrap()
     }
 
+    /// Another replica: the same keys, a folder of its own.
+    pub async fn replica(&self, name: &str) -> Service {
+        let mut config = self.config.clone();
+        config.data_dir = self.dir.path().join(name);
+        std::fs::create_dir(&config.data_dir).unwrap();
+        for file in ["kek.key", "sim.key"] {
+            std::fs::copy(self.config.data_dir.join(file), config.data_dir.join(file)).unwrap();
+        }
+        Service::open(&config, NOW).await.unwrap()
+    }
+
     /// Whether the rows are in PostgreSQL.
     pub fn on_postgres(&self) -> bool {
         matches!(self.config.database, Database::Postgres(_))
@@ -278,6 +289,15 @@ pub fn new_key(id: &str, user: &str) -> NewKey {
             not_after: None,
         },
     }
+}
+
+/// The contents of an export's events.
+pub fn logged(export: &str) -> String {
+    use base64::Engine;
+    let bytes = export.lines().filter_map(|line| line.split("\"bytes\":\"").nth(1));
+    let bytes = bytes.filter_map(|rest| rest.split('"').next());
+    let bytes = bytes.map(|text| base64::prelude::BASE64_URL_SAFE_NO_PAD.decode(text).unwrap());
+    bytes.map(|bytes| String::from_utf8(bytes).unwrap()).collect()
 }
 
 /// What a refusal of any type says.

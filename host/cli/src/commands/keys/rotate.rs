@@ -3,7 +3,7 @@
 use postern_keys::rotation;
 use serde_json::json;
 
-use super::{ConfigArgs, runtime};
+use super::{ConfigArgs, identity, runtime};
 use crate::failure::{Outcome, Sort};
 use crate::output::Output;
 use crate::span;
@@ -15,6 +15,8 @@ pub enum Command {
     Kek(KekArgs),
     /// Seal every value of a tenant by a new data key.
     Dek(DekArgs),
+    /// Give a gateway's modules new keys, by the word of the ones in use.
+    Identity(identity::Args),
 }
 
 /// Wrap every data key by a new key-encryption key.
@@ -67,6 +69,7 @@ pub fn run(command: Command, out: Output) -> Outcome {
             let text = format!("{keys} data keys are wrapped by the new key-encryption key");
             out.result(&json!({ "keys": keys }), &text)
         }
+        Command::Identity(args) => identity::run(&args, out),
         Command::Dek(args) => {
             let config = args.config.load()?;
             let done = runtime()?.block_on(rotation::dek(&config, &args.tenant, span::now()));
