@@ -67,6 +67,7 @@ pub fn run(selection: &Selection, options: Options) -> Result<Count> {
     let mut count = Count::default();
     compare(&pairs, selection, &mut count)?;
     refusals(selection, &mut count)?;
+    denials(selection, &mut count)?;
     wasm::compare(&pairs, selection, &mut count)?;
     println!("{}", count.closing("policies"));
     Ok(count)
@@ -103,8 +104,12 @@ fn pair(name: String, expression: &str, input: &Value) -> Pair {
 
 fn expressions() -> Result<Vec<Pair>> {
     let input = document()?;
-    let lines = lines("expressions.txt")?.into_iter().enumerate();
-    Ok(lines.map(|(index, line)| pair(format!("expression/{index}"), &line, &input)).collect())
+    let mut pairs = Vec::new();
+    for (kind, file) in [("expression", "expressions.txt"), ("token", "tokens.txt")] {
+        let lines = lines(file)?.into_iter().enumerate();
+        pairs.extend(lines.map(|(index, line)| pair(format!("{kind}/{index}"), &line, &input)));
+    }
+    Ok(pairs)
 }
 
 /// Policies in the style of Envoy's OPA plugin: `NAME.rego` and the inputs of `NAME.json`,
@@ -209,6 +214,24 @@ fn refusals(selection: &Selection, count: &mut Count) -> Result<()> {
             Answer::Refused(text) if text.contains(message) => Vec::new(),
             other => vec![format!("{expression}: expected {message:?}, got {other:?}")],
         };
+        count.report(&name, &found);
+    }
+    Ok(())
+}
+
+/// Expressions that are a fault, which denies, by bytecode and by the interpreter.
+fn denials(selection: &Selection, count: &mut Count) -> Result<()> {
+    let input = document()?;
+    for (index, line) in lines("denied.txt")?.iter().enumerate() {
+        let name = format!("denied/{index}");
+        if !selection.has(&name) {
+            continue;
+        }
+        let pair = pair(name.clone(), line, &input);
+        let answers = [answer::bytecode(&pair), answer::interpreter(&pair)];
+        let wrong = answers.iter().filter(|answer| !matches!(answer, Answer::Failed(_)));
+        let found: Vec<String> =
+            wrong.map(|answer| format!("{line}: expected a fault, got {answer:?}")).collect();
         count.report(&name, &found);
     }
     Ok(())
