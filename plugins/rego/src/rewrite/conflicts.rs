@@ -3,6 +3,8 @@
 //! Invariant: a rule that is said to have one at most has one at most; the other way round
 //! only costs a call.
 
+use std::collections::BTreeSet;
+
 use regorus::unstable::{Expr, Literal, LiteralStmt, Ref, Rule, RuleHead};
 
 use crate::names::{Chain, Definition, Group, Kind, literal};
@@ -25,6 +27,9 @@ impl<'a> Group<'a> {
             keys.dedup();
             return keys.len() < count;
         }
+        if self.is_told_apart() {
+            return false;
+        }
         let mut values: Vec<Option<String>> =
             self.definitions.iter().map(Definition::constant_value).collect();
         values.dedup();
@@ -33,7 +38,27 @@ impl<'a> Group<'a> {
     }
 }
 
+impl Group<'_> {
+    /// Whether one parameter is another text in each definition of a function: then at most
+    /// one of them takes a call. Numbers do not count, which can be written in several ways.
+    fn is_told_apart(&self) -> bool {
+        let most = self.definitions.iter().map(|one| one.parameters().len()).min().unwrap_or(0);
+        (0..most).any(|at| {
+            let texts = self.definitions.iter().map(|one| literal(one.parameters().get(at)?));
+            let texts: Option<BTreeSet<String>> = texts.collect();
+            texts.is_some_and(|texts| texts.len() == self.definitions.len())
+        })
+    }
+}
+
 impl Definition<'_> {
+    fn parameters(&self) -> &[Ref<Expr>] {
+        match self.rule {
+            Rule::Spec { head: RuleHead::Func { args, .. }, .. } => args,
+            _ => &[],
+        }
+    }
+
     /// The key of a partial object, when it is a literal: as it is written in Rego.
     pub(super) fn constant_key(&self) -> Option<String> {
         let Rule::Spec { head: RuleHead::Compr { refr, .. }, .. } = self.rule else { return None };

@@ -2,12 +2,13 @@
 //! bytecode in the gateway's module, and by OPA itself.
 //!
 //! Owns the pairs: expressions of `tests/policy/expressions.txt`, policies with their inputs
-//! in `tests/policy/envoy`, the library, and generated expressions. Invariant: a pair whose expression is
+//! in `tests/policy/envoy`, the library, and generated expressions and policies. Invariant: a pair whose expression is
 //! refused at load fails here, unless its file says that it has to be refused.
 
 mod answer;
 mod generate;
 mod opa;
+mod rules;
 mod wasm;
 
 use std::path::PathBuf;
@@ -20,7 +21,7 @@ use crate::run::{Count, Selection};
 
 use answer::Answer;
 
-/// How many pairs are generated.
+/// How many expressions are generated, and how many policies.
 const GENERATED: usize = 500;
 /// The time of every decision here.
 const NOW: u64 = 1_750_000_000_000;
@@ -36,6 +37,17 @@ pub struct Pair {
     input: Value,
     /// The expression, where the policy is only one.
     expression: Option<String>,
+}
+
+impl Pair {
+    /// Enough to try it by hand.
+    fn shown(&self) -> String {
+        let texts: Vec<&str> = self.modules.iter().map(|(_, text)| text.as_str()).collect();
+        match &self.expression {
+            Some(expression) => expression.clone(),
+            None => format!("{}\ninput {}\ndata {}", texts.join("\n"), self.input, self.data),
+        }
+    }
 }
 
 /// What is to be run.
@@ -61,6 +73,7 @@ pub fn run(selection: &Selection, options: Options) -> Result<Count> {
     let written = pairs.len();
     ensure!(written >= 200, "{written} expressions, expected at least 200");
     pairs.extend(generate::pairs(options.seed, options.pairs, &document()?));
+    pairs.extend(rules::pairs(options.seed, options.pairs, &document()?));
     pairs.extend(policies()?);
     pairs.extend(library()?);
     pairs.retain(|pair| selection.has(&pair.name));
@@ -193,7 +206,7 @@ fn compare(pairs: &[Pair], selection: &Selection, count: &mut Count) -> Result<(
             }
             continue;
         }
-        found.push(pair.expression.clone().unwrap_or_default());
+        found.push(pair.shown());
         count.report(&pair.name, &found);
     }
     println!("{same} of {} pairs as OPA answers them, {alike} with a value", pairs.len());
