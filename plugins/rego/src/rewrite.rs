@@ -8,6 +8,7 @@
 //!   notices a second one: OPA calls that a conflict, the bytecode takes one of them.
 //! - A value, key or term that may be undefined is computed where its body ends, as in OPA: the
 //!   bytecode would take undefined for a value.
+//! - Behind `not`, what has to be defined is computed in front.
 //! - An object comprehension becomes `postern.object` of its pairs, for the same reason.
 //!
 //! The text is written from the tree, since the parser's spans do not always cover what
@@ -22,6 +23,7 @@ use crate::names::{Chain, Definition, Group, Names, Path};
 use crate::patterns;
 
 mod conflicts;
+mod negation;
 
 use conflicts::constant;
 
@@ -278,6 +280,7 @@ impl Writer<'_> {
                 }
                 _ => self.top(expr),
             },
+            Literal::NotExpr { expr, .. } if guard => self.negation(expr),
             Literal::NotExpr { expr, .. } => {
                 self.put("not ");
                 self.top(expr);

@@ -187,11 +187,11 @@ impl<'a> Policy<'a> {
             0 => "input.parsed_body.age".to_owned(),
             1 => self.of_kind(Kind::Number).unwrap_or_else(|| leaf(self.source)),
             2 => format!("data.levels[{}]", self.word(0)),
-            5 => format!("({} + {})", self.number(0), self.number(0)),
+            5 => format!("sum([{}, {}])", self.number(0), self.number(0)),
             6 => format!("count({})", self.words()),
             7 => match self.of_kind(Kind::Object) {
                 Some(name) => format!("{name}[{}]", self.word(0)),
-                None => format!("({} * {})", self.number(0), self.number(0)),
+                None => format!("max([{}, {}])", self.number(0), self.number(0)),
             },
             8 => match self.of_kind(Kind::Function) {
                 Some(name) => format!("{name}({})", self.word(0)),
