@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use regorus::unstable::{Expr, Literal, LiteralStmt, Ref, Rule, RuleHead};
+use regorus::unstable::{Expr, Literal, LiteralStmt, Query, Ref, Rule, RuleHead};
 
 use crate::names::{Chain, Definition, Group, Kind, literal};
 use crate::walk::{self, Visit};
@@ -119,6 +119,27 @@ pub(super) fn constant(expr: &Ref<Expr>) -> Option<String> {
             Some(span.text().to_owned())
         }
         _ => None,
+    }
+}
+
+/// Whether a body may be a loop; an index that is any variable counts.
+pub(super) fn loops(query: &Query) -> bool {
+    let mut visit = Loops(false);
+    walk::query(&mut visit, query);
+    visit.0
+}
+
+struct Loops(bool);
+
+impl Visit for Loops {
+    fn expr(&mut self, expr: &Ref<Expr>) {
+        if let Expr::RefBrack { index, .. } = expr.as_ref() {
+            self.0 |= matches!(index.as_ref(), Expr::Var { .. });
+        }
+    }
+
+    fn stmt(&mut self, stmt: &LiteralStmt) {
+        self.0 |= matches!(stmt.literal, Literal::SomeIn { .. } | Literal::SomeVars { .. });
     }
 }
 

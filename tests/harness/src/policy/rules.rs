@@ -85,7 +85,8 @@ impl<'a> Policy<'a> {
             self.rules.push((name, kind));
         }
         for (name, kind) in self.rules.clone() {
-            let value = if kind == Kind::Function { format!("{name}(\"a\")") } else { name.clone() };
+            let value =
+                if kind == Kind::Function { format!("{name}(\"a\")") } else { name.clone() };
             self.text.push_str(&format!("\nanswer[\"{name}\"] := {value}\n"));
         }
         self.text
