@@ -8,6 +8,9 @@
 //!   notices a second one: OPA calls that a conflict, the bytecode takes one of them.
 //! - A value, key or term that may be undefined is computed where its body ends, as in OPA: the
 //!   bytecode would take undefined for a value.
+//! - Behind `not`, what has to be defined is computed in front.
+//! - A body that iterates and has an `else` behind it is gathered into an array, whose first
+//!   element is the value: the bytecode would pass over the `else`.
 //! - An object comprehension becomes `postern.object` of its pairs, for the same reason.
 //!
 //! The text is written from the tree, since the parser's spans do not always cover what
@@ -22,6 +25,7 @@ use crate::names::{Chain, Definition, Group, Names, Path};
 use crate::patterns;
 
 mod conflicts;
+mod negation;
 
 use conflicts::constant;
 
@@ -70,6 +74,15 @@ struct Watch {
     call: Option<String>,
     /// Statements that end the first body.
     tail: Vec<String>,
+    /// The value that the first body gives, and the name of the rule's, where they are two.
+    gathered: Option<Gathered>,
+}
+
+/// A body that iterates, with an `else` behind it: its value, and the rule's.
+#[derive(Clone)]
+struct Gathered {
+    inner: String,
+    outer: String,
 }
 
 impl Writer<'_> {
@@ -87,12 +100,12 @@ impl Writer<'_> {
             }
             Rule::Spec { head, bodies, .. } => {
                 let definition = Definition { module: self.module, rule };
-                let watch = self.head(definition, head);
+                let watch = self.head(definition, head, self.gathers(bodies, 0));
                 if bodies.is_empty() && !watch.tail.is_empty() {
                     self.put(&format!(" if {{ {} }}", watch.tail.join("; ")));
                 }
                 for (index, body) in bodies.iter().enumerate() {
-                    self.body(index, body, &watch);
+                    self.body(index, body, &watch, self.gathers(bodies, index));
                 }
             }
         }
@@ -103,7 +116,14 @@ impl Writer<'_> {
         self.names.rules.get(&path).map(|group| (path, group))
     }
 
-    fn head(&mut self, definition: Definition<'_>, head: &RuleHead) -> Watch {
+    /// Whether this body iterates and has an `else` behind it, which the bytecode would pass
+    /// over when no round of it holds.
+    fn gathers(&self, bodies: &[RuleBody], index: usize) -> bool {
+        let last = index.saturating_add(1) >= bodies.len();
+        self.watch && !last && bodies.get(index).is_some_and(|body| conflicts::loops(&body.query))
+    }
+
+    fn head(&mut self, definition: Definition<'_>, head: &RuleHead, gather: bool) -> Watch {
         let (RuleHead::Compr { refr, .. }
         | RuleHead::Set { refr, .. }
         | RuleHead::Func { refr, .. }) = head;
@@ -118,15 +138,15 @@ impl Writer<'_> {
                     let key = self.named(key, &mut tail);
                     self.put(&format!(" contains {key}"));
                 }
-                return Watch { call: None, tail };
+                return Watch { call: None, tail, gathered: None };
             }
             RuleHead::Compr { refr, assign, .. } => (self.key(definition, refr, &mut tail), assign),
             RuleHead::Func { args, assign, .. } => (self.arguments(args), assign),
         };
         let call = id.map(|id| format!("postern.one({id}, {key}, "));
         let value = assign.as_ref().map(|assign| &assign.value);
-        self.value(value, call.as_deref(), &mut tail);
-        Watch { call, tail }
+        let gathered = self.value(value, call.as_deref(), &mut tail, gather);
+        Watch { call, tail, gathered }
     }
 
     /// Writes the key of a partial object; gives it as an expression of its own.
@@ -175,20 +195,31 @@ impl Writer<'_> {
     }
 
     /// Writes a value; a definition without one has the value true.
-    fn value(&mut self, value: Option<&Ref<Expr>>, call: Option<&str>, tail: &mut Vec<String>) {
-        match (value, call) {
-            (None, None) => {}
-            (Some(value), None) => {
-                let value = self.named(value, tail);
-                self.put(&format!(" := {value}"));
-            }
-            (value, Some(call)) => {
-                let text = value.map(|value| self.named(value, tail));
+    fn value(
+        &mut self,
+        value: Option<&Ref<Expr>>,
+        call: Option<&str>,
+        tail: &mut Vec<String>,
+        gather: bool,
+    ) -> Option<Gathered> {
+        let text = value.map(|value| self.named(value, tail));
+        let inner = match call {
+            None => text,
+            Some(call) => {
                 let name = self.name();
                 tail.push(format!("{name} := {call}{})", text.as_deref().unwrap_or("true")));
-                self.put(&format!(" := {name}"));
+                Some(name)
             }
+        };
+        if gather {
+            let outer = self.name();
+            self.put(&format!(" := {outer}"));
+            return Some(Gathered { inner: inner.unwrap_or_else(|| "true".to_owned()), outer });
         }
+        if let Some(inner) = inner {
+            self.put(&format!(" := {inner}"));
+        }
+        None
     }
 
     /// Writes parameters, with a name for each `_`; gives them as an array.
@@ -210,24 +241,30 @@ impl Writer<'_> {
         std::mem::replace(&mut self.out, before)
     }
 
-    fn body(&mut self, index: usize, body: &RuleBody, watch: &Watch) {
-        let mut tail = Vec::new();
+    fn body(&mut self, index: usize, body: &RuleBody, watch: &Watch, gather: bool) {
+        let (mut tail, mut gathered) = (watch.tail.clone(), watch.gathered.clone());
         if index > 0 {
+            tail.clear();
             self.put(" else");
             let value = body.assign.as_ref().map(|assign| &assign.value);
-            self.value(value, watch.call.as_deref(), &mut tail);
-        } else {
-            tail.clone_from(&watch.tail);
+            gathered = self.value(value, watch.call.as_deref(), &mut tail, gather);
         }
         if body.query.stmts.is_empty() && tail.is_empty() {
             return;
         }
         self.put(" if { ");
+        let list = gathered.as_ref().map(|_| self.name()).unwrap_or_default();
+        if let Some(Gathered { inner, .. }) = &gathered {
+            self.put(&format!("{list} := [{inner} | "));
+        }
         self.stmts(&body.query);
         if !body.query.stmts.is_empty() && !tail.is_empty() {
             self.put("; ");
         }
         self.put(&tail.join("; "));
+        if let Some(Gathered { outer, .. }) = &gathered {
+            self.put(&format!("]; count({list}) > 0; {outer} := {list}[0]"));
+        }
         self.put(" }");
     }
 
@@ -278,6 +315,7 @@ impl Writer<'_> {
                 }
                 _ => self.top(expr),
             },
+            Literal::NotExpr { expr, .. } if guard => self.negation(expr),
             Literal::NotExpr { expr, .. } => {
                 self.put("not ");
                 self.top(expr);

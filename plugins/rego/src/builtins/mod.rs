@@ -15,16 +15,23 @@ use regorus::Value;
 
 use crate::machine::Fault;
 
+mod bits;
 mod cache;
 mod crypto;
+mod durations;
 mod format;
 mod glob;
+mod graph;
 mod json;
+mod jwt;
 mod net;
+mod patch;
 mod regexes;
+mod semver;
 mod strings;
 mod syntax;
 mod times;
+mod units;
 
 pub(crate) use format::verbs;
 pub(crate) use strings::unescape;
@@ -48,20 +55,44 @@ macro_rules! supplied {
 }
 
 supplied! {
+    "bits.lsh" 2 bits::left,
+    "bits.negate" 1 bits::negate,
+    "bits.rsh" 2 bits::right,
     "concat" 2 strings::concat,
     "crypto.hmac.equal" 2 crypto::equal,
+    "crypto.hmac.md5" 2 crypto::hmac_md5,
+    "crypto.hmac.sha1" 2 crypto::hmac_sha1,
     "crypto.hmac.sha256" 2 crypto::hmac_sha256,
+    "crypto.hmac.sha512" 2 crypto::hmac_sha512,
+    "crypto.md5" 1 crypto::md5,
     "crypto.sha1" 1 crypto::sha1,
     "crypto.sha256" 1 crypto::sha256,
     "glob.match" 3 glob::matches,
+    "graph.reachable" 2 graph::reachable,
     "indexof" 2 strings::index_of,
-    "io.jwt.decode" 1 crypto::decode_jwt,
+    "io.jwt.decode" 1 jwt::decode,
+    "io.jwt.decode_verify" 2 jwt::decode_verify,
+    "io.jwt.verify_eddsa" 2 jwt::eddsa,
+    "io.jwt.verify_es256" 2 jwt::es256,
+    "io.jwt.verify_es384" 2 jwt::es384,
+    "io.jwt.verify_es512" 2 jwt::es512,
+    "io.jwt.verify_hs256" 2 jwt::hs256,
+    "io.jwt.verify_hs384" 2 jwt::hs384,
+    "io.jwt.verify_hs512" 2 jwt::hs512,
+    "io.jwt.verify_ps256" 2 jwt::ps256,
+    "io.jwt.verify_ps384" 2 jwt::ps384,
+    "io.jwt.verify_ps512" 2 jwt::ps512,
+    "io.jwt.verify_rs256" 2 jwt::rs256,
+    "io.jwt.verify_rs384" 2 jwt::rs384,
+    "io.jwt.verify_rs512" 2 jwt::rs512,
     "json.marshal" 1 json::marshal,
+    "json.patch" 2 patch::patch,
     "lower" 1 strings::lower,
     "net.cidr_contains" 2 net::contains,
     "net.cidr_intersects" 2 net::intersects,
     "net.cidr_is_valid" 1 net::is_valid,
     "numbers.range" 2 strings::range,
+    "opa.runtime" 0 runtime,
     "postern.object" 1 postern_object,
     "postern.one" 3 postern_one,
     "regex.find_n" 3 regexes::find_n,
@@ -70,15 +101,22 @@ supplied! {
     "regex.replace" 3 regexes::replace,
     "regex.split" 2 regexes::split,
     "replace" 3 strings::replace,
+    "semver.compare" 2 semver::compare,
+    "semver.is_valid" 1 semver::is_valid,
     "sprintf" 2 format::sprintf,
     "strings.count" 2 strings::count,
     "strings.replace_n" 2 strings::replace_n,
+    "time.add_date" 4 times::add_date,
     "time.clock" 1 times::clock,
     "time.date" 1 times::date,
+    "time.format" 1 times::format,
     "time.now_ns" 0 times::now,
+    "time.parse_duration_ns" 1 durations::parse,
     "time.parse_rfc3339_ns" 1 times::parse_rfc3339,
     "time.weekday" 1 times::weekday,
     "to_number" 1 strings::to_number,
+    "units.parse" 1 units::parse,
+    "units.parse_bytes" 1 units::parse_bytes,
     "upper" 1 strings::upper,
     "urlquery.decode" 1 strings::query_decode,
     "urlquery.encode" 1 strings::query_encode,
@@ -161,8 +199,8 @@ pub(crate) fn why_not(name: &str) -> Option<&'static str> {
         "http.send" | "net.lookup_ip_addr" => "a decision asks nobody: put what it needs into data",
         "print" | "trace" => "it is for tests: take it out of the gate's policy",
         "walk" => "it is not supported in bytecode: name the path",
-        "opa.runtime" | "rego.metadata.rule" | "rego.metadata.chain" => {
-            "the gate has no OPA around it"
+        "rego.metadata.rule" | "rego.metadata.chain" => {
+            "annotations are comments here: put what is needed into a rule"
         }
         "rand.intn" | "uuid.rfc4122" => "a decision has no randomness",
         _ => {
@@ -305,6 +343,11 @@ fn postern_object(args: &[Value], context: &mut Context, _: &mut Caches) -> Valu
         }
     }
     Value::from(object)
+}
+
+/// `opa.runtime()`: of an OPA without configuration, whose environment is nobody's business.
+fn runtime(_: &[Value], _: &mut Context, _: &mut Caches) -> Value {
+    Value::new_object()
 }
 
 /// The text of an argument.

@@ -73,6 +73,51 @@ fn civil(day: i64) -> (i64, i64, i64) {
     (year, month, of_year.saturating_sub(days).saturating_add(1))
 }
 
+/// In RFC 3339, with as many digits of the second as it has.
+pub(super) fn format(args: &[Value], context: &mut Context, _: &mut Caches) -> Value {
+    defined(nanoseconds(args, context).map(|time| {
+        let (year, month, day) = civil(time.div_euclid(DAY));
+        let second = time.rem_euclid(DAY).div_euclid(SECOND);
+        let (hour, minute, second) =
+            (second.div_euclid(3600), second.div_euclid(60) % 60, second % 60);
+        let fraction = format!(".{:09}", time.rem_euclid(SECOND));
+        let fraction = fraction.trim_end_matches('0').trim_end_matches('.');
+        format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{fraction}Z")
+    }))
+}
+
+/// `time.add_date(time, years, months, days)`: days beyond a month's end are of the next one.
+pub(super) fn add_date(args: &[Value], context: &mut Context, _: &mut Caches) -> Value {
+    let [time, years, months, days] = args else { return Value::Undefined };
+    let Some(time) = nanoseconds(std::slice::from_ref(time), context) else {
+        return Value::Undefined;
+    };
+    let count = |value: &Value| match value {
+        Value::Number(number) => number.as_i64(),
+        _ => None,
+    };
+    defined(count(years).zip(count(months)).zip(count(days)).and_then(|((years, months), days)| {
+        let (year, month, day) = civil(time.div_euclid(DAY));
+        let month = month.checked_sub(1)?.checked_add(months)?;
+        let year = year.checked_add(years)?.checked_add(month.div_euclid(12))?;
+        let first = since_epoch(year, month.rem_euclid(12).checked_add(1)?)?;
+        let day = first.checked_add(day)?.checked_sub(1)?.checked_add(days)?;
+        day.checked_mul(DAY)?.checked_add(time.rem_euclid(DAY))
+    }))
+}
+
+/// Days from the epoch to the first of a month; the other way round than [`civil`].
+fn since_epoch(year: i64, month: i64) -> Option<i64> {
+    let year = if month <= 2 { year.checked_sub(1)? } else { year };
+    let shifted = month.checked_add(9)?.checked_rem(12)?;
+    let of_year = shifted.checked_mul(153)?.checked_add(2)? / 5;
+    let era = year.div_euclid(400);
+    let in_era = year.rem_euclid(400);
+    let days = in_era.checked_mul(365)?.checked_add(in_era / 4)?.checked_sub(in_era / 100)?;
+    let days = days.checked_add(of_year)?.checked_add(era.checked_mul(146_097)?)?;
+    days.checked_sub(719_468)
+}
+
 /// RFC 3339 to nanoseconds.
 pub(super) fn parse_rfc3339(args: &[Value], _: &mut Context, _: &mut Caches) -> Value {
     let [arg] = args else { return Value::Undefined };

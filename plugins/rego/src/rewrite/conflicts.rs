@@ -3,7 +3,9 @@
 //! Invariant: a rule that is said to have one at most has one at most; the other way round
 //! only costs a call.
 
-use regorus::unstable::{Expr, Literal, LiteralStmt, Ref, Rule, RuleHead};
+use std::collections::BTreeSet;
+
+use regorus::unstable::{Expr, Literal, LiteralStmt, Query, Ref, Rule, RuleHead};
 
 use crate::names::{Chain, Definition, Group, Kind, literal};
 use crate::walk::{self, Visit};
@@ -25,6 +27,9 @@ impl<'a> Group<'a> {
             keys.dedup();
             return keys.len() < count;
         }
+        if self.is_told_apart() {
+            return false;
+        }
         let mut values: Vec<Option<String>> =
             self.definitions.iter().map(Definition::constant_value).collect();
         values.dedup();
@@ -33,7 +38,27 @@ impl<'a> Group<'a> {
     }
 }
 
+impl Group<'_> {
+    /// Whether one parameter is another text in each definition of a function: then at most
+    /// one of them takes a call. Numbers do not count, which can be written in several ways.
+    fn is_told_apart(&self) -> bool {
+        let most = self.definitions.iter().map(|one| one.parameters().len()).min().unwrap_or(0);
+        (0..most).any(|at| {
+            let texts = self.definitions.iter().map(|one| literal(one.parameters().get(at)?));
+            let texts: Option<BTreeSet<String>> = texts.collect();
+            texts.is_some_and(|texts| texts.len() == self.definitions.len())
+        })
+    }
+}
+
 impl Definition<'_> {
+    fn parameters(&self) -> &[Ref<Expr>] {
+        match self.rule {
+            Rule::Spec { head: RuleHead::Func { args, .. }, .. } => args,
+            _ => &[],
+        }
+    }
+
     /// The key of a partial object, when it is a literal: as it is written in Rego.
     pub(super) fn constant_key(&self) -> Option<String> {
         let Rule::Spec { head: RuleHead::Compr { refr, .. }, .. } = self.rule else { return None };
@@ -94,6 +119,27 @@ pub(super) fn constant(expr: &Ref<Expr>) -> Option<String> {
             Some(span.text().to_owned())
         }
         _ => None,
+    }
+}
+
+/// Whether a body may be a loop; an index that is any variable counts.
+pub(super) fn loops(query: &Query) -> bool {
+    let mut visit = Loops(false);
+    walk::query(&mut visit, query);
+    visit.0
+}
+
+struct Loops(bool);
+
+impl Visit for Loops {
+    fn expr(&mut self, expr: &Ref<Expr>) {
+        if let Expr::RefBrack { index, .. } = expr.as_ref() {
+            self.0 |= matches!(index.as_ref(), Expr::Var { .. });
+        }
+    }
+
+    fn stmt(&mut self, stmt: &LiteralStmt) {
+        self.0 |= matches!(stmt.literal, Literal::SomeIn { .. } | Literal::SomeVars { .. });
     }
 }
 

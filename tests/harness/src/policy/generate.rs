@@ -7,7 +7,7 @@ use super::{Pair, pair};
 
 /// `count` pairs from this seed.
 pub fn pairs(seed: u64, count: usize, input: &Value) -> Vec<Pair> {
-    let mut source = Source(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let mut source = Source::new(seed);
     let expression = |source: &mut Source| match source.below(7) {
         0 => source.number(3),
         1 => source.text(3),
@@ -23,10 +23,15 @@ pub fn pairs(seed: u64, count: usize, input: &Value) -> Vec<Pair> {
 }
 
 /// A stream of numbers (xorshift64*).
-struct Source(u64);
+pub struct Source(u64);
 
 impl Source {
-    fn below(&mut self, most: usize) -> usize {
+    pub fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    /// A number from 0 on, below `most`.
+    pub fn below(&mut self, most: usize) -> usize {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -34,7 +39,8 @@ impl Source {
         usize::try_from(high).unwrap_or(0) % most
     }
 
-    fn of<'a>(&mut self, list: &[&'a str]) -> &'a str {
+    /// One of a list that is not empty.
+    pub fn of<'a>(&mut self, list: &[&'a str]) -> &'a str {
         list[self.below(list.len())]
     }
 

@@ -2,12 +2,13 @@
 //! bytecode in the gateway's module, and by OPA itself.
 //!
 //! Owns the pairs: expressions of `tests/policy/expressions.txt`, policies with their inputs
-//! in `tests/policy/envoy`, the library, and generated expressions. Invariant: a pair whose expression is
+//! in `tests/policy/envoy`, the library, and generated expressions and policies. Invariant: a pair whose expression is
 //! refused at load fails here, unless its file says that it has to be refused.
 
 mod answer;
 mod generate;
 mod opa;
+mod rules;
 mod wasm;
 
 use std::path::PathBuf;
@@ -20,7 +21,7 @@ use crate::run::{Count, Selection};
 
 use answer::Answer;
 
-/// How many pairs are generated.
+/// How many expressions are generated, and how many policies.
 const GENERATED: usize = 500;
 /// The time of every decision here.
 const NOW: u64 = 1_750_000_000_000;
@@ -36,6 +37,17 @@ pub struct Pair {
     input: Value,
     /// The expression, where the policy is only one.
     expression: Option<String>,
+}
+
+impl Pair {
+    /// Enough to try it by hand.
+    fn shown(&self) -> String {
+        let texts: Vec<&str> = self.modules.iter().map(|(_, text)| text.as_str()).collect();
+        match &self.expression {
+            Some(expression) => expression.clone(),
+            None => format!("{}\ninput {}\ndata {}", texts.join("\n"), self.input, self.data),
+        }
+    }
 }
 
 /// What is to be run.
@@ -61,12 +73,14 @@ pub fn run(selection: &Selection, options: Options) -> Result<Count> {
     let written = pairs.len();
     ensure!(written >= 200, "{written} expressions, expected at least 200");
     pairs.extend(generate::pairs(options.seed, options.pairs, &document()?));
+    pairs.extend(rules::pairs(options.seed, options.pairs, &document()?));
     pairs.extend(policies()?);
     pairs.extend(library()?);
     pairs.retain(|pair| selection.has(&pair.name));
     let mut count = Count::default();
     compare(&pairs, selection, &mut count)?;
     refusals(selection, &mut count)?;
+    denials(selection, &mut count)?;
     wasm::compare(&pairs, selection, &mut count)?;
     println!("{}", count.closing("policies"));
     Ok(count)
@@ -103,8 +117,12 @@ fn pair(name: String, expression: &str, input: &Value) -> Pair {
 
 fn expressions() -> Result<Vec<Pair>> {
     let input = document()?;
-    let lines = lines("expressions.txt")?.into_iter().enumerate();
-    Ok(lines.map(|(index, line)| pair(format!("expression/{index}"), &line, &input)).collect())
+    let mut pairs = Vec::new();
+    for (kind, file) in [("expression", "expressions.txt"), ("token", "tokens.txt")] {
+        let lines = lines(file)?.into_iter().enumerate();
+        pairs.extend(lines.map(|(index, line)| pair(format!("{kind}/{index}"), &line, &input)));
+    }
+    Ok(pairs)
 }
 
 /// Policies in the style of Envoy's OPA plugin: `NAME.rego` and the inputs of `NAME.json`,
@@ -188,7 +206,7 @@ fn compare(pairs: &[Pair], selection: &Selection, count: &mut Count) -> Result<(
             }
             continue;
         }
-        found.push(pair.expression.clone().unwrap_or_default());
+        found.push(pair.shown());
         count.report(&pair.name, &found);
     }
     println!("{same} of {} pairs as OPA answers them, {alike} with a value", pairs.len());
@@ -209,6 +227,24 @@ fn refusals(selection: &Selection, count: &mut Count) -> Result<()> {
             Answer::Refused(text) if text.contains(message) => Vec::new(),
             other => vec![format!("{expression}: expected {message:?}, got {other:?}")],
         };
+        count.report(&name, &found);
+    }
+    Ok(())
+}
+
+/// Expressions that are a fault, which denies, by bytecode and by the interpreter.
+fn denials(selection: &Selection, count: &mut Count) -> Result<()> {
+    let input = document()?;
+    for (index, line) in lines("denied.txt")?.iter().enumerate() {
+        let name = format!("denied/{index}");
+        if !selection.has(&name) {
+            continue;
+        }
+        let pair = pair(name.clone(), line, &input);
+        let answers = [answer::bytecode(&pair), answer::interpreter(&pair)];
+        let wrong = answers.iter().filter(|answer| !matches!(answer, Answer::Failed(_)));
+        let found: Vec<String> =
+            wrong.map(|answer| format!("{line}: expected a fault, got {answer:?}")).collect();
         count.report(&name, &found);
     }
     Ok(())
