@@ -142,6 +142,7 @@ impl Kept {
             trust: side.trust()?,
             service: [0; 32],
             cache_ttl: Duration::ZERO,
+            modules: None,
             cache_entries: 0,
             revocation: Limits::LONGEST,
         };

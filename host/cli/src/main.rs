@@ -30,8 +30,8 @@ use serde_json::json;
 
 use commands::{
     apikey, approval, attack, attest, audit, check as check_command, completions, credential,
-    demo as demo_command, enrol, gateway as gateway_command, init as init_command, invite, keys,
-    man, person, policy, release, replay, revocation, token, upstream,
+    demo as demo_command, enrol, gateway as gateway_command, gateway_set, init as init_command,
+    invite, keys, man, person, policy, release, replay, revocation, token, upstream,
 };
 use failure::{Failure, Kind, Outcome};
 use output::Output;
@@ -97,6 +97,9 @@ enum Command {
     /// Evidence of a key service.
     #[command(subcommand)]
     Attest(attest::Command),
+    /// What gateways may run: modules, policy and bindings.
+    #[command(subcommand)]
+    GatewaySet(gateway_set::Command),
     /// Release sets: which images may hold keys.
     #[command(subcommand)]
     Release(release::Command),
@@ -167,6 +170,7 @@ fn run(command: Command, out: Output) -> Outcome {
         Command::Person(command) => person::run(command, out),
         Command::Approval(command) => approval::run(command, out),
         Command::Attest(command) => attest::run(&command, out),
+        Command::GatewaySet(command) => gateway_set::run(command, out),
         Command::Release(command) => release::run(&command, out),
         Command::Audit(command) => audit::run(command, out),
         Command::Check(args) => check_command::run(&args, out),

@@ -3,6 +3,7 @@
 //! Owns the transport. Invariant: TLS trusts only the authority of `operator.json`, and a
 //! value is sealed only to a key whose evidence was appraised with our own challenge.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use base64::Engine;
@@ -17,7 +18,7 @@ use postern_crp::{envelope, message};
 use postern_keys::operator_auth::{self, Claim};
 use serde_json::{Value, json};
 use ureq::http::Request;
-use ureq::tls::{Certificate, RootCerts, TlsConfig};
+use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, Body};
 use zeroize::Zeroizing;
 
@@ -35,6 +36,36 @@ const EVIDENCE: &str = "/crp/v1/evidence";
 const REFUSED: &str = "the key service's evidence is refused";
 /// Largest audit export.
 const MAX_EXPORT: u64 = 1 << 30;
+
+/// Files of the client certificate for a key service that demands one.
+const CERTIFICATE: [&str; 2] = ["POSTERN_TLS_CERTIFICATE", "POSTERN_TLS_KEY"];
+/// Largest of them.
+const MAX_PEM: usize = 256 << 10;
+
+/// The client certificate, where the environment names one.
+fn own_certificate() -> Outcome<Option<ClientCert>> {
+    let [certificate, key] = match CERTIFICATE.map(std::env::var_os) {
+        [None, None] => return Ok(None),
+        [Some(certificate), Some(key)] => [PathBuf::from(certificate), PathBuf::from(key)],
+        _ => {
+            return Err(Failure::usage(format_args!(
+                "expected both {}",
+                CERTIFICATE.join(" and ")
+            )));
+        }
+    };
+    let pem = postern_files::read_bounded(&certificate, MAX_PEM);
+    let pem = pem.or_environment(certificate.display())?;
+    let chain = parse_pem(&pem).filter_map(|item| match item {
+        Ok(PemItem::Certificate(one)) => Some(Ok(one)),
+        Ok(_) => None,
+        Err(error) => Some(Err(error)),
+    });
+    let chain = chain.collect::<Result<Vec<_>, _>>().or_environment(certificate.display())?;
+    let secret = postern_files::read_private(&key, MAX_PEM).or_environment(key.display())?;
+    let secret = PrivateKey::from_pem(&Zeroizing::new(secret)).or_environment(key.display())?;
+    Ok(Some(ClientCert::new_with_certs(&chain, secret)))
+}
 
 /// Where a key service is and how it is known.
 pub struct Endpoint {
@@ -84,7 +115,10 @@ impl<'a> Service<'a> {
     pub fn new(endpoint: &'a Endpoint) -> Outcome<Self> {
         let ca = Certificate::from_pem(endpoint.ca.as_bytes())
             .or_environment("the certificate of the key service's authority")?;
-        let tls = TlsConfig::builder().root_certs(RootCerts::new_with_certs(&[ca])).build();
+        let tls = TlsConfig::builder()
+            .root_certs(RootCerts::new_with_certs(&[ca]))
+            .client_cert(own_certificate()?)
+            .build();
         let config = Agent::config_builder()
             .tls_config(tls)
             .https_only(true)

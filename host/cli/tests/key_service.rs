@@ -128,6 +128,50 @@ fn started(folder: &Path, mut serve: Command) -> Child {
     service
 }
 
+#[test]
+fn a_gateway_may_run_what_its_file_says() {
+    let day = Day::begin();
+    std::fs::create_dir_all(day.path("target/plugins")).unwrap();
+    for name in ["gate", "credential", "audit"] {
+        std::fs::write(day.path(&format!("target/plugins/{name}.wasm")), name).unwrap();
+    }
+    let shipped = include_str!("../../../envoy/envoy.yaml");
+    std::fs::write(day.path("envoy.yaml"), shipped).unwrap();
+    let said = day.json(&["gateway-set", "show", "envoy.yaml"]);
+    assert!(said["modules"].is_null() && said["files"]["gate"].is_string(), "{said}");
+    let lines = |files: &Value| {
+        let files = files.as_object().unwrap().iter();
+        let lines = files.map(|(name, digest)| format!("                    {name}: {digest}\n"));
+        format!("role: inject\n                  modules:\n{}", lines.collect::<String>())
+    };
+    let declared = shipped.replacen("role: inject\n", &lines(&said["files"]), 1);
+    std::fs::write(day.path("envoy.yaml"), &declared).unwrap();
+    let authorise = ["gateway-set", "authorise", "one", "--config", "envoy.yaml"];
+    let set = day.json(&authorise);
+    assert_eq!(set["gateway"], said["gateway"]);
+    assert_eq!(set["modules"].as_str().map(str::len), Some(64));
+    assert_eq!((&set["policy"], &set["bindings"]), (&said["policy"], &said["bindings"]));
+    let list = day.good(&["gateway-set", "list"], "");
+    assert!(list.contains("one") && list.contains(said["gateway"].as_str().unwrap()), "{list}");
+    // A module that is not what the file says.
+    std::fs::write(day.path("target/plugins/gate.wasm"), "another").unwrap();
+    for args in [
+        &authorise[..],
+        &["gateway-set", "show", "envoy.yaml"],
+        &["check", "--allow-simulated", "--allow-plain-upstream", "envoy.yaml"],
+        &["gateway", "--config", "envoy.yaml", "--check"],
+    ] {
+        let (code, stdout, stderr) = day.run(args, "");
+        let told = format!("{stdout}{stderr}");
+        assert!(code == 1 && told.contains("modules.gate: expected"), "{args:?}: {code} {told}");
+    }
+    let gateway = said["gateway"].as_str().unwrap();
+    let remove = ["gateway-set", "remove", "one", "--gateway", gateway];
+    assert_eq!(day.run(&remove, "").0, 1, "the last one");
+    day.good(&[&remove[..], &["--last"]].concat(), "");
+    day.has_recorded(&["gateway_set_authorised".to_owned(), "gateway_set_removed".to_owned()]);
+}
+
 const PUT: &[&str] = &[
     "credential",
     "put",

@@ -7,10 +7,12 @@
 mod database;
 mod notify;
 mod people;
+mod tls;
 
 pub use database::{Database, Postgres, Server};
 pub use notify::{Channel, Medium};
 pub use people::People;
+pub use tls::{Clients, Require, Tls};
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -54,11 +56,16 @@ struct Wire {
     postgres: Option<database::WirePostgres>,
     /// Certificate and key in PEM. Default: an authority and a certificate for `localhost`
     /// and 127.0.0.1, made on first start in `data_dir`.
-    tls: Option<WireTls>,
+    #[serde(default)]
+    tls: tls::Wire,
     /// `sim` (the default): signed by a development key, proves nothing about hardware; said
     /// loudly each minute. Or a table: evidence of the SEV-SNP guest that this runs in.
     #[serde(default)]
     evidence: WireEvidence,
+    /// Refuses releases to a gateway for which no set is authorised (`postern gateway-set`).
+    /// Default `false`: such a gateway may run anything.
+    #[serde(default)]
+    require_gateway_set: bool,
     /// Limits.
     #[serde(default)]
     limits: WireLimits,
@@ -67,15 +74,6 @@ struct Wire {
     /// By which channels people are told that a request waits. Default: none.
     #[serde(default)]
     notify: Vec<notify::Wire>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WireTls {
-    /// PEM chain, leaf first.
-    certificate: PathBuf,
-    /// PEM key of mode 0600.
-    key: PathBuf,
 }
 
 #[derive(Debug, Deserialize)]
@@ -188,20 +186,6 @@ pub struct HardwareEvidence {
     pub release_set: PathBuf,
 }
 
-/// Certificate and key files.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Tls {
-    /// Made on first start in the data directory.
-    Own,
-    /// Given.
-    Files {
-        /// PEM chain.
-        certificate: PathBuf,
-        /// PEM key.
-        key: PathBuf,
-    },
-}
-
 /// Limits of the HTTP shell and of released values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -230,8 +214,12 @@ pub struct Config {
     pub database: Database,
     /// TLS.
     pub tls: Tls,
+    /// Who has to show a client certificate, and of whom; nobody without it.
+    pub clients: Option<Clients>,
     /// Evidence kind.
     pub evidence: Evidence,
+    /// A gateway without an authorised set gets no values.
+    pub require_gateway_set: bool,
     /// Limits.
     pub limits: Limits,
     /// Pages for people, if there are any.
@@ -260,18 +248,15 @@ impl Config {
         let wire: Wire = serde_saphyr::from_str(text)
             .map_err(|e| problem("keys.yaml", first_line(&e.to_string())))?;
         let data_dir = base.join(&wire.data_dir);
+        let (listen, (tls, clients)) = (listen(&wire)?, tls::checked(wire.tls, base)?);
         Ok(Self {
-            listen: listen(&wire)?,
+            listen,
             database: database::database(wire.database.as_deref(), wire.postgres, &data_dir, base)?,
-            tls: match wire.tls {
-                None => Tls::Own,
-                Some(files) => Tls::Files {
-                    certificate: base.join(files.certificate),
-                    key: base.join(files.key),
-                },
-            },
+            tls,
+            clients,
             notify: notify::checked(wire.notify, base, matches!(wire.evidence, WireEvidence::Sim))?,
             evidence: evidence(wire.evidence, base)?,
+            require_gateway_set: wire.require_gateway_set,
             limits: limits(wire.limits)?,
             people: wire.people.map(people::checked).transpose()?,
             data_dir,
@@ -298,7 +283,9 @@ impl Config {
             data_dir: data_dir.to_owned(),
             database: Database::File(data_dir.join("keys.sqlite")),
             tls: Tls::Own,
+            clients: None,
             evidence: Evidence::Sim,
+            require_gateway_set: false,
             limits: WireLimits::default().into(),
             people: None,
             notify: Vec::new(),
@@ -408,6 +395,11 @@ mod tests {
             ("data_dir: d\nlimits: {request_seconds: 61}\n", "limits.request_seconds"),
             ("data_dir: d\nlimits: {audit_seconds: 0}\n", "limits.audit_seconds"),
             ("data_dir: d\nlimits: {release_seconds: 301}\n", "limits.release_seconds"),
+            ("data_dir: d\ntls: {key: k}\n", "tls: expected certificate and key"),
+            ("data_dir: d\ntls: {require: crp}\n", "tls.client_ca: expected"),
+            ("data_dir: d\ntls: {names: [a.example]}\n", "tls.client_ca: expected"),
+            ("data_dir: d\ntls: {client_ca: c, require: some}\n", "some"),
+            ("data_dir: d\ntls: {client_ca: c, names: ['*.a']}\n", "tls.names: expected"),
             ("data_dir: d\ncolour: red\n", "colour"),
             ("data_dir: d\nevidence: trust_me\n", "trust_me"),
             ("data_dir: d\nevidence: {snp: true}\n", "release_set"),

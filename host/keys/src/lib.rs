@@ -30,6 +30,7 @@ mod feed;
 mod files;
 pub mod http;
 pub mod join;
+pub mod memory;
 mod notify;
 pub mod operator_auth;
 mod pages;

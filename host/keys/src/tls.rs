@@ -3,7 +3,10 @@
 //! The made authority signs one certificate and its key is then dropped: nothing on disk
 //! can sign another. Gateways and the command line trust `tls/ca.pem`.
 //!
-//! Invariant: TLS 1.2 or newer; a private key that others can read is refused.
+//! Invariant: TLS 1.2 or newer; a private key that others can read is refused; where client
+//! certificates are demanded, one that is shown is good or the handshake fails.
+
+mod clients;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -60,12 +63,17 @@ pub fn server_config(config: &Config) -> Result<Arc<ServerConfig>, Fault> {
     let secret = zeroize::Zeroizing::new(secret);
     let secret = PrivateKeyDer::from_pem_slice(&secret).map_err(tls)?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut server = ServerConfig::builder_with_provider(provider)
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
-        .map_err(tls)?
-        .with_no_client_auth()
-        .with_single_cert(chain, secret)
         .map_err(tls)?;
+    let builder = match &config.clients {
+        None => builder.with_no_client_auth(),
+        Some(clients) => builder.with_client_cert_verifier(clients::verifier(clients, provider)?),
+    };
+    let mut server = builder.with_single_cert(chain, secret).map_err(tls)?;
+    if config.clients.is_some() {
+        clients::verify_each_time(&mut server);
+    }
     server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(server))
 }

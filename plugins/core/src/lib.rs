@@ -47,6 +47,7 @@ pub mod keyring;
 pub mod ledger;
 pub mod limits;
 pub mod mac;
+pub mod modules;
 pub mod nonces;
 pub mod order;
 pub mod path;

@@ -59,7 +59,7 @@ pub struct Decision {
     pub uses: Vec<CredentialUse>,
     /// Approval that it rests on.
     pub approval: Option<[u8; 16]>,
-    /// SHA-256 of the configuration that decided.
+    /// Names the policy that decided; the key service is told.
     pub policy_revision: [u8; 32],
     /// The gate VM that decided.
     pub gate_vm: [u8; 16],

@@ -37,7 +37,8 @@ fn configure(document: &[u8]) -> Result<Module, ConfigError> {
     let key_service = config.key_service.clone();
     let settings = Settings::of(&key_service, &config.tenant, Role::Credential, seed)?;
     let (cache_ttl, cache_entries) = (config.cache_ttl, config.cache_entries);
-    let client = Client::new(Settings { cache_ttl, cache_entries, ..settings });
+    let modules = config.modules;
+    let client = Client::new(Settings { cache_ttl, cache_entries, modules, ..settings });
     let client = client.map_err(|bad| ConfigError::one("environment", bad.to_string()))?;
     let client = Rc::new(client);
     let feed = Rc::clone(&client);

@@ -111,6 +111,11 @@ def part(kind, q):
         tags = [(1, raw(q["request_digest"])), (3, q["path"].encode()), (4, raw(q["binding_hash"]))]
         if q.get("approval"):
             tags.append((2, raw(q["approval"])))
+        if q["modules"]:
+            digests = b"".join(lp8(name) + raw(digest) for name, digest in sorted(q["modules"]))
+            tags.append((5, sha256(b"postern modules/1\0" + digests)))
+        if q["policy"]:
+            tags.append((6, raw(q["policy"])))
         head = lp8(q["agent"]) + lp8(q["credential"]) + lp8(q["host"]) + lp8(q["method"])
         head += raw(q["caller_hash"]) + lp16(raw(q["capability"])) + u(16, len(tags))
         return head + b"".join(u(8, tag) + lp16(value) for tag, value in sorted(tags))

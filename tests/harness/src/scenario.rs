@@ -13,7 +13,7 @@ use crate::capability;
 use crate::certificates::{self, CertificateSeed};
 use crate::dpop;
 use crate::faults::{Fault, Kind};
-use crate::world::{EvidenceKind, InviteSeed, Ruling, pins};
+use crate::world::{Authorised, EvidenceKind, InviteSeed, Ruling, pins};
 
 /// One file.
 #[derive(Clone, Debug, Deserialize)]
@@ -213,6 +213,8 @@ pub struct Step {
     pub feed: Option<Kind>,
     /// A key to take back before the step, `invite:NAME`, or `KIND:ID` of anything else.
     pub revoke: Option<String>,
+    /// The sets that gateways of the tenant are held to from this step on, until the scenario ends.
+    pub authorised: Option<Vec<Authorised>>,
     /// What an operator says about an approval before the step.
     pub decide: Option<Ruling>,
     /// Time that passes before the step, such as `5s`.

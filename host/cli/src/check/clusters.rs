@@ -203,6 +203,7 @@ fn tls_context<'a>(cluster: &At<'a>) -> Option<At<'a>> {
 fn check_tls(tls: &At<'_>, name: Option<&str>, report: &mut Report) {
     check_tls_version(tls, report);
     check_reachable(tls, report);
+    check_own_certificate(tls, report);
     let context = tls.at(&["common_tls_context", "validation_context"]);
     let context = context.or_else(|| {
         tls.at(&["common_tls_context", "combined_validation_context", "default_validation_context"])
@@ -232,6 +233,23 @@ fn check_tls(tls: &At<'_>, name: Option<&str>, report: &mut Report) {
                             must not do"
         );
         report.missing(&context, "match_typed_subject_alt_names", text);
+    }
+}
+
+/// What is shown to whoever asks for a client certificate: one pair, in files.
+fn check_own_certificate(tls: &At<'_>, report: &mut Report) {
+    let Some(list) = tls.at(&["common_tls_context", "tls_certificates"]) else { return };
+    let pairs = list.items();
+    let [pair] = pairs.as_slice() else {
+        return report.error(&list, "expected one certificate with its key, or none");
+    };
+    for (key, why) in [
+        ("certificate_chain", "expected filename"),
+        ("private_key", "expected filename: a key written here is in every copy of this file"),
+    ] {
+        if pair.at(&[key, "filename"]).is_none() {
+            report.missing(pair, key, why);
+        }
     }
 }
 

@@ -15,6 +15,7 @@ mod logs;
 mod modules;
 mod report;
 mod routes;
+mod running;
 mod scopes;
 mod spin;
 #[cfg(test)]
@@ -24,6 +25,7 @@ mod upgrades;
 pub use modules::Module;
 use postern_files::yaml;
 pub use report::{Report, Severity};
+pub use running::Running;
 
 use bootstrap::Bootstrap;
 use yaml::{At, Node};

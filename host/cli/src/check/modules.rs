@@ -179,6 +179,17 @@ impl<'a> Instance<'a> {
         self.plugin.get("vm_config").is_none()
     }
 
+    /// Its configuration.
+    pub fn settings(&self) -> &Value {
+        &self.settings
+    }
+
+    /// The file that it is loaded from.
+    pub fn file(&self) -> Option<&str> {
+        let path = ["vm_config", "code", "local", "filename"];
+        self.plugin.at(&path).and_then(|at| at.text())
+    }
+
     /// `upstreams` of its configuration: cluster name and what is said of it.
     pub fn upstreams(&self) -> Vec<(String, Value)> {
         let map = self.settings.get("upstreams").and_then(Value::as_object);

@@ -41,6 +41,23 @@ pub fn check(text: &str, allowed: Allowed, report: &mut Report) {
     }
 }
 
+/// The documents of gate and credential of the first component of ours, and its file.
+pub fn documents(application: &Application) -> Option<(Value, Value, Option<String>)> {
+    let values = Values::new(&application.variables, |name| {
+        let variable = application.variables.get(name);
+        variable.is_some_and(|it| it.default.is_none()).then(String::new)
+    });
+    let values = values.ok()?;
+    let read = |component: &Component, name: &str| {
+        let text = component.variables.get(name)?.resolve(&values).ok()?;
+        serde_json::from_str::<Value>(&text).ok()
+    };
+    application.components.values().find_map(|component| {
+        let (gate, credential) = (read(component, "gate")?, read(component, "credential")?);
+        Some((gate, credential, Some(component.source.display().to_string())))
+    })
+}
+
 /// One component of ours.
 struct Place<'a> {
     application: &'a Application,

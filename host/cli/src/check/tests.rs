@@ -22,6 +22,12 @@ fn the_shipped_file_is_good_when_development_is_allowed() {
 }
 
 #[test]
+fn a_client_certificate_for_the_key_service_is_good() {
+    let text = edited("          # tls_certificates: ", "          tls_certificates: ");
+    assert_eq!(errors(&check(&text, None, LOCAL)), Vec::<String>::new());
+}
+
+#[test]
 fn the_shipped_file_is_refused_without_leave() {
     let found = errors(&check(GOOD, None, Allowed::default()));
     let simulated = found.iter().filter(|e| e.contains("SIMULATED")).count();
@@ -88,6 +94,8 @@ const ROWS: &[(&str, &str, &str)] = &[
     ("address: 127.0.0.1, port_value: 9000", "address: 192.0.2.1, port_value: 9000", "credentials would leave in plain HTTP"),
     ("cluster: key_service\n", "cluster: keys\n", "no cluster is called \"keys\""),
     ("max_requests: 256, ", "", "callers that go away leave their look-ups running"),
+    ("          # tls_certificates: [{certificate_chain: {filename: gateway-tls.pem}, private_key: {filename: gateway-tls.key}}]", "          tls_certificates: [{certificate_chain: {filename: a}, private_key: {inline_string: b}}]", "a key written here is in every copy of this file"),
+    ("          # tls_certificates: [{certificate_chain: {filename: gateway-tls.pem}, private_key: {filename: gateway-tls.key}}]", "          tls_certificates: []", "expected one certificate with its key, or none"),
     ("sni: localhost", "sni: other", "sni: expected \"localhost\""),
     ("                    - api_key: {header: authorization, prefixes: [pk_]}\n", "                    - api_key: {header: authorization, prefixes: [pk_]}\n                    - introspected: {header: x-token, issuer: 'https://a.test', client_id: g, audience: [g], endpoint: {cluster: local, authority: a.test, path: /i}}\n", "expected TLS to the issuer"),
     ("                    - api_key: {header: authorization, prefixes: [pk_]}\n", "                    - api_key: {header: authorization, prefixes: [pk_]}\n                    - introspected: {header: x-token, endpoint: {cluster: nobody, authority: a.test, path: /i}}\n", "introspected.endpoint.cluster: no cluster is called \"nobody\""),

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use super::gateway_set;
 use crate::check::{self, Allowed, Module, Report, Severity};
 use crate::failure::{Failure, Outcome, Sort};
 use crate::output::Output;
@@ -48,10 +49,13 @@ pub fn run(args: &Args, out: Output) -> Outcome {
     for path in &args.files {
         let bytes = postern_files::read_bounded(path, MAX_FILE).or_environment("cannot read")?;
         let text = String::from_utf8(bytes).or_found(path.display())?;
-        let report = match path.extension().is_some_and(|end| end == "toml") {
+        let mut report = match path.extension().is_some_and(|end| end == "toml") {
             true => check::check_spin(&text, allowed),
             false => check::check(&text, args.module, allowed),
         };
+        for untrue in gateway_set::drift(path, &text) {
+            report.at_path("", untrue);
+        }
         reports.push((path.as_path(), report));
     }
     let bad = reports.iter().any(|(_, report)| report.is_bad());

@@ -11,13 +11,16 @@ use postern_runtime::config::Gateway;
 use postern_runtime::serve::{self, Options, Running, ServeError};
 use serde_json::json;
 
-use super::keys;
+use super::{gateway_set, keys};
 use crate::ending::Ending;
 use crate::failure::{Failure, Outcome, Sort};
 use crate::gateway::{self, Facts, ObserveArgs, SpinArgs, Started, Variables};
 use crate::logging::{Format, LogArgs};
 use crate::output::Output;
 use crate::span;
+
+/// Largest file that is read.
+const MAX_FILE: usize = 16 << 20;
 
 /// Run the gateway.
 #[derive(clap::Args)]
@@ -139,6 +142,7 @@ pub fn run(args: &Args, out: Output) -> Outcome {
     let Some(config) = &args.config else { return run_spin(args, out) };
     args.observe.check(args.workers)?;
     let gateway = gateway::read(config, out)?;
+    refuse_drift(config)?;
     if args.admin_address_path.is_some() && gateway.admin.is_none() {
         return Err(Failure::usage("--admin-address-path: the file has no admin interface"));
     }
@@ -166,10 +170,19 @@ pub fn run(args: &Args, out: Output) -> Outcome {
     })
 }
 
+/// Here the files are known: what the configuration says of them has to be so.
+fn refuse_drift(config: &Path) -> Outcome {
+    let text = postern_files::read_bounded(config, MAX_FILE).or_environment(config.display())?;
+    let drift = gateway_set::drift(config, &String::from_utf8_lossy(&text));
+    let refused = |what: &String| Err(Failure::found(format_args!("{}: {what}", config.display())));
+    drift.first().map_or(Ok(()), refused)
+}
+
 /// The same for an application of Spin.
 fn run_spin(args: &Args, out: Output) -> Outcome {
     let variables = args.env_file.as_deref().map(Variables::read).transpose()?.unwrap_or_default();
     args.log.start(args.format(out), None);
+    refuse_drift(args.spin.file())?;
     let cache = args.options(&variables).cache;
     let prepared = args.spin.prepare(&variables, cache)?;
     if args.check {

@@ -10,7 +10,7 @@ mod rotate;
 use std::path::{Path, PathBuf};
 
 use postern_keys::config::Database;
-use postern_keys::{Config, Service, http, tls};
+use postern_keys::{Config, Service, http, memory, tls};
 use serde_json::json;
 use tokio::runtime::Runtime;
 
@@ -117,6 +117,13 @@ pub fn run(command: Command, out: Output) -> Outcome {
 
 async fn serve(config: &Config, args: &ServeArgs, out: Output) -> Outcome {
     let mut ending = Ending::watch(args.while_stdin)?;
+    // Before there is a key in memory.
+    for refused in &memory::guard().refused {
+        tracing::warn!(
+            refused = refused.as_str(),
+            "memory is not kept from others as far as it could be"
+        );
+    }
     let service = Service::open(config, span::now()).await;
     let service = service.or_environment("cannot open the key service")?;
     let evidence = service.attestation().0;

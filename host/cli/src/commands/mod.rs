@@ -11,6 +11,7 @@ pub mod credential;
 pub mod demo;
 pub mod enrol;
 pub mod gateway;
+pub mod gateway_set;
 pub mod init;
 pub mod invite;
 pub mod keys;

@@ -54,7 +54,8 @@ pub struct SpinArgs {
 }
 
 impl SpinArgs {
-    fn file(&self) -> &Path {
+    /// The manifest.
+    pub fn file(&self) -> &Path {
         self.spin.as_deref().unwrap_or(Path::new("spin.toml"))
     }
 

@@ -11,6 +11,7 @@
 mod approvals;
 mod audit;
 mod credentials;
+mod gateway_sets;
 mod gateways;
 mod invites;
 mod keys;
@@ -18,6 +19,7 @@ mod people;
 mod revoking;
 
 pub use approvals::{GrantWire, Said};
+pub use gateway_sets::{NamedSet, NewSet};
 pub use invites::NewInvite;
 pub use keys::{NewKey, Rotation};
 pub use people::{NewLink, NewPerson};
@@ -207,6 +209,9 @@ impl Service {
             ("GET", ["revocations"]) => self.list_revocations(operator).await,
             ("POST", ["revocations"]) => self.add_revocation(operator, body, now).await,
             ("DELETE", ["revocations"]) => self.remove_revocation(operator, body, now).await,
+            (method, ["gateway-sets"]) => {
+                self.gateway_sets_resource(operator, method, body, now).await
+            }
             ("GET", ["gateways"]) => self.list_gateways(operator).await,
             ("POST", ["gateways"]) => self.create_gateway(operator, now).await,
             ("POST", ["gateways", id, "revoke"]) => self.revoke_gateway(operator, id, now).await,

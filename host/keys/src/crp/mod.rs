@@ -11,6 +11,7 @@
 
 mod approval;
 mod directory;
+mod drift;
 mod enrol;
 mod exchange;
 mod mint;

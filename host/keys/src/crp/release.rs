@@ -21,7 +21,7 @@ use postern_crp::message::store::Needed;
 use sha2::{Digest, Sha256};
 
 use super::approval::guard;
-use super::{Asker, receipt};
+use super::{Asker, drift, receipt};
 use crate::approvals::{Approval, using};
 use crate::audit::Event;
 use crate::crp::policy::{self, Owner};
@@ -52,9 +52,11 @@ pub(super) async fn release(
     let revoked = revoked(service, db, asker, request, now).await?;
     // One that was deleted is told to gateways as revoked, and here it is not there.
     let revoked = revoked.filter(|Refusal(_, reason)| there || *reason != CREDENTIAL);
+    let drifted = drift::drifted(service, db, asker, request).await?;
+    let drifted = drifted.map(|reason| Refusal(Status::Denied, reason));
     let orphaned = orphaned(service, db, asker, found.as_ref(), now).await?;
-    let checked =
-        revoked.or(orphaned).map_or_else(|| check(request, asker, found, least, now), Err);
+    let refused = revoked.or(drifted).or(orphaned);
+    let checked = refused.map_or_else(|| check(request, asker, found, least, now), Err);
     let opened = match checked {
         Ok(credential) => opened(service, db, asker, request, credential, now).await?,
         Err(refusal) => Err(refusal),
@@ -64,6 +66,7 @@ pub(super) async fn release(
         Ok(opened) => opened,
         Err(Refusal(status, reason)) => {
             let event = event.with("decision", "refused").with("reason", reason);
+            let event = drift::said(event, request, reason);
             let link = service.audit.append(db, event, now).await?;
             return Ok(Answer::refused(status, request.binding_hash, receipt(link)));
         }

@@ -52,7 +52,7 @@ pub async fn start(service: Service, config: &Config) -> Result<Running, Fault> 
         .map(|acceptor| acceptor.acceptor(door))
         .handle(handle.clone());
     server.http_builder().http2().max_concurrent_streams(64);
-    let app = routes::router(service.clone(), limits).into_make_service();
+    let app = routes::router(service.clone(), limits, config.clients.is_some()).into_make_service();
     let server = tokio::spawn(async move { server.serve(app).await });
     let upkeep = [
         tokio::spawn(upkeep(service.clone())),

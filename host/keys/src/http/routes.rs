@@ -9,6 +9,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Extension, Router};
+use axum_server::tls::TlsInfo;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as B64;
 use postern_crp::envelope::MAX_BODY;
@@ -20,6 +21,7 @@ use super::door::Activity;
 use super::{now, stream};
 use crate::admin::{Answered, EXPORT_TYPE};
 use crate::config::Limits;
+use crate::memory;
 use crate::operator_auth::{self, Fields};
 use crate::pages;
 use crate::service::{HttpAnswer, Service};
@@ -39,6 +41,8 @@ const CHALLENGE: std::ops::RangeInclusive<usize> = 16..=64;
 struct Shell {
     service: Service,
     limits: Limits,
+    /// Client certificates are demanded.
+    clients: bool,
     readers: Arc<Semaphore>,
     slots: Arc<Semaphore>,
     chains: Arc<Semaphore>,
@@ -53,12 +57,12 @@ struct Read {
     body: Bytes,
 }
 
-pub(super) fn router(service: Service, limits: Limits) -> Router {
+pub(super) fn router(service: Service, limits: Limits, clients: bool) -> Router {
     let slots = Arc::new(Semaphore::new(limits.in_flight));
     let readers = Arc::new(Semaphore::new(READERS));
     let chains = Arc::new(Semaphore::new(CHAINS));
     let challenges = Arc::new(Semaphore::new(CHALLENGES));
-    let shell = Shell { service, limits, readers, slots, chains, challenges };
+    let shell = Shell { service, limits, clients, readers, slots, chains, challenges };
     Router::new()
         .route("/health", get(serve))
         .route("/ready", get(serve))
@@ -74,10 +78,16 @@ pub(super) fn router(service: Service, limits: Limits) -> Router {
 async fn serve(
     State(shell): State<Shell>,
     activity: Extension<Activity>,
+    tls: Extension<Arc<TlsInfo>>,
     request: Request,
 ) -> Response {
     let attestation = shouted(&shell.service);
-    let mut response = served(shell, activity, request).await;
+    // Before anything of the request is read.
+    let refused = shell.demands_certificate(&request) && tls.peer_certificates.is_empty();
+    let mut response = match refused {
+        true => status(403),
+        false => served(shell, activity, request).await,
+    };
     let headers = response.headers_mut();
     headers.insert("x-crp-attestation", HeaderValue::from_static(attestation));
     response
@@ -126,6 +136,12 @@ async fn served(
 }
 
 impl Shell {
+    /// Whether only a client with a certificate may ask this. Where every connection needs one,
+    /// there is no connection without.
+    fn demands_certificate(&self, request: &Request) -> bool {
+        self.clients && request.uri().path().starts_with("/crp/")
+    }
+
     /// A request takes one of the few places only when it is here whole: whoever sends
     /// slowly keeps nobody out. Until then it is one of [`READERS`].
     async fn take(&self, request: Request) -> Result<(Read, OwnedSemaphorePermit), u16> {
@@ -169,7 +185,9 @@ async fn answer(service: &Service, read: &Read) -> Answered {
 /// is 503 until it is.
 async fn health(service: &Service, alive_is_enough: bool) -> HttpAnswer {
     let ready = service.ready(now()).await;
+    let memory = memory::guarded().cloned().unwrap_or_default();
     let mut answer = HttpAnswer::json(&serde_json::json!({
+        "memory": {"locked": memory.locked, "undumpable": memory.undumpable},
         "ready": ready, "evidence": service.attestation().0, "attestation": shouted(service),
         "version": env!("CARGO_PKG_VERSION"),
     }));

@@ -45,6 +45,8 @@ pub struct ClientTls {
     pub name: String,
     /// PEM file of the CAs.
     pub ca: String,
+    /// PEM files of our own certificate chain and its key, shown where the upstream asks.
+    pub own: Option<(String, String)>,
     /// What the file says of ALPN; the cluster's protocol decides where it says nothing.
     pub alpn: Vec<String>,
     /// Least and greatest version.
@@ -136,6 +138,10 @@ impl ClientTls {
         let mut common = common?;
         let versions = versions(&mut common, Version::Tls12);
         let alpn = alpn(&mut common);
+        let own = match common.get("tls_certificates").is_some() {
+            true => common.single("tls_certificates").and_then(read_pair),
+            false => None,
+        };
         let validation = common.need_table("validation_context");
         common.done();
         let mut validation = validation?;
@@ -143,7 +149,7 @@ impl ClientTls {
         let matcher = validation.single("match_typed_subject_alt_names");
         validation.done();
         let name = matcher.and_then(read_name);
-        Some(Self { sni: sni?, name: name?, ca: ca?, alpn, versions })
+        Some(Self { sni: sni?, name: name?, ca: ca?, own, alpn, versions })
     }
 }
 

@@ -31,8 +31,7 @@ type Problem = String;
 /// Towards callers.
 fn server(tls: &ServerTls) -> Result<Arc<ServerConfig>, Problem> {
     let chain = certificates(&tls.certificate)?;
-    let secret = postern_files::read_private(Path::new(&tls.key), MAX_PEM).map_err(text)?;
-    let secret = PrivateKeyDer::from_pem_slice(&secret).map_err(|e| format!("{}: {e}", tls.key))?;
+    let secret = private_key(&tls.key)?;
     let builder = ServerConfig::builder_with_provider(provider());
     let builder = builder.with_protocol_versions(&versions(tls.versions)).map_err(text)?;
     let builder = match &tls.client_ca {
@@ -61,7 +60,14 @@ fn client(tls: &ClientTls, http2: bool) -> Result<Client, Problem> {
     let name = ServerName::try_from(tls.name.clone()).map_err(text)?;
     let builder = ClientConfig::builder_with_provider(provider());
     let builder = builder.with_protocol_versions(&versions(tls.versions)).map_err(text)?;
-    let mut config = builder.with_root_certificates(roots(&tls.ca)?).with_no_client_auth();
+    let builder = builder.with_root_certificates(roots(&tls.ca)?);
+    let mut config = match &tls.own {
+        None => builder.with_no_client_auth(),
+        Some((certificate, key)) => {
+            let pair = (certificates(certificate)?, private_key(key)?);
+            builder.with_client_auth_cert(pair.0, pair.1).map_err(text)?
+        }
+    };
     let spoken = if http2 { HTTP2 } else { HTTP1 };
     config.alpn_protocols = vec![spoken.into()];
     Ok(Client { config: Arc::new(config), name })
@@ -121,6 +127,11 @@ fn certificates(file: &str) -> Result<Vec<CertificateDer<'static>>, Problem> {
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     let chain = chain.map_err(|e| format!("{file}: {e}"))?;
     if chain.is_empty() { Err(format!("{file}: no certificate")) } else { Ok(chain) }
+}
+
+fn private_key(file: &str) -> Result<PrivateKeyDer<'static>, Problem> {
+    let secret = postern_files::read_private(Path::new(file), MAX_PEM).map_err(text)?;
+    PrivateKeyDer::from_pem_slice(&secret).map_err(|e| format!("{file}: {e}"))
 }
 
 /// A bundle may hold certificates that rustls does not take, as system bundles do; one that

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use super::key_service::{self, AllowSimulated, KeyService};
 use super::{ConfigError, Problems, tenant, units};
 use crate::binding::{self, Binding};
+use crate::modules;
 use crate::residency::{self, Residency};
 use crate::upstreams::{self, Upstreams};
 
@@ -39,6 +40,11 @@ pub struct Wire {
     /// Regions that requests may leave for; the same as in the gate's document. Default: none,
     /// and every region is allowed.
     pub residency: Option<residency::Wire>,
+    /// SHA-256 of each module file of this gateway, in hexadecimal: `gate`, `credential` and
+    /// `audit`, or `gateway` for Spin's component. The key service is told, and releases only to
+    /// what an operator has authorised. Default: none, and nothing is told.
+    #[serde(default)]
+    pub modules: BTreeMap<String, String>,
     /// Accept simulated evidence under this key.
     pub danger_allow_simulated: Option<AllowSimulated>,
 }
@@ -86,6 +92,8 @@ pub struct Config {
     pub cache_ttl: Duration,
     /// Most values kept.
     pub cache_entries: usize,
+    /// Names the modules of this gateway to the key service.
+    pub modules: Option<[u8; 32]>,
     /// Parts of a representation may pass.
     pub allow_partial: bool,
     /// Requests may hold values that this worker has injected.
@@ -125,6 +133,7 @@ impl TryFrom<Wire> for Config {
             wire.residency.and_then(|wire| problems.part("residency", Residency::try_from(wire)));
         let cache_ttl = problems.scalar("cache.ttl", ttl(wire.cache.ttl.as_deref()));
         let cache_entries = problems.scalar("cache.entries", entries(wire.cache.entries));
+        let modules = problems.part("modules", modules::read(&wire.modules));
         let read = (|| {
             Some(Self {
                 tenant: tenant?,
@@ -134,6 +143,7 @@ impl TryFrom<Wire> for Config {
                 residency,
                 cache_ttl: cache_ttl?,
                 cache_entries: cache_entries?,
+                modules: modules?,
                 allow_partial: wire.scrub.danger_allow_partial,
                 allow_secrets: wire.scrub.danger_allow_secrets,
             })
@@ -226,9 +236,10 @@ mod tests {
 
     #[test]
     fn values_outside_their_limits_are_refused() {
-        let more = r#", "cache": {"ttl": "301s", "entries": 257}, "scrub": {"off": true}"#;
+        let more = r#", "cache": {"ttl": "301s", "entries": 257}, "scrub": {"off": true},
+            "modules": {"gate": "00"}"#;
         let mut paths = paths(more);
         paths.sort();
-        assert_eq!(paths, ["cache.entries", "cache.ttl", "scrub.off"]);
+        assert_eq!(paths, ["cache.entries", "cache.ttl", "modules.gate", "scrub.off"]);
     }
 }

@@ -186,6 +186,8 @@ pub struct Config {
     pub approvals: Option<Approvals>,
     /// SHA-256 of the document: which configuration decided.
     pub revision: [u8; 32],
+    /// Names the policy, without what stands round it.
+    pub policy_hash: [u8; 32],
 }
 
 impl Config {
@@ -271,6 +273,7 @@ impl TryFrom<Wire> for Config {
                 bind_headers,
                 credential_header,
                 forward,
+                policy_hash: policy::hash(policy.as_ref()),
                 policy,
                 residency,
                 barriers,

@@ -285,6 +285,7 @@ impl<'a> Leaving<'a> {
             caller_hash: permit.subject_hash(),
             request_digest: permit.request_digest(),
             binding_hash: used.binding_hash,
+            policy_hash: permit.policy_revision(),
             approval: permit.approval(),
         }
     }

@@ -24,6 +24,8 @@ pub struct Want {
     pub request_digest: [u8; 32],
     /// SHA-256 of the binding in RFC 8785 form.
     pub binding_hash: [u8; 32],
+    /// Names the policy that decided: from the permit.
+    pub policy_hash: [u8; 32],
     /// Approval id, where the permit has one.
     pub approval: Option<[u8; 16]>,
 }

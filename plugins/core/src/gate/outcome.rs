@@ -320,7 +320,7 @@ fn decision(
         content_digest: content.digest(),
         uses,
         approval: None,
-        policy_revision: step.pipeline.config.revision,
+        policy_revision: step.pipeline.config.policy_hash,
         gate_vm: step.pipeline.vm,
     }
 }

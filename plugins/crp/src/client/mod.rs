@@ -73,6 +73,8 @@ pub struct Settings {
     pub cache_ttl: Duration,
     /// Most cached credentials.
     pub cache_entries: usize,
+    /// Names the modules of this gateway, where the configuration says which they are.
+    pub modules: Option<[u8; 32]>,
     /// Ages of a revocation head from which requests are refused.
     pub revocation: Limits,
 }
@@ -97,6 +99,7 @@ impl Settings {
             service: service(key_service),
             cache_ttl: Duration::ZERO,
             cache_entries: 0,
+            modules: None,
             revocation: key_service.revocation,
         })
     }
@@ -156,6 +159,7 @@ impl Client {
             gateway_id: settings.gateway_id,
             tenant: settings.tenant,
             trust: settings.trust,
+            modules: settings.modules,
         };
         let state = State {
             questions: Questions::default(),
@@ -392,7 +396,8 @@ fn cache_key(want: &Want) -> [u8; 32] {
         let length = u64::try_from(text.len()).unwrap_or(u64::MAX);
         hash = hash.chain_update(length.to_be_bytes()).chain_update(text.as_bytes());
     }
-    hash.chain_update(want.caller_hash).chain_update(want.binding_hash).finalize().into()
+    let hash = hash.chain_update(want.caller_hash).chain_update(want.binding_hash);
+    hash.chain_update(want.policy_hash).finalize().into()
 }
 
 impl Directory for Client {

@@ -39,6 +39,7 @@ pub(super) struct Origin {
     pub(super) gateway_id: [u8; 16],
     pub(super) tenant: String,
     pub(super) trust: Trust,
+    pub(super) modules: Option<[u8; 32]>,
 }
 
 /// What is asked.
@@ -66,17 +67,17 @@ impl Said<'_> {
 }
 
 impl Question {
-    fn said(&self) -> Said<'_> {
+    fn said(&self, origin: &Origin) -> Said<'_> {
         Said::Made(Box::new(match self {
             Self::Key(id) => Message::Directory(directory::Request { ids: vec![*id] }),
-            Self::Release(want) => Message::Release(release_request(want)),
+            Self::Release(want) => Message::Release(release_request(want, origin)),
             Self::Batch(batch) => Message::Audit(audit::Request { batch: (**batch).clone() }),
             Self::Kept(message) => return Said::Kept(message),
         }))
     }
 }
 
-fn release_request(want: &Want) -> release::Request {
+fn release_request(want: &Want, origin: &Origin) -> release::Request {
     release::Request {
         agent: want.agent.clone(),
         credential: want.credential.clone(),
@@ -88,8 +89,8 @@ fn release_request(want: &Want) -> release::Request {
         approval: want.approval,
         path: want.path.clone(),
         binding_hash: want.binding_hash,
-        module_digest: None,
-        policy_hash: None,
+        module_digest: origin.modules,
+        policy_hash: Some(want.policy_hash),
     }
 }
 
@@ -280,7 +281,7 @@ impl Questions {
         let Some(evidence) = self.evidence.as_ref().filter(|found| found.is_valid(at.now)) else {
             return self.ask_evidence(question, started, retried, at.now);
         };
-        let said = question.said();
+        let said = question.said(origin);
         let message = said.message();
         // All zeros is what a host without randomness gives.
         if at.entropy.0 == [0; 32] || !message.kind().allows(origin.role) {

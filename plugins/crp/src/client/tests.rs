@@ -26,6 +26,7 @@ fn client(role: Role) -> Client {
         service: [0x5e; 32],
         revocation: Limits::LONGEST,
         cache_ttl: Duration::from_secs(60),
+        modules: None,
         cache_entries: 256,
     };
     Client::new(settings).unwrap()
@@ -47,6 +48,7 @@ fn want() -> Want {
         caller_hash: request.caller_hash,
         request_digest: request.request_digest,
         binding_hash: request.binding_hash,
+        policy_hash: [0x90; 32],
         approval: None,
     }
 }
@@ -477,6 +479,7 @@ fn a_seed_of_the_wrong_length_makes_no_client() {
         service: [0; 32],
         revocation: Limits::LONGEST,
         cache_ttl: Duration::ZERO,
+        modules: None,
         cache_entries: 0,
     };
     assert!(Client::new(settings).is_err());

@@ -48,6 +48,7 @@ fn vm_with(revocation: Limits) -> Client {
         trust: fixture::trust(),
         service: [1; 32],
         cache_ttl: Duration::from_secs(60),
+        modules: None,
         cache_entries: 256,
         revocation,
     };

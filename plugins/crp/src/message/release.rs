@@ -39,9 +39,9 @@ pub struct Request {
     pub path: String,
     /// SHA-256 of the binding in RFC 8785 form.
     pub binding_hash: [u8; 32],
-    /// SHA-256 of the module that asks.
+    /// Names the modules of the gateway that asks.
     pub module_digest: Option<[u8; 32]>,
-    /// SHA-256 of the policy bundle in force.
+    /// Names the policy in force there.
     pub policy_hash: Option<[u8; 32]>,
 }
 

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::envelope::{self, Reply, Request};
-use crate::message::{Answer, Message, approval};
+use crate::message::{Answer, Message, approval, release};
 use crate::service;
 use crate::suite::{self, Randomness};
 use crate::tests::fixture::{self, NOW};
@@ -125,6 +125,9 @@ fn question(message: &Message) -> Value {
             "request_digest": hex(&request.request_digest),
             "approval": request.approval.map(|id| hex(&id)), "path": request.path,
             "binding_hash": hex(&request.binding_hash),
+            "modules": request.module_digest.map(|_| fixture::modules().map(
+                |(name, digest)| json!([name, hex(&digest)]))),
+            "policy": request.policy_hash.map(|hash| hex(&hash)),
         }),
         Message::Enrol(request) => json!({
             "join_token": text(&request.join_token), "role": request.role.code(),
@@ -263,6 +266,18 @@ fn a_minted_value_makes_its_published_bytes() {
 }
 
 #[test]
+fn what_a_gateway_runs_makes_its_published_bytes() {
+    let modules = postern_core::modules::digest(&fixture::modules().into());
+    let request = release::Request {
+        module_digest: Some(modules),
+        policy_hash: Some([0x90; 32]),
+        ..fixture::release_request()
+    };
+    let answer = Answer::Release(fixture::release_answer());
+    check("release-modules", &exchange_vector(&Message::Release(request), &answer));
+}
+
+#[test]
 fn a_poll_makes_its_published_bytes() {
     let request = approval::Request::Poll { id: [0xab; 16], subject_hash: [0xca; 32] };
     let expires = crate::tests::fixture::NOW.after(std::time::Duration::from_secs(600));
@@ -273,7 +288,7 @@ fn a_poll_makes_its_published_bytes() {
 
 #[test]
 fn refusals_make_their_published_bytes() {
-    use crate::message::{Receipt, Status, release};
+    use crate::message::{Receipt, Status};
     let (message, _) = fixture::exchanges().swap_remove(0);
     let refused = release::Answer::refused(Status::Denied, [0xb1; 32], Receipt::default());
     check("release-denied", &exchange_vector(&message, &Answer::Release(refused)));

@@ -123,7 +123,9 @@ fn releasing(
     let key_service = config.key_service.clone();
     let settings = Settings::of(&key_service, &config.tenant, Role::Credential, seed)?;
     let (cache_ttl, cache_entries) = (config.cache_ttl, config.cache_entries);
-    let client = client("credential_key", Settings { cache_ttl, cache_entries, ..settings })?;
+    let modules = config.modules;
+    let client =
+        client("credential_key", Settings { cache_ttl, cache_entries, modules, ..settings })?;
     let (feed, vault) = (Rc::clone(&client), Rc::clone(&client));
     let scrubbing = Rc::new(PatternScrubbing::new());
     let pipeline = releasing::Pipeline::new(config, keys, client, vault, scrubbing);

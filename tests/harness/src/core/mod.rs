@@ -73,6 +73,9 @@ pub fn run(
         if let Some(key) = &step.revoke {
             world.revoke(named, key, now.get())?;
         }
+        if let Some(sets) = &step.authorised {
+            world.authorise(named, sets, now.get())?;
+        }
         if let Some(ruling) = &step.decide {
             world.decide(ruling, now.get())?;
         }
@@ -134,6 +137,7 @@ impl Modules {
                     revocation: service.revocation,
                     cache_ttl: credential.cache_ttl,
                     cache_entries: credential.cache_entries,
+                    modules: credential.modules,
                 })?))
             };
         let keys = client(Role::Gate, &gate.key_service)?;

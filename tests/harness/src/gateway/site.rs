@@ -279,6 +279,9 @@ impl Gateway {
             if let Some(key) = &step.revoke {
                 site.world.revoke(named, key, now())?;
             }
+            if let Some(sets) = &step.authorised {
+                site.world.authorise(named, sets, now())?;
+            }
             if let Some(ruling) = &step.decide {
                 site.world.decide(ruling, now())?;
             }

@@ -16,6 +16,7 @@ mod introspection;
 mod invites;
 mod istio;
 mod module;
+mod mutual;
 mod people;
 mod process;
 mod provider;
@@ -89,6 +90,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("live/istio_by_envoy_filters", istio::filters),
     ("live/istio_with_the_gate_by_wasm_plugin", istio::plugin),
     ("live/callers_over_tls_are_who_they_say", tls::callers),
+    ("live/a_key_service_that_demands_certificates", mutual::key_service),
     ("live/injected_field_changes_no_route", routes::injected_field),
     ("live/rewritten_path_is_refused", routes::rewritten_path),
     ("live/rewritten_authority_is_refused", routes::rewritten_authority),

@@ -6,6 +6,7 @@
 
 mod approvals;
 mod backend;
+mod gateway_sets;
 pub mod introspection;
 mod invites;
 pub mod issuer;
@@ -14,7 +15,7 @@ mod party;
 mod staged;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result, ensure};
@@ -26,7 +27,8 @@ use postern_core::secret::Secret;
 use postern_core::time::UnixMillis;
 use postern_crp::Role;
 use postern_crp::message::{Answer, Message, store};
-use postern_keys::{Config, Service};
+use postern_keys::config::{Clients, Require};
+use postern_keys::{Config, Service, http, tls};
 use postern_rig::gateway::merge;
 use serde::Deserialize;
 use serde_json::Value;
@@ -34,6 +36,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
 
 pub use approvals::Ruling;
 pub use backend::Backend;
+pub use gateway_sets::Authorised;
 pub use invites::InviteSeed;
 pub use issuer::first as first_keys;
 pub use keys::{entropy, short};
@@ -132,6 +135,8 @@ pub struct World {
     pub folder: tempfile::TempDir,
     operators: BTreeMap<String, Party>,
     pool: SqlitePool,
+    /// The documents of gate and credential as shipped.
+    shipped: [Value; 2],
     notes: Mutex<Notes>,
 }
 
@@ -148,6 +153,8 @@ struct Notes {
     issued: invites::Issued,
     /// Approvals that came up in it.
     approvals: approvals::Seen,
+    /// Sets that gateways are held to in it.
+    sets: Vec<String>,
 }
 
 impl World {
@@ -190,11 +197,37 @@ impl World {
         let issuer = operator.operated(&backend, ("GET", "/api/v1/invites/issuer"), b"", now)?;
         let issuer = serde_json::from_slice(&issuer)?;
         let (backend, notes) = (Arc::new(backend), Mutex::default());
-        let world =
-            Self { backend, base, environment, overlay, issuer, folder, operators, pool, notes };
+        let shipped_two = ["gate", "credential"].map(shipped);
+        let world = Self {
+            backend,
+            base,
+            environment,
+            overlay,
+            issuer,
+            folder,
+            operators,
+            pool,
+            shipped: shipped_two,
+            notes,
+        };
         world.store_credentials(shipped, now)?;
         world.take_records()?;
         Ok(world)
+    }
+
+    /// The genuine key service at a port of its own, for gateways that show a certificate of
+    /// this authority with this name; the port, and its own authority. Serves as long as the world.
+    pub fn serve_to_clients(&self, authority: &str, name: &str) -> Result<(u16, PathBuf)> {
+        let ca = self.folder.path().join("gateways-ca.pem");
+        postern_files::write_private(&ca, authority.as_bytes())?;
+        let mut config = Config::local(&self.folder.path().join("mutual"));
+        let names = vec![name.to_owned()];
+        config.clients = Some(Clients { ca, require: Require::Crp, names });
+        let service = self.backend.genuine.clone();
+        let running = self.backend.runtime.block_on(http::start(service, &config));
+        let running = running.map_err(anyhow::Error::msg)?;
+        let own = tls::authority_file(&config).context("an authority of its own")?;
+        Ok((running.address().port(), own))
     }
 
     /// What issues tokens for invites, as the gate's configuration writes it.
@@ -282,6 +315,7 @@ impl World {
         self.notes().minted = minted::Seen::default();
         self.notes().issued = invites::Issued::default();
         self.notes().approvals = approvals::Seen::default();
+        self.authorise(named, &[], now)?;
         for (name, seed) in &named.scenario.seed.invites {
             self.invite(named, name, seed, now).with_context(|| format!("invite {name}"))?;
         }
@@ -364,6 +398,28 @@ impl World {
         let seed = named.scenario.seed.keys.get(name).context("no such key")?;
         let path = format!("/api/v1/keys/{}/revoke", keys::id(&named.name, name).as_str());
         self.operator(&seed.tenant)?.operate(&self.backend, &path, b"", now)
+    }
+
+    /// Holds gateways of the tenant to these sets, and to no other of the scenario.
+    pub fn authorise(&self, named: &Named, sets: &[Authorised], now: UnixMillis) -> Result<()> {
+        let before = std::mem::take(&mut self.notes().sets);
+        let operator = self.operator(TENANTS[0])?;
+        let document = |name: &str, shipped: &Value| {
+            self.module(name, shipped.clone(), named.scenario.config.get(name))
+        };
+        let [gate, credential] = &self.shipped;
+        let (gate, credential) = (document("gate", gate), document("credential", credential));
+        for name in before {
+            let body = serde_json::json!({"name": name, "last": true}).to_string();
+            let asked = ("DELETE", gateway_sets::PATH);
+            operator.operated(&self.backend, asked, body.as_bytes(), now)?;
+        }
+        for set in sets {
+            let body = set.request(&gate, &credential)?;
+            operator.operate(&self.backend, gateway_sets::PATH, &body, now)?;
+            self.notes().sets.push(set.name.clone());
+        }
+        Ok(())
     }
 
     /// An operator of the gateway's tenant decides about an approval that came up.

@@ -3,12 +3,14 @@
 //! Owns what can be checked without knowing the policy's language. Invariant: a
 //! [`PolicySource`] has at least one module, each with a name of its own, or a bundle.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde::Deserialize;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use crate::config::{ConfigError, Problems};
 
@@ -83,6 +85,41 @@ pub struct BundleSource {
     pub content: Vec<u8>,
     /// The keys of which one must have signed it, as JSON.
     pub keys: Option<Vec<u8>>,
+}
+
+/// Names the policy in force to the key service: SHA-256 over a label and, each with a length of
+/// 32 bits, the query, the instructions as decimal, and then the bundle with its keys, or name and
+/// text of each module and the data. Without a policy over the label alone.
+pub(super) fn hash(policy: Option<&PolicySource>) -> [u8; 32] {
+    let mut hash = Sha256::new().chain_update(b"postern policy/1\0");
+    let parts = policy.map(PolicySource::parts).unwrap_or_default();
+    for part in parts {
+        let length = u32::try_from(part.len()).unwrap_or(u32::MAX);
+        hash = hash.chain_update(length.to_be_bytes()).chain_update(part);
+    }
+    hash.finalize().into()
+}
+
+impl PolicySource {
+    fn parts(&self) -> Vec<Cow<'_, [u8]>> {
+        let mut parts = vec![
+            Cow::Borrowed(self.query.as_bytes()),
+            Cow::Owned(self.instructions.to_string().into_bytes()),
+        ];
+        if let Some(bundle) = &self.bundle {
+            parts.push(Cow::Borrowed(b"bundle"));
+            parts.push(Cow::Borrowed(&bundle.content));
+            parts.push(Cow::Borrowed(bundle.keys.as_deref().unwrap_or_default()));
+            return parts;
+        }
+        parts.push(Cow::Borrowed(b"modules"));
+        for (name, text) in &self.modules {
+            parts.push(Cow::Borrowed(name.as_bytes()));
+            parts.push(Cow::Borrowed(text.as_bytes()));
+        }
+        parts.push(Cow::Owned(self.data.to_string().into_bytes()));
+        parts
+    }
 }
 
 /// Where [`PolicySource`] stands in the document.

@@ -46,6 +46,7 @@ fn the_question_names_what_leaves_and_who_asked() {
             caller_hash: permit::Permit::subject_hash(&permit),
             request_digest: [2; 32],
             binding_hash: world.used("slack").binding_hash,
+            policy_hash: [5; 32],
             approval: Some([7; 16]),
         }]
     );

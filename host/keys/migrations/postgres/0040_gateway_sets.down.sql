@@ -1,0 +1,2 @@
+-- loses: SELECT count(*) FROM gateway_sets
+DROP TABLE gateway_sets;
