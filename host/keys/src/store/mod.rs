@@ -9,6 +9,7 @@ pub mod approvals;
 pub mod credentials;
 pub mod deks;
 pub mod epochs;
+pub mod frameworks;
 pub mod identities;
 pub mod invites;
 pub mod nonces;

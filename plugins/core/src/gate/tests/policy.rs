@@ -8,7 +8,7 @@ use serde_json::json;
 use super::fixture::*;
 use crate::denial::PolicyReason;
 use crate::gate::{Config, Loaded};
-use crate::policy::{Answer, Changes, Obligations, Policy, Question, Refusal};
+use crate::policy::{Answer, Changes, Obligations, Policies, Policy, Question, Refusal};
 
 /// Answers always the same.
 struct Fixed {
@@ -44,7 +44,7 @@ fn gate(policy: Option<Rc<Fixed>>) -> Gate {
     let mut document = document();
     document["policy"] = json!({"rego": {"inline": "package envoy.authz"}});
     let config = Config::parse(document.to_string().as_bytes()).unwrap();
-    let policy = policy.map(|policy| policy as Rc<dyn Policy>);
+    let policy = policy.map(|policy| policy as Rc<dyn Policies>);
     Gate::loaded(Loaded { config, policy, tallies: None, invites: None, approvals: None })
 }
 
