@@ -65,8 +65,6 @@ pub enum Said {
     Unnumbered,
     /// With rules that do not parse.
     Broken,
-    /// With rules that read the content, which the gate does not hold.
-    Reading,
 }
 
 /// The server.
@@ -131,9 +129,6 @@ fn content(said: Said) -> Vec<u8> {
         Said::Same => (Some(5), all(), RULE.to_owned()),
         Said::Unnumbered => (None, all(), RULE.to_owned()),
         Said::Broken => (Some(9), all(), "package envoy.authz\n\nallow if {\n".to_owned()),
-        Said::Reading => {
-            (Some(9), all(), RULE.replace("allow if", "allow if not input.parsed_body\n\nallow if"))
-        }
         _ => (Some(9), all(), RULE.to_owned()),
     };
     let mut manifest = json!({"revision": "r9", "roots": [""], "rego_version": 1});
@@ -172,9 +167,9 @@ const PLAIN: &str = "up/other.rego";
 fn traversing(packed: &[u8]) -> Vec<u8> {
     let mut archive = Vec::new();
     GzDecoder::new(packed).read_to_end(&mut archive).expect("an archive");
-    let header = archive.chunks_mut(512).find(|block| block.starts_with(PLAIN.as_bytes()));
+    let header = archive.chunks_mut(512).find(|block| block[1..].starts_with(PLAIN.as_bytes()));
     let header = header.expect("the file's header");
-    header[..2].copy_from_slice(b"..");
+    header[1..3].copy_from_slice(b"..");
     // The checksum (POSIX ustar): the sum of all bytes, with blanks in its own place.
     header[148..156].fill(b' ');
     let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
