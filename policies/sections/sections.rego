@@ -10,12 +10,17 @@ import rego.v1
 
 framework := data.frameworks[data.sections.framework]
 
-default allow := false
+level := framework.sections[input.parsed_path[1]][input.parsed_path[3]]
 
-allow if {
+is_section if {
 	count(input.parsed_path) == 4
 	input.parsed_path[0] == "documents"
 	input.parsed_path[2] == "sections"
-	level := framework.sections[input.parsed_path[1]][input.parsed_path[3]]
+}
+
+default allow := false
+
+allow if {
+	is_section
 	framework.levels[input.postern.clearance] >= framework.levels[level]
 }
