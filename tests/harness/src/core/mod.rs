@@ -65,7 +65,7 @@ pub fn run(
     let now = Rc::new(Cell::new(start));
     world.seed(named, start)?;
     world.backend.issuer.publish(crate::world::first_keys());
-    world.backend.policies.publish(named.scenario.bundle_at_start());
+    world.backend.policies.publish(&named.name, named.scenario.bundle_at_start());
     world.backend.stand.set(named.scenario.at_start());
     let mut modules = Modules::new(world, named, shipped, Rc::clone(&now))?;
     let mut observations = Vec::new();
@@ -78,7 +78,7 @@ pub fn run(
             world.decide(ruling, now.get())?;
         }
         if let Some(said) = step.bundle {
-            modules.polled(said)?;
+            modules.polled(&named.name, said)?;
         }
         if let Some(feed) = step.feed {
             world.backend.stand.set_feed(feed);
@@ -201,11 +201,11 @@ impl Modules {
     }
 
     /// The server of bundles says this from now on, and was asked about it.
-    fn polled(&mut self, said: Said) -> Result<()> {
-        let policies = |modules: &Self| Rc::clone(&modules.world);
-        policies(self).backend.policies.publish(said);
+    fn polled(&mut self, scenario: &str, said: Said) -> Result<()> {
+        let world = Rc::clone(&self.world);
+        world.backend.policies.publish(scenario, said);
         let patience = self.now.get().after(PATIENCE.saturating_mul(6));
-        while policies(self).backend.policies.asked() < OFTEN {
+        while world.backend.policies.asked(scenario) < OFTEN {
             anyhow::ensure!(self.now.get() < patience, "nobody asks for bundles");
             self.pass(TICK);
         }

@@ -154,13 +154,13 @@ impl Site {
 
     /// The server of bundles says this from now on, and was asked about it. On Spin only
     /// requests make an instance ask.
-    fn publish(&self, said: Said) -> Result<()> {
+    fn publish(&self, scenario: &str, said: Said) -> Result<()> {
         let policies = &self.world.backend.policies;
-        policies.publish(said);
+        policies.publish(scenario, said);
         if self.boundary == Boundary::Spin {
             return Ok(());
         }
-        let asked = until(POLLED, || (policies.asked() >= OFTEN).then_some(()));
+        let asked = until(POLLED, || (policies.asked(scenario) >= OFTEN).then_some(()));
         asked.context("nobody asks for bundles")
     }
 
@@ -279,7 +279,7 @@ impl Gateway {
         site.take_forwarded();
         let names = site.world.names(named);
         site.world.backend.issuer.publish(first_keys());
-        site.world.backend.policies.publish(named.scenario.bundle_at_start());
+        site.world.backend.policies.publish(&named.name, named.scenario.bundle_at_start());
         let mut observations = Vec::new();
         for (index, (step, want)) in
             named.scenario.steps.iter().zip(&named.scenario.want).enumerate()
@@ -289,7 +289,7 @@ impl Gateway {
             }
             site.world.change_answers(named, &step.answers);
             if let Some(said) = step.bundle {
-                site.publish(said)?;
+                site.publish(&named.name, said)?;
             }
             if let Some(feed) = step.feed {
                 site.world.backend.stand.set_feed(feed);
@@ -406,7 +406,7 @@ impl Handler for Front {
             .write(to, false),
             Outcome::HangUp => Ok(After::Close),
             Outcome::Silence if path.starts_with("/policy/") => {
-                let over = || (!self.backend.policies.is_silent()).then_some(());
+                let over = || (!self.backend.policies.is_silent(&path)).then_some(());
                 let _ = until(Duration::from_secs(30), over);
                 Ok(After::Close)
             }

@@ -3,6 +3,7 @@
 //! Every bundle allows the methods of its data. What a gate must not take allows `DELETE`, so
 //! that taking it would show.
 
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -18,8 +19,6 @@ use serde_json::json;
 
 use crate::faults::Outcome;
 
-/// Where it is.
-const PATH: &str = "/policy/bundle.tar.gz";
 /// So often it has to be asked before everything that polls has seen what it says: each of two
 /// workers has then ended one question at least.
 pub const OFTEN: usize = 4;
@@ -67,38 +66,38 @@ pub enum Said {
     Broken,
 }
 
-/// The server.
+/// The server: `/policy/NAME.tar.gz` for each scenario, since gateways of earlier ones still ask.
 #[derive(Default)]
-pub struct Policies(Mutex<State>);
+pub struct Policies(Mutex<BTreeMap<String, State>>);
 
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 struct State {
     said: Said,
     asked: usize,
 }
 
 impl Policies {
-    /// It says this from now on.
-    pub fn publish(&self, said: Said) {
-        *self.state() = State { said, asked: 0 };
+    /// It says this to a scenario's gateway from now on.
+    pub fn publish(&self, scenario: &str, said: Said) {
+        self.states().insert(short(scenario).to_owned(), State { said, asked: 0 });
     }
 
-    /// How often it was asked since then.
-    pub fn asked(&self) -> usize {
-        self.state().asked
+    /// How often that has asked since then.
+    pub fn asked(&self, scenario: &str) -> usize {
+        self.states().get(short(scenario)).map_or(0, |state| state.asked)
     }
 
-    /// Whether a question that came is one that nothing answers for now.
-    pub fn is_silent(&self) -> bool {
-        self.state().said == Said::Slow
+    /// Whether nothing answers a question for this path now.
+    pub fn is_silent(&self, path: &str) -> bool {
+        let states = self.states();
+        of(path).and_then(|name| states.get(name)).is_some_and(|state| state.said == Said::Slow)
     }
 
     /// What it answers to who has `unless`; `None` for a path that is not its own.
     pub fn exchange(&self, path: &str, unless: Option<&[u8]>) -> Option<Outcome> {
-        if path != PATH {
-            return None;
-        }
-        let mut state = self.state();
+        let name = of(path)?;
+        let mut states = self.states();
+        let state = states.entry(name.to_owned()).or_default();
         state.asked = state.asked.saturating_add(1);
         let tag = format!("\"{:?}\"", state.said);
         Some(match state.said {
@@ -113,9 +112,18 @@ impl Policies {
         })
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn states(&self) -> MutexGuard<'_, BTreeMap<String, State>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn of(path: &str) -> Option<&str> {
+    path.strip_prefix("/policy/")?.strip_suffix(".tar.gz")
+}
+
+/// The name without its folder.
+fn short(scenario: &str) -> &str {
+    scenario.rsplit('/').next().unwrap_or(scenario)
 }
 
 const RULE: &str =
