@@ -30,8 +30,9 @@ use serde_json::json;
 
 use commands::{
     apikey, approval, attack, attest, audit, check as check_command, completions, credential,
-    demo as demo_command, enrol, gateway as gateway_command, gateway_set, init as init_command,
-    invite, keys, man, person, policy, release, replay, revocation, token, upstream,
+    demo as demo_command, enrol, framework, gateway as gateway_command, gateway_set,
+    init as init_command, invite, keys, man, person, policy, release, replay, revocation, token,
+    upstream,
 };
 use failure::{Failure, Kind, Outcome};
 use output::Output;
@@ -79,6 +80,14 @@ enum Command {
     /// Agents: refused everywhere, or let in again.
     #[command(subcommand)]
     Agent(revocation::Agent),
+    /// Classification frameworks: levels in order.
+    #[command(subcommand)]
+    Framework(framework::Command),
+    /// Give a section of a document a level.
+    Classify(framework::ClassifyArgs),
+    /// What agents are cleared for.
+    #[command(subcommand)]
+    Clearance(framework::Clearance),
     /// What every gateway refuses: users, tokens, keys that sign tokens.
     #[command(subcommand)]
     Revocation(revocation::Command),
@@ -164,6 +173,9 @@ fn run(command: Command, out: Output) -> Outcome {
         Command::Credential(command) => credential::run(command, out),
         Command::Apikey(command) => apikey::run(command, out),
         Command::Agent(command) => revocation::agent(command, out),
+        Command::Framework(command) => framework::run(command, out),
+        Command::Classify(args) => framework::classify(args, out),
+        Command::Clearance(command) => framework::clearance(command, out),
         Command::Revocation(command) => revocation::run(command, out),
         Command::Token(command) => token::run(command, out),
         Command::Invite(command) => invite::run(command, out),

@@ -375,6 +375,46 @@ fn the_audit_chain_is_exported_and_verified() {
 }
 
 #[test]
+fn frameworks_are_made_sections_classified_and_agents_cleared() {
+    let day = Day::begin();
+    day.good(&["framework", "create", "default", "public", "internal", "secret"], "");
+    assert_eq!(day.json(&["framework", "list"])["frameworks"][0]["framework"], "default");
+    day.good(&["classify", "plan-2026", "budget", "secret"], "");
+    day.good(&["classify", "plan-2026", "summary", "public"], "");
+    day.good(&["clearance", "set", "bot", "internal"], "");
+    let data = day.json(&["framework", "show", "default", "--policy-data"]);
+    let sections = &data["frameworks"]["default"]["sections"]["plan-2026"];
+    assert_eq!(sections, &serde_json::json!({"budget": "secret", "summary": "public"}));
+    let shown = day.json(&["clearance", "show", "bot"]);
+    assert_eq!(shown["clearances"][0]["level"], "internal");
+    day.good(&["clearance", "set", "bot", "--remove"], "");
+    let (code, _, stderr) = day.run(&["clearance", "show", "bot"], "");
+    assert!(code == 1 && stderr.contains("cleared for nothing"), "{code} {stderr}");
+    let (code, _, stderr) = day.run(&["classify", "plan-2026", "budget", "cosmic"], "");
+    assert!(code == 1 && stderr.contains("level of the framework"), "{code} {stderr}");
+    let (code, _, _) = day.run(&["classify", "plan-2026", "budget"], "");
+    assert_eq!(code, 2, "neither a level nor --remove");
+    let twice = ["framework", "create", "default", "a"];
+    assert_eq!(day.run(&twice, "").0, 1);
+}
+
+#[test]
+fn decision_logs_are_made_of_an_export_that_holds_and_of_no_other() {
+    let day = Day::begin();
+    day.good(&["audit", "export", "--out", "a.jsonl", "--key-out", "a.pub"], "");
+    let turn = ["audit", "decision-log", "a.jsonl", "--key", "a.pub", "--out", "d.jsonl"];
+    assert_eq!(day.json(&turn)["decisions"], 0, "no request was made");
+    let path = day.folder.path().join("a.jsonl");
+    let mut text = std::fs::read_to_string(&path).unwrap();
+    text.truncate(text.trim_end().rfind('\n').unwrap() + 1);
+    std::fs::write(&path, text).unwrap();
+    std::fs::remove_file(day.folder.path().join("d.jsonl")).unwrap();
+    let (code, _, stderr) = day.run(&turn, "");
+    assert!(code == 1 && stderr.contains("the export is broken"), "{code} {stderr}");
+    assert!(!day.folder.path().join("d.jsonl").exists());
+}
+
+#[test]
 fn what_was_acknowledged_is_in_the_log_after_the_service_was_killed() {
     let mut day = Day::begin();
     let done = AtomicUsize::new(0);

@@ -14,7 +14,7 @@ use support::postgres::{OWNER, PASSWORD, SERVICE, cluster};
 use support::*;
 
 /// Tables whose rows are some tenant's, and how to find another's there.
-const TABLES: [(&str, &str); 10] = [
+const TABLES: [(&str, &str); 13] = [
     ("tenants", "tenant = 'other'"),
     ("users", "tenant = 'other'"),
     ("api_keys", "tenant = 'other'"),
@@ -25,6 +25,9 @@ const TABLES: [(&str, &str); 10] = [
         "credential_versions",
         "cred_id NOT IN (SELECT cred_id FROM credentials WHERE tenant = 'acme')",
     ),
+    ("frameworks", "tenant = 'other'"),
+    ("classifications", "tenant = 'other'"),
+    ("clearances", "tenant = 'other'"),
     ("audit_events", "tenant = 'other'"),
     ("deks", "scope <> 'tenant:acme'"),
     ("service_keys", "name NOT LIKE '%/acme'"),
@@ -40,6 +43,15 @@ async fn two_tenants() -> Option<World> {
         world.put(&tenant, b"value", NOW).await;
         let id = format!("{}AbCd0123", &name[..1]);
         assert_eq!(world.api_key(&tenant, &id[..8], "jo", NOW).await, 200);
+        for (path, body) in [
+            ("frameworks", r#"{"framework":"f","levels":["a"]}"#),
+            ("frameworks/f/sections", r#"{"document":"d","section":"s","level":"a"}"#),
+            ("frameworks/f/clearances", r#"{"agent":"helper","level":"a"}"#),
+        ] {
+            let path = format!("/api/v1/{path}");
+            let set = world.operate(&tenant.operator, "POST", &path, body.as_bytes(), NOW).await;
+            assert_eq!(set.status, 200, "{path}");
+        }
         let issuer = "/api/v1/invites/issuer";
         assert_eq!(world.operate(&tenant.operator, "GET", issuer, b"", NOW).await.status, 200);
     }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::api_key::{KeyId, StoredKey};
 use crate::credential::Release;
 use crate::credential::Want;
+use crate::effect::Metric;
 use crate::fields::Fields;
 use crate::identity::DirectoryRecord;
 use crate::secret::Secret;
@@ -50,6 +51,10 @@ pub struct Call {
     pub content_type: &'static str,
     /// What this gate shows to somebody whom the configuration names.
     pub authorization: Option<Authorization>,
+    /// What we have already (`if-none-match`, RFC 9110, 13.1.2).
+    pub unless: Option<String>,
+    /// Most bytes of the reply. Only a [`Background`] has calls with more than [`MAX_ANSWER`].
+    pub most: usize,
     /// Content.
     pub body: Vec<u8>,
     /// The host gives up after this.
@@ -179,12 +184,29 @@ pub enum KeyServiceFault {
     Local,
 }
 
+/// Something that happened without a request, for operators.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// What counts it.
+    pub metric: Metric,
+    /// One line, without line ends.
+    pub text: String,
+}
+
 /// What a module does by itself, without a request: asked once a second, one call at a time.
 pub trait Background {
     /// The call to make now, if one is due.
     fn due(&self, now: UnixMillis) -> Option<Call>;
     /// Takes the reply of the last call. True when requests may have waited for it.
     fn heard(&self, call: CallId, result: CallResult, now: UnixMillis) -> bool;
+    /// Whether every request is refused until a call has brought something.
+    fn needed(&self) -> bool {
+        false
+    }
+    /// What happened since the last time.
+    fn told(&self) -> Vec<Told> {
+        Vec::new()
+    }
 }
 
 /// Looks up API keys by id. The key itself never leaves the gateway.

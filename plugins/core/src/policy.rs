@@ -4,6 +4,8 @@
 //! Invariant: what cannot be decided is a [`PolicyReason`], which denies; an answer that
 //! allows names every change that it asks for, and the gate checks each of them.
 
+use std::rc::Rc;
+
 use crate::binding::Binding;
 use crate::denial::{DecisionId, PolicyReason};
 use crate::fields::Fields;
@@ -101,4 +103,17 @@ pub trait Policy {
 
     /// Decides about one request. `Err` when there is no decision: it denies.
     fn decide(&self, question: &Question<'_>) -> Result<Answer, PolicyReason>;
+}
+
+/// Where the policy comes from: one that stays, or the last one that came.
+pub trait Policies {
+    /// The policy for a request that comes now, to its end; `None` denies.
+    fn current(self: Rc<Self>, now: UnixMillis) -> Option<Rc<dyn Policy>>;
+}
+
+/// One that stays.
+impl<P: Policy + 'static> Policies for P {
+    fn current(self: Rc<Self>, _: UnixMillis) -> Option<Rc<dyn Policy>> {
+        Some(self)
+    }
 }

@@ -47,13 +47,15 @@ fn configure(document: &[u8]) -> Result<Module, ConfigError> {
     let (known, certificates) = (callers.authenticators, config.reads_certificates());
     let tallies = Some(Rc::new(SharedTallies::new(tallies)) as _);
     let policy = postern_rego::of_gate(&config)?;
+    let background = callers.background.into_iter().chain(policy.background).collect();
+    let policy = policy.policies;
     let approvals = Some(Rc::clone(&client) as _);
     let loaded = Loaded { policy, config, tallies, invites: callers.invites, approvals };
     let pipeline = Pipeline::new(loaded, permit, known, client, detector, scrubbing, vm);
     Ok(Module {
         streams: Box::new(move || Box::new(pipeline.stream())),
         feed,
-        background: callers.background,
+        background,
         key_service,
         place: Place::Listener { shared, certificates },
     })

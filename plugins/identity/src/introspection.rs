@@ -24,7 +24,9 @@ use postern_core::authenticator::{
 use postern_core::config::gate::Introspected;
 use postern_core::denial::{Denial, KeysReason, TokenReason};
 use postern_core::identity::Kind;
-use postern_core::key_service::{Authorization, Background, Call, CallId, CallResult, Destination};
+use postern_core::key_service::{
+    Authorization, Background, Call, CallId, CallResult, Destination, MAX_ANSWER,
+};
 use postern_core::secret::Secret;
 use postern_core::time::{Moment, UnixMillis};
 use postern_jose::jws::Unverified;
@@ -236,6 +238,8 @@ impl Tokens {
             path: endpoint.path.clone().into(),
             content_type: "application/x-www-form-urlencoded",
             authorization: Some(self.authorization.clone()),
+            unless: None,
+            most: MAX_ANSWER,
             body: body.into_bytes(),
             timeout: TIMEOUT,
         }

@@ -13,7 +13,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use postern_core::config::gate::{Endpoint, KeySource};
-use postern_core::key_service::{Background, Call, CallId, CallResult, Destination};
+use postern_core::key_service::{Background, Call, CallId, CallResult, Destination, MAX_ANSWER};
 use postern_core::time::UnixMillis;
 use postern_jose::{KeySet, Usage};
 
@@ -151,6 +151,8 @@ impl Background for Keys {
             path: from.from.path.clone().into(),
             content_type: "",
             authorization: None,
+            unless: None,
+            most: MAX_ANSWER,
             body: Vec::new(),
             timeout: TIMEOUT,
         })

@@ -127,6 +127,7 @@ pub fn send(call: &Call, ready: &Ready) -> Option<u32> {
     if !call.body.is_empty() {
         fields.push(("content-type", call.content_type));
     }
+    fields.extend(call.unless.as_deref().map(|tag| ("if-none-match", tag)));
     let body = (!call.body.is_empty()).then_some(call.body.as_slice());
     let timeout = some(call.timeout);
     match &call.authorization {

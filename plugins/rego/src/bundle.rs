@@ -17,7 +17,7 @@ use crate::source;
 pub mod signature;
 mod tar;
 
-pub use tar::{pack, unpack};
+pub use tar::{LARGEST_PACKED, pack, unpack};
 
 /// Name of the manifest.
 pub const MANIFEST: &str = ".manifest";
@@ -43,6 +43,8 @@ pub struct Bundle {
     pub data: Value,
     /// What the manifest calls this state of the policy; may be empty.
     pub revision: String,
+    /// The manifest's `metadata.serial`: a bundle with a greater one is newer.
+    pub serial: Option<u64>,
     /// Prefixes of `data` that the bundle owns, such as `envoy/authz`; the empty one owns all.
     pub roots: Vec<String>,
 }
@@ -59,9 +61,9 @@ pub fn read(bytes: &[u8], keys: Option<&KeySet>) -> Result<Bundle, Wrong> {
 
 /// The bundle that these files make.
 pub fn of_files(files: &Files) -> Result<Bundle, Wrong> {
-    let (revision, roots) = manifest(files.get(MANIFEST))?;
-    let mut bundle =
-        Bundle { modules: Vec::new(), data: Value::Object(Map::new()), revision, roots };
+    let Manifest { revision, serial, roots } = manifest(files.get(MANIFEST))?;
+    let (modules, data) = (Vec::new(), Value::Object(Map::new()));
+    let mut bundle = Bundle { modules, data, revision, serial, roots };
     for (name, content) in files {
         let (folder, file) = name.rsplit_once('/').unwrap_or(("", name));
         if file.ends_with(".rego") {
@@ -86,14 +88,19 @@ fn json(name: &str, content: &[u8]) -> Result<Value, Wrong> {
     serde_json::to_value(&value).map_err(|error| format!("{name}: {error}"))
 }
 
-fn manifest(content: Option<&Vec<u8>>) -> Result<(String, Vec<String>), Wrong> {
-    let all = vec![String::new()];
-    let Some(content) = content else { return Ok((String::new(), all)) };
+struct Manifest {
+    revision: String,
+    serial: Option<u64>,
+    roots: Vec<String>,
+}
+
+fn manifest(content: Option<&Vec<u8>>) -> Result<Manifest, Wrong> {
+    let (mut revision, mut serial, mut roots) = (String::new(), None, vec![String::new()]);
+    let Some(content) = content else { return Ok(Manifest { revision, serial, roots }) };
     let wrong = |what: &str| Err(format!("{MANIFEST}: {what}"));
     let Value::Object(manifest) = json(MANIFEST, content)? else {
         return wrong("expected an object");
     };
-    let (mut revision, mut roots) = (String::new(), all);
     for (name, value) in manifest {
         match (name.as_str(), value) {
             ("revision", Value::String(text)) if is_revision(&text) => revision = text,
@@ -108,11 +115,15 @@ fn manifest(content: Option<&Vec<u8>>) -> Result<(String, Vec<String>), Wrong> {
             }
             ("rego_version", Value::Number(one)) if one.as_u64() == Some(1) => {}
             ("rego_version", _) => return wrong("rego_version: expected 1"),
-            ("metadata", Value::Object(_)) => {}
+            ("metadata", Value::Object(members)) => match members.get("serial") {
+                None => {}
+                Some(number) if number.as_u64().is_some() => serial = number.as_u64(),
+                Some(_) => return wrong("metadata.serial: expected a number, 0 to 2^64 - 1"),
+            },
             _ => return wrong(&format!("{name}: not supported")),
         }
     }
-    Ok((revision, roots))
+    Ok(Manifest { revision, serial, roots })
 }
 
 /// Whether this may be a revision: it goes into records.

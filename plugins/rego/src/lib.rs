@@ -4,7 +4,8 @@
 //! would be answered differently from OPA and says where it stands, [`rewrite`] puts what
 //! remains into the form that the bytecode compiler of `regorus` takes, [`machine`] runs the
 //! bytecode, [`input`] builds the document that Envoy's OPA plugin gives to policies, and
-//! [`decision`] reads what comes back; [`bundle`] reads OPA's bundles. It knows nothing of hosts.
+//! [`decision`] reads what comes back; [`bundle`] reads OPA's bundles, and `polled` fetches them.
+//! It knows nothing of hosts.
 //!
 //! Invariant: a program is made only of modules that were admitted, and runs under an
 //! instruction limit; whatever it ends in that is no decision of the documented form is a
@@ -26,10 +27,12 @@ use std::rc::Rc;
 
 use bundle::Bundle;
 use postern_core::config::ConfigError;
-use postern_core::config::gate::{BundleSource, Config, PATH, PolicySource};
+use postern_core::config::gate::{BodyMode, BundleSource, Config, PATH, PolicySource};
 use postern_core::denial::PolicyReason;
-use postern_core::policy::{Answer, Policy, Question};
+use postern_core::key_service::Background;
+use postern_core::policy::{Answer, Policies, Policy, Question};
 use postern_jose::KeySet;
+use sha2::{Digest, Sha256};
 
 mod admit;
 pub mod builtins;
@@ -40,6 +43,7 @@ mod input;
 mod machine;
 mod names;
 mod patterns;
+mod polled;
 pub mod program;
 mod reads;
 mod rewrite;
@@ -61,40 +65,87 @@ pub struct Rego {
     revision: Option<String>,
 }
 
+/// What a gate has of the policy that its document names.
+#[derive(Default)]
+pub struct OfGate {
+    /// The policy; none where the document has none.
+    pub policies: Option<Rc<dyn Policies>>,
+    /// What fetches it.
+    pub background: Option<Rc<dyn Background>>,
+}
+
 /// Loads the policy that a gate's document names. Every problem has file, line and column.
 pub fn load(source: &PolicySource) -> Result<Rc<Rego>, ConfigError> {
-    let opened = source.bundle.as_ref().map(opened).transpose()?;
-    let (modules, data) = match &opened {
-        Some(bundle) => (&bundle.modules, &bundle.data),
-        None => (&source.modules, &source.data),
+    let rego = match &source.bundle {
+        Some(bundle) => {
+            let content = bundle.content.as_deref();
+            let content = content.ok_or_else(|| wrong("bundle", "not in the document".into()))?;
+            of_bundle(opened(content, keys(bundle)?.as_ref())?, source)
+        }
+        None => of_modules(&source.modules, &source.data, source),
     };
+    rego.map(Rc::new)
+}
+
+fn of_modules(
+    modules: &[(String, String)],
+    data: &serde_json::Value,
+    source: &PolicySource,
+) -> Result<Rego, ConfigError> {
     let rego = program::load(modules, data, &source.query)
         .and_then(|program| Rego::new(program, source.instructions));
-    let revision = opened.map(|bundle| bundle.revision).filter(|revision| !revision.is_empty());
-    rego.map(|rego| Rc::new(Rego { revision, ..rego })).map_err(|findings| {
+    rego.map_err(|findings| {
         let problems = findings.iter().map(|finding| finding.problem(PATH)).collect();
         ConfigError { problems }
     })
 }
 
-/// A bundle whose signature holds, where its source names keys.
-fn opened(source: &BundleSource) -> Result<Bundle, ConfigError> {
-    let wrong = |member: &str, why: String| ConfigError::one(format!("{PATH}.{member}"), why);
+pub(crate) fn of_bundle(bundle: Bundle, source: &PolicySource) -> Result<Rego, ConfigError> {
+    let rego = of_modules(&bundle.modules, &bundle.data, source)?;
+    let revision = Some(bundle.revision).filter(|revision| !revision.is_empty());
+    Ok(Rego { revision, ..rego })
+}
+
+fn wrong(member: &str, why: String) -> ConfigError {
+    ConfigError::one(format!("{PATH}.{member}"), why)
+}
+
+fn opened(content: &[u8], keys: Option<&KeySet>) -> Result<Bundle, ConfigError> {
+    bundle::read(content, keys).map_err(|why| wrong("bundle", why))
+}
+
+/// The keys of which one must have signed it, if the document names any.
+fn keys(source: &BundleSource) -> Result<Option<KeySet>, ConfigError> {
     let keys = source.keys.as_deref().map(|keys| {
         let keys = KeySet::parse(keys).map_err(|why| why.to_string())?;
         if keys.keys().is_empty() { Err("no key that verifies".to_owned()) } else { Ok(keys) }
     });
-    let keys = keys.transpose().map_err(|why| wrong("bundle.keys", why))?;
-    bundle::read(&source.content, keys.as_ref()).map_err(|why| wrong("bundle", why))
+    keys.transpose().map_err(|why| wrong("bundle.keys", why))
 }
 
 /// The policy of a gate's document, where it has one, and that content is held if the policy
 /// reads it.
-pub fn of_gate(config: &Config) -> Result<Option<Rc<dyn Policy>>, ConfigError> {
-    let Some(source) = &config.policy else { return Ok(None) };
-    let policy: Rc<dyn Policy> = load(source)?;
+pub fn of_gate(config: &Config) -> Result<OfGate, ConfigError> {
+    let Some(source) = &config.policy else { return Ok(OfGate::default()) };
+    if let Some(bundle) = &source.bundle
+        && let Some(poll) = &bundle.poll
+    {
+        let keys = keys(bundle)?.ok_or_else(|| wrong("bundle.keys", "missing".to_owned()))?;
+        let content = bundle.content.as_deref();
+        let first = content.map(|content| {
+            let opened = opened(content, Some(&keys))?;
+            let (serial, digest) = (opened.serial, Sha256::digest(content).into());
+            let rego = of_bundle(opened, source)?;
+            config.check_policy(&rego)?;
+            Ok((Rc::new(rego), serial, digest))
+        });
+        let holds = config.body == BodyMode::Hold;
+        let polled = Rc::new(polled::Polled::new(poll, source, keys, holds, first.transpose()?));
+        return Ok(OfGate { policies: Some(Rc::clone(&polled) as _), background: Some(polled) });
+    }
+    let policy = load(source)?;
     config.check_policy(&*policy)?;
-    Ok(Some(policy))
+    Ok(OfGate { policies: Some(policy), background: None })
 }
 
 impl Rego {

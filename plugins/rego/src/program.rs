@@ -1,5 +1,6 @@
 //! From modules to bytecode, and to the interpreter that tests and tools use.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use regorus::languages::rego::compiler::Compiler;
@@ -90,7 +91,7 @@ fn engine(modules: &[(String, String)], shared: &Shared) -> Result<Engine, Findi
 pub struct Rules {
     engine: Engine,
     shared: Shared,
-    tests: Vec<String>,
+    paths: BTreeSet<String>,
 }
 
 impl Rules {
@@ -102,19 +103,26 @@ impl Rules {
         let parsed = source::parse(modules)?;
         let names = Names::new(&parsed)?;
         admit::recursion_only(&names)?;
-        let tests = tests(&names);
+        let paths = names.rules.keys().map(|path| path.join(".")).collect();
         let shared = Shared::default();
         let one = |finding| vec![finding];
         let written = rewrite::rewrite(&parsed, &names, false);
         let mut engine = engine(&written, &shared).map_err(one)?;
         let added = engine.add_data(Value::from(data.clone()));
         added.map_err(|error| one(Finding::of(&error.to_string(), "")))?;
-        Ok(Self { engine, shared, tests })
+        Ok(Self { engine, shared, paths })
     }
 
     /// Every rule whose name starts with `test_`, by path.
-    pub fn tests(&self) -> &[String] {
-        &self.tests
+    pub fn tests(&self) -> impl Iterator<Item = &String> {
+        let is_test =
+            |path: &str| path.rsplit('.').next().is_some_and(|it| it.starts_with("test_"));
+        self.paths.iter().filter(move |path| is_test(path))
+    }
+
+    /// Whether there is a rule of this path.
+    pub fn has(&self, rule: &str) -> bool {
+        self.paths.contains(rule)
     }
 
     /// The value of a rule for this input, at this time in milliseconds since the epoch.
@@ -159,9 +167,4 @@ impl Rules {
         };
         Ok(report.files.into_iter().map(of).collect())
     }
-}
-
-fn tests(names: &Names<'_>) -> Vec<String> {
-    let is_test = |path: &&Path| path.last().is_some_and(|name| name.starts_with("test_"));
-    names.rules.keys().filter(is_test).map(|path| path.join(".")).collect()
 }

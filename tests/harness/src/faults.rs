@@ -93,6 +93,8 @@ impl Exchange {
 pub enum Outcome {
     /// An HTTP answer.
     Answer(u16, Vec<u8>),
+    /// 200 with this `etag`.
+    Tagged(String, Vec<u8>),
     /// The connection closes.
     HangUp,
     /// Nothing, for as long as the fault lasts.

@@ -129,7 +129,7 @@ impl Seen {
 
 /// An audit record without times, ids and what only a proxy knows.
 pub fn comparable(record: &[u8]) -> Option<Value> {
-    const LEFT_OUT: [&str; 10] = [
+    const LEFT_OUT: [&str; 9] = [
         "time",
         "received",
         "duration_us",
@@ -139,11 +139,16 @@ pub fn comparable(record: &[u8]) -> Option<Value> {
         "gateway",
         "seq",
         "flags",
-        "policy",
     ];
     let mut record: Value = serde_json::from_slice(record).ok()?;
     let object = record.as_object_mut()?;
     object.retain(|name, _| !LEFT_OUT.contains(&name.as_str()));
+    // The digest of the document has the run's ports in it.
+    let named = object.get("policy").and_then(Value::as_str).and_then(|it| it.split_once(' '));
+    match named.map(|(_, revision)| Value::from(revision)) {
+        Some(revision) => drop(object.insert("policy".to_owned(), revision)),
+        None => drop(object.remove("policy")),
+    }
     if let Some(release) = object.get_mut("release").and_then(Value::as_object_mut) {
         release.remove("audit_seq");
     }

@@ -13,7 +13,7 @@ use crate::capability;
 use crate::certificates::{self, CertificateSeed};
 use crate::dpop;
 use crate::faults::{Fault, Kind};
-use crate::world::{Authorised, EvidenceKind, InviteSeed, Ruling, pins};
+use crate::world::{Authorised, EvidenceKind, InviteSeed, Ruling, Said, pins};
 
 /// One file.
 #[derive(Clone, Debug, Deserialize)]
@@ -51,6 +51,11 @@ impl Scenario {
     pub fn at_start(&self) -> Fault {
         let first = self.steps.first().filter(|_| self.fresh);
         first.map(|step| step.key_service.clone()).unwrap_or_default()
+    }
+
+    /// What the server of policy bundles says at first.
+    pub fn bundle_at_start(&self) -> Said {
+        self.steps.first().and_then(|step| step.bundle).unwrap_or_default()
     }
 }
 
@@ -206,6 +211,9 @@ pub struct Step {
     pub key_service: Fault,
     /// Keys that the issuer publishes from this step on; `k1` at first.
     pub issuer: Option<Vec<String>>,
+    /// What the server of policy bundles says from this step on. Everybody who polls has seen it
+    /// before the request is made.
+    pub bundle: Option<Said>,
     /// What the introspection endpoint says of opaque tokens from this step on: overlays.
     #[serde(default)]
     pub answers: BTreeMap<String, Value>,

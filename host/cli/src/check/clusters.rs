@@ -30,6 +30,7 @@ pub fn check(bootstrap: &Bootstrap<'_>, allowed: Allowed, report: &mut Report) {
         }
         check_key_service(bootstrap, plugin, &mut seen, report);
         check_issuers(bootstrap, plugin, &mut seen, report);
+        check_bundles(bootstrap, plugin, &mut seen, report);
     }
 }
 
@@ -140,6 +141,22 @@ fn check_issuers(
             asked.check(bootstrap, seen, bounded, report);
         }
     }
+}
+
+/// Bundles are signed; whoever else reads them learns what the policy is.
+fn check_bundles(
+    bootstrap: &Bootstrap<'_>,
+    plugin: &Instance<'_>,
+    seen: &mut BTreeSet<String>,
+    report: &mut Report,
+) {
+    let from = ["policy", "rego", "bundle", "poll", "from"];
+    let text = |key| plugin.text(&[from.as_slice(), &[key]].concat());
+    let Some(name) = text("cluster") else { return };
+    let authority = text("authority").unwrap_or_default();
+    let place = plugin.place("policy.rego.bundle.poll.from.cluster");
+    let asked = Asked { name, authority, what: "the server of bundles", place };
+    asked.check(bootstrap, seen, false, report);
 }
 
 /// Somebody whom a module asks.

@@ -1,6 +1,8 @@
 //! `postern audit`: the log, exported and verified offline, single events of it, and evidence
 //! for reviews.
 
+mod decisions;
+mod masks;
 mod proofs;
 
 use std::fs::File;
@@ -34,6 +36,8 @@ pub enum Command {
     Export(ExportArgs),
     /// Verify an export, offline, and name the first event that is not as it was written.
     Verify(VerifyArgs),
+    /// Turn the requests of an export into decision logs as OPA writes them.
+    DecisionLog(decisions::DecisionLogArgs),
     /// Fetch a receipt for one event: it stands alone.
     Proof(proofs::ProofArgs),
     /// Check a receipt, offline.
@@ -117,6 +121,7 @@ pub fn run(command: Command, out: Output) -> Outcome {
             None => export(&args, out),
         },
         Command::Verify(args) => verify(&args, out),
+        Command::DecisionLog(args) => decisions::decision_log(&args, out),
         Command::Proof(args) => proofs::proof(&args, out),
         Command::VerifyProof(args) => proofs::verify_proof(&args, out),
         Command::Checkpoint(args) => proofs::checkpoint(&args, out),

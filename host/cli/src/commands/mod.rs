@@ -10,6 +10,7 @@ pub mod completions;
 pub mod credential;
 pub mod demo;
 pub mod enrol;
+pub mod framework;
 pub mod gateway;
 pub mod gateway_set;
 pub mod init;

@@ -167,7 +167,7 @@ fn test(args: &TestArgs, out: Output) -> Outcome {
     let (modules, data) = args.files.read().map(|read| (read.modules, read.data))?;
     let refused = |found: Vec<Finding>| Failure::found(lines(&found));
     let mut rules = Rules::new(&modules, &data).map_err(refused)?;
-    let tests: Vec<String> = rules.tests().to_vec();
+    let tests: Vec<String> = rules.tests().cloned().collect();
     if args.coverage {
         rules.watch();
     }

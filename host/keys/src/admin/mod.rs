@@ -11,6 +11,7 @@
 mod approvals;
 mod audit;
 mod credentials;
+mod frameworks;
 mod gateway_sets;
 mod gateways;
 mod invites;
@@ -19,6 +20,7 @@ mod people;
 mod revoking;
 
 pub use approvals::{GrantWire, Said};
+pub use frameworks::{Classified, Cleared, NewFramework};
 pub use gateway_sets::{NamedSet, NewSet};
 pub use invites::NewInvite;
 pub use keys::{NewKey, Rotation};
@@ -203,6 +205,9 @@ impl Service {
             }
             (method, ["people", rest @ ..]) => {
                 self.people_resource(operator, (method, rest), body, now).await
+            }
+            (method, ["frameworks", rest @ ..]) => {
+                self.frameworks_resource(operator, (method, rest), body, now).await
             }
             ("GET", ["credentials"]) => self.list_credentials(operator).await,
             ("DELETE", ["credentials", name]) => self.delete_credential(operator, name, now).await,

@@ -13,7 +13,7 @@ use postern_crp::message::directory::{Answer as Entries, Request};
 use super::Asker;
 use crate::fault::Fault;
 use crate::service::Inner;
-use crate::store::{Connection, api_keys, revocations};
+use crate::store::{Connection, api_keys, frameworks, revocations};
 
 /// Answers a look-up and records, once a minute for a key, that it was used.
 pub(super) async fn look_up(
@@ -27,6 +27,7 @@ pub(super) async fn look_up(
     for id in &request.ids {
         let entry = api_keys::find(&mut *db, &service.rows, asker.tenant, id).await?;
         let entry = with_owners(service, db, asker, entry, now).await?;
+        let entry = with_clearance(service, db, asker, entry).await?;
         if entry.is_some() && api_keys::touch(&mut *db, id, now).await? {
             let event = asker.event("key_used").with("key", id.as_str());
             service.audit.append(&mut *db, event, now).await?;
@@ -53,5 +54,26 @@ async fn with_owners(
     if revocations::any(db, &service.rows, asker.tenant, &owners, now).await?.is_some() {
         entry.record.state = KeyState::Revoked;
     }
+    Ok(Some(entry))
+}
+
+/// An agent's clearance holds for each of its keys. Of a key that was made with another one the
+/// lower counts; one that is no level of the agent's framework counts for nothing.
+async fn with_clearance(
+    service: &Inner,
+    db: &mut Connection,
+    asker: &Asker<'_>,
+    entry: Option<KeyEntry>,
+) -> Result<Option<KeyEntry>, Fault> {
+    let Some(mut entry) = entry else { return Ok(None) };
+    let (rows, agent) = (&service.rows, &entry.record.agent);
+    let Some(agent) = frameworks::clearance(db, rows, asker.tenant, agent).await? else {
+        return Ok(Some(entry));
+    };
+    let framework = frameworks::find(db, rows, asker.tenant, &agent.framework).await?;
+    let rank = |level: &str| framework.as_ref().and_then(|framework| framework.rank(level));
+    let own = entry.record.clearance.take();
+    let lower = own.filter(|own| rank(own).is_some_and(|own| Some(own) < rank(&agent.level)));
+    entry.record.clearance = Some(lower.unwrap_or(agent.level));
     Ok(Some(entry))
 }

@@ -9,6 +9,7 @@ pub mod approvals;
 pub mod credentials;
 pub mod deks;
 pub mod epochs;
+pub mod frameworks;
 pub mod gateway_sets;
 pub mod identities;
 pub mod invites;

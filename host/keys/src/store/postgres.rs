@@ -76,8 +76,9 @@ const ROLE: &str = "SELECT CASE
         THEN 'it may change what was logged'
     WHEN EXISTS (SELECT 1 FROM pg_class WHERE relnamespace = 'public'::regnamespace
                  AND relname IN ('api_keys', 'approval_previews', 'approvals', 'audit_events',
-                                 'credential_versions', 'credentials', 'deks', 'gateway_sets', 'identities', 'invites',
-                                 'join_tokens', 'notices', 'page_sessions', 'passkeys', 'people',
+                                  'classifications', 'clearances', 'credential_versions', 'credentials',
+                                  'deks', 'frameworks', 'gateway_sets', 'identities', 'invites',
+                                  'join_tokens', 'notices', 'page_sessions', 'passkeys', 'people',
                                  'person_links', 'revocations', 'service_keys', 'tenants', 'users')
                  AND NOT relrowsecurity)
         THEN 'tables have no row-level security'

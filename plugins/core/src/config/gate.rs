@@ -53,7 +53,7 @@ use parts::ScopeRuleWire;
 pub use parts::{DocumentAt, ScopeRule};
 pub use policy::{
     BundleSource, BundleWire, DEFAULT_INSTRUCTIONS, DEFAULT_QUERY, ModuleWire, PATH, PolicySource,
-    PolicyWire, RegoWire,
+    PolicyWire, Poll, PollWire, RegoWire,
 };
 pub use resource::{Resource, ResourceWire};
 pub use svid::{JwtSvid, JwtSvidWire, TrustDomain, TrustDomainWire};

@@ -45,7 +45,7 @@ pub(super) fn start(
 ) -> State {
     let pipeline = step.pipeline;
     let content = Content::new(&pipeline.config, &*pipeline.detector, &request.head)
-        .kept_whole(pipeline.policy_reads_content());
+        .kept_whole(request.policy.as_ref().is_some_and(|policy| policy.reads_content()));
     let running = |attempt| Running { attempt, call: None, established: None };
     let running = attempts.into_iter().map(running).collect();
     let mut state = Authenticating { request, content, since: step.now, running };

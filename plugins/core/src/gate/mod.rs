@@ -24,7 +24,7 @@ use crate::effect::{Effect, Flow};
 use crate::event::Event;
 use crate::invites::Invites;
 use crate::permit::PermitKeys;
-use crate::policy::Policy;
+use crate::policy::Policies;
 use crate::revocation::Revocations;
 use crate::scrubbing::{Detector, Scrubbing};
 use crate::tally::Tallies;
@@ -68,7 +68,7 @@ pub struct Pipeline {
     authenticators: Vec<Rc<dyn Authenticator>>,
     revocations: Rc<dyn Revocations>,
     detector: Rc<dyn Detector>,
-    policy: Option<Rc<dyn Policy>>,
+    policy: Option<Rc<dyn Policies>>,
     tallies: Option<Rc<dyn Tallies>>,
     invites: Option<Rc<dyn Invites>>,
     approvals: Option<Rc<dyn Approvals>>,

@@ -26,6 +26,7 @@ use crate::identity::Identity;
 use crate::invites::Issued;
 use crate::limits::Limits;
 use crate::permit::{self, Decision, LONGEST_LIFE};
+use crate::policy::Policy;
 use crate::record::{self, Amendment, AnswerPart, Caller, Draft};
 use crate::target::Target;
 use crate::time::{Entropy, UnixMillis};
@@ -44,6 +45,8 @@ pub(super) struct Request {
     pub(super) target: Option<Target>,
     /// What the caller's credentials allow at most, once he is known.
     pub(super) limits: Vec<Rc<dyn Limits>>,
+    /// What decides about it, where one was there when its head came.
+    pub(super) policy: Option<Rc<dyn Policy>>,
     pub(super) draft: Draft,
     pub(super) id: DecisionId,
     /// Randomness that nobody has used yet.
@@ -74,13 +77,14 @@ pub(super) fn split(entropy: &Entropy) -> (DecisionId, Entropy) {
 /// document that holds it, and by the revision that its authors gave it, if any.
 pub(super) fn draft(
     pipeline: &Pipeline,
+    policy: Option<&dyn Policy>,
     fields: &Fields,
     id: DecisionId,
     now: UnixMillis,
 ) -> Draft {
     let config = &pipeline.config;
     let method = fields.only(":method").and_then(|method| str::from_utf8(method).ok());
-    let named = pipeline.policy.as_ref().and_then(|policy| policy.revision());
+    let named = policy.and_then(|policy| policy.revision());
     let named = named.map(|name| format!(" {name}")).unwrap_or_default();
     let revision = hex::lower(&config.revision) + &named;
     Draft {

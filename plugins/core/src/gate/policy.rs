@@ -23,7 +23,7 @@ use crate::gate::strip::is_override;
 use crate::gate::{Pipeline, Step};
 use crate::identity::Identity;
 use crate::invites::Invites;
-use crate::policy::{Answer, Changes, Obligations, Policy, Question, Refusal};
+use crate::policy::{Answer, Changes, Obligations, Policies, Policy, Question, Refusal};
 use crate::tally::Tallies;
 use crate::time::UnixMillis;
 
@@ -32,7 +32,7 @@ pub struct Loaded {
     /// The configuration.
     pub config: Config,
     /// Its policy.
-    pub policy: Option<Rc<dyn Policy>>,
+    pub policy: Option<Rc<dyn Policies>>,
     /// Where budgets and labels are remembered; without it requests that need them are refused.
     pub tallies: Option<Rc<dyn Tallies>>,
     /// Who exchanges invites.
@@ -48,9 +48,10 @@ impl From<Config> for Loaded {
 }
 
 impl Pipeline {
-    /// Whether content has to be kept for the policy.
-    pub(super) fn policy_reads_content(&self) -> bool {
-        self.policy.as_ref().is_some_and(|policy| policy.reads_content())
+    /// The policy of a request whose head has come: the same one to its end, whatever comes
+    /// meanwhile, so that what it reads was kept and what decided is what the record names.
+    pub(super) fn policy_now(&self, now: UnixMillis) -> Option<Rc<dyn Policy>> {
+        self.policy.as_ref().and_then(|policies| Rc::clone(policies).current(now))
     }
 
     /// What the policy changes about a request that it allows, what is removed from the
@@ -81,7 +82,7 @@ impl Pipeline {
         if self.config.policy.is_none() {
             return Ok(Default::default());
         }
-        let policy = self.policy.as_ref();
+        let policy = request.policy.as_ref();
         let policy = policy.ok_or(Denial::PolicyDenied(PolicyReason::NotLoaded))?;
         let mut question = self.question(request, caller, decided, content, now);
         if policy.reads_tallies() {

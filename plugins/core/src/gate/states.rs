@@ -93,7 +93,8 @@ fn expect_head(event: Event, step: &mut Step<'_>) -> State {
         Event::RequestHeaders { fields, end, around, entropy } => {
             let (id, exchange) = outcome::split(&entropy);
             let (exchange, rest) = exchange.split();
-            let draft = outcome::draft(step.pipeline, &fields, id, step.now);
+            let policy = step.pipeline.policy_now(step.now);
+            let draft = outcome::draft(step.pipeline, policy.as_deref(), &fields, id, step.now);
             match open(fields, end, &around, step) {
                 Ok(Opened::Metadata(resource)) => outcome::describe(step, draft, resource),
                 Ok(Opened::Invite { head, path }) => {
@@ -109,6 +110,7 @@ fn expect_head(event: Event, step: &mut Step<'_>) -> State {
                         asked,
                         target: None,
                         limits: Vec::new(),
+                        policy,
                         draft,
                         id,
                         rest,

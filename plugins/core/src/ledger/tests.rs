@@ -7,7 +7,7 @@ use super::*;
 use crate::chain::{Hash, START, edge_link};
 use crate::config::key_service::{Evidence, KeyService};
 use crate::event::AuditState;
-use crate::key_service::{Batch, KeyServiceFault};
+use crate::key_service::{Batch, KeyServiceFault, MAX_ANSWER};
 use crate::receipt::Sequence;
 use crate::secret::Secret;
 use crate::time::Entropy;
@@ -32,6 +32,8 @@ impl Fake {
             path: "/crp/v1/message".into(),
             content_type: "application/crp",
             authorization: None,
+            unless: None,
+            most: MAX_ANSWER,
             body: Vec::new(),
             timeout: Duration::from_secs(2),
         })

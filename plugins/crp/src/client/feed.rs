@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use postern_core::effect::Metric;
 use postern_core::hex;
-use postern_core::key_service::{Call, CallId, Destination};
+use postern_core::key_service::{Call, CallId, Destination, MAX_ANSWER};
 use postern_core::receipt::{ABSENT, SharedData};
 use postern_core::revocation::{Freshness, Limits};
 use postern_core::time::{Moment, UnixMillis};
@@ -213,6 +213,8 @@ impl Feed {
             path,
             content_type: "",
             authorization: None,
+            unless: None,
+            most: MAX_ANSWER,
             body: Vec::new(),
             timeout: TIMEOUT,
         }

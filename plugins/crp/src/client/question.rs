@@ -13,7 +13,7 @@ use std::time::Duration;
 use postern_core::api_key::KeyId;
 use postern_core::credential::Want;
 use postern_core::key_service::{
-    Batch, Call, CallId, CallResult, Destination, KeyServiceFault, Turn,
+    Batch, Call, CallId, CallResult, Destination, KeyServiceFault, MAX_ANSWER, Turn,
 };
 use postern_core::time::{Moment, UnixMillis};
 
@@ -331,7 +331,19 @@ impl Questions {
         self.pending.insert(id, pending);
         let (to, path) = (Destination::KeyService, path);
         let authorization = None;
-        Turn::Ask(Call { id, to, method, path, content_type, authorization, body, timeout })
+        let (unless, most) = (None, MAX_ANSWER);
+        Turn::Ask(Call {
+            id,
+            to,
+            method,
+            path,
+            content_type,
+            authorization,
+            unless,
+            most,
+            body,
+            timeout,
+        })
     }
 }
 

@@ -437,6 +437,8 @@ fn asked_again() -> Call {
         path: "/".into(),
         content_type: "",
         authorization: None,
+        unless: None,
+        most: MAX_ANSWER,
         body: Vec::new(),
         timeout: Duration::ZERO,
     }

@@ -79,8 +79,8 @@ fn fields(map: Map) -> Option<Fields> {
 
 /// The reply at hand. The host turns its own failures into replies as well (503 or 504
 /// with a text); telling them apart is the client's: only what opens counts.
-pub(crate) fn answer(size: usize, trailers: usize) -> CallResult {
-    if size > MAX_ANSWER {
+pub(crate) fn answer(size: usize, trailers: usize, most: usize) -> CallResult {
+    if size > most {
         return Err(CallFailure::TooLarge);
     }
     let mut fields = self::fields(Map::CallHeaders).ok_or(CallFailure::Unreadable)?;
@@ -101,7 +101,7 @@ impl Context for Filter {
     fn on_http_call_response(&mut self, token: u32, _: usize, size: usize, trailers: usize) {
         self.step(|run| {
             if let Some(id) = run.called(token) {
-                run.meanwhile(reply(id, answer(size, trailers)));
+                run.meanwhile(reply(id, answer(size, trailers, MAX_ANSWER)));
             }
             Flow::Pause
         });

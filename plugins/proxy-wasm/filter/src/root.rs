@@ -7,8 +7,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use postern_core::config::ConfigError;
-use postern_core::key_service::{CallFailure, CallId};
-use postern_proxy_wasm::abi::{self, Direction};
+use postern_core::key_service::{CallFailure, CallId, MAX_ANSWER};
+use postern_proxy_wasm::abi::{self, Direction, Level};
 use postern_proxy_wasm::host;
 use postern_proxy_wasm::module::{Module, Place, Ready};
 use postern_proxy_wasm::perform;
@@ -36,9 +36,16 @@ pub struct Root {
     name: &'static str,
     configure: Configure,
     ready: Option<Rc<Ready>>,
-    /// Calls of the background, by the host's token: who asked, and as what.
-    calls: BTreeMap<u32, (usize, CallId)>,
+    /// Calls of the background, by the host's token.
+    calls: BTreeMap<u32, Asked>,
     watch: Watch,
+}
+
+/// A call of the background: who asked, as what, and how much of the reply is read.
+struct Asked {
+    index: usize,
+    id: CallId,
+    most: usize,
 }
 
 impl Root {
@@ -80,17 +87,26 @@ fn declare() -> Result<(), ConfigError> {
 }
 
 /// Makes the background's calls that are due; the host brings their replies to the root.
-fn ask(ready: &Ready, calls: &mut BTreeMap<u32, (usize, CallId)>) {
+fn ask(ready: &Ready, calls: &mut BTreeMap<u32, Asked>) {
     for (index, background) in ready.module.background.iter().enumerate() {
         let Some(call) = background.due(host::now()) else { continue };
         match perform::send(&call, ready) {
             Some(token) => {
-                calls.insert(token, (index, call.id));
+                calls.insert(token, Asked { index, id: call.id, most: call.most });
             }
             None => {
                 let _ = background.heard(call.id, Err(CallFailure::NotSent), host::now());
             }
         }
+    }
+    tell(ready);
+}
+
+/// Counts and logs what happened without a request.
+fn tell(ready: &Ready) {
+    for told in ready.module.background.iter().flat_map(|background| background.told()) {
+        ready.counters.count(told.metric);
+        abi::log(Level::Warn, &format!("postern: {}", told.text));
     }
 }
 
@@ -98,11 +114,13 @@ impl Context for Root {
     /// Replies to what was asked in a tick.
     fn on_http_call_response(&mut self, token: u32, _: usize, size: usize, trailers: usize) {
         let Some(ready) = &self.ready else { return };
-        let Some((index, id)) = self.calls.remove(&token) else {
-            return self.watch.heard(ready, token, answer(size, trailers));
+        let Some(Asked { index, id, most }) = self.calls.remove(&token) else {
+            return self.watch.heard(ready, token, answer(size, trailers, MAX_ANSWER));
         };
         let Some(background) = ready.module.background.get(index) else { return };
-        if background.heard(id, answer(size, trailers), host::now()) {
+        let news = background.heard(id, answer(size, trailers, most), host::now());
+        tell(ready);
+        if news {
             tick_others(ready, self.id);
         }
     }

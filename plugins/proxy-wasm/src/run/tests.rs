@@ -7,7 +7,7 @@ use std::time::Duration;
 use postern_core::config::key_service::{Evidence, KeyService};
 use postern_core::effect::{Metric, Part, Reply};
 use postern_core::fields::Fields;
-use postern_core::key_service::{Call, CallAnswer};
+use postern_core::key_service::{Call, CallAnswer, MAX_ANSWER};
 use postern_core::receipt::SharedData;
 use postern_core::revocation::{Feed, Limits};
 use postern_core::time::{Moment, UnixMillis};
@@ -132,6 +132,8 @@ fn call() -> Effect {
         path: "/x".into(),
         content_type: "x/y",
         authorization: None,
+        unless: None,
+        most: MAX_ANSWER,
         body: vec![1],
         timeout: Duration::from_secs(1),
     })

@@ -10,7 +10,7 @@ use flate2::{Compression, GzBuilder, bufread::GzDecoder};
 use super::{Files, Wrong};
 
 /// Most bytes of an archive.
-const PACKED: usize = 2 << 20;
+pub const LARGEST_PACKED: usize = 2 << 20;
 /// Most bytes of what is in it.
 const UNPACKED: u64 = 8 << 20;
 /// Most files.
@@ -63,7 +63,7 @@ fn header_left(archive: &[u8], rest: &[u8]) -> bool {
 }
 
 fn inflate(bytes: &[u8]) -> Result<Vec<u8>, Wrong> {
-    if bytes.len() > PACKED {
+    if bytes.len() > LARGEST_PACKED {
         return Err("archive: expected at most 2 MiB".to_owned());
     }
     let mut decoder = GzDecoder::new(bytes);

@@ -79,6 +79,7 @@ fn a_bundle_is_its_modules_its_data_and_its_revision() {
         modules: vec![("authz.rego".to_owned(), MODULE.to_owned())],
         data: json!({"envoy": {"limits": {"a": 1}}}),
         revision: "r1".to_owned(),
+        serial: None,
         roots: vec!["envoy".to_owned()],
     };
     assert_eq!(bundle, want);
@@ -233,7 +234,8 @@ fn a_gate_loads_a_bundle_and_knows_its_revision() {
     use postern_core::policy::Policy;
 
     let load = |content: Vec<u8>, keys: Option<&str>| {
-        let bundle = BundleSource { content, keys: keys.map(|keys| keys.as_bytes().to_vec()) };
+        let keys = keys.map(|keys| keys.as_bytes().to_vec());
+        let bundle = BundleSource { content: Some(content), poll: None, keys };
         let source = PolicySource {
             modules: Vec::new(),
             bundle: Some(bundle),

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use postern_core::fields::Fields;
-use postern_core::key_service::{CallAnswer, CallFailure, CallResult, MAX_ANSWER};
+use postern_core::key_service::{CallAnswer, CallFailure, CallResult};
 use spin_sdk::wasip3::http::client;
 use spin_sdk::wasip3::http::types::{Request, Response};
 use spin_sdk::wasip3::wit_bindgen::spawn;
@@ -21,6 +21,8 @@ pub struct Outbound {
     pub body: Vec<u8>,
     /// Without TLS.
     pub plain: bool,
+    /// Most bytes of the reply.
+    pub most: usize,
     /// Given up after this.
     pub timeout: Duration,
 }
@@ -35,7 +37,7 @@ pub async fn send(outbound: Outbound) -> CallResult {
 }
 
 async fn exchange(outbound: Outbound) -> CallResult {
-    let Outbound { fields, body, plain, .. } = outbound;
+    let Outbound { fields, body, plain, most, .. } = outbound;
     let lines = head::lines(&fields).ok_or(CallFailure::NotSent)?;
     let request = if body.is_empty() {
         Request::new(lines, None, content::none(), None).0
@@ -50,12 +52,12 @@ async fn exchange(outbound: Outbound) -> CallResult {
     };
     head::aim(&request, &fields, plain).ok_or(CallFailure::NotSent)?;
     match client::send(request).await {
-        Ok(response) => read(response).await,
+        Ok(response) => read(response, most).await,
         Err(_) => Ok(CallAnswer::of(503, Vec::new())),
     }
 }
 
-async fn read(response: Response) -> CallResult {
+async fn read(response: Response, most: usize) -> CallResult {
     let mut fields = head::of_response(&response);
     let (status, mut incoming) = (response.get_status_code(), Incoming::of_response(response));
     let mut body = Vec::new();
@@ -68,7 +70,7 @@ async fn read(response: Response) -> CallResult {
             }
             Piece::Broken => return Err(CallFailure::Unreadable),
         }
-        if body.len() > MAX_ANSWER {
+        if body.len() > most {
             return Err(CallFailure::TooLarge);
         }
     }

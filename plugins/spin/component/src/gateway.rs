@@ -126,6 +126,7 @@ impl Gateway {
         if !call.body.is_empty() {
             fields.push(("content-type", call.content_type));
         }
+        fields.extend(call.unless.as_deref().map(|tag| ("if-none-match", tag)));
         let fields: Option<Fields> = match &call.authorization {
             None => Some(fields.into_iter().collect()),
             Some(authorization) => authorization
@@ -133,7 +134,8 @@ impl Gateway {
         };
         let Some(fields) = fields else { return Err(CallFailure::NotSent) };
         let plain = self.hosts().is_plain(authority);
-        call::send(Outbound { fields, body: call.body, plain, timeout: call.timeout }).await
+        let Call { body, most, timeout, .. } = call;
+        call::send(Outbound { fields, body, plain, most, timeout }).await
     }
 
     /// Tells the requests that wait.
@@ -160,6 +162,7 @@ impl Gateway {
         }
         if host::now().since(self.ticked.get()) >= LATE {
             self.ticked.set(host::now());
+            self.ask_needed().await;
             self.ask_background();
             self.ask_feeds().await;
             return self.redeliver();
@@ -211,6 +214,17 @@ impl Gateway {
         self.memory.try_borrow_mut().ok().and_then(|mut memory| act(&mut memory))
     }
 
+    /// Waits for what no request passes without: an instance is often new.
+    async fn ask_needed(&self) {
+        for background in self.parts.background.iter().filter(|one| one.needed()) {
+            let Some(call) = background.due(host::now()) else { continue };
+            let id = call.id;
+            let result = self.call(Which::Gate, call).await;
+            background.heard(id, result, host::now());
+            tell(&**background);
+        }
+    }
+
     fn ask_background(self: &Rc<Self>) {
         for background in &self.parts.background {
             let Some(call) = background.due(host::now()) else { continue };
@@ -221,6 +235,7 @@ impl Gateway {
                 if background.heard(id, result, host::now()) {
                     gateway.wake();
                 }
+                tell(&*background);
             });
         }
     }
@@ -285,6 +300,13 @@ impl Gateway {
         };
         ledger.heard(id, result, at);
         outputs(&mut ledger)
+    }
+}
+
+/// Logs what happened without a request; there are no counters here.
+fn tell(background: &dyn Background) {
+    for told in background.told() {
+        host::log(&format!("{}: {}", told.metric.0, told.text));
     }
 }
 

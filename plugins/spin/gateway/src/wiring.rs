@@ -107,12 +107,14 @@ fn deciding(
     let (detector, scrubbing) = (Rc::new(MarkerDetector), Rc::new(PatternScrubbing::new()));
     let (known, feed) = (callers.authenticators, Rc::clone(&client));
     let policy = postern_rego::of_gate(&config)?;
+    let background = callers.background.into_iter().chain(policy.background).collect();
+    let policy = policy.policies;
     let tallies = Some(Rc::new(tallies) as _);
     let approvals = Some(Rc::clone(&client) as _);
     let loaded = Loaded { config, policy, tallies, invites: callers.invites, approvals };
     let vm = drawn()?;
     let pipeline = deciding::Pipeline::new(loaded, keys, known, client, detector, scrubbing, vm);
-    Ok((Part { pipeline, feed, key_service }, callers.background))
+    Ok((Part { pipeline, feed, key_service }, background))
 }
 
 fn releasing(

@@ -33,7 +33,7 @@ use crate::faults::Fault;
 use crate::observation::{Observation, comparable};
 use crate::scenario::{Named, duration};
 use crate::signature::settle;
-use crate::world::World;
+use crate::world::{OFTEN, Said, World};
 
 /// Longer than the ledger waits between two attempts after a single fault.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -65,6 +65,7 @@ pub fn run(
     let now = Rc::new(Cell::new(start));
     world.seed(named, start)?;
     world.backend.issuer.publish(crate::world::first_keys());
+    world.backend.policies.publish(&named.name, named.scenario.bundle_at_start());
     world.backend.stand.set(named.scenario.at_start());
     let mut modules = Modules::new(world, named, shipped, Rc::clone(&now))?;
     let mut observations = Vec::new();
@@ -78,6 +79,9 @@ pub fn run(
         }
         if let Some(ruling) = &step.decide {
             world.decide(ruling, now.get())?;
+        }
+        if let Some(said) = step.bundle {
+            modules.polled(&named.name, said)?;
         }
         if let Some(feed) = step.feed {
             world.backend.stand.set_feed(feed);
@@ -152,6 +156,8 @@ impl Modules {
         let releases = client(Role::Credential, &credential.key_service)?;
         let collector = client(Role::Audit, &audit.key_service)?;
         let policy = postern_rego::of_gate(&gate)?;
+        let background = callers.background.into_iter().chain(policy.background).collect();
+        let policy = policy.policies;
         let permit = || keyring::permit_keys(variable("POSTERN_PERMIT_KEY"));
         let detector = Rc::new(postern_scrub::MarkerDetector);
         let scrubbing = || Rc::new(postern_scrub::PatternScrubbing::default());
@@ -178,7 +184,7 @@ impl Modules {
                 let vault = Rc::clone(&releases);
                 credential::Pipeline::new(credential, permit()?, releases, vault, scrubbing())
             },
-            background: callers.background,
+            background,
             shared: Shared::default(),
             shared_keys: shared()?,
             sequence: Sequence::new(random16()),
@@ -196,6 +202,19 @@ impl Modules {
             self.now.set(end.min(self.now.get().after(TICK)));
             self.tick();
         }
+    }
+
+    /// The server of bundles says this from now on, and was asked about it.
+    fn polled(&mut self, scenario: &str, said: Said) -> Result<()> {
+        let world = Rc::clone(&self.world);
+        world.backend.policies.publish(scenario, said);
+        let patience = self.now.get().after(PATIENCE.saturating_mul(6));
+        while world.backend.policies.asked(scenario) < OFTEN {
+            anyhow::ensure!(self.now.get() < patience, "nobody asks for bundles");
+            self.pass(TICK);
+        }
+        self.pass(TICK);
+        Ok(())
     }
 
     /// What the root contexts of both filters do in a tick.

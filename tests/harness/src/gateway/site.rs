@@ -34,11 +34,13 @@ use crate::scenario::{
 use crate::signature::settle;
 use crate::template::{Names, expand};
 use crate::world::introspection::Question;
-use crate::world::{Backend, World, first_keys};
+use crate::world::{Backend, OFTEN, Said, World, first_keys};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long whoever is called `late` takes to answer.
 const LATE: Duration = Duration::from_millis(450);
+/// How long everybody who polls may take to ask.
+const POLLED: Duration = Duration::from_secs(60);
 /// Between two pieces of an answer, so that the proxy reads them one by one.
 const PACE: Duration = Duration::from_millis(3);
 
@@ -148,6 +150,18 @@ impl Site {
         self.world.backend.stand.set_feed(faults::Kind::Well);
         self.upstreams.values().for_each(|upstream| upstream.answer(upstream::Answer::default()));
         self.take_forwarded();
+    }
+
+    /// The server of bundles says this from now on, and was asked about it. On Spin only
+    /// requests make an instance ask.
+    fn publish(&self, scenario: &str, said: Said) -> Result<()> {
+        let policies = &self.world.backend.policies;
+        policies.publish(scenario, said);
+        if self.boundary == Boundary::Spin {
+            return Ok(());
+        }
+        let asked = until(POLLED, || (policies.asked(scenario) >= OFTEN).then_some(()));
+        asked.context("nobody asks for bundles")
     }
 
     /// Everything that any upstream got since the last call.
@@ -265,6 +279,7 @@ impl Gateway {
         site.take_forwarded();
         let names = site.world.names(named);
         site.world.backend.issuer.publish(first_keys());
+        site.world.backend.policies.publish(&named.name, named.scenario.bundle_at_start());
         let mut observations = Vec::new();
         for (index, (step, want)) in
             named.scenario.steps.iter().zip(&named.scenario.want).enumerate()
@@ -273,6 +288,9 @@ impl Gateway {
                 site.world.backend.issuer.publish(keys.clone());
             }
             site.world.change_answers(named, &step.answers);
+            if let Some(said) = step.bundle {
+                site.publish(&named.name, said)?;
+            }
             if let Some(feed) = step.feed {
                 site.world.backend.stand.set_feed(feed);
             }
@@ -367,7 +385,9 @@ impl Handler for Front {
         let path = request.word(1);
         let authorization = request.text("authorization");
         let authorization = authorization.as_ref().map(String::as_bytes);
-        let question = Question { path: &path, body: &request.content, authorization };
+        let unless = request.text("if-none-match");
+        let unless = unless.as_ref().map(String::as_bytes);
+        let question = Question { path: &path, body: &request.content, authorization, unless };
         let outcome = self.backend.answer(&question, now());
         if path.ends_with("/late") {
             let _ = until(LATE, || None::<()>);
@@ -380,7 +400,19 @@ impl Handler for Front {
                 ..upstream::Answer::default()
             }
             .write(to, false),
+            Outcome::Tagged(tag, body) => upstream::Answer {
+                status: 200,
+                fields: vec![("etag".into(), tag.into_bytes())],
+                chunks: vec![body],
+                ..upstream::Answer::default()
+            }
+            .write(to, false),
             Outcome::HangUp => Ok(After::Close),
+            Outcome::Silence if path.starts_with("/policy/") => {
+                let over = || (!self.backend.policies.is_silent(&path)).then_some(());
+                let _ = until(Duration::from_secs(30), over);
+                Ok(After::Close)
+            }
             Outcome::Silence => {
                 if path.starts_with("/issuer/") {
                     let _ = until(Duration::from_secs(3), || None::<()>);

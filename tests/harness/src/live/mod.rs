@@ -15,6 +15,7 @@ mod http2;
 mod introspection;
 mod invites;
 mod istio;
+mod limits;
 mod module;
 mod mutual;
 mod people;
@@ -40,7 +41,7 @@ use postern_rig::message::Message;
 
 use crate::gateway::{Gateway, Site};
 use crate::run::{Count, Selection, now};
-use crate::scenario::{Boundary, KeySeed, Named, Scenario, Seed, TokenSeed};
+use crate::scenario::{Boundary, Named, Scenario, Seed, TokenSeed};
 use crate::template::{Names, expand};
 use crate::world::InviteSeed;
 
@@ -57,6 +58,11 @@ const ONLY: &[(&str, &[Boundary], &str)] = &[
         "live/capabilities_are_the_committed_lists",
         &[Boundary::Envoy],
         "compares two files and starts no gateway: once is enough",
+    ),
+    (
+        "live/envoy_limits_callers_by_what_the_gate_says",
+        &[Boundary::Envoy],
+        "our gateway has no rate-limit filter and refuses a file that has one",
     ),
     (
         "live/a_looping_gate_is_stopped",
@@ -106,6 +112,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("live/a_caller_that_only_resets_is_cut_off", http2::rapid_reset),
     ("live/what_keeps_the_gateway_from_starting", process::does_not_start),
     ("live/the_gateway_ends_after_what_runs", process::ends),
+    ("live/envoy_limits_callers_by_what_the_gate_says", limits::by_caller),
     ("live/many_callers_at_once", callers::many_at_once),
     ("live/a_budget_holds_on_two_workers", callers::within_a_budget),
     ("live/a_signed_request_is_good_once_on_two_workers", capability::replayed),
@@ -201,7 +208,7 @@ impl Caller {
 
     /// The same with more of everything.
     pub fn with_seed(site: &Site, check: &str, mut seed: Seed) -> Result<Self> {
-        seed.keys.insert("alice".to_owned(), KeySeed::default());
+        seed.keys.entry("alice".to_owned()).or_default();
         let scenario = Scenario {
             note: check.to_owned(),
             config: Default::default(),

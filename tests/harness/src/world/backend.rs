@@ -7,6 +7,7 @@ use tokio::runtime::Runtime;
 
 use super::introspection::{Introspection, Question};
 use super::issuer::Issuer;
+use super::policies::Policies;
 use super::staged::Stage;
 use crate::faults::{Exchange, Outcome, Service as Which, Stand};
 
@@ -24,12 +25,14 @@ pub struct Backend {
     pub issuer: Issuer,
     /// Its introspection endpoint.
     pub introspection: Introspection,
+    /// A server of policy bundles.
+    pub policies: Policies,
 }
 
 impl Backend {
     /// One exchange with whoever answers now.
     pub fn exchange(&self, path: &str, body: &[u8], now: UnixMillis) -> Outcome {
-        self.answer(&Question { path, body, authorization: None }, now)
+        self.answer(&Question { path, body, authorization: None, unless: None }, now)
     }
 
     /// The same, of somebody who shows who he is.
@@ -39,6 +42,9 @@ impl Backend {
             return answer;
         }
         if let Some(answer) = self.issuer.exchange(path) {
+            return answer;
+        }
+        if let Some(answer) = self.policies.exchange(path, question.unless) {
             return answer;
         }
         let exchange = Exchange::of(path, body);

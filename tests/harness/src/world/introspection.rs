@@ -46,6 +46,8 @@ pub struct Question<'a> {
     pub body: &'a [u8],
     /// The field `authorization`.
     pub authorization: Option<&'a [u8]>,
+    /// The field `if-none-match`.
+    pub unless: Option<&'a [u8]>,
 }
 
 /// The text of an opaque token.

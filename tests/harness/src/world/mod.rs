@@ -12,6 +12,7 @@ mod invites;
 pub mod issuer;
 mod keys;
 mod party;
+mod policies;
 mod staged;
 
 use std::collections::BTreeMap;
@@ -41,6 +42,7 @@ pub use invites::InviteSeed;
 pub use issuer::first as first_keys;
 pub use keys::{entropy, short};
 pub use party::Party;
+pub use policies::{OFTEN, Policies, Said};
 pub use staged::{Flaw, Kind as EvidenceKind, pins};
 
 use crate::faults::{Kind, Outcome, Stand};
@@ -514,8 +516,9 @@ fn open(folder: &Path, now: UnixMillis) -> Result<(Backend, SqlitePool)> {
     let stand = Stand::default();
     let issuer = issuer::Issuer::default();
     let introspection = introspection::Introspection::default();
+    let policies = Policies::default();
     Ok((
-        Backend { runtime, genuine, impostor, stage, stand, issuer, introspection },
+        Backend { runtime, genuine, impostor, stage, stand, issuer, introspection, policies },
         pool.map_err(anyhow::Error::msg)?,
     ))
 }

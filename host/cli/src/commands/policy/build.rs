@@ -16,7 +16,7 @@ use crate::output::Output;
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
-  postern policy build --output policy.tar.gz --revision 2026-11-26.1 policies/rbac
+  postern policy build --output policy.tar.gz --revision 2026-11-26.1 --serial 42 policies/rbac
   postern policy build --output policy.tar.gz --signing-key key.pem --keys-out keys.json policy.rego
 
 The same files give the same bytes, but for a signature by ES256, which is random. Modules whose \
@@ -33,6 +33,9 @@ pub struct BuildArgs {
     /// What to call this state of the policy: at most 63 visible characters.
     #[arg(long, value_name = "TEXT", default_value = "")]
     revision: String,
+    /// Place in the order of bundles: a gate that polls takes none that is smaller than the last.
+    #[arg(long, value_name = "NUMBER")]
+    serial: Option<u64>,
     /// Prefixes of `data` that the bundle owns, such as `envoy/authz`. Default: all.
     #[arg(long = "root", value_name = "PATH")]
     roots: Vec<String>,
@@ -78,7 +81,7 @@ fn report(args: &BuildArgs, files: &Contents, packed: &[u8], out: Output) -> Out
     let digest: String = Sha256::digest(packed).iter().map(|byte| format!("{byte:02x}")).collect();
     let names: Vec<&String> = files.keys().collect();
     let document = json!({
-        "output": args.output, "revision": args.revision, "sha256": digest,
+        "output": args.output, "revision": args.revision, "serial": args.serial, "sha256": digest,
         "bytes": packed.len(), "files": names, "signed": args.signing_key.is_some(),
     });
     let signed = if args.signing_key.is_some() { "signed" } else { "not signed" };
@@ -100,7 +103,10 @@ impl BuildArgs {
         let modules: Vec<(String, String)> = modules.collect();
         program::check(&modules, &read.data).map_err(|found| Failure::found(lines(&found)))?;
         let roots = if self.roots.is_empty() { vec![String::new()] } else { self.roots.clone() };
-        let manifest = json!({"revision": self.revision, "roots": roots, "rego_version": 1});
+        let mut manifest = json!({"revision": self.revision, "roots": roots, "rego_version": 1});
+        if let Some(serial) = self.serial {
+            manifest["metadata"] = json!({"serial": serial});
+        }
         let mut files = Contents::new();
         files.insert(bundle::MANIFEST.to_owned(), manifest.to_string().into_bytes());
         files.insert(bundle::DATA.to_owned(), read.data.to_string().into_bytes());

@@ -1,5 +1,7 @@
 //! The gate's document: defaults, and every problem at once.
 
+use std::time::Duration;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
@@ -210,6 +212,24 @@ fn a_policy_is_text_and_data_with_defaults() {
     assert_eq!(source.data, json!({}));
 }
 
+/// A polled bundle with this change.
+fn polled(change: serde_json::Value) -> serde_json::Value {
+    let from = json!({"cluster": "b", "authority": "b.test", "path": "/b"});
+    let mut poll = json!({"from": from});
+    for (name, value) in change.as_object().unwrap() {
+        poll[name] = value.clone();
+    }
+    json!({"rego": {"bundle": {"poll": poll, "keys": {"keys": []}}}})
+}
+
+#[test]
+fn a_polled_bundle_has_an_end_and_an_interval_by_default() {
+    let config = parse(&with("/policy", polled(json!({})))).unwrap();
+    let poll = config.policy.unwrap().bundle.unwrap().poll.unwrap();
+    let (minute, day) = (Duration::from_secs(60), Duration::from_secs(86_400));
+    assert_eq!((poll.every, poll.keep, poll.least_serial), (minute, day, 0));
+}
+
 #[test]
 fn a_policy_that_cannot_be_one_is_reported_with_its_path() {
     let rows = [
@@ -241,7 +261,22 @@ fn a_policy_that_cannot_be_one_is_reported_with_its_path() {
             json!({"rego": {"bundle": {"inline": "!"}}}),
             "policy.rego.bundle.inline: expected base64",
         ),
-        (json!({"rego": {"bundle": {}}}), "policy.rego.bundle.inline: missing"),
+        (json!({"rego": {"bundle": {}}}), "policy.rego.bundle: expected inline, poll or both"),
+        (polled(json!({"from": null})), "policy.rego.bundle.poll.from: missing"),
+        (polled(json!({"every": "0s"})), "policy.rego.bundle.poll.every: expected 1s to 24h"),
+        (polled(json!({"every": "25h"})), "policy.rego.bundle.poll.every: expected 1s to 24h"),
+        (
+            polled(json!({"every": "1h", "keep": "59m"})),
+            "policy.rego.bundle.poll.keep: expected at least every, and at most 168h",
+        ),
+        (
+            polled(json!({"keep": "169h"})),
+            "policy.rego.bundle.poll.keep: expected at least every, and at most 168h",
+        ),
+        (
+            json!({"rego": {"bundle": {"poll": {}}}}),
+            "policy.rego.bundle.keys: expected keys: what is polled has to be signed",
+        ),
     ];
     for (policy, expected) in rows {
         let found = problems(&with("/policy", policy));

@@ -14,8 +14,8 @@ use crate::fields::Fields;
 use crate::identity::{Identity, Kind, Principal};
 use crate::inject::InPlay;
 use crate::key_service::{
-    Call, CallFailure, CallId, CallResult, KeyServiceFault, Minted, Released, Releases, Stored,
-    Turn, Vault,
+    Call, CallFailure, CallId, CallResult, KeyServiceFault, MAX_ANSWER, Minted, Released, Releases,
+    Stored, Turn, Vault,
 };
 use crate::mac::MacKeys;
 use crate::permit::{CredentialUse, Decision, PermitKeys, grant};
@@ -104,6 +104,8 @@ impl Keys {
             path: "/crp/v1/message".into(),
             content_type: "application/crp",
             authorization: None,
+            unless: None,
+            most: MAX_ANSWER,
             body: Vec::new(),
             timeout: Duration::from_secs(2),
         })

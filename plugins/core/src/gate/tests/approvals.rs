@@ -13,7 +13,9 @@ use crate::denial::PolicyReason;
 use crate::effect::Flow;
 use crate::event::Event;
 use crate::gate::Loaded;
-use crate::key_service::{Call, CallId, CallResult, Destination, KeyServiceFault, Turn};
+use crate::key_service::{
+    Call, CallId, CallResult, Destination, KeyServiceFault, MAX_ANSWER, Turn,
+};
 use crate::policy::{Answer, Changes, Obligations, Policy, Question};
 use crate::time::Moment;
 
@@ -36,6 +38,8 @@ impl Fake {
             path: "/crp/v1/message".into(),
             content_type: "application/crp",
             authorization: None,
+            unless: None,
+            most: MAX_ANSWER,
             body: Vec::new(),
             timeout: Duration::from_secs(2),
         })

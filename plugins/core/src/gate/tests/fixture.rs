@@ -19,8 +19,8 @@ use crate::fields::Fields;
 use crate::gate::{ApiKeys, Config, Loaded, Pipeline, Stream};
 use crate::identity::{DirectoryRecord, KeyState};
 use crate::key_service::{
-    Call, CallAnswer, CallFailure, CallId, CallResult, Directory, KeyEntry, KeyServiceFault, Turn,
-    UpstreamCall,
+    Call, CallAnswer, CallFailure, CallId, CallResult, Directory, KeyEntry, KeyServiceFault,
+    MAX_ANSWER, Turn, UpstreamCall,
 };
 use crate::mac::MacKeys;
 use crate::permit::{CredentialUse, Permit, PermitKeys};
@@ -59,6 +59,8 @@ fn call(id: u32) -> Call {
         path: "/crp/v1/message".into(),
         content_type: "application/crp",
         authorization: None,
+        unless: None,
+        most: MAX_ANSWER,
         body: vec![],
         timeout: Duration::from_secs(2),
     }

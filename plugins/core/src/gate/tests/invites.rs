@@ -18,7 +18,9 @@ use crate::fields::Fields;
 use crate::gate::{Loaded, Pipeline};
 use crate::identity::{Identity, Kind};
 use crate::invites::{Exchange, Invites, Issued, Outcome as Exchanged};
-use crate::key_service::{Call, CallId, CallResult, Destination, KeyServiceFault, Turn};
+use crate::key_service::{
+    Call, CallId, CallResult, Destination, KeyServiceFault, MAX_ANSWER, Turn,
+};
 use crate::revocation::{Freshness, Kind as Revoked};
 use crate::time::Moment;
 
@@ -51,6 +53,8 @@ impl Exchange for FakeExchange {
             path: "/crp/v1/message".into(),
             content_type: "application/crp",
             authorization: None,
+            unless: None,
+            most: MAX_ANSWER,
             body: Vec::new(),
             timeout: Duration::from_secs(2),
         })

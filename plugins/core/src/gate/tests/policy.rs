@@ -1,6 +1,6 @@
 //! Where the policy is asked, and what becomes of its answers.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use serde_json::json;
@@ -8,7 +8,8 @@ use serde_json::json;
 use super::fixture::*;
 use crate::denial::PolicyReason;
 use crate::gate::{Config, Loaded};
-use crate::policy::{Answer, Changes, Obligations, Policy, Question, Refusal};
+use crate::policy::{Answer, Changes, Obligations, Policies, Policy, Question, Refusal};
+use crate::time::UnixMillis;
 
 /// Answers always the same.
 struct Fixed {
@@ -41,10 +42,13 @@ fn fixed(answer: Result<Answer, PolicyReason>) -> Rc<Fixed> {
 }
 
 fn gate(policy: Option<Rc<Fixed>>) -> Gate {
+    with(policy.map(|policy| policy as Rc<dyn Policies>))
+}
+
+fn with(policy: Option<Rc<dyn Policies>>) -> Gate {
     let mut document = document();
     document["policy"] = json!({"rego": {"inline": "package envoy.authz"}});
     let config = Config::parse(document.to_string().as_bytes()).unwrap();
-    let policy = policy.map(|policy| policy as Rc<dyn Policy>);
     Gate::loaded(Loaded { config, policy, tallies: None, invites: None, approvals: None })
 }
 
@@ -222,4 +226,44 @@ fn obligations_are_kept_or_the_request_is_refused() {
     assert_eq!(obliged(Obligations { rate_classes: one("bulk"), ..none() }), unkept);
     assert_eq!(obliged(Obligations { taints: one("web"), ..none() }), unkept);
     assert!(matches!(obliged(none()), Outcome::Allowed { .. }));
+}
+
+/// Whatever came last, or nothing.
+struct Latest(RefCell<Option<Rc<Fixed>>>);
+
+impl Policies for Latest {
+    fn current(self: Rc<Self>, _: UnixMillis) -> Option<Rc<dyn Policy>> {
+        self.0.borrow().clone().map(|policy| policy as Rc<dyn Policy>)
+    }
+}
+
+#[test]
+fn a_request_is_decided_to_its_end_by_the_policy_that_was_there_when_its_head_came() {
+    let policy = |revision, answer, reads| {
+        Some(Rc::new(Fixed { answer, asked: Cell::new(0), reads, revision: Some(revision) }))
+    };
+    // The newer one reads the content, which nobody has kept for it.
+    let newer = || policy("r2", Ok(Answer::Deny(Refusal::default())), true);
+    let latest = Rc::new(Latest(RefCell::new(policy("r1", allow(&[], &[]), false))));
+    let gate = with(Some(Rc::clone(&latest) as _));
+    let body = |end| crate::event::Event::RequestBody { chunk: b"a".to_vec(), end };
+    let revision = |run: &Run| run.records.last().unwrap().policy_revision.clone().unwrap();
+    let mut run = Run::new(gate.pipeline.stream());
+    run.event(headers(fields(&[]), false));
+    run.event(body(false));
+    *latest.0.borrow_mut() = newer();
+    run.event(body(true));
+    assert!(run.permit().is_some() && revision(&run).ends_with(" r1"));
+    let mut run = Run::new(gate.pipeline.stream());
+    run.event(headers(fields(&[]), false));
+    *latest.0.borrow_mut() = None;
+    run.event(body(true));
+    assert_eq!(run.outcome(), refused(403, "policy_denied", "policy_denies"));
+    assert!(revision(&run).ends_with(" r2"));
+    // Where there was none, one that comes before the content decides nothing.
+    let mut run = Run::new(gate.pipeline.stream());
+    run.event(headers(fields(&[]), false));
+    *latest.0.borrow_mut() = policy("r3", allow(&[], &[]), false);
+    run.event(body(true));
+    assert_eq!(run.outcome(), refused(403, "policy_denied", "policy_not_loaded"));
 }
