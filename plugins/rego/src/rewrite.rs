@@ -9,8 +9,8 @@
 //! - A value, key or term that may be undefined is computed where its body ends, as in OPA: the
 //!   bytecode would take undefined for a value.
 //! - Behind `not`, what has to be defined is computed in front.
-//! - A body that iterates and has an `else` behind it is gathered into an array, whose first
-//!   element is the value: the bytecode would pass over the `else`.
+//! - The values of a body are gathered into an array, whose first element is the value, where
+//!   the bytecode would pass over an `else` or notice a value before the body holds.
 //! - An object comprehension becomes `postern.object` of its pairs, for the same reason.
 //!
 //! The text is written from the tree, since the parser's spans do not always cover what
@@ -70,7 +70,7 @@ struct Writer<'a> {
 
 /// How the values of a definition are written.
 struct Watch {
-    /// What stands before each value; `None` when no second value is possible.
+    /// What `postern.one` takes before each value; `None` when no second value is possible.
     call: Option<String>,
     /// Statements that end the first body.
     tail: Vec<String>,
@@ -78,10 +78,12 @@ struct Watch {
     gathered: Option<Gathered>,
 }
 
-/// A body that iterates, with an `else` behind it: its value, and the rule's.
+/// A body whose values are gathered into an array: each of them, what takes the array where
+/// contradictions are to be noticed, and the rule's value.
 #[derive(Clone)]
 struct Gathered {
     inner: String,
+    call: Option<String>,
     outer: String,
 }
 
@@ -100,12 +102,12 @@ impl Writer<'_> {
             }
             Rule::Spec { head, bodies, .. } => {
                 let definition = Definition { module: self.module, rule };
-                let watch = self.head(definition, head, self.gathers(bodies, 0));
+                let watch = self.head(definition, head, self.gathers(definition, bodies, 0));
                 if bodies.is_empty() && !watch.tail.is_empty() {
                     self.put(&format!(" if {{ {} }}", watch.tail.join("; ")));
                 }
                 for (index, body) in bodies.iter().enumerate() {
-                    self.body(index, body, &watch, self.gathers(bodies, index));
+                    self.body(index, body, &watch, self.gathers(definition, bodies, index));
                 }
             }
         }
@@ -116,11 +118,23 @@ impl Writer<'_> {
         self.names.rules.get(&path).map(|group| (path, group))
     }
 
-    /// Whether this body iterates and has an `else` behind it, which the bytecode would pass
-    /// over when no round of it holds.
-    fn gathers(&self, bodies: &[RuleBody], index: usize) -> bool {
-        let last = index.saturating_add(1) >= bodies.len();
-        self.watch && !last && bodies.get(index).is_some_and(|body| conflicts::loops(&body.query))
+    fn may_conflict(&self, rule: &Rule) -> bool {
+        let Rule::Spec { head, .. } = rule else { return false };
+        let (RuleHead::Compr { refr, .. }
+        | RuleHead::Set { refr, .. }
+        | RuleHead::Func { refr, .. }) = head;
+        let name = Chain::of(refr).name().unwrap_or_default();
+        self.group(name).is_some_and(|(_, group)| group.may_conflict())
+    }
+
+    /// Whether this body's values are gathered: it iterates and has an `else` behind it, which
+    /// the bytecode would pass over when no round holds; or it binds names, for which the
+    /// compiler moves statements, and a value must not be noticed before the body holds.
+    fn gathers(&self, definition: Definition<'_>, bodies: &[RuleBody], index: usize) -> bool {
+        let Some(body) = bodies.get(index).filter(|_| self.watch) else { return false };
+        let more = index.saturating_add(1) < bodies.len();
+        let watched = definition.has_one_key() && self.may_conflict(definition.rule);
+        more && conflicts::loops(&body.query) || watched && conflicts::binds(&body.query)
     }
 
     fn head(&mut self, definition: Definition<'_>, head: &RuleHead, gather: bool) -> Watch {
@@ -143,7 +157,7 @@ impl Writer<'_> {
             RuleHead::Compr { refr, assign, .. } => (self.key(definition, refr, &mut tail), assign),
             RuleHead::Func { args, assign, .. } => (self.arguments(args), assign),
         };
-        let call = id.map(|id| format!("postern.one({id}, {key}, "));
+        let call = id.map(|id| format!("{id}, {key}, "));
         let value = assign.as_ref().map(|assign| &assign.value);
         let gathered = self.value(value, call.as_deref(), &mut tail, gather);
         Watch { call, tail, gathered }
@@ -203,19 +217,20 @@ impl Writer<'_> {
         gather: bool,
     ) -> Option<Gathered> {
         let text = value.map(|value| self.named(value, tail));
+        if gather {
+            let (call, outer) = (call.map(str::to_owned), self.name());
+            self.put(&format!(" := {outer}"));
+            return Some(Gathered { inner: text.unwrap_or_else(|| "true".into()), call, outer });
+        }
         let inner = match call {
             None => text,
             Some(call) => {
                 let name = self.name();
-                tail.push(format!("{name} := {call}{})", text.as_deref().unwrap_or("true")));
+                let value = text.as_deref().unwrap_or("true");
+                tail.push(format!("{name} := postern.one({call}{value})"));
                 Some(name)
             }
         };
-        if gather {
-            let outer = self.name();
-            self.put(&format!(" := {outer}"));
-            return Some(Gathered { inner: inner.unwrap_or_else(|| "true".to_owned()), outer });
-        }
         if let Some(inner) = inner {
             self.put(&format!(" := {inner}"));
         }
@@ -262,8 +277,12 @@ impl Writer<'_> {
             self.put("; ");
         }
         self.put(&tail.join("; "));
-        if let Some(Gathered { outer, .. }) = &gathered {
-            self.put(&format!("]; count({list}) > 0; {outer} := {list}[0]"));
+        if let Some(Gathered { call, outer, .. }) = &gathered {
+            let first = match call {
+                Some(call) => format!("postern.all({call}{list})"),
+                None => format!("{list}[0]"),
+            };
+            self.put(&format!("]; count({list}) > 0; {outer} := {first}"));
         }
         self.put(" }");
     }

@@ -36,6 +36,9 @@ struct Options {
     /// With --policy: how many pairs are generated.
     #[arg(long, requires = "policy")]
     pairs: Option<usize>,
+    /// With --policy: how many whole policies are generated besides.
+    #[arg(long, requires = "policy")]
+    policies: Option<usize>,
     /// With --attacks: count known failures as failures.
     #[arg(long, requires = "attacks")]
     strict: bool,
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
     let pairs = policy::Options {
         seed: options.seed.unwrap_or(usual.seed),
         pairs: options.pairs.unwrap_or(usual.pairs),
+        policies: options.policies.unwrap_or(usual.policies),
     };
     let result = match options.boundary {
         None if options.policy => policy::run(&selection, pairs),

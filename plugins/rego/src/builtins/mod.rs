@@ -93,6 +93,7 @@ supplied! {
     "net.cidr_is_valid" 1 net::is_valid,
     "numbers.range" 2 strings::range,
     "opa.runtime" 0 runtime,
+    "postern.all" 3 postern_all,
     "postern.object" 1 postern_object,
     "postern.one" 3 postern_one,
     "regex.find_n" 3 regexes::find_n,
@@ -328,6 +329,19 @@ fn postern_one(args: &[Value], context: &mut Context, _: &mut Caches) -> Value {
         return context.fail(Fault::Conflict);
     }
     value.clone()
+}
+
+/// `postern.all(rule, key, values)`: the first, after each has been noticed.
+fn postern_all(args: &[Value], context: &mut Context, caches: &mut Caches) -> Value {
+    let [rule, key, Value::Array(values)] = args else { return context.fail(Fault::Failed) };
+    let mut first = Value::Undefined;
+    for value in values.iter() {
+        let noticed = postern_one(&[rule.clone(), key.clone(), value.clone()], context, caches);
+        if first == Value::Undefined {
+            first = noticed;
+        }
+    }
+    first
 }
 
 /// `postern.object(pairs)`: the object of these pairs; a key with two values is a conflict.

@@ -72,6 +72,18 @@ impl Definition<'_> {
         }
     }
 
+    /// Whether all values of this definition are of one key, or of none.
+    pub(super) fn has_one_key(&self) -> bool {
+        let Rule::Spec { head, .. } = self.rule else { return false };
+        match head {
+            RuleHead::Compr { refr, .. } => {
+                Chain::of(refr).steps.is_empty() || self.constant_key().is_some()
+            }
+            RuleHead::Func { .. } => true,
+            RuleHead::Set { .. } => false,
+        }
+    }
+
     /// The one value of this definition, when it is a literal in every branch.
     fn constant_value(&self) -> Option<String> {
         let Rule::Spec { head, bodies, .. } = self.rule else { return None };
@@ -140,6 +152,25 @@ impl Visit for Loops {
 
     fn stmt(&mut self, stmt: &LiteralStmt) {
         self.0 |= matches!(stmt.literal, Literal::SomeIn { .. } | Literal::SomeVars { .. });
+    }
+}
+
+/// Whether a body gives names to values, its own or those that the rewrite makes up.
+pub(super) fn binds(query: &Query) -> bool {
+    let mut visit = Binds(false);
+    walk::query(&mut visit, query);
+    visit.0 || loops(query)
+}
+
+struct Binds(bool);
+
+impl Visit for Binds {
+    fn expr(&mut self, expr: &Ref<Expr>) {
+        self.0 |= matches!(expr.as_ref(), Expr::AssignExpr { .. });
+    }
+
+    fn stmt(&mut self, stmt: &LiteralStmt) {
+        self.0 |= matches!(stmt.literal, Literal::NotExpr { .. } | Literal::Every { .. });
     }
 }
 
