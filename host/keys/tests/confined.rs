@@ -14,7 +14,7 @@ use support::postgres::{OWNER, PASSWORD, SERVICE, cluster};
 use support::*;
 
 /// Tables whose rows are some tenant's, and how to find another's there.
-const TABLES: [(&str, &str); 10] = [
+const TABLES: [(&str, &str); 11] = [
     ("tenants", "tenant = 'other'"),
     ("users", "tenant = 'other'"),
     ("api_keys", "tenant = 'other'"),
@@ -25,6 +25,7 @@ const TABLES: [(&str, &str); 10] = [
         "credential_versions",
         "cred_id NOT IN (SELECT cred_id FROM credentials WHERE tenant = 'acme')",
     ),
+    ("gateway_sets", "tenant = 'other'"),
     ("audit_events", "tenant = 'other'"),
     ("deks", "scope <> 'tenant:acme'"),
     ("service_keys", "name NOT LIKE '%/acme'"),
@@ -42,6 +43,10 @@ async fn two_tenants() -> Option<World> {
         assert_eq!(world.api_key(&tenant, &id[..8], "jo", NOW).await, 200);
         let issuer = "/api/v1/invites/issuer";
         assert_eq!(world.operate(&tenant.operator, "GET", issuer, b"", NOW).await.status, 200);
+        let set = serde_json::json!({"name": "one", "policy": "00".repeat(32)}).to_string();
+        let asked = ("POST", "/api/v1/gateway-sets");
+        let made = world.operate(&tenant.operator, asked.0, asked.1, set.as_bytes(), NOW).await;
+        assert_eq!(made.status, 200);
     }
     Some(world)
 }
