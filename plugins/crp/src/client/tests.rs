@@ -174,14 +174,13 @@ fn another_agent_caller_host_method_binding_policy_or_an_approval_is_not_served_
 #[test]
 fn a_release_says_what_the_gateway_runs() {
     let client = warm();
-    let message = asked(client.ask(&want(), at(0)));
+    let call = asked(client.ask(&want(), at(0)));
     let said = |message: &Message| {
-        let Message::Release(request) = message else { panic!("a release") };
-        assert_eq!(request.module_digest, Some([0x3d; 32]));
-        assert_eq!(request.policy_hash, Some([0x90; 32]));
+        let Message::Release(asked) = message else { panic!("a release") };
+        assert_eq!((asked.module_digest, asked.policy_hash), (Some([0x3d; 32]), Some([0x90; 32])));
         released(message)
     };
-    answered(hear(&client, &message, ok(serve(&message, said)), 0)).unwrap();
+    answered(hear(&client, &call, ok(serve(&call, said)), 0)).unwrap();
 }
 
 #[test]
