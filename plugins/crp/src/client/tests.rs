@@ -166,8 +166,7 @@ fn another_agent_caller_host_method_binding_policy_or_an_approval_is_not_served_
         change(&mut other);
         asked(client.ask(&other, at(1)));
     }
-    let mut other_tenant = want();
-    other_tenant.tenant = "other".into();
+    let other_tenant = Want { tenant: "other".into(), ..want() };
     assert_eq!(answered(client.ask(&other_tenant, at(1))).err(), Some(ReleaseDenied::Denied));
 }
 
