@@ -133,10 +133,14 @@ fn a_gateway_may_run_what_its_file_says() {
     let day = Day::begin();
     std::fs::create_dir_all(day.path("target/plugins")).unwrap();
     for name in ["gate", "credential", "audit"] {
-        std::fs::write(day.path(&format!("target/plugins/{name}.wasm")), name).unwrap();
+        postern_files::write_atomic(
+            day.path(&format!("target/plugins/{name}.wasm")),
+            name.as_bytes(),
+        )
+        .unwrap();
     }
     let shipped = include_str!("../../../envoy/envoy.yaml");
-    std::fs::write(day.path("envoy.yaml"), shipped).unwrap();
+    postern_files::write_atomic(day.path("envoy.yaml"), shipped.as_bytes()).unwrap();
     let said = day.json(&["gateway-set", "show", "envoy.yaml"]);
     assert!(said["modules"].is_null() && said["files"]["gate"].is_string(), "{said}");
     let lines = |files: &Value| {
@@ -145,7 +149,7 @@ fn a_gateway_may_run_what_its_file_says() {
         format!("role: inject\n                  modules:\n{}", lines.collect::<String>())
     };
     let declared = shipped.replacen("role: inject\n", &lines(&said["files"]), 1);
-    std::fs::write(day.path("envoy.yaml"), &declared).unwrap();
+    postern_files::write_atomic(day.path("envoy.yaml"), declared.as_bytes()).unwrap();
     let authorise = ["gateway-set", "authorise", "one", "--config", "envoy.yaml"];
     let set = day.json(&authorise);
     assert_eq!(set["gateway"], said["gateway"]);
@@ -154,7 +158,7 @@ fn a_gateway_may_run_what_its_file_says() {
     let list = day.good(&["gateway-set", "list"], "");
     assert!(list.contains("one") && list.contains(said["gateway"].as_str().unwrap()), "{list}");
     // A module that is not what the file says.
-    std::fs::write(day.path("target/plugins/gate.wasm"), "another").unwrap();
+    postern_files::write_atomic(day.path("target/plugins/gate.wasm"), b"another").unwrap();
     for args in [
         &authorise[..],
         &["gateway-set", "show", "envoy.yaml"],

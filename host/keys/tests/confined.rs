@@ -14,7 +14,7 @@ use support::postgres::{OWNER, PASSWORD, SERVICE, cluster};
 use support::*;
 
 /// Tables whose rows are some tenant's, and how to find another's there.
-const TABLES: [(&str, &str); 13] = [
+const TABLES: [(&str, &str); 14] = [
     ("tenants", "tenant = 'other'"),
     ("users", "tenant = 'other'"),
     ("api_keys", "tenant = 'other'"),
@@ -28,6 +28,7 @@ const TABLES: [(&str, &str); 13] = [
     ("frameworks", "tenant = 'other'"),
     ("classifications", "tenant = 'other'"),
     ("clearances", "tenant = 'other'"),
+    ("gateway_sets", "tenant = 'other'"),
     ("audit_events", "tenant = 'other'"),
     ("deks", "scope <> 'tenant:acme'"),
     ("service_keys", "name NOT LIKE '%/acme'"),
@@ -54,6 +55,10 @@ async fn two_tenants() -> Option<World> {
         }
         let issuer = "/api/v1/invites/issuer";
         assert_eq!(world.operate(&tenant.operator, "GET", issuer, b"", NOW).await.status, 200);
+        let set = serde_json::json!({"name": "one", "policy": "00".repeat(32)}).to_string();
+        let asked = ("POST", "/api/v1/gateway-sets");
+        let made = world.operate(&tenant.operator, asked.0, asked.1, set.as_bytes(), NOW).await;
+        assert_eq!(made.status, 200);
     }
     Some(world)
 }

@@ -31,7 +31,7 @@ impl Port {
     async fn open(authority: &Authority, require: Require, names: &[&str]) -> Self {
         let world = World::on_disk().await;
         let ca = world.dir.path().join("clients.pem");
-        std::fs::write(&ca, authority.root_pem()).unwrap();
+        postern_files::write_atomic(&ca, authority.root_pem().as_bytes()).unwrap();
         let names = names.iter().map(|name| (*name).to_owned()).collect();
         let mut config = world.config.clone();
         config.clients = Some(Clients { ca, require, names });
@@ -102,7 +102,7 @@ async fn authorities_that_are_none_keep_the_service_from_starting() {
     let mut config = world.config.clone();
     config.clients = Some(Clients { ca: ca.clone(), require: Require::Crp, names: Vec::new() });
     assert!(http::start(world.service.clone(), &config).await.is_err());
-    std::fs::write(&ca, "no certificate").unwrap();
+    postern_files::write_atomic(&ca, b"no certificate").unwrap();
     assert!(http::start(world.service.clone(), &config).await.is_err());
 }
 

@@ -26,7 +26,7 @@ fn client(role: Role) -> Client {
         service: [0x5e; 32],
         revocation: Limits::LONGEST,
         cache_ttl: Duration::from_secs(60),
-        modules: None,
+        modules: Some([0x3d; 32]),
         cache_entries: 256,
     };
     Client::new(settings).unwrap()
@@ -147,17 +147,18 @@ fn a_release_asks_for_evidence_then_for_the_value_and_is_cached_for_three_second
 }
 
 #[test]
-fn another_agent_caller_host_method_binding_or_an_approval_is_not_served_from_the_cache() {
+fn another_agent_caller_host_method_binding_policy_or_an_approval_is_not_served_from_the_cache() {
     let client = warm();
     let message = asked(client.ask(&want(), at(0)));
     answered(hear(&client, &message, ok(serve(&message, released)), 0)).unwrap();
-    let others: [fn(&mut Want); 7] = [
+    let others: [fn(&mut Want); 8] = [
         |want| want.agent = "agent-8".into(),
         |want| want.credential = "github".into(),
         |want| want.host = "other.example:443".into(),
         |want| want.method = "GET".into(),
         |want| want.caller_hash = [0; 32],
         |want| want.binding_hash = [0; 32],
+        |want| want.policy_hash = [0; 32],
         |want| want.approval = Some([1; 16]),
     ];
     for change in others {
@@ -165,9 +166,20 @@ fn another_agent_caller_host_method_binding_or_an_approval_is_not_served_from_th
         change(&mut other);
         asked(client.ask(&other, at(1)));
     }
-    let mut other_tenant = want();
-    other_tenant.tenant = "other".into();
+    let other_tenant = Want { tenant: "other".into(), ..want() };
     assert_eq!(answered(client.ask(&other_tenant, at(1))).err(), Some(ReleaseDenied::Denied));
+}
+
+#[test]
+fn a_release_says_what_the_gateway_runs() {
+    let client = warm();
+    let call = asked(client.ask(&want(), at(0)));
+    let said = |message: &Message| {
+        let Message::Release(asked) = message else { panic!("a release") };
+        assert_eq!((asked.module_digest, asked.policy_hash), (Some([0x3d; 32]), Some([0x90; 32])));
+        released(message)
+    };
+    answered(hear(&client, &call, ok(serve(&call, said)), 0)).unwrap();
 }
 
 #[test]

@@ -33,7 +33,7 @@ pub fn key_service(site: &Site, seen: &mut Seen) -> Result<Vec<String>> {
         config.cluster_at("key_service", port)?;
         config.cluster_trusts("key_service", &ca, "localhost")?;
         if let Some(identity) = &identity {
-            shows(&mut config, site.world.folder.path(), identity)?;
+            shows(&mut config, &site.world.folder.path().join(what), identity)?;
         }
         let gateway = Gateway::with(site, &config)?;
         let caller = Caller::new(site, &format!("certificate_{what}"))?;
@@ -46,8 +46,10 @@ pub fn key_service(site: &Site, seen: &mut Seen) -> Result<Vec<String>> {
     Ok(lines)
 }
 
-/// Gives the cluster of the key service a certificate of the gateway's own.
+/// Gives the cluster of the key service a certificate of the gateway's own. In files of its own:
+/// Envoy reads none again whose name it knows.
 fn shows(config: &mut Config, folder: &Path, identity: &Identity) -> Result<()> {
+    postern_files::create_private_dir(folder)?;
     let file = |name: &str, text: &str| -> Result<serde_json::Value> {
         let path = folder.join(name);
         postern_files::write_private(&path, text.as_bytes())?;
