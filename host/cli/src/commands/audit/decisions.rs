@@ -158,7 +158,7 @@ fn input(record: &Value) -> Value {
 /// What OPA has no name for.
 fn custom(n: &str, record: &Value, document: &str) -> Value {
     let mut custom = json!({"audit_event": n, "policy_document": document});
-    for name in ["decision", "reason", "scope_check", "digest", "duration_us", "status", "alarm"] {
+    for name in ["decision", "reason", "scope_check", "digest", "duration_us", "status"] {
         put(&mut custom, name, &record[name]);
     }
     custom
