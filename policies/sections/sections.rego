@@ -3,7 +3,8 @@
 # Reads data.frameworks, which `postern framework show NAME --policy-data` writes: the number of
 # each level, and the level of each section by document; and data.sections.framework, the
 # name of the one that counts. Paths are /documents/{document}/sections/{section}. A section that
-# nobody classified, a caller without clearance or with one of another framework: denied.
+# nobody classified, a caller without clearance or with a level that is none here: denied. A clearance
+# is the name of a level: give levels of different frameworks different names.
 package postern.sections
 
 import rego.v1

@@ -48,6 +48,6 @@ impl Service {
             };
             api_keys::add(&mut db, &self.inner.rows, tenant, &id, &stored, &grant, now).await?;
         }
-        Ok(db.commit().await?)
+        db.commit().await
     }
 }

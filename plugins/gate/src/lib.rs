@@ -41,20 +41,20 @@ fn configure(document: &[u8]) -> Result<Module, ConfigError> {
     let key_service = config.key_service.clone();
     let client = Client::new(Settings::of(&key_service, &config.tenant, Role::Gate, seed)?);
     let client = Rc::new(client.map_err(|bad| ConfigError::one("environment", bad.to_string()))?);
-    let feed = Rc::clone(&client);
     let callers = postern_identity::assemble(&config, &services::of_module(&client, nonces))?;
     let (detector, scrubbing) = (Rc::new(MarkerDetector), Rc::new(PatternScrubbing::new()));
     let (known, certificates) = (callers.authenticators, config.reads_certificates());
     let tallies = Some(Rc::new(SharedTallies::new(tallies)) as _);
     let policy = postern_rego::of_gate(&config)?;
     let background = callers.background.into_iter().chain(policy.background).collect();
-    let policy = policy.policies;
     let approvals = Some(Rc::clone(&client) as _);
-    let loaded = Loaded { policy, config, tallies, invites: callers.invites, approvals };
-    let pipeline = Pipeline::new(loaded, permit, known, client, detector, scrubbing, vm);
+    let loaded =
+        Loaded { policy: policy.policies, config, tallies, invites: callers.invites, approvals };
+    let pipeline =
+        Pipeline::new(loaded, permit, known, Rc::clone(&client), detector, scrubbing, vm);
     Ok(Module {
         streams: Box::new(move || Box::new(pipeline.stream())),
-        feed,
+        feed: client,
         background,
         key_service,
         place: Place::Listener { shared, certificates },

@@ -135,6 +135,10 @@ pub fn of_gate(config: &Config) -> Result<OfGate, ConfigError> {
         let first = content.map(|content| {
             let opened = opened(content, Some(&keys))?;
             let (serial, digest) = (opened.serial, Sha256::digest(content).into());
+            if poll.least_serial > 0 && serial.is_none_or(|it| it < poll.least_serial) {
+                let expected = format!("serial: expected at least {}", poll.least_serial);
+                return Err(wrong("bundle.inline", expected));
+            }
             let rego = of_bundle(opened, source)?;
             config.check_policy(&rego)?;
             Ok((Rc::new(rego), serial, digest))

@@ -113,7 +113,8 @@ impl Polled {
     fn replace(&self, state: &mut State, answer: &CallAnswer) -> Result<bool, Miss> {
         let digest: [u8; 32] = Sha256::digest(&answer.body).into();
         let known = digest == state.digest;
-        if !(known && state.policy.is_some()) {
+        let news = !known || state.policy.is_none();
+        if news {
             let bundle = bundle::read(&answer.body, Some(&self.keys)).map_err(Miss::Refused)?;
             let serial = bundle.serial;
             self.check_order(state, serial, known).map_err(Miss::Refused)?;
@@ -121,7 +122,7 @@ impl Polled {
             (state.digest, state.serial) = (digest, serial);
         }
         state.tag = tag(&answer.fields);
-        Ok(!known)
+        Ok(news)
     }
 
     /// Nothing that has a number goes back to a smaller one, or to none.
@@ -173,8 +174,20 @@ impl Polled {
         }
     }
 
+    /// A clock that was set back makes nothing younger: what was confirmed in the future is
+    /// confirmed now, and is asked about now.
+    fn set_back(&self, state: &mut State, now: UnixMillis) {
+        let ahead = |at: UnixMillis| at > now;
+        if state.at.is_some_and(ahead) || state.next > now.after(self.poll.every) {
+            state.at = state.at.map(|at| at.min(now));
+            state.next = now;
+        }
+        state.out.take_if(|out| ahead(out.since));
+    }
+
     /// A policy that nobody has confirmed for too long is none.
     fn expire(&self, state: &mut State, now: UnixMillis) {
+        self.set_back(state, now);
         let at = *state.at.get_or_insert(now);
         if state.policy.is_some() && now.since(at) >= self.poll.keep {
             (state.policy, state.tag) = (None, None);

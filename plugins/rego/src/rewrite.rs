@@ -133,8 +133,11 @@ impl Writer<'_> {
     fn gathers(&self, definition: Definition<'_>, bodies: &[RuleBody], index: usize) -> bool {
         let Some(body) = bodies.get(index).filter(|_| self.watch) else { return false };
         let more = index.saturating_add(1) < bodies.len();
+        let value = if index == 0 { definition.value() } else { body.assign.as_ref() };
+        let loops = conflicts::loops(&body.query)
+            || value.is_some_and(|assign| conflicts::loops_in(&assign.value));
         let watched = definition.has_one_key() && self.may_conflict(definition.rule);
-        more && conflicts::loops(&body.query) || watched && conflicts::binds(&body.query)
+        more && loops || watched && conflicts::binds(&body.query)
     }
 
     fn head(&mut self, definition: Definition<'_>, head: &RuleHead, gather: bool) -> Watch {

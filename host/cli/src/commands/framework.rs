@@ -228,7 +228,9 @@ fn set(args: SetArgs, out: Output) -> Outcome {
     let SetArgs { operator, framework, agent, level, .. } = args;
     let text = match &level {
         Some(level) => format!("{agent} is cleared for {level}"),
-        None => format!("{agent} is cleared for nothing"),
+        None => {
+            format!("{agent} has what its keys and its gate give, which may be more than before")
+        }
     };
     let body = json(&Cleared { agent, level })?;
     let path = format!("{}/clearances", at(&framework)?);
@@ -245,7 +247,9 @@ fn cleared(args: &ClearedArgs, out: Output) -> Outcome {
     if agents.is_empty()
         && let Some(agent) = &args.agent
     {
-        return Err(Failure::found(format!("{agent} is cleared for nothing")));
+        return Err(Failure::found(format!(
+            "{agent} has no clearance here: what its keys and its gate give counts"
+        )));
     }
     let mut rows = vec![["agent", "level"].map(str::to_owned).to_vec()];
     rows.extend(agents.iter().map(|one| vec![text(one, "agent"), text(one, "level")]));

@@ -44,7 +44,8 @@ pub struct Classified {
     pub document: String,
     /// Section of it.
     pub section: String,
-    /// Level; none takes it away.
+    /// Level; `null` takes it away. Whoever forgets it has taken nothing away.
+    #[serde(deserialize_with = "Option::deserialize")]
     pub level: Option<String>,
 }
 
@@ -54,7 +55,8 @@ pub struct Classified {
 pub struct Cleared {
     /// Agent, as keys name it.
     pub agent: String,
-    /// Level; none takes it away.
+    /// Level; `null` takes it away. Whoever forgets it has taken nothing away.
+    #[serde(deserialize_with = "Option::deserialize")]
     pub level: Option<String>,
 }
 

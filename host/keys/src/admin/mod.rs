@@ -245,7 +245,7 @@ impl Service {
         now: UnixMillis,
     ) -> Result<(), Fault> {
         self.inner.audit.append(&mut db, event, now).await?;
-        Ok(db.commit().await?)
+        db.commit().await
     }
 }
 

@@ -57,8 +57,11 @@ async fn with_owners(
     Ok(Some(entry))
 }
 
+/// No level of a framework has this name, so a gate takes it for one that it does not know.
+const INCOMPARABLE: &str = "?";
+
 /// An agent's clearance holds for each of its keys. Of a key that was made with another one the
-/// lower counts; one that is no level of the agent's framework counts for nothing.
+/// lower counts; where the two cannot be compared, neither does.
 async fn with_clearance(
     service: &Inner,
     db: &mut Connection,
@@ -71,9 +74,14 @@ async fn with_clearance(
         return Ok(Some(entry));
     };
     let framework = frameworks::find(db, rows, asker.tenant, &agent.framework).await?;
-    let rank = |level: &str| framework.as_ref().and_then(|framework| framework.rank(level));
-    let own = entry.record.clearance.take();
-    let lower = own.filter(|own| rank(own).is_some_and(|own| Some(own) < rank(&agent.level)));
-    entry.record.clearance = Some(lower.unwrap_or(agent.level));
+    let framework = framework.ok_or(Fault::Malformed("framework"))?;
+    entry.record.clearance = Some(match entry.record.clearance.take() {
+        None => agent.level,
+        Some(own) => match (framework.rank(&own), framework.rank(&agent.level)) {
+            (Some(rank), Some(most)) if rank < most => own,
+            (Some(_), Some(_)) => agent.level,
+            _ => INCOMPARABLE.to_owned(),
+        },
+    });
     Ok(Some(entry))
 }

@@ -127,7 +127,7 @@ impl Service {
                 .with_hex("approval", &due.approval);
             self.inner.audit.append(&mut db, event, now).await?;
         }
-        Ok(db.commit().await?)
+        db.commit().await
     }
 }
 

@@ -252,6 +252,8 @@ pub(crate) struct Context {
     now: i64,
     /// The value of each rule, or of each of its keys.
     ones: BTreeMap<(Value, Value), Value>,
+    /// Signatures that were checked.
+    checks: u32,
     fault: Option<Fault>,
 }
 

@@ -1,8 +1,8 @@
 //! `json.patch` (RFC 6902), as OPA applies it: paths are texts, with or without a slash in
 //! front, or arrays of steps.
 //!
-//! Invariant: the work is bounded: there are not many patches, and only a few copies, each of
-//! which may double the document.
+//! Invariant: work and result are bounded: there are not many patches, no path is deep, and what
+//! is copied is not much.
 
 use regorus::Value;
 
@@ -11,14 +11,19 @@ use crate::machine::Fault;
 
 /// Patches in one list: each may write an array anew.
 const MOST: usize = 256;
-/// Copies in one list of patches.
+/// Steps of a path. Every patch may make the document deeper by as many, and values are dropped
+/// and compared by recursion.
+const DEEPEST: usize = 64;
+/// Copies in one list of patches: each may double the document and its depth.
 const MOST_COPIES: usize = 8;
+/// Bytes and members that one list of patches copies.
+const MOST_COPIED: usize = 1 << 20;
 
 /// Why there is no result.
 enum No {
     /// OPA has an error, too.
     Error,
-    /// OPA may have a result: a path into a set, or too many copies.
+    /// OPA may have a result: a path into a set or a deep one, or too many copies.
     Unknown,
 }
 
@@ -29,7 +34,8 @@ pub(super) fn patch(args: &[Value], context: &mut Context, _: &mut Caches) -> Va
     let result = if patches.len() > MOST || copies.count() > MOST_COPIES {
         Err(No::Unknown)
     } else {
-        patches.iter().try_fold(document.clone(), apply)
+        let mut left = MOST_COPIED;
+        patches.iter().try_fold(document.clone(), |document, one| apply(document, one, &mut left))
     };
     match result {
         Ok(value) => value,
@@ -42,7 +48,7 @@ fn said<'a>(patch: &'a Value, name: &str) -> Option<&'a Value> {
     patch.as_object().ok()?.get(&Value::from(name))
 }
 
-fn apply(mut document: Value, patch: &Value) -> Result<Value, No> {
+fn apply(mut document: Value, patch: &Value, left: &mut usize) -> Result<Value, No> {
     let to = path(said(patch, "path"))?;
     let value = || said(patch, "value").cloned().ok_or(No::Error);
     let from = || path(said(patch, "from"));
@@ -61,6 +67,7 @@ fn apply(mut document: Value, patch: &Value) -> Result<Value, No> {
         }
         "copy" => {
             let value = find(&document, &from()?)?.clone();
+            *left = left.checked_sub(weight(&value, *left)).ok_or(No::Unknown)?;
             insert(&mut document, &to, value)?;
         }
         "test" if *find(&document, &to)? == value()? => {}
@@ -69,8 +76,35 @@ fn apply(mut document: Value, patch: &Value) -> Result<Value, No> {
     Ok(document)
 }
 
+/// Bytes and members of a value, counted until there are more than `most`.
+fn weight(value: &Value, most: usize) -> usize {
+    match value {
+        Value::String(text) => text.len().saturating_add(1),
+        Value::Array(items) => sum(items.iter(), most),
+        Value::Set(items) => sum(items.iter(), most),
+        Value::Object(members) => sum(members.iter().flat_map(|(key, value)| [key, value]), most),
+        _ => 1,
+    }
+}
+
+fn sum<'a>(values: impl Iterator<Item = &'a Value>, most: usize) -> usize {
+    let mut sum: usize = 1;
+    for value in values {
+        if sum > most {
+            break;
+        }
+        sum = sum.saturating_add(weight(value, most));
+    }
+    sum
+}
+
 /// The steps of a path (RFC 6901, 3).
 fn path(value: Option<&Value>) -> Result<Vec<Value>, No> {
+    let steps = steps(value)?;
+    if steps.len() > DEEPEST { Err(No::Unknown) } else { Ok(steps) }
+}
+
+fn steps(value: Option<&Value>) -> Result<Vec<Value>, No> {
     match value {
         Some(Value::Array(steps)) => Ok(steps.to_vec()),
         Some(Value::String(text)) if text.is_empty() => Ok(Vec::new()),

@@ -129,20 +129,32 @@ fn whatever_else_comes_replaces_nothing_and_says_why() {
         (Err(CallFailure::TooLarge), "policy bundle not fetched: TooLarge"),
         (answer(503, &good(9), None), "policy bundle not fetched: status 503"),
         (answer(304, b"", None), "policy bundle not fetched: status 304"),
-        (answer(200, b"", None), "policy bundle refused: archive"),
-        (answer(200, &good(9)[..200], None), "policy bundle refused: archive"),
-        (answer(200, &vec![0; 3 << 20], None), "policy bundle refused: archive"),
-        (answer(200, &forged, None), "policy bundle refused: "),
-        (answer(200, &bundle(Some(9), allow, 2), None), "policy bundle refused: .signatures.json"),
-        (answer(200, &bundle(Some(9), "allow if {", 1), None), "policy bundle refused: a.rego"),
+        (answer(200, b"", Some("\"bad\"")), "policy bundle refused: archive"),
+        (answer(200, &good(9)[..200], Some("\"bad\"")), "policy bundle refused: archive"),
+        (answer(200, &vec![0; 3 << 20], Some("\"bad\"")), "policy bundle refused: archive"),
+        (answer(200, &forged, Some("\"bad\"")), "policy bundle refused: "),
         (
-            answer(200, &bundle(Some(9), reads, 1), None),
+            answer(200, &bundle(Some(9), allow, 2), Some("\"bad\"")),
+            "policy bundle refused: .signatures.json",
+        ),
+        (
+            answer(200, &bundle(Some(9), "allow if {", 1), Some("\"bad\"")),
+            "policy bundle refused: a.rego",
+        ),
+        (
+            answer(200, &bundle(Some(9), reads, 1), Some("\"bad\"")),
             "policy bundle refused: it reads the content",
         ),
-        (answer(200, &good(4), None), "policy bundle refused: serial 4: 5 was taken before"),
-        (answer(200, &bundle(None, allow, 1), None), "policy bundle refused: serial none: 5 was"),
         (
-            answer(200, &bundle(Some(5), "allow if true", 1), None),
+            answer(200, &good(4), Some("\"bad\"")),
+            "policy bundle refused: serial 4: 5 was taken before",
+        ),
+        (
+            answer(200, &bundle(None, allow, 1), Some("\"bad\"")),
+            "policy bundle refused: serial none: 5 was",
+        ),
+        (
+            answer(200, &bundle(Some(5), "allow if true", 1), Some("\"bad\"")),
             "policy bundle refused: serial 5: another bundle had the same",
         ),
     ];

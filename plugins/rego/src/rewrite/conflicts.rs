@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use regorus::unstable::{Expr, Literal, LiteralStmt, Query, Ref, Rule, RuleHead};
+use regorus::unstable::{Expr, Literal, LiteralStmt, Query, Ref, Rule, RuleAssign, RuleHead};
 
 use crate::names::{Chain, Definition, Group, Kind, literal};
 use crate::walk::{self, Visit};
@@ -51,7 +51,7 @@ impl Group<'_> {
     }
 }
 
-impl Definition<'_> {
+impl<'a> Definition<'a> {
     fn parameters(&self) -> &[Ref<Expr>] {
         match self.rule {
             Rule::Spec { head: RuleHead::Func { args, .. }, .. } => args,
@@ -68,6 +68,17 @@ impl Definition<'_> {
                 Some(text) => Some(serde_json::json!(text).to_string()),
                 None => constant(index),
             },
+            _ => None,
+        }
+    }
+
+    /// What its first body gives, where it says so.
+    pub(super) fn value(&self) -> Option<&'a RuleAssign> {
+        match self.rule {
+            Rule::Spec {
+                head: RuleHead::Compr { assign, .. } | RuleHead::Func { assign, .. },
+                ..
+            } => assign.as_ref(),
             _ => None,
         }
     }
@@ -138,6 +149,13 @@ pub(super) fn constant(expr: &Ref<Expr>) -> Option<String> {
 pub(super) fn loops(query: &Query) -> bool {
     let mut visit = Loops(false);
     walk::query(&mut visit, query);
+    visit.0
+}
+
+/// The same of a value.
+pub(super) fn loops_in(expr: &Ref<Expr>) -> bool {
+    let mut visit = Loops(false);
+    walk::expr(&mut visit, expr);
     visit.0
 }
 

@@ -47,7 +47,7 @@ impl Writer<'_> {
             Expr::Var { .. } | Expr::RefDot { .. } | Expr::RefBrack { .. } => {
                 self.reference(expr, front)
             }
-            _ => self.apart(|writer| writer.top(expr)),
+            _ => self.part(expr, front),
         }
     }
 

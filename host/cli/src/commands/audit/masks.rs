@@ -14,6 +14,8 @@ use crate::failure::{Failure, Outcome, Sort};
 const MASK: &str = "data.system.log.mask";
 const DROP: &str = "data.system.log.drop";
 const LARGEST: usize = 1 << 20;
+/// What masks may change. OPA has the first two; the others say some of it again.
+const BELOW: [&str; 5] = ["input", "result", "requested_by", "labels", "custom"];
 
 /// The rules, if there are any.
 pub(super) struct Masks(Option<Rules>);
@@ -55,18 +57,28 @@ impl Masks {
 
     /// Applies them.
     pub(super) fn apply(&mut self, mut event: Value, now: u64) -> Outcome<Masked> {
-        if self.value(DROP, &event, now)? == Some(Value::Bool(true)) {
-            return Ok(Masked::Dropped);
+        match self.value(DROP, &event, now)? {
+            Some(Value::Bool(true)) => return Ok(Masked::Dropped),
+            None | Some(Value::Bool(false)) => {}
+            Some(_) => return Err(Failure::found(format!("{DROP}: expected true or false"))),
         }
         let Some(masks) = self.value(MASK, &event, now)? else { return Ok(Masked::Event(event)) };
         let Value::Array(masks) = masks else {
             return Err(Failure::found(format!("{MASK}: expected a set")));
         };
         let (mut erased, mut masked) = (Vec::new(), Vec::new());
-        for mask in &masks {
-            let (path, change) = parsed(mask).ok_or_else(|| {
-                Failure::found(format!("{MASK}: expected a path below /input or /result, or {{op, path, value}}, not {mask}"))
-            })?;
+        let parsed = |mask: &Value| {
+            parsed(mask).ok_or_else(|| {
+                Failure::found(format!(
+                    "{MASK}: expected a path below /{}, or {{op, path, value}}, not {mask}",
+                    BELOW.join(", /")
+                ))
+            })
+        };
+        let mut changes = masks.iter().map(parsed).collect::<Outcome<Vec<_>>>()?;
+        // Later places of a list first, since what is erased moves those behind it.
+        changes.sort_by_cached_key(|(path, _)| std::cmp::Reverse(place(path)));
+        for (path, change) in changes {
             let list = if matches!(change, Change::Erase) { &mut erased } else { &mut masked };
             if change.make(&mut event, &path) {
                 list.push(Value::String(path));
@@ -99,6 +111,12 @@ fn why(fault: &Fault) -> &'static str {
     }
 }
 
+/// Where a path is: what it is in, and the number of its place in a list.
+fn place(path: &str) -> (String, usize) {
+    let (above, last) = path.rsplit_once('/').unwrap_or_default();
+    (above.to_owned(), last.parse().unwrap_or(0))
+}
+
 /// A mask: a path, which is erased, or an object.
 fn parsed(mask: &Value) -> Option<(String, Change)> {
     let (path, change) = match mask {
@@ -114,9 +132,9 @@ fn parsed(mask: &Value) -> Option<(String, Change)> {
         }
         _ => return None,
     };
-    let mut parts = path.strip_prefix('/')?.split('/');
-    let fits = parts.next().is_some_and(|first| ["input", "result"].contains(&first));
-    fits.then(|| (path.clone(), change))
+    let parts: Vec<&str> = path.strip_prefix('/')?.split('/').collect();
+    let fits = parts.first().is_some_and(|first| BELOW.contains(first));
+    (fits && !parts.contains(&"")).then(|| (path.clone(), change))
 }
 
 impl Change {
@@ -215,6 +233,13 @@ mod tests {
     }
 
     #[test]
+    fn several_places_of_one_list_are_erased() {
+        let both = "mask contains \"/input/postern/identity/scopes/0\"\n\
+                    mask contains \"/input/postern/identity/scopes/1\"";
+        assert_eq!(applied(both)["input"]["postern"]["identity"]["scopes"], json!([]));
+    }
+
+    #[test]
     fn an_event_that_is_dropped_is_not_written() {
         assert_eq!(applied("drop if input.result.allowed == false"), json!("dropped"));
         assert_eq!(applied("drop if input.result.allowed == true"), event());
@@ -224,7 +249,11 @@ mod tests {
     fn what_cannot_be_applied_ends_the_whole() {
         let rows = [
             "mask contains \"input/x\"",
-            "mask contains \"/labels/id\"",
+            "mask contains \"/decision_id\"",
+            "mask contains \"/input/\"",
+            "mask contains \"/input//user\"",
+            "drop := \"yes\"",
+            "drop contains \"x\"",
             "mask contains 7",
             "mask contains {\"op\": \"hide\", \"path\": \"/input\"}",
             "mask := \"/input\"",

@@ -146,7 +146,7 @@ impl Environment {
 
     fn key(&self, name: &str) -> Outcome<Secret> {
         let values = self.0.lines().filter_map(|line| line.split_once('='));
-        let value = values.filter(|(key, _)| *key == name).map(|(_, value)| value).last();
+        let value = values.rev().find(|(key, _)| *key == name).map(|(_, value)| value);
         let seed = value.and_then(|value| B64.decode(value).ok()).map(Secret::new);
         let seed = seed.filter(|seed| seed.len() == 32);
         seed.ok_or_else(|| Failure::environment(format_args!("{name}: {EXPECTED}")))

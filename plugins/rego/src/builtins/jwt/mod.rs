@@ -21,6 +21,9 @@ use constraints::Constraints;
 use keys::Key;
 use signatures::Scheme;
 
+/// Signatures that one decision checks.
+const MOST_CHECKS: u32 = 64;
+
 /// Why there is no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum No {
@@ -28,6 +31,8 @@ enum No {
     Error,
     /// OPA may have an answer.
     Unknown,
+    /// A decision has checked enough signatures.
+    Spent,
 }
 
 /// A token's parts.
@@ -67,9 +72,10 @@ impl<'a> Token<'a> {
 
     /// Whether one of these keys has signed it: the one that it names, or any whose algorithm
     /// is the token's or is not said.
-    fn signed_by(&self, scheme: Scheme, keys: &[Key]) -> Result<bool, No> {
+    fn signed_by(&self, scheme: Scheme, keys: &[Key], context: &mut Context) -> Result<bool, No> {
         let (algorithm, id) = self.names()?;
-        let holds = |key: &Key| {
+        let mut holds = |key: &Key| {
+            charge(context)?;
             signatures::hold(scheme, &key.material, self.signed.as_bytes(), &self.signature)
         };
         let named = keys.iter().find(|key| !id.is_empty() && key.id.as_deref() == Some(id));
@@ -115,20 +121,24 @@ fn decoded(token: &str) -> Option<Vec<Value>> {
 pub(super) fn decode_verify(args: &[Value], context: &mut Context, _: &mut Caches) -> Value {
     let [token, constraints] = args else { return Value::Undefined };
     let Some(token) = text(token) else { return Value::Undefined };
-    let parts = verified(token, constraints, context.now);
+    let parts = verified(token, constraints, context);
     let nothing = || vec![Value::from(false), Value::new_object(), Value::new_object()];
     answer(parts.map(|parts| parts.unwrap_or_else(nothing)), context)
 }
 
-fn verified(token: &str, constraints: &Value, now: i64) -> Result<Option<Vec<Value>>, No> {
-    let constraints = Constraints::read(constraints, now)?;
+fn verified(
+    token: &str,
+    constraints: &Value,
+    context: &mut Context,
+) -> Result<Option<Vec<Value>>, No> {
+    let constraints = Constraints::read(constraints, context.now)?;
     let token = Token::parse(token)?;
     let (algorithm, _) = token.names()?;
     if algorithm.is_empty() || !constraints.take_algorithm(algorithm) {
         return Ok(None);
     }
     let Some(scheme) = Scheme::find(algorithm) else { return Ok(None) };
-    if !token.signed_by(scheme, &constraints.keys)? {
+    if !token.signed_by(scheme, &constraints.keys, context)? {
         return Ok(None);
     }
     // A token in a token.
@@ -145,7 +155,14 @@ fn answer<T: Into<Value>>(result: Result<T, No>, context: &mut Context) -> Value
         Ok(value) => value.into(),
         Err(No::Error) => Value::Undefined,
         Err(No::Unknown) => context.fail(Fault::Failed),
+        Err(No::Spent) => context.fail(Fault::Limit),
     }
+}
+
+/// Counts one check of a signature: instructions do not, and one is dear.
+fn charge(context: &mut Context) -> Result<(), No> {
+    context.checks = context.checks.saturating_add(1);
+    if context.checks > MOST_CHECKS { Err(No::Spent) } else { Ok(()) }
 }
 
 /// By a secret, whatever the header says: OPA does not read it then.
@@ -158,9 +175,10 @@ fn verify(args: &[Value], context: &mut Context, name: &str) -> Value {
     let [Value::String(token), Value::String(keys)] = args else { return Value::Undefined };
     let result = Scheme::find(name).ok_or(No::Unknown).and_then(|scheme| {
         if scheme.is_symmetric() {
+            charge(context)?;
             return authentic(scheme, token, keys);
         }
-        Token::parse(token)?.signed_by(scheme, &keys::read(keys)?)
+        Token::parse(token)?.signed_by(scheme, &keys::read(keys)?, context)
     });
     answer(result, context)
 }
