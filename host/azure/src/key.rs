@@ -90,7 +90,10 @@ mod tests {
         }
         let hsm = KeyRef::parse("https://a.managedhsm.azure.net/keys/k/1", false).unwrap();
         assert_eq!(hsm.resource(), "https://managedhsm.azure.net");
-        assert_eq!(KeyRef::parse("https://localhost:1/keys/k/1", true).unwrap().host(), "localhost");
+        assert_eq!(
+            KeyRef::parse("https://localhost:1/keys/k/1", true).unwrap().host(),
+            "localhost"
+        );
     }
 
     #[test]

@@ -71,3 +71,50 @@ fn padded_unwrap(key: &[u8], wrapped: &[u8]) -> Result<Secret, Refused> {
     let plain = cipher.unwrap_key(wrapped, &mut buffer).map_err(|_| Refused::Unwrap)?;
     Ok(Secret::new(plain.to_vec()))
 }
+
+#[cfg(test)]
+mod tests {
+    use aes_kw::KwpAes192;
+
+    use super::*;
+
+    fn hex(text: &str) -> Vec<u8> {
+        let digits = text.as_bytes().chunks(2);
+        digits.map(|two| u8::from_str_radix(str::from_utf8(two).unwrap(), 16).unwrap()).collect()
+    }
+
+    #[test]
+    fn the_vectors_of_rfc_5649_hold() {
+        let key = hex("5840df6e29b02af1ab493b705bf16ea1ae8338f4dcc176a8");
+        let cipher = KwpAes192::new_from_slice(&key).unwrap();
+        for (plain, wrapped) in [
+            (
+                "c37b7e6492584340bed12207808941155068f738",
+                "138bdeaa9b8fa7fc61f97742e72248ee5ae6ae5360d1ae6a5f54f373fa543b6a",
+            ),
+            ("466f7250617369", "afbeb0f07dfbf5419200f2ccb50bb24f"),
+        ] {
+            let mut buffer = [0; 64];
+            assert_eq!(cipher.unwrap_key(&hex(wrapped), &mut buffer).unwrap(), hex(plain));
+        }
+    }
+
+    #[test]
+    fn a_changed_byte_a_cut_and_another_key_do_not_open() {
+        let key = [3; 32];
+        let cipher = KwpAes256::new_from_slice(&key).unwrap();
+        // Lengths with and without padding; the check covers length and padding too.
+        for length in [1, 7, 8, 9, 20, 32] {
+            let mut buffer = [0; 64];
+            let whole = cipher.wrap_key(&vec![5; length], &mut buffer).unwrap().to_vec();
+            assert_eq!(padded_unwrap(&key, &whole).unwrap().expose(), vec![5; length]);
+            assert!(padded_unwrap(&[4; 32], &whole).is_err());
+            for at in 0..whole.len() {
+                let mut changed = whole.clone();
+                changed[at] ^= 1;
+                assert_eq!(padded_unwrap(&key, &changed).err(), Some(Refused::Unwrap), "{at}");
+                assert_eq!(padded_unwrap(&key, &whole[..at]).err(), Some(Refused::Unwrap), "{at}");
+            }
+        }
+    }
+}

@@ -231,7 +231,8 @@ impl Asked<'_> {
             Trick::NoChain => header["x5c"] = json!([]),
             _ => {}
         }
-        let signed = format!("{}.{}", B64.encode(header.to_string()), B64.encode(payload.to_string()));
+        let signed =
+            format!("{}.{}", B64.encode(header.to_string()), B64.encode(payload.to_string()));
         let signature = B64.encode(sign(alg, signed.as_bytes()));
         match self.trick {
             Trick::ChangedPayload => {

@@ -58,9 +58,7 @@ mod tests {
     fn a_policy_holds_as_its_grammar_says() {
         let claims = json!({"iss": "https://a", "t": "x", "n": 0, "b": false, "deep": {"c": "y"}});
         let eq = |claim: &str, value: Value| json!({"claim": claim, "equals": value});
-        let policy = |rest: Value| {
-            json!({"version": "1.0.0", "anyOf": [{"authority": "https://b", "allOf": []}, rest]})
-        };
+        let policy = |rest: Value| json!({"version": "1.0.0", "anyOf": [{"authority": "https://b", "allOf": []}, rest]});
         let all = |list: Value| policy(json!({"authority": "https://a", "allOf": list}));
         for (policy, want) in [
             (all(json!([eq("t", json!("x"))])), true),
@@ -74,7 +72,10 @@ mod tests {
             (all(json!([{"claim": "n", "less": 1}])), false),
             (all(json!([])), false),
             (policy(json!({"authority": "https://c", "allOf": [eq("t", json!("x"))]})), false),
-            (json!({"version": "2", "anyOf": [{"authority": "https://a", "allOf": [eq("t", json!("x"))]}]}), false),
+            (
+                json!({"version": "2", "anyOf": [{"authority": "https://a", "allOf": [eq("t", json!("x"))]}]}),
+                false,
+            ),
             (json!({}), false),
         ] {
             assert_eq!(satisfied(&policy, &claims), want, "{policy}");
