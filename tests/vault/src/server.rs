@@ -260,7 +260,8 @@ impl VaultServer {
         let request = Request::read(&mut reader)?;
         lock(&self.shared.asked).push("identity".to_owned());
         let known = request.target.starts_with(
-            "/metadata/identity/oauth2/token?api-version=2018-02-01&resource=https://vault.azure.net",
+            "/metadata/identity/oauth2/token?api-version=2018-02-01\
+             &resource=https://vault.azure.net",
         );
         let (status, answer) = match known && request.metadata {
             true => {
