@@ -16,10 +16,11 @@ use crate::run::{Failure, line};
 use crate::workspace;
 
 /// The default members of the workspace.
-const MEMBERS: [&str; 29] = [
+const MEMBERS: [&str; 31] = [
     "postern-attack",
     "postern-attest",
     "postern-attester",
+    "postern-azure",
     "postern-bench",
     "postern-bench-audit",
     "postern-bench-identity",
@@ -45,6 +46,7 @@ const MEMBERS: [&str; 29] = [
     "postern-scrub",
     "postern-spin",
     "postern-spin-host",
+    "postern-vault",
     "xtask",
 ];
 

@@ -127,7 +127,7 @@ const GROUPS: &[Group] = &[
     Group {
         name: "keys",
         steps: &[
-            Step::Packages(&["postern-files", "postern-keys"]),
+            Step::Packages(&["postern-azure", "postern-files", "postern-keys", "postern-vault"]),
             Step::OnPostgres("postern-keys"),
         ],
     },
