@@ -276,7 +276,7 @@ fn frameworks_are_made_sections_classified_and_agents_cleared() {
     assert_eq!(shown["clearances"][0]["level"], "internal");
     day.good(&["clearance", "set", "bot", "--remove"], "");
     let (code, _, stderr) = day.run(&["clearance", "show", "bot"], "");
-    assert!(code == 1 && stderr.contains("cleared for nothing"), "{code} {stderr}");
+    assert!(code == 1 && stderr.contains("has no clearance here"), "{code} {stderr}");
     let (code, _, stderr) = day.run(&["classify", "plan-2026", "budget", "cosmic"], "");
     assert!(code == 1 && stderr.contains("level of the framework"), "{code} {stderr}");
     let (code, _, _) = day.run(&["classify", "plan-2026", "budget"], "");

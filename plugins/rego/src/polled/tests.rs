@@ -108,6 +108,17 @@ fn a_newer_bundle_replaces_the_one_before_and_304_keeps_it() {
 }
 
 #[test]
+fn a_clock_that_was_set_back_keeps_no_policy_longer() {
+    let (polled, day) = (polled(0, false), 24 * 3600);
+    fetch(&polled, day, None, answer(200, &good(1), None));
+    assert_eq!(decides(&polled, 0).as_deref(), Some("r1"));
+    // It is asked about at once, not in a day.
+    fetch(&polled, 1, None, answer(503, b"", None));
+    assert_eq!(decides(&polled, KEEP - 1).as_deref(), Some("r1"));
+    assert_eq!(decides(&polled, KEEP), None);
+}
+
+#[test]
 fn who_was_asked_before_keeps_the_policy_that_was_there() {
     let polled = polled(0, false);
     fetch(&polled, 0, None, answer(200, &good(1), None));
