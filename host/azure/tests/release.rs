@@ -165,7 +165,8 @@ fn a_token_that_is_not_accepted_any_more_is_asked_for_again() {
 fn a_key_that_may_not_be_used_is_not_released_and_not_believed_if_it_is() {
     let server = VaultServer::start(now);
     let client = client(&server);
-    let rows: [(fn(&mut Key), &str, &'static str); 4] = [
+    type Change = fn(&mut Key);
+    let rows: [(Change, &str, &'static str); 4] = [
         (|key| key.enabled = false, "KeyDisabled", "disabled"),
         (|key| key.exportable = false, "AccessDenied", "not exportable"),
         (|key| key.nbf = now() + 1, "KeyNotYetValid", "not valid yet"),

@@ -1,7 +1,6 @@
 //! `gate.wasm`: who is calling, may they, and with which credentials; a permit if so.
 //!
-//! Owns only the wiring: configuration and keys to a [`Pipeline`]. Invariant: it never
-//! holds an upstream credential; it has no code that could ask for one.
+//! Owns the wiring alone. Invariant: it holds no upstream credential and cannot ask for one.
 #![forbid(unsafe_code)]
 #![allow(missing_docs, reason = "the macro of the SDK exports a function without")]
 #![deny(
@@ -46,16 +45,15 @@ fn configure(document: &[u8]) -> Result<Module, ConfigError> {
     let (known, certificates) = (callers.authenticators, config.reads_certificates());
     let tallies = Some(Rc::new(SharedTallies::new(tallies)) as _);
     let policy = postern_rego::of_gate(&config)?;
-    let background = callers.background.into_iter().chain(policy.background).collect();
     let approvals = Some(Rc::clone(&client) as _);
     let loaded =
         Loaded { policy: policy.policies, config, tallies, invites: callers.invites, approvals };
-    let pipeline =
-        Pipeline::new(loaded, permit, known, Rc::clone(&client), detector, scrubbing, vm);
+    let feed = Rc::clone(&client);
+    let pipeline = Pipeline::new(loaded, permit, known, client, detector, scrubbing, vm);
     Ok(Module {
         streams: Box::new(move || Box::new(pipeline.stream())),
-        feed: client,
-        background,
+        feed,
+        background: callers.background.into_iter().chain(policy.background).collect(),
         key_service,
         place: Place::Listener { shared, certificates },
     })
