@@ -165,7 +165,8 @@ impl Service {
 
     /// Whether messages can be served now.
     pub async fn ready(&self, now: UnixMillis) -> bool {
-        self.inner.epochs.in_force(&self.inner.pool, now).await.is_ok()
+        let writes = self.inner.writer.is_alive();
+        writes && self.inner.epochs.in_force(&self.inner.pool, now).await.is_ok()
     }
 
     /// What needs doing now and then: a checkpoint when one is due, and forgetting what

@@ -13,6 +13,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use postern_core::redacted::Redacted;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 
@@ -82,11 +83,20 @@ impl<L: Ledger> Writer<L> {
     /// What `job` gave, once it is durable.
     ///
     /// # Errors
-    /// [`Fault::Crowded`] when too many wait; what the job or its transaction had.
+    /// [`Fault::Crowded`] when too many wait; [`Fault::Stuck`] when the task has died of a bug;
+    /// what the job or its transaction had.
     pub(crate) async fn written(&self, job: L::Job) -> Result<L::Answer, Fault> {
         let (reply, answer) = oneshot::channel();
-        self.queue.try_send(Waiting { job, reply }).map_err(|_| Fault::Crowded)?;
+        self.queue.try_send(Waiting { job, reply }).map_err(|error| match error {
+            TrySendError::Full(_) => Fault::Crowded,
+            TrySendError::Closed(_) => Fault::Stuck,
+        })?;
         answer.await.unwrap_or(Err(Fault::Stuck))
+    }
+
+    /// Whether anything can be written; after a bug in a ledger only a restart helps.
+    pub(crate) fn is_alive(&self) -> bool {
+        !self.queue.is_closed()
     }
 }
 
@@ -111,7 +121,9 @@ impl<L: Ledger> Task<L> {
     /// Writes `first` and whoever comes meanwhile.
     async fn together(&mut self, mut open: L::Open, first: Waiting<L>) {
         let (begun, mut written, mut next) = (Instant::now(), Vec::new(), Some(first));
+        let mut parts: usize = 0;
         while let Some(Waiting { job, reply }) = next {
+            parts += 1;
             let step = timeout(PATIENCE, self.ledger.write(&mut open, &job));
             // Nobody waits for the answer any more: nothing is written, nothing logged.
             let outcome = if reply.is_closed() { None } else { Some(step.await) };
@@ -128,7 +140,7 @@ impl<L: Ledger> Task<L> {
                     return tell_all::<L>(written, &Fault::Stuck);
                 }
             }
-            let more = written.len() < MOST && begun.elapsed() < LONGEST;
+            let more = parts < MOST && begun.elapsed() < LONGEST;
             next = if more { self.jobs.try_recv().ok() } else { None };
         }
         if written.is_empty() {

@@ -4,6 +4,9 @@ use std::sync::{Arc, Mutex};
 
 use super::*;
 
+/// A job at which the ledger panics.
+const BUG: u32 = u32::MAX;
+
 /// Milliseconds of each step, and what goes wrong.
 #[derive(Clone, Default)]
 struct Fake {
@@ -49,6 +52,7 @@ impl Ledger for Fake {
 
     async fn write(&self, open: &mut Vec<String>, job: &u32) -> Result<u32, Failed> {
         tokio::time::sleep(ms(self.write)).await;
+        assert_ne!(*job, BUG, "as a bug would end it");
         if self.loses == Some(*job) {
             return Err(Failed::Lost(Fault::NoRandomness));
         }
@@ -199,4 +203,27 @@ async fn for_whom_nobody_waits_any_more_nothing_is_written() {
     let (_, other) = tokio::join!(gone, other);
     assert_eq!(other, Ok(103));
     assert_eq!(fake.done(), ["begin", "commit 1", "begin", "commit 3"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_writer_that_has_died_says_so_and_takes_nothing() {
+    let writer = Writer::start(Fake::default());
+    assert!(writer.is_alive());
+    assert_eq!(writer.written(BUG).await, Err(Fault::Stuck));
+    assert!(!writer.is_alive());
+    assert_eq!(writer.written(1).await, Err(Fault::Stuck));
+}
+
+#[tokio::test(start_paused = true)]
+async fn jobs_that_fail_count_among_those_of_a_transaction() {
+    let fake = Fake { fails: (100..200).collect(), write: 0, ..Fake::default() };
+    let writer = Arc::new(Writer::start(fake.clone()));
+    let mut asking = tokio::task::JoinSet::new();
+    for job in 100..200 {
+        let writer = Arc::clone(&writer);
+        asking.spawn(async move { writer.written(job).await });
+    }
+    assert!(asking.join_all().await.iter().all(Result::is_err));
+    let begun = fake.done().iter().filter(|what| *what == "begin").count();
+    assert_eq!(begun, 2);
 }

@@ -200,3 +200,18 @@ async fn where_a_set_is_required_a_gateway_without_one_gets_nothing() {
     edit(&strict.database().await, "DELETE FROM gateway_sets").await;
     assert_eq!(strict.released(&tenant, running(1, 2)).await, Status::Denied);
 }
+
+#[tokio::test]
+async fn a_set_for_a_gateway_that_is_not_there_is_refused() {
+    let (world, tenant) = stored().await;
+    let other = world.tenant("other").await;
+    for gateway in [[9; 16], other.credential.id] {
+        let set = NewSet { gateway: Some(hex::lower(&gateway)), policy: hash(2), ..set("one") };
+        assert_eq!(world.authorise(&tenant, &set).await, 409);
+    }
+    let gateway = Some(hex::lower(&tenant.credential.id));
+    assert_eq!(
+        world.authorise(&tenant, &NewSet { gateway, policy: hash(2), ..set("one") }).await,
+        200
+    );
+}

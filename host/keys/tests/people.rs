@@ -4,9 +4,13 @@
 mod support;
 
 use postern_core::approvals::State;
+use postern_crp::message::Status;
 use postern_keys::approvals::{Ruling, Verdict};
 use serde_json::{Value, json};
-use support::approvals::{ask, asking, decide, events, hex, pending, person};
+use support::approvals::{
+    WRITES, approve, ask, asking, decide, events, guarded, hex, named, pending, person, released,
+    under,
+};
 use support::*;
 
 const PEOPLE: &str = "/api/v1/people";
@@ -131,9 +135,25 @@ async fn what_somebody_said_yes_to_ends_when_they_are_removed() {
     assert_eq!(decide(&world, &other, &person("cyd"), &granting, NOW).await, Ok(State::Approved));
     let path = format!("{PEOPLE}/{bea}");
     assert_eq!(asked(&world, &acme.operator, ("DELETE", &path), &Value::Null).await, 204);
-    let again = ask(&world, &acme, support::approvals::named(id), NOW).await.unwrap();
+    let again = ask(&world, &acme, named(id), NOW).await.unwrap();
     assert!(!again.claimed && again.id != id, "{}", hex(&id));
     assert!(!ask(&world, &acme, asking(b"3"), NOW).await.unwrap().claimed);
     assert!(ask(&world, &acme, elsewhere(b"2"), NOW).await.unwrap().claimed);
-    assert_eq!(events(&world, &acme, "person_removed").await[0]["approvals"], "1");
+    // The grant, and what it gave a moment ago.
+    assert_eq!(events(&world, &acme, "person_removed").await[0]["approvals"], "2");
+}
+
+#[tokio::test]
+async fn an_approval_in_use_ends_with_the_person_who_gave_it() {
+    let world = World::with_people().await;
+    let acme = world.tenant("acme").await;
+    guarded(&world, &acme, WRITES).await;
+    let bea = add(&world, &acme, "bea").await;
+    let id = pending(&world, &acme).await;
+    approve(&world, &id).await;
+    assert!(ask(&world, &acme, named(id), NOW).await.unwrap().claimed);
+    let path = format!("{PEOPLE}/{bea}");
+    assert_eq!(asked(&world, &acme.operator, ("DELETE", &path), &Value::Null).await, 204);
+    let release = under(Some(id));
+    assert_eq!(released(&world, &acme, release, NOW).await, Status::NeedsApproval);
 }

@@ -229,3 +229,15 @@ async fn deleting_a_credential_does_not_end_its_revocation() {
     let answer = world.release(&acme.credential, releasing("acme"), much_later).await;
     assert_eq!(answer.status, Status::Revoked);
 }
+
+#[tokio::test]
+async fn what_was_revoked_while_a_message_waited_is_refused() {
+    let world = World::in_memory().await;
+    let acme = world.tenant("acme").await;
+    world.put(&acme, b"value", NOW).await;
+    let request = || releasing("acme");
+    assert_eq!(world.release(&acme.credential, request(), NOW).await.status, Status::Ok);
+    // It came at NOW and is written after a revocation of a moment later.
+    assert!((200..300).contains(&revoke(&world, &acme, "agent", "helper", later(5)).await));
+    assert_ne!(world.release(&acme.credential, request(), NOW).await.status, Status::Ok);
+}

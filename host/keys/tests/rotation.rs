@@ -205,6 +205,12 @@ async fn a_gateways_key_hands_over_to_another_and_ends_with_the_overlap() {
     }
     assert_eq!(released(&world, old, later(60_000)).await, Status::Denied);
     assert_eq!(released(&world, &new, later(60_000)).await, Status::Ok);
+    // Whoever has lost the answer hears it after the overlap, too.
+    let (late, key) = (later(120_000), new.identity.public_key());
+    let renewal = Renewal::sign(&signing(old), old.id, Role::Credential, &key, (60, late));
+    let again = enrolment(renewal.written(), Role::Credential, &new);
+    assert_eq!(renewed(&world, &new, &again, late).await, Status::Ok);
+    assert_eq!(released(&world, old, late).await, Status::Denied);
     let log = world.export(&acme, NOW).await;
     assert_eq!(logged(&log).matches("identity_renewed").count(), 1);
     // The same for an operator, whose requests are signed in another way.

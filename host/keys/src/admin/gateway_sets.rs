@@ -13,7 +13,7 @@ use crate::audit::Event;
 use crate::fault::Fault;
 use crate::service::{HttpAnswer, Service};
 use crate::store::gateway_sets::{self, Authorised, MAX_BINDINGS, MAX_SETS};
-use crate::store::revocations;
+use crate::store::{Connection, identities, revocations};
 
 /// `POST /api/v1/gateway-sets`: hashes in hexadecimal.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -125,6 +125,11 @@ impl Service {
         if gateway_sets::all(&mut db, rows, &operator.tenant).await?.len() >= MAX_SETS {
             return Ok(conflict("256 sets are authorised; take some back"));
         }
+        if let Some(gateway) = &set.gateway
+            && !self.has_gateway(&mut db, operator, gateway, now).await?
+        {
+            return Ok(conflict("There is no such gateway: a set for it would hold nobody"));
+        }
         if !gateway_sets::add(&mut db, rows, set).await? {
             return Ok(conflict("There is a set of this name"));
         }
@@ -137,6 +142,17 @@ impl Service {
         let bindings: Vec<String> = set.bindings.iter().map(|hash| hex::lower(hash)).collect();
         self.recorded(db, event.with_list("bindings", &bindings), now).await?;
         Ok(HttpAnswer::json(&shown(set)))
+    }
+
+    async fn has_gateway(
+        &self,
+        db: &mut Connection,
+        operator: &Operator,
+        gateway: &[u8; 16],
+        now: UnixMillis,
+    ) -> Result<bool, Fault> {
+        let known = identities::active(db, &self.inner.rows, gateway, now).await?;
+        Ok(known.iter().any(|identity| identity.tenant == operator.tenant))
     }
 
     async fn remove_gateway_set(
@@ -160,7 +176,10 @@ impl Service {
             return Ok(not_found());
         }
         if left.is_empty() && !named.last {
-            return Ok(conflict("It is the only one: say last, and nothing is compared any more"));
+            return Ok(conflict(match gateway {
+                None => "It is the only one: say last, and nothing is compared any more",
+                Some(_) => "It is its only one: say last, and the tenant's sets count for it",
+            }));
         }
         revocations::forget(&mut db, rows).await?;
         let event = operator.event("gateway_set_removed").with("set", named.name.as_str());

@@ -145,10 +145,29 @@ impl Inner {
     ) -> Result<Answer, Fault> {
         let (gateway, tenant, role) = (verified.gateway_id(), &sender.tenant, sender.role);
         let asker = Asker { gateway, tenant, role };
+        if !self.still(&mut *db, verified, sender, *now).await? {
+            tracing::warn!(kind = verified.kind().name(), "its identity was revoked meanwhile");
+            return Ok(refusal(verified.message(), Status::Denied, Receipt::default()));
+        }
         match self.replayed(&mut *db, verified, &asker, *now).await? {
             Some(receipt) => Ok(refusal(verified.message(), Status::Denied, receipt)),
             None => self.serve(db, verified, &asker, *now).await,
         }
+    }
+
+    /// Whether the sender is one yet: the message may have waited while an operator revoked it.
+    async fn still(
+        &self,
+        db: &mut Connection,
+        verified: &Verified,
+        sender: &Identity,
+        now: UnixMillis,
+    ) -> Result<bool, Fault> {
+        if verified.kind() == Kind::Enrol {
+            return Ok(true);
+        }
+        let known = identities::active(db, &self.rows, verified.gateway_id(), now).await?;
+        Ok(known.contains(sender))
     }
 
     /// Whether this nonce was seen. An enrolment needs no nonce: its token is used up.

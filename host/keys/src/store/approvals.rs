@@ -7,7 +7,7 @@
 use postern_core::time::UnixMillis;
 use sqlx::FromRow;
 
-use crate::approvals::{Approval, Decision, Grant, Requester, Verdict};
+use crate::approvals::{Approval, CLAIM_MS, Decision, Grant, Requester, Verdict};
 use crate::envelope::{Dek, RowBytes, RowKeys, open_preview, seal_preview};
 use crate::fault::Fault;
 use crate::store::{Connection, at, exact, millis};
@@ -177,9 +177,11 @@ pub async fn end_open(
     now: UnixMillis,
 ) -> Result<u64, Fault> {
     let mut found: Vec<Row> = sqlx::query_as(
-        "SELECT * FROM approvals WHERE (claimed_ms IS NULL AND expires_ms > $1) OR grant_until_ms > $1",
+        "SELECT * FROM approvals WHERE (claimed_ms IS NULL AND expires_ms > $1) OR claimed_ms > $2
+         OR grant_until_ms > $1",
     )
     .bind(millis(now))
+    .bind(millis(UnixMillis(now.0.saturating_sub(CLAIM_MS))))
     .fetch_all(&mut *db)
     .await?;
     if let Ending::By(tenant, _) = ending {
@@ -192,6 +194,9 @@ pub async fn end_open(
             continue;
         }
         (approval.expires, approval.grant) = (approval.expires.min(now), None);
+        // One that is in use is used up.
+        let over = UnixMillis(now.0.saturating_sub(CLAIM_MS));
+        approval.claimed = approval.claimed.map(|at| at.min(over));
         change(&mut *db, rows, &approval).await?;
         forget_preview(&mut *db, &approval.id).await?;
         ended = ended.saturating_add(1);

@@ -182,13 +182,16 @@ pub async fn renew(
         key.is_ok_and(|key| renewal.holds(&key, role, public_key, now))
     };
     if row.public_key == public_key {
-        let done = row.previous(now).is_some_and(by);
+        // Also after the overlap: who has lost the answer asks again, however late.
+        let done = row.previous_key.as_deref().is_some_and(by);
         return Ok(done.then_some(Renewed::Before(admitted)));
     }
     if !by(&row.public_key) {
         return Ok(None);
     }
-    let until = UnixMillis(now.0.saturating_add(u64::from(renewal.overlap_s) * 1000));
+    // The old key does not outlive its own enrolment.
+    let overlap = UnixMillis(now.0.saturating_add(u64::from(renewal.overlap_s) * 1000));
+    let until = overlap.min(super::at(row.not_after_ms));
     row.previous_key = Some(std::mem::replace(&mut row.public_key, public_key.to_vec()));
     row.previous_until_ms = Some(millis(until));
     row.not_after_ms = millis(not_after);

@@ -299,6 +299,9 @@ pub async fn keep_time(db: &mut Connection, rows: &RowKeys, now: UnixMillis) -> 
 }
 
 /// Which of these is revoked, the first of them. One look at the table for all.
+///
+/// Keys alone begin to be revoked later than they are written. Anything else that can be seen is
+/// in force, whenever the question came: it may have waited while somebody revoked.
 pub async fn any(
     db: &mut Connection,
     rows: &RowKeys,
@@ -318,7 +321,8 @@ pub async fn any(
     let found: Vec<Row> = query.fetch_all(db).await?;
     let found = found.into_iter().map(|row| Ok(row.read(rows)?.1));
     let found = found.collect::<Result<Vec<Revocation>, Fault>>()?;
-    let in_force = |one: &&Revocation| one.from <= now && one.until.is_none_or(|end| now < end);
+    let begun = |one: &Revocation| one.kind != Kind::ApiKey || one.from <= now;
+    let in_force = |one: &&Revocation| begun(one) && one.until.is_none_or(|end| now < end);
     let is = |(kind, id): &&(Kind, &[u8])| {
         found.iter().filter(in_force).any(|one| (one.kind, one.id.as_slice()) == (*kind, *id))
     };
