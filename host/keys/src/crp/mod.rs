@@ -17,6 +17,7 @@ mod exchange;
 mod mint;
 pub(crate) mod policy;
 mod release;
+mod signed;
 mod store;
 pub(crate) mod writing;
 
@@ -36,6 +37,7 @@ use crate::random;
 use crate::service::{HttpAnswer, Inner, Service, unavailable};
 use crate::store::identities::{self, Identity};
 use crate::store::{Busy, Connection, Reach, nonces, retried};
+use signed::Signed;
 use writing::Question;
 
 /// Who sent a verified message.
@@ -106,13 +108,13 @@ impl Inner {
         let opened = protocol::open(body, &epoch::keys(&epochs, now)).map_err(Failure::Clear)?;
         let entropy = Entropy(random::bytes()?);
         let senders = self.senders(&opened, now).await?;
-        let (verified, sender) = match signed(opened, senders, now) {
+        let signed = match Signed::by_one_of(senders, opened, now) {
             Ok(signed) => signed,
             Err(refused) => return refuse(&refused.0, &refused.1, &entropy),
         };
-        let question = Arc::new(Question { service: Arc::clone(self), verified, sender, now });
+        let question = Arc::new(Question { service: Arc::clone(self), signed, now });
         let answer = retried(|| self.writer.written(Arc::clone(&question))).await?;
-        let verified = &question.verified;
+        let verified = question.signed.message();
         if forgets(verified.message()) {
             self.epochs.mark_deleted();
         }
@@ -141,8 +143,9 @@ impl Inner {
     async fn transact(
         &self,
         db: &mut Connection,
-        Question { verified, sender, now, .. }: &Question,
+        Question { signed, now, .. }: &Question,
     ) -> Result<Answer, Fault> {
+        let (verified, sender) = (signed.message(), signed.sender());
         let (gateway, tenant, role) = (verified.gateway_id(), &sender.tenant, sender.role);
         let asker = Asker { gateway, tenant, role };
         if !self.still(&mut *db, verified, sender, *now).await? {
@@ -217,25 +220,6 @@ impl Inner {
             }
         }
     }
-}
-
-/// The message, and which of `senders` has signed it; or the message and why none has.
-fn signed(
-    mut opened: Opened,
-    senders: Vec<Identity>,
-    now: UnixMillis,
-) -> Result<(Verified, Identity), Box<(Opened, String)>> {
-    let mut why = "no active identity of this tenant may send it".to_owned();
-    for sender in senders {
-        match opened.verify(&sender.public_key, now) {
-            Ok(verified) => return Ok((verified, sender)),
-            Err(refused) => {
-                why = format!("{:?}", refused.reason);
-                opened = refused.opened;
-            }
-        }
-    }
-    Err(Box::new((opened, why)))
 }
 
 /// Whether it may have deleted a preview, which must not stay in the database's log.

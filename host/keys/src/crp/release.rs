@@ -38,6 +38,12 @@ const LONGEST_MS: u64 = 24 * 3600 * 1000;
 /// A refusal: what the gateway learns and what the audit chain says.
 struct Refusal(Status, &'static str);
 
+/// Nothing of a release is revoked, and its gateway runs what it may. Made by [`cleared`] alone.
+struct Cleared(());
+
+/// A credential that may go to who asks, but for an approval. Made by [`check`] alone.
+struct Releasable(Credential);
+
 /// Answers a release; a refusal is recorded too.
 pub(super) async fn release(
     service: &Inner,
@@ -48,15 +54,8 @@ pub(super) async fn release(
     now: UnixMillis,
 ) -> Result<Answer, Fault> {
     let found = credentials::find(&mut *db, asker.tenant, &request.credential).await?;
-    let there = found.is_some();
-    let revoked = revoked(service, db, asker, request, now).await?;
-    // One that was deleted is told to gateways as revoked, and here it is not there.
-    let revoked = revoked.filter(|Refusal(_, reason)| there || *reason != CREDENTIAL);
-    let drifted = drift::drifted(service, db, asker, request).await?;
-    let drifted = drifted.map(|reason| Refusal(Status::Denied, reason));
-    let orphaned = orphaned(service, db, asker, found.as_ref(), now).await?;
-    let refused = revoked.or(drifted).or(orphaned);
-    let checked = refused.map_or_else(|| check(request, asker, found, least, now), Err);
+    let cleared = cleared(service, db, asker, request, found.as_ref(), now).await?;
+    let checked = cleared.and_then(|cleared| check(cleared, request, asker, found, least, now));
     let opened = match checked {
         Ok(credential) => opened(service, db, asker, request, credential, now).await?,
         Err(refusal) => Err(refusal),
@@ -97,7 +96,7 @@ async fn opened(
     db: &mut Connection,
     asker: &Asker<'_>,
     request: &Request,
-    credential: Credential,
+    Releasable(credential): Releasable,
     now: UnixMillis,
 ) -> Result<Result<(Credential, Fields), Refusal>, Fault> {
     let approval = match approved(service, &mut *db, asker, request, &credential, now).await? {
@@ -147,6 +146,24 @@ async fn approved(
     };
     let found = using::serving(service, db, &used, now).await?;
     Ok(found.map(Some).map_err(|reason| Refusal(status, reason)))
+}
+
+/// Whether nothing of it is revoked or drifted. All is looked up, whatever is found first.
+async fn cleared(
+    service: &Inner,
+    db: &mut Connection,
+    asker: &Asker<'_>,
+    request: &Request,
+    found: Option<&Credential>,
+    now: UnixMillis,
+) -> Result<Result<Cleared, Refusal>, Fault> {
+    let revoked = revoked(service, &mut *db, asker, request, now).await?;
+    // One that was deleted is told to gateways as revoked, and here it is not there.
+    let revoked = revoked.filter(|Refusal(_, reason)| found.is_some() || *reason != CREDENTIAL);
+    let drifted = drift::drifted(service, &mut *db, asker, request).await?;
+    let drifted = drifted.map(|reason| Refusal(Status::Denied, reason));
+    let orphaned = orphaned(service, db, asker, found, now).await?;
+    Ok(revoked.or(drifted).or(orphaned).map_or(Ok(Cleared(())), Err))
 }
 
 /// Why a credential that an operator has revoked is not released.
@@ -211,12 +228,13 @@ fn ends(credential: &Credential, now: UnixMillis) -> UnixMillis {
 }
 
 fn check(
+    Cleared(()): Cleared,
     request: &Request,
     asker: &Asker<'_>,
     found: Option<Credential>,
     least: u32,
     now: UnixMillis,
-) -> Result<Credential, Refusal> {
+) -> Result<Releasable, Refusal> {
     if !request.capability.is_empty() {
         return Err(Refusal(Status::Denied, "capability_unsupported"));
     }
@@ -235,7 +253,7 @@ fn check(
     let binding = policy.bindings.iter().find(|binding| binding.hash() == request.binding_hash);
     let binding = binding.ok_or(Refusal(Status::Denied, "binding_unknown"))?;
     bound(binding, request, asker)?;
-    Ok(credential)
+    Ok(Releasable(credential))
 }
 
 /// The hash already says which binding; the request must be one that it allows.

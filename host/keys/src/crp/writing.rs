@@ -12,27 +12,25 @@ use std::sync::Arc;
 
 use postern_core::time::UnixMillis;
 use postern_crp::message::{Answer, Kind};
-use postern_crp::service::Verified;
 
+use super::signed::Signed;
 use crate::fault::Fault;
 use crate::service::Inner;
-use crate::store::identities::Identity;
 use crate::store::{Batch, Pool, Reach};
 use crate::writer::{Failed, Ledger};
 
 /// A message whose sender has signed it.
 pub(crate) struct Question {
     pub(super) service: Arc<Inner>,
-    pub(super) verified: Verified,
-    pub(super) sender: Identity,
+    pub(super) signed: Signed,
     pub(super) now: UnixMillis,
 }
 
 impl Question {
     /// Whose rows it may see. Only the token of an enrolment says whose it is.
     fn reach(&self) -> Reach<'_> {
-        let enrols = self.verified.kind() == Kind::Enrol;
-        if enrols { Reach::All } else { Reach::Tenant(&self.sender.tenant) }
+        let enrols = self.signed.message().kind() == Kind::Enrol;
+        if enrols { Reach::All } else { Reach::Tenant(&self.signed.sender().tenant) }
     }
 }
 
