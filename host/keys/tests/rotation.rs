@@ -234,6 +234,21 @@ async fn a_gateways_key_hands_over_to_another_and_ends_with_the_overlap() {
 }
 
 #[tokio::test]
+async fn an_old_key_does_not_outlive_its_own_enrolment() {
+    let world = World::on_disk().await;
+    let acme = world.tenant("acme").await;
+    world.put(&acme, b"value", NOW).await;
+    let old = &acme.credential;
+    let end = 90 * 24 * 3600 * 1000;
+    let near = later(end - 60_000);
+    let (new, message) = renewing(old, Role::Credential, 3600, near);
+    assert_eq!(renewed(&world, &new, &message, near).await, Status::Ok);
+    assert_eq!(released(&world, old, later(end - 1)).await, Status::Ok);
+    assert_eq!(released(&world, old, later(end)).await, Status::Denied);
+    assert_eq!(released(&world, &new, later(end)).await, Status::Ok);
+}
+
+#[tokio::test]
 async fn only_the_key_in_use_renews_and_only_its_own_identity() {
     let world = World::on_disk().await;
     let (acme, other) = (world.tenant("acme").await, world.tenant("other").await);
