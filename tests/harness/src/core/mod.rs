@@ -62,7 +62,8 @@ pub fn run(
     shipped: &dyn Fn(&str) -> Value,
     start: UnixMillis,
 ) -> Result<(Vec<Observation>, UnixMillis)> {
-    let now = Rc::new(Cell::new(start));
+    // At the beginning of a second, so that tokens of two steps in a row are the same.
+    let now = Rc::new(Cell::new(UnixMillis(start.0.div_ceil(1000).saturating_mul(1000))));
     world.seed(named, start)?;
     world.backend.issuer.publish(crate::world::first_keys());
     world.backend.policies.publish(&named.name, named.scenario.bundle_at_start());
