@@ -44,7 +44,7 @@ pub struct NamedSet {
     /// As in [`NewSet`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gateway: Option<String>,
-    /// Leave to take back the only one, after which nothing is compared.
+    /// Leave to take back the only one, after which the tenant's sets count, or nothing is compared.
     #[serde(default)]
     pub last: bool,
 }

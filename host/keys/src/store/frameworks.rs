@@ -1,7 +1,8 @@
 //! Frameworks of a tenant: levels in order, sections that have one, agents that are cleared.
 //!
-//! Invariant: a row is believed only while its MAC holds. Whoever writes to the database can take
-//! rows away or put older ones back; he clears no agent and lowers no section.
+//! Invariant: a row is believed only while its MAC holds. Whoever writes to the database makes up
+//! none; he can take rows away or put older ones back, so that an agent that was cleared for less
+//! than its keys or its gate give has what they give again.
 
 use postern_core::time::UnixMillis;
 use sqlx::FromRow;
