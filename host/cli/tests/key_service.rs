@@ -499,13 +499,17 @@ fn a_gateways_keys_are_changed_where_its_files_are() {
     };
     assert_eq!((mode("gateway.env"), mode("gateway.previous.env")), (0o600, 0o600));
     std::fs::rename(folder.join("gateway.env"), folder.join("gateway.next.env")).unwrap();
-    std::fs::copy(folder.join("gateway.previous.env"), folder.join("gateway.env")).unwrap();
+    // A line that somebody has added meanwhile stays.
+    let mut meanwhile = first.join("\n");
+    meanwhile.push_str("\nOTHER=1\n");
+    postern_files::write_private(folder.join("gateway.env"), meanwhile.as_bytes()).unwrap();
     assert_eq!(day.run(&rotate, "").0, 0);
-    assert_eq!(environment(&day, "gateway.env"), second);
+    let last = ["OTHER=1".to_owned()];
+    assert_eq!(environment(&day, "gateway.env"), [&second[..], &last].concat());
     // A key that is not in use any more renews nothing, and the files stay as they were.
     std::fs::copy(folder.join("gateway.previous.env"), folder.join("gateway.env")).unwrap();
     assert_eq!(day.run(&rotate, "").0, 1);
-    assert_eq!(environment(&day, "gateway.env"), first);
+    assert_eq!(environment(&day, "gateway.env"), [&first[..], &last].concat());
     let (code, _, stderr) = day.run(&[&rotate[..], &["--overlap", "2d"]].concat(), "");
     assert_eq!((code, stderr.contains("a day at most")), (2, true), "{stderr}");
 }

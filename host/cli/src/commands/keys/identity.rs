@@ -80,7 +80,8 @@ pub fn run(args: &Args, out: Output) -> Outcome {
     let (endpoint, gateway) = endpoint(dir, args.url.as_deref())?;
     let (now, next) = (dir.join("gateway.env"), dir.join("gateway.next.env"));
     let old = Environment::read(&now)?;
-    let new = if next.exists() { Environment::read(&next)? } else { old.another(&next)? };
+    let begun = if next.exists() { Some(Environment::read(&next)?) } else { None };
+    let new = old.another(&next, begun.as_ref())?;
     let service = Service::new(&endpoint)?;
     let evidence = service.evidence()?;
     for (name, role) in KEYS {
@@ -125,16 +126,21 @@ impl Environment {
         Ok(Self(Zeroizing::new(text.to_owned())))
     }
 
-    /// The same with other keys for the modules, written to `path`.
-    fn another(&self, path: &Path) -> Outcome<Self> {
+    /// The same with other keys for the modules, written to `path`: those of a hand-over that
+    /// was `begun` before, or new ones. What else has changed since then stays changed.
+    fn another(&self, path: &Path, begun: Option<&Self>) -> Outcome<Self> {
         let mut text = Zeroizing::new(String::with_capacity(self.0.len().saturating_mul(2)));
         for line in self.0.lines() {
             let name = line.split('=').next().unwrap_or_default();
             if KEYS.iter().any(|(key, _)| *key == name) {
-                let seed = Zeroizing::new(random::bytes::<32>()?);
+                let seed = match begun.and_then(|begun| begun.value(name)) {
+                    Some(seed) => seed.to_owned(),
+                    None => B64.encode(*Zeroizing::new(random::bytes::<32>()?)),
+                };
+                let seed = Zeroizing::new(seed);
                 text.push_str(name);
                 text.push('=');
-                text.push_str(&Zeroizing::new(B64.encode(*seed)));
+                text.push_str(&seed);
             } else {
                 text.push_str(line);
             }
@@ -144,10 +150,13 @@ impl Environment {
         Ok(Self(text))
     }
 
+    fn value(&self, name: &str) -> Option<&str> {
+        let mut values = self.0.lines().filter_map(|line| line.split_once('='));
+        values.rfind(|(key, _)| *key == name).map(|(_, value)| value)
+    }
+
     fn key(&self, name: &str) -> Outcome<Secret> {
-        let values = self.0.lines().filter_map(|line| line.split_once('='));
-        let value = values.rev().find(|(key, _)| *key == name).map(|(_, value)| value);
-        let seed = value.and_then(|value| B64.decode(value).ok()).map(Secret::new);
+        let seed = self.value(name).and_then(|value| B64.decode(value).ok()).map(Secret::new);
         let seed = seed.filter(|seed| seed.len() == 32);
         seed.ok_or_else(|| Failure::environment(format_args!("{name}: {EXPECTED}")))
     }
