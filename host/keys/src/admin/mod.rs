@@ -130,17 +130,22 @@ impl Service {
         let identities =
             identities::active(&mut db, &self.inner.rows, &claim.operator, now).await?;
         drop(db);
-        let operators = identities.into_iter().filter(|one| one.role == Role::Operator);
-        let mut signed = None;
-        for operator in operators {
+        let (mut signed, mut refused) = (None, None);
+        // Two while a renewed one's old key is still taken.
+        for operator in identities.into_iter().filter(|one| one.role == Role::Operator) {
             let key = VerifyingKey::from_bytes(&operator.public_key);
             let key = key.map_err(|_| Fault::Malformed("identity"))?;
             match operator_auth::verify(request, fields, &claim, &key, now) {
                 Ok(_) => signed = Some(operator),
-                Err(refusal) => tracing::warn!(%refusal, "operator request refused"),
+                Err(refusal) => refused = Some(refusal),
             }
         }
-        let Some(operator) = signed else { return Ok(None) };
+        let Some(operator) = signed else {
+            if let Some(refusal) = refused {
+                tracing::warn!(%refusal, "operator request refused");
+            }
+            return Ok(None);
+        };
         let mut db = self.inner.pool.write(Reach::All).await?;
         let fresh =
             nonces::fresh(&mut db, &claim.operator, &claim.nonce, claim.nonce_until()).await?;
