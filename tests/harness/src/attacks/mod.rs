@@ -23,7 +23,7 @@ use postern_rig::wait::until;
 use serde::Deserialize;
 use serde_json::Value;
 
-use self::known::Known;
+use crate::conformance::listed::Checked;
 use crate::gateway::{Clients, Gateway, Site, speak};
 use crate::root;
 use crate::run::{Count, Selection, now};
@@ -64,7 +64,7 @@ pub fn run(only: Option<Boundary>, selection: &Selection, strict: bool) -> Resul
         };
         let mut own = Count::default();
         let (run, given) = attack((boundary, kind), selection, &mut own)?;
-        let mut known = Known::of(boundary)?;
+        let mut known = known::list(boundary)?;
         report(&run, &given, (boundary, first.as_ref()), (strict, &mut own), &mut known);
         known.close(selection.record)?;
         println!("attacks on {}: {}", boundary.name(), closing(own));
@@ -267,11 +267,11 @@ fn report(
     given: &Given,
     (boundary, first): (Boundary, Option<&Given>),
     (strict, count): (bool, &mut Count),
-    known: &mut Known,
+    known: &mut Checked,
 ) {
     for outcome in &run.outcomes {
         let name = format!("attacks/{} on {}", outcome.case.name, boundary.name());
-        if let (Some(judged), false) = (known.judge(outcome), strict) {
+        if let (Some(judged), false) = (known::judge(known, outcome), strict) {
             count.report(&name, &judged);
             continue;
         }

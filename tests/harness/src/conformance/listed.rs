@@ -4,7 +4,7 @@
 //! lines in which the observations differ.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
@@ -91,6 +91,49 @@ impl Listed {
                 let head = format!("other lines differ than {} says:", self.file);
                 std::iter::once(head).chain(found).collect()
             }
+        }
+    }
+}
+
+/// A list and what a run has found; or neither, where nothing may differ.
+#[derive(Debug, Default)]
+pub struct Checked(Option<Run>);
+
+#[derive(Debug)]
+struct Run {
+    listed: Listed,
+    found: BTreeMap<String, Vec<String>>,
+    file: PathBuf,
+}
+
+impl Checked {
+    /// The list in `file`, whose sections are about what `exists`.
+    pub fn open(file: PathBuf, exists: impl Fn(&str) -> bool) -> Result<Self> {
+        let listed = Listed::read(&file)?;
+        listed.check(exists)?;
+        Ok(Self(Some(Run { listed, found: BTreeMap::new(), file })))
+    }
+
+    /// Whether anything may differ.
+    pub fn has_list(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// What is wrong with what something came to.
+    pub fn judge(&mut self, name: &str, lines: Vec<String>) -> Vec<String> {
+        let Some(run) = &mut self.0 else { return lines };
+        // A line of the list is a line of a file.
+        let lines: Vec<String> =
+            lines.iter().flat_map(|line| line.lines().map(str::to_owned)).collect();
+        run.found.insert(name.to_owned(), lines.clone());
+        run.listed.judge(name, lines)
+    }
+
+    /// The end of a run: with `record` the list says what was found.
+    pub fn close(self, record: bool) -> Result<()> {
+        match self.0 {
+            Some(mut run) if record => run.listed.record(run.found, &run.file),
+            _ => Ok(()),
         }
     }
 }

@@ -17,8 +17,6 @@ use serde_json::Value;
 pub use site::{Gateway, Site, plugins, request};
 pub use tls::{Clients, speak};
 
-use differs::Differs;
-
 use crate::live;
 use crate::observation::Observation;
 use crate::run::{Core, Count, Selection, judged};
@@ -33,7 +31,7 @@ pub fn run(
 ) -> Result<()> {
     let needed = if boundary == Boundary::Spin { "spin-gateway.wasm" } else { "gate.wasm" };
     ensure!(plugins().join(needed).exists(), "no {needed}: run `cargo xtask build`");
-    let mut differs = Differs::of(boundary)?;
+    let mut differs = differs::list(boundary)?;
     let site = Site::new(boundary, kind)?;
     let mut core = Core::new()?;
     let mut seen = live::Seen::default();
