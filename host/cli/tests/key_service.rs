@@ -22,7 +22,12 @@ fn a_gateway_may_run_what_its_file_says() {
         )
         .unwrap();
     }
+    let enrolled = std::fs::read_to_string(day.path("gateway/gateway.json")).unwrap();
+    let enrolled: Value = serde_json::from_str(&enrolled).unwrap();
     let shipped = include_str!("../../../envoy/envoy.yaml");
+    // A set is refused for a gateway that is not there.
+    let shipped = shipped
+        .replace("00112233445566778899aabbccddeeff", enrolled["gateway_id"].as_str().unwrap());
     postern_files::write_atomic(day.path("envoy.yaml"), shipped.as_bytes()).unwrap();
     let said = day.json(&["gateway-set", "show", "envoy.yaml"]);
     assert!(said["modules"].is_null() && said["files"]["gate"].is_string(), "{said}");
