@@ -1,4 +1,5 @@
-//! `cargo xtask fuzz`: libFuzzer round the targets of all crates, one after another.
+//! `cargo xtask fuzz`: libFuzzer round the targets of all crates, one after another, and generated
+//! policies against OPA.
 //!
 //! Builds `tests/fuzz` with our crates instrumented and nothing else: the compiler of the
 //! workspace's packages is the script `tests/fuzz/rustc`, all other packages stay as they were
@@ -14,7 +15,10 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::run::{Failure, line};
-use crate::workspace;
+use crate::{built, setup, workspace};
+
+/// The target that libFuzzer does not run.
+const POLICIES: &str = "policies";
 
 #[derive(Args)]
 pub struct Options {
@@ -22,7 +26,8 @@ pub struct Options {
     #[arg(long, default_value_t = 1.0)]
     minutes: f64,
     /// Run only this target; may be given several times. They are the folders of
-    /// tests/fuzz/corpus.
+    /// tests/fuzz/corpus, and `policies`: 5 000 expressions and 5 000 policies, whatever the
+    /// minutes.
     #[arg(long, value_name = "NAME")]
     target: Vec<String>,
     /// One JSON object a line.
@@ -33,8 +38,12 @@ pub struct Options {
 /// `cargo xtask fuzz`.
 pub fn run(options: &Options) -> Result<()> {
     let targets = select(&options.target)?;
-    let engine = engine()?;
     let mut found = Vec::new();
+    if targets.iter().any(|name| name == POLICIES) && !policies()? {
+        found.push(POLICIES.to_owned());
+    }
+    let targets: Vec<String> = targets.into_iter().filter(|name| name != POLICIES).collect();
+    let engine = if targets.is_empty() { PathBuf::new() } else { engine()? };
     for target in targets {
         eprintln!("{target}: {} minutes", options.minutes);
         let outcome = Outcome::of(&engine, &target, options.minutes)?;
@@ -54,12 +63,21 @@ pub fn run(options: &Options) -> Result<()> {
     Err(Failure::found(format!("inputs that break an invariant: {}", found.join(" "))))
 }
 
-/// The names of all targets: each has a folder in the corpus, which a test holds.
+/// Generated policies, with a seed that is printed; whether all answer as OPA does.
+fn policies() -> Result<bool> {
+    let mut harness = Command::new(built::host()?.program("postern-harness")?);
+    harness.env("POSTERN_OPA", setup::opa()?).current_dir(workspace::root());
+    harness.args(["--policy", "--pairs", "5000", "--policies", "5000", "--only", "generated/"]);
+    Ok(harness.stdout(std::io::stderr()).status()?.success())
+}
+
+/// The names of all targets: each of libFuzzer's has a folder in the corpus, which a test holds.
 fn select(only: &[String]) -> Result<Vec<String>> {
     let folder = corpus();
     let entries = std::fs::read_dir(&folder).with_context(|| folder.display().to_string())?;
     let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
     let mut names = names.collect::<std::io::Result<Vec<String>>>()?;
+    names.push(POLICIES.to_owned());
     names.sort();
     if let Some(unknown) = only.iter().find(|name| !names.contains(name)) {
         return Err(Failure::usage(format!("no target {unknown}; there are: {}", names.join(" "))));

@@ -11,6 +11,8 @@
 //! - Behind `not`, what has to be defined is computed in front.
 //! - The values of a body are gathered into an array, whose first element is the value, where
 //!   the bytecode would pass over an `else` or notice a value before the body holds.
+//! - Where a body has parts that may be passed over, `input` and `data` stand in front of it.
+//! - What `every` goes through is given a name in its body, as if it were assigned there.
 //! - An object comprehension becomes `postern.object` of its pairs, for the same reason.
 //!
 //! The text is written from the tree, since the parser's spans do not always cover what
@@ -18,7 +20,7 @@
 
 use regorus::unstable::{
     ArithOp, AssignOp, BinOp, BoolOp, Expr, Literal, LiteralStmt, Module, Query, Ref, Rule,
-    RuleBody, RuleHead,
+    RuleBody, RuleHead, Span,
 };
 
 use crate::names::{Chain, Definition, Group, Names, Path};
@@ -55,6 +57,10 @@ fn text(index: usize, module: &Module, names: &Names<'_>, watch: bool) -> (Strin
     out.push('\n');
     (module.package.span.source.file().clone(), out)
 }
+
+/// Statements that always hold and read the documents. The compiler takes no `data` alone.
+const READ: [(&str, &str); 2] =
+    [("input", "input; "), ("data", "not data.__postern_nothing != data.__postern_nothing; ")];
 
 /// Writes one module.
 struct Writer<'a> {
@@ -104,7 +110,7 @@ impl Writer<'_> {
                 let definition = Definition { module: self.module, rule };
                 let watch = self.head(definition, head, self.gathers(definition, bodies, 0));
                 if bodies.is_empty() && !watch.tail.is_empty() {
-                    self.put(&format!(" if {{ {} }}", watch.tail.join("; ")));
+                    self.braced(" if ", |writer| writer.put(&watch.tail.join("; ")));
                 }
                 for (index, body) in bodies.iter().enumerate() {
                     self.body(index, body, &watch, self.gathers(definition, bodies, index));
@@ -270,13 +276,17 @@ impl Writer<'_> {
         if body.query.stmts.is_empty() && tail.is_empty() {
             return;
         }
-        self.put(" if { ");
+        self.braced(" if ", |writer| writer.statements(&body.query, &tail, gathered));
+    }
+
+    /// What a body says, and what its value needs behind it.
+    fn statements(&mut self, query: &Query, tail: &[String], gathered: Option<Gathered>) {
         let list = gathered.as_ref().map(|_| self.name()).unwrap_or_default();
         if let Some(Gathered { inner, .. }) = &gathered {
             self.put(&format!("{list} := [{inner} | "));
         }
-        self.stmts(&body.query);
-        if !body.query.stmts.is_empty() && !tail.is_empty() {
+        self.stmts(query);
+        if !query.stmts.is_empty() && !tail.is_empty() {
             self.put("; ");
         }
         self.put(&tail.join("; "));
@@ -287,12 +297,23 @@ impl Writer<'_> {
             };
             self.put(&format!("]; count({list}) > 0; {outer} := {first}"));
         }
-        self.put(" }");
     }
 
-    fn query(&mut self, query: &Query) {
+    /// A body in its braces. The bytecode reads `input` and `data` once in a body, where they
+    /// first stand: in a part that may be passed over (`every` of nothing, a comprehension,
+    /// behind `not`), they would be undefined for what follows. So they are read in front.
+    fn braced(&mut self, before: &str, write: impl FnOnce(&mut Self)) {
+        let body = self.apart(write);
+        let passed_over = ["every ", "not ", " | "].iter().any(|part| body.contains(part));
+        self.put(before);
         self.put("{ ");
-        self.stmts(query);
+        for (root, read) in READ {
+            // Such letters in a string only cost some instructions.
+            if self.watch && passed_over && body.contains(root) {
+                self.put(read);
+            }
+        }
+        self.put(&body);
         self.put(" }");
     }
 
@@ -343,13 +364,30 @@ impl Writer<'_> {
                 self.top(expr);
             }
             Literal::Every { key, value, domain, query, .. } => {
-                let key = key.as_ref().map(|key| format!("{}, ", key.text()));
-                self.put(&format!("every {}{} in ", key.unwrap_or_default(), value.text()));
-                self.expr(domain);
-                self.put(" ");
-                self.query(query);
+                self.every(key.as_ref().map(Span::text), value.text(), domain, query);
             }
         }
+    }
+
+    /// The engine takes an index that is the loop's own variable (`owners[name]`) for a second
+    /// loop, and one without an element for one that holds. So these are given in the body.
+    fn every(&mut self, key: Option<&str>, value: &str, domain: &Ref<Expr>, query: &Query) {
+        let mut given = String::new();
+        let mut another = |writer: &mut Self, name: &str| {
+            if name == "_" {
+                return name.to_owned();
+            }
+            let made = writer.name();
+            given.push_str(&format!("{name} := {made}; "));
+            made
+        };
+        let key = key.map(|key| format!("{}, ", another(self, key))).unwrap_or_default();
+        let value = another(self, value);
+        self.put(&format!("every {key}{value} in "));
+        self.expr(domain);
+        self.put(&format!(" {{ {given}"));
+        self.stmts(query);
+        self.put(" }");
     }
 
     /// The bytecode goes on when what is assigned is undefined; a call of it does not.

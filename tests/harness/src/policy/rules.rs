@@ -154,7 +154,7 @@ impl<'a> Policy<'a> {
             }
             8 => {
                 let (words, name) = (self.words(), self.variable());
-                format!("every {name} in {words} {{ {name} != {} }}", self.word(0))
+                format!("every {name} in {words} {{ {} }}", self.inside(&name))
             }
             9 => {
                 let (number, name) = (self.number(1), self.variable());
@@ -165,6 +165,29 @@ impl<'a> Policy<'a> {
                 .of_kind(Kind::Truth)
                 .map_or_else(|| "input.truncated_body == false".to_owned(), |n| format!("not {n}")),
         }
+    }
+
+    /// What is asked of each `name` that a part of its own goes through.
+    fn inside(&mut self, name: &str) -> String {
+        self.variables.push(name.to_owned());
+        let text = match self.source.below(9) {
+            0 => format!("data.names[{name}]"),
+            1 => format!("data.names[{name}] == {}", self.word(1)),
+            2 => format!("{name} != data.names[{name}]"),
+            3 => format!("not data.levels[{name}] == 3"),
+            4 => match self.of_kind(Kind::Set) {
+                Some(set) => format!("{set}[{name}]"),
+                None => format!("{name} in data.list"),
+            },
+            5 => match self.of_kind(Kind::Object) {
+                Some(object) => format!("{object}[{name}] > {}", self.number(0)),
+                None => format!("data.list[_] == {name}"),
+            },
+            6 => format!("{name} != {}; {} in {}", self.word(1), self.word(0), self.words()),
+            _ => format!("{name} != {}", self.word(0)),
+        };
+        self.variables.pop();
+        text
     }
 
     fn variable(&mut self) -> String {
@@ -200,7 +223,11 @@ impl<'a> Policy<'a> {
             },
             9 => {
                 let (name, words) = (self.variable(), self.words());
-                format!("count([{name} | some {name} in {words}; {name} != {}])", self.word(0))
+                let inside = self.inside(&name);
+                match self.source.below(2) {
+                    0 => format!("count([{name} | some {name} in {words}; {inside}])"),
+                    _ => format!("count({{{name} | some {name} in {words}; {inside}}})"),
+                }
             }
             _ => leaf(self.source),
         }

@@ -40,8 +40,11 @@ pub fn compare(pairs: &[Pair], selection: &Selection, count: &mut Count) -> Resu
         .enumerate()
         .map(|(index, rows)| scenario(index, rows))
         .collect::<Result<_>>()?;
-    let selection =
-        Selection { only: Some("policy in wasm".to_owned()), show: selection.show, record: false };
+    let selection = Selection {
+        only: Some("policy in wasm".to_owned()),
+        show: selection.show,
+        ..Selection::default()
+    };
     gateway::run((Boundary::Host, Kind::wasmtime(&root())?), &chosen, &selection, count)
 }
 
