@@ -21,6 +21,7 @@ pub mod hostile;
 pub mod live;
 pub mod minted;
 pub mod observation;
+pub mod parts;
 pub mod policy;
 pub mod run;
 pub mod scenario;

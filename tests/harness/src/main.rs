@@ -1,4 +1,5 @@
-//! `postern-harness --boundary core|host|envoy|spin [--only NAME]`: runs the scenarios of a boundary;
+//! `postern-harness --boundary core|host|envoy|spin [--only NAME] [--parts N]`: runs the scenarios of a
+//! boundary, in so many processes at once;
 //! `postern-harness --conformance [--only NAME]` compares our gateway with Envoy;
 //! `postern-harness --policy [--seed N]` compares policies with OPA;
 //! `postern-harness --attacks [--boundary host|envoy|spin] [--only ROW]` attacks one, or the first two and
@@ -11,9 +12,9 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use postern_harness::run::{Selection, boundary};
+use postern_harness::run::{Part, Selection, boundary};
 use postern_harness::scenario::Boundary;
-use postern_harness::{attacks, conformance, policy};
+use postern_harness::{attacks, conformance, parts, policy};
 
 #[derive(Parser)]
 #[command(about = "Runs the scenario files of tests/scenarios on one boundary")]
@@ -46,6 +47,13 @@ struct Options {
     /// known ones.
     #[arg(long)]
     record: bool,
+    /// With --boundary: share the work among so many processes. Most of it is waiting.
+    #[arg(long, value_name = "N", default_value_t = 1, conflicts_with_all = ["record", "part"])]
+    #[arg(value_parser = clap::value_parser!(u8).range(1..=16))]
+    parts: u8,
+    /// With --boundary: run one part, such as 0/2.
+    #[arg(long, value_name = "I/N", value_parser = parts::part, hide = true)]
+    part: Option<Part>,
     /// Only scenarios and checks whose name starts so, such as `scrub/`.
     #[arg(long)]
     only: Option<String>,
@@ -57,7 +65,8 @@ struct Options {
 fn main() -> ExitCode {
     let options = Options::parse();
     let record = options.record;
-    let selection = Selection { only: options.only, show: options.show, record };
+    let part = options.part.unwrap_or_default();
+    let selection = Selection { only: options.only, show: options.show, record, part };
     let usual = policy::Options::default();
     let pairs = policy::Options {
         seed: options.seed.unwrap_or(usual.seed),
@@ -67,6 +76,7 @@ fn main() -> ExitCode {
     let result = match options.boundary {
         None if options.policy => policy::run(&selection, pairs),
         place if options.attacks => attacks::run(place, &selection, options.strict),
+        Some(place) if options.parts > 1 => parts::run(place, &selection, options.parts),
         Some(place) => boundary(place, &selection),
         None => conformance::run(&selection, options.record),
     };

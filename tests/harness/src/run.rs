@@ -24,6 +24,30 @@ pub struct Selection {
     pub show: bool,
     /// Write the differences that are found to the list of known ones.
     pub record: bool,
+    /// Which part of them, where several processes share the work.
+    pub part: Part,
+}
+
+/// One part of so many; by default all of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Counted from 0.
+    pub index: usize,
+    /// How many there are.
+    pub of: usize,
+}
+
+impl Default for Part {
+    fn default() -> Self {
+        Self { index: 0, of: 1 }
+    }
+}
+
+impl Part {
+    /// Whether the piece of work with this number is in it.
+    pub fn takes(self, number: usize) -> bool {
+        number % self.of.max(1) == self.index
+    }
 }
 
 impl Selection {

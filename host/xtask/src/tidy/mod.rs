@@ -68,9 +68,10 @@ impl Report {
         self.0.iter().filter(|(_, found)| found.is_empty()).count()
     }
 
-    /// How many do not.
-    pub fn broken(&self) -> usize {
-        self.0.len() - self.held()
+    /// What does not hold, each with what was found.
+    pub fn complaints(&self) -> Vec<String> {
+        let broken = self.0.iter().filter(|(_, found)| !found.is_empty());
+        broken.map(|(name, found)| format!("{name}: {}", found.join("; "))).collect()
     }
 
     /// One line a check, and one a finding.
@@ -87,7 +88,11 @@ pub fn run() -> Result<()> {
     crate::guests::modules()?;
     let report = examine()?;
     report.print();
-    if report.broken() == 0 { Ok(()) } else { Err(Failure::found("the tree is not tidy")) }
+    if report.complaints().is_empty() {
+        Ok(())
+    } else {
+        Err(Failure::found("the tree is not tidy"))
+    }
 }
 
 /// Runs every check.

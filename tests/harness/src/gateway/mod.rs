@@ -35,7 +35,8 @@ pub fn run(
     let site = Site::new(boundary, kind)?;
     let mut core = Core::new()?;
     let mut seen = live::Seen::default();
-    for group in groups(chosen) {
+    let parts = groups(chosen).into_iter().enumerate();
+    for (_, group) in parts.filter(|(number, _)| selection.part.takes(*number)) {
         let gateway = Gateway::start(&site, group.first().map(|named| &named.scenario))?;
         for named in group {
             let lines = judge(&site, &gateway, &mut core, named, selection.show)
