@@ -20,6 +20,10 @@ pub const MODULES: [&str; 3] = ["gate", "credential", "audit"];
 const COMPONENT: [&str; 3] = ["postern-spin-gateway", "postern_spin_gateway", "spin-gateway"];
 /// Modules that only the comparison of the gateways runs, by folder of `tests/conformance/plugins`.
 const CONFORMANCE: [&str; 3] = ["busy", "getters", "probe"];
+/// The profile of what ships.
+const SHIPPED: &str = "wasm";
+/// One whose modules are only looked at.
+const QUICK: &str = "wasm-quick";
 const FEATURES: &str = "-C target-feature=+simd128,+bulk-memory,+sign-ext,+nontrapping-fptoint \
                         --cfg curve25519_dalek_bits=\"32\"";
 
@@ -43,7 +47,7 @@ pub struct Module {
 
 /// `cargo xtask build`.
 pub fn build(options: &Options) -> Result<()> {
-    let modules = built_by(setup::guest_toolchain(options.way)?, &workspace::plugins())?;
+    let modules = built_by((setup::guest_toolchain(options.way)?, SHIPPED), &workspace::plugins())?;
     if options.json {
         let rows = modules.iter().map(|m| {
             format!(r#"{{"module":"{}","bytes":{},"sha256":"{}"}}"#, m.name, m.size, m.sha256)
@@ -59,20 +63,21 @@ pub fn build(options: &Options) -> Result<()> {
 
 /// Builds all modules into `target/plugins` and writes SHA256SUMS beside them.
 pub fn modules() -> Result<Vec<Module>> {
-    built_by(setup::guest_toolchain(None)?, &workspace::plugins())
+    built_by((setup::guest_toolchain(None)?, SHIPPED), &workspace::plugins())
 }
 
-/// Builds all modules by way 3 into a folder of their own, which it returns.
+/// Builds all modules by way 3 into a folder of their own, which it returns. What they import and
+/// export does not depend on how hard the compiler tries, which is most of a build's time.
 pub fn modules_by_debian() -> Result<PathBuf> {
     let into = workspace::guest_target().join("plugins-by-debian");
-    built_by(setup::guest_toolchain(Some(3))?, &into)?;
+    built_by((setup::guest_toolchain(Some(3))?, QUICK), &into)?;
     Ok(into)
 }
 
 /// Builds the module that measures `name`, where `postern-bench` looks for it.
 pub fn bench(name: &str) -> Result<()> {
     let toolchain = setup::guest_toolchain(None)?;
-    shown(cargo(toolchain, &[&format!("postern-bench-{name}")])?.args(["--lib"]))?;
+    shown(cargo((toolchain, SHIPPED), &[&format!("postern-bench-{name}")])?.args(["--lib"]))?;
     let file = format!("wasm32-wasip1/wasm/postern_bench_{name}.wasm");
     if toolchain == Toolchain::Debian {
         std::fs::copy(folder(toolchain).join(&file), workspace::guest_target().join(&file))?;
@@ -80,18 +85,24 @@ pub fn bench(name: &str) -> Result<()> {
     Ok(())
 }
 
-fn built_by(toolchain: Toolchain, into: &Path) -> Result<Vec<Module>> {
+/// A toolchain and a profile.
+type Way = (Toolchain, &'static str);
+
+fn built_by(way: Way, into: &Path) -> Result<Vec<Module>> {
+    let names = MODULES.map(|name| format!("postern-{name}"));
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
     // One at a time: built together, each would have what any of them needs of a crate that
-    // they share, such as all signature algorithms where one is enough.
-    for module in MODULES.map(|name| format!("postern-{name}")) {
-        shown(&mut cargo(toolchain, &[&module])?)?;
+    // they share, such as all signature algorithms where one is enough. For a look that is
+    // good enough, and builds what they share once.
+    for modules in names.chunks(if way.1 == QUICK { names.len() } else { 1 }) {
+        shown(&mut cargo(way, modules)?)?;
     }
-    shown(&mut component(toolchain)?)?;
+    shown(&mut component(way)?)?;
     let conformance = CONFORMANCE.map(|name| format!("postern-conformance-{name}"));
     let conformance: Vec<&str> = conformance.iter().map(String::as_str).collect();
-    shown(&mut cargo(toolchain, &conformance)?)?;
+    shown(&mut cargo(way, &conformance)?)?;
     std::fs::create_dir_all(into)?;
-    let built = folder(toolchain).join(TARGET).join("wasm");
+    let built = folder(way.0).join(TARGET).join(way.1);
     let [_, file, name] = COMPONENT;
     let modules = MODULES.into_iter().map(|name| (format!("postern_{name}"), name));
     let files = modules.chain([(file.to_owned(), name)]);
@@ -128,23 +139,23 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 
 /// Links the component: rustup's `wasm-component-ld` has the adapter from WASI 0.1 to 0.2 in it,
 /// and the same interfaces that Spin lists.
-fn component(toolchain: Toolchain) -> Result<Command> {
+fn component(way: Way) -> Result<Command> {
     let [package, ..] = COMPONENT;
     let linkers = setup::rustup_linkers()?;
     let linker = linkers.join("wasm-component-ld");
     let core = linkers.join("gcc-ld/wasm-ld");
-    let mut command = cargo_to("rustc", toolchain, &[package])?;
+    let mut command = cargo_to("rustc", way, &[package])?;
     command.args(["--", "-C"]).arg(format!("linker={}", linker.display()));
     // Given `rust-lld` itself it says that it is a generic driver.
     command.arg("-C").arg(format!("link-arg=--wasm-ld-path={}", core.display()));
     Ok(command)
 }
 
-fn cargo(toolchain: Toolchain, packages: &[&str]) -> Result<Command> {
-    cargo_to("build", toolchain, packages)
+fn cargo(way: Way, packages: &[&str]) -> Result<Command> {
+    cargo_to("build", way, packages)
 }
 
-fn cargo_to(what: &str, toolchain: Toolchain, packages: &[&str]) -> Result<Command> {
+fn cargo_to(what: &str, (toolchain, profile): Way, packages: &[&str]) -> Result<Command> {
     let mut command = Command::new("cargo");
     let mut flags = FEATURES.to_owned();
     if toolchain == Toolchain::Debian {
@@ -153,7 +164,7 @@ fn cargo_to(what: &str, toolchain: Toolchain, packages: &[&str]) -> Result<Comma
         command.env("CARGO_TARGET_WASM32_WASIP1_LINKER", setup::rustup_linkers()?.join("rust-lld"));
         flags.push_str(" -L native=/usr/lib/wasm32-wasi -C link-self-contained=no");
     }
-    command.args([what, "--profile", "wasm", "--target", TARGET]).current_dir(workspace::root());
+    command.args([what, "--profile", profile, "--target", TARGET]).current_dir(workspace::root());
     if toolchain == Toolchain::Debian {
         command.arg("-Zbuild-std=std,panic_abort");
     }
