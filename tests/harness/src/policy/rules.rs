@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 use super::Pair;
 use super::generate::Source;
 
+mod rarer;
+
 /// `count` pairs from this seed.
 pub fn pairs(seed: u64, count: usize, input: &Value) -> Vec<Pair> {
     let mut source = Source::new(seed ^ 0x5eed);
@@ -138,6 +140,9 @@ impl<'a> Policy<'a> {
     }
 
     fn condition(&mut self) -> String {
+        if self.source.below(3) == 0 {
+            return self.rarer();
+        }
         match self.source.below(12) {
             0 => format!("{} == {}", self.word(1), self.word(1)),
             1 => format!("{} != {}", self.word(1), self.word(0)),
