@@ -17,8 +17,8 @@ use sqlx::{AnyConnection, Connection as _, Executor};
 
 use crate::audit::checkpoint::Checkpoint;
 use crate::audit::{AuditLog, Event, head};
-use crate::config::{Config, Database};
-use crate::envelope::{LocalKek, RowKeys, Scope};
+use crate::config::{Config, Database, Kek};
+use crate::envelope::{RowKeys, Scope, key_encryption_key};
 use crate::fault::Fault;
 use crate::store::approvals::Ending;
 use crate::store::open::{encoded, open};
@@ -105,7 +105,7 @@ pub async fn restore(
     now: UnixMillis,
 ) -> Result<Restored, Fault> {
     let dir = &config.data_dir;
-    if !config.kek_file().exists() {
+    if config.kek == Kek::File && !config.kek_file().exists() {
         let why = "expected the key-encryption key that the backup was made under";
         return Err(Fault::file(&config.kek_file(), &why));
     }
@@ -151,11 +151,11 @@ fn put(from: &Path, to: &Path) -> Result<(), Fault> {
 }
 
 async fn restored(config: &Config, notes: &Path, now: UnixMillis) -> Result<Restored, Fault> {
-    let kek = LocalKek::release(&config.kek_file())?;
+    let kek = key_encryption_key(config, None, now).await?;
     let pool = open(&config.database).await?;
     let mut db = pool.write(Reach::All).await?;
     // Of this key-encryption key, before anything is changed.
-    let found = deks::find(&mut db, &Scope::System, &kek).await?;
+    let found = deks::find(&mut db, &Scope::System, kek.as_ref()).await?;
     let dek = found.ok_or_else(|| unfit("expected a database of a key service"))?;
     let rows = RowKeys::new(&dek)?;
     epochs::destroy(&mut db).await?;

@@ -5,11 +5,13 @@
 //! are refused before anything is opened.
 
 mod database;
+mod kek;
 mod notify;
 mod people;
 mod tls;
 
 pub use database::{Database, Postgres, Server};
+pub use kek::{AzureKey, Kek, StandIn};
 pub use notify::{Channel, Medium};
 pub use people::People;
 pub use tls::{Clients, Require, Tls};
@@ -62,6 +64,8 @@ struct Wire {
     /// loudly each minute. Or a table: evidence of the SEV-SNP guest that this runs in.
     #[serde(default)]
     evidence: WireEvidence,
+    /// Where the key-encryption key comes from. Default: the file `kek.key` in `data_dir`.
+    kek: Option<kek::Wire>,
     /// Refuses releases to a gateway for which no set is authorised (`postern gateway-set`).
     /// Default `false`: such a gateway may run anything.
     #[serde(default)]
@@ -218,6 +222,8 @@ pub struct Config {
     pub clients: Option<Clients>,
     /// Evidence kind.
     pub evidence: Evidence,
+    /// Where the key-encryption key comes from.
+    pub kek: Kek,
     /// A gateway without an authorised set gets no values.
     pub require_gateway_set: bool,
     /// Limits.
@@ -249,13 +255,16 @@ impl Config {
             .map_err(|e| problem("keys.yaml", first_line(&e.to_string())))?;
         let data_dir = base.join(&wire.data_dir);
         let (listen, (tls, clients)) = (listen(&wire)?, tls::checked(wire.tls, base)?);
+        let simulated = matches!(wire.evidence, WireEvidence::Sim);
+        let evidence = evidence(wire.evidence, base)?;
         Ok(Self {
             listen,
             database: database::database(wire.database.as_deref(), wire.postgres, &data_dir, base)?,
             tls,
             clients,
-            notify: notify::checked(wire.notify, base, matches!(wire.evidence, WireEvidence::Sim))?,
-            evidence: evidence(wire.evidence, base)?,
+            notify: notify::checked(wire.notify, base, simulated)?,
+            kek: kek::checked(wire.kek, &evidence)?,
+            evidence,
             require_gateway_set: wire.require_gateway_set,
             limits: limits(wire.limits)?,
             people: wire.people.map(people::checked).transpose()?,
@@ -263,7 +272,7 @@ impl Config {
         })
     }
 
-    /// The key that wraps all others at rest.
+    /// The key that wraps all others at rest, unless it comes from a vault.
     #[must_use]
     pub fn kek_file(&self) -> PathBuf {
         self.data_dir.join("kek.key")
@@ -285,6 +294,7 @@ impl Config {
             tls: Tls::Own,
             clients: None,
             evidence: Evidence::Sim,
+            kek: Kek::File,
             require_gateway_set: false,
             limits: WireLimits::default().into(),
             people: None,

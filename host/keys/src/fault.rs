@@ -49,6 +49,14 @@ pub enum Fault {
     /// The machine, its host or its attestation service gives no evidence.
     #[error("attestation: {0}")]
     Attestation(Redacted),
+    /// The vault does not release the key-encryption key.
+    #[error("the key-encryption key {key}: the vault: {why}")]
+    Vault {
+        /// The vault's identifier of it.
+        key: String,
+        /// What it refuses, or what does not hold of its answer.
+        why: Redacted,
+    },
     /// Certificates or TLS settings.
     #[error("tls: {0}")]
     Tls(Redacted),

@@ -5,14 +5,18 @@
 //! that ends half-way changes nothing and is done again.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use postern_core::placeholder::Name;
 use postern_core::time::UnixMillis;
 use zeroize::Zeroizing;
 
 use crate::audit::{AuditLog, Event};
-use crate::config::Config;
-use crate::envelope::{Dek, LocalKek, Scope, next_file, previous_file};
+use crate::config::{Config, Kek};
+use crate::envelope::{
+    Dek, KekProvider, LocalKek, Scope, key_encryption_key, next_file, previous_file,
+};
+use crate::evidence::{self, Attester};
 use crate::fault::Fault;
 use crate::store::open::open;
 use crate::store::{Connection, Pool, Reach, approvals, deks, sealed};
@@ -35,27 +39,58 @@ pub struct Rotated {
 /// # Errors
 /// When a file cannot be read or written.
 pub fn prepare_kek(config: &Config) -> Result<(), Fault> {
+    if config.kek != Kek::File {
+        let why = "kek.azure: nothing to prepare: name the next key of the vault as kek.azure.key";
+        return Err(Fault::Schema(why.to_owned()));
+    }
     LocalKek::release(&config.kek_file())?.next().map(drop)
 }
 
 /// Wraps every data key by the next key-encryption key, which then takes the place of the one
-/// in use. That one stays in a file of its own: older backups open under it.
+/// in use. That one stays in a file of its own: older backups open under it. With a vault the
+/// next key is the one that the configuration names first.
 ///
 /// # Errors
 /// When a file or the database fails. Then nothing was changed, or all rows were and the files
 /// were not yet: it is to be done again.
 pub async fn kek(config: &Config, now: UnixMillis) -> Result<Rotated, Fault> {
+    if config.kek != Kek::File {
+        return kek_with(config, evidence::attester(config)?, now).await;
+    }
     let file = config.kek_file();
     let kek = LocalKek::release(&file)?;
-    let next = kek.next()?;
+    let rotated = rewrapped(config, &kek, &kek.next()?, now).await?;
+    moved(&file)?;
+    Ok(rotated)
+}
+
+/// Wraps every data key by the key of a vault that is named first; `attester` gives the tokens
+/// that the vault releases against.
+///
+/// # Errors
+/// As [`kek`], and what the vault refuses.
+pub async fn kek_with(
+    config: &Config,
+    attester: Arc<dyn Attester>,
+    now: UnixMillis,
+) -> Result<Rotated, Fault> {
+    let kek = key_encryption_key(config, Some(attester), now).await?;
+    rewrapped(config, kek.as_ref(), kek.id(), now).await
+}
+
+async fn rewrapped(
+    config: &Config,
+    kek: &dyn KekProvider,
+    next: &str,
+    now: UnixMillis,
+) -> Result<Rotated, Fault> {
     let pool = open(&config.database).await?;
     let mut db = pool.write(Reach::All).await?;
-    let keys = deks::rewrap(&mut db, &kek, &next).await?;
+    let keys = deks::rewrap(&mut db, kek, next).await?;
     let event = Event::new("kek_rotated", "").with("kek", next).with("keys", keys.to_string());
-    recorded(&mut db, &kek, event, now).await?;
+    recorded(&mut db, kek, event, now).await?;
     db.commit().await?;
     pool.close().await;
-    moved(&file)?;
     Ok(Rotated { keys, values: 0 })
 }
 
@@ -77,16 +112,16 @@ pub async fn dek(config: &Config, tenant: &str, now: UnixMillis) -> Result<Rotat
     if Name::new(tenant).is_none() {
         return Err(Fault::Malformed("tenant"));
     }
-    let kek = LocalKek::release(&config.kek_file())?;
+    let kek = key_encryption_key(config, None, now).await?;
     let pool = open(&config.database).await?;
-    let rotated = of_tenant(&pool, &kek, tenant, now).await;
+    let rotated = of_tenant(&pool, kek.as_ref(), tenant, now).await;
     pool.close().await;
     rotated
 }
 
 async fn of_tenant(
     pool: &Pool,
-    kek: &LocalKek,
+    kek: &dyn KekProvider,
     tenant: &str,
     now: UnixMillis,
 ) -> Result<Rotated, Fault> {
@@ -107,7 +142,7 @@ async fn of_tenant(
 
 async fn recorded(
     db: &mut Connection,
-    kek: &LocalKek,
+    kek: &dyn KekProvider,
     event: Event,
     now: UnixMillis,
 ) -> Result<(), Fault> {

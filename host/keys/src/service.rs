@@ -15,7 +15,7 @@ use crate::audit::integrity::Check;
 use crate::checkpoints::Checkpoints;
 use crate::config::{Config, Database, Limits};
 use crate::crp::writing::Messages;
-use crate::envelope::{KekProvider, LocalKek, RowKeys, Scope};
+use crate::envelope::{KekProvider, RowKeys, Scope, key_encryption_key};
 use crate::epoch::Epochs;
 use crate::evidence::{self, Attester};
 use crate::fault::Fault;
@@ -110,7 +110,7 @@ impl Service {
     ) -> Result<Self, Fault> {
         let dir = &config.data_dir;
         postern_files::create_private_dir(dir).map_err(|e| Fault::file(dir, &e))?;
-        let kek: Box<dyn KekProvider> = Box::new(LocalKek::release(&config.kek_file())?);
+        let kek = key_encryption_key(config, Some(Arc::clone(&attester)), now).await?;
         let pool = store::open::open(&config.database).await?;
         let (dek, seed) = own_keys(&pool, kek.as_ref(), now).await?;
         let audit = AuditLog::new(&seed, attester.label())?;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use postern_files::yaml::At;
 use postern_keys::Config;
-use postern_keys::config::Evidence;
+use postern_keys::config::{Evidence, Kek};
 
 use super::{Allowed, Report};
 
@@ -21,6 +21,11 @@ pub fn check(root: &At<'_>, allowed: Allowed, report: &mut Report) {
         Ok(config) if config.evidence == Evidence::Sim && !allowed.simulated => report.error(
             &root.nearest("evidence"),
             "evidence is SIMULATED and proves nothing (development only: --allow-simulated)",
+        ),
+        Ok(config) if config.evidence != Evidence::Sim && config.kek == Kek::File => report.note(
+            root,
+            "the key-encryption key is the file kek.key: who reads the disk has every value. With \
+             kek.azure a vault releases it to the attested machine alone",
         ),
         Ok(_) => {}
     }

@@ -292,6 +292,20 @@ fn the_key_services_examples_are_good_when_development_is_allowed() {
 }
 
 #[test]
+fn a_key_in_a_file_beside_evidence_of_hardware_is_noted() {
+    let told = |report: &Report| report.findings.iter().any(|one| one.message.contains("kek.key"));
+    let hardware = "evidence: {maa: 'https://a.attest.azure.net', release_set: r.note}";
+    let text = KEYS.replacen("evidence: sim", hardware, 1);
+    let report = check(&text, None, Allowed::default());
+    assert!(!report.is_bad() && told(&report), "{report:?}");
+    let vault = "\nkek: {azure: {key: 'https://a.vault.azure.net/keys/kek/1'}}\n";
+    let report = check(&(text.clone() + vault), None, Allowed::default());
+    assert!(!report.is_bad() && !told(&report), "{report:?}");
+    let found = errors(&check(&(KEYS.to_owned() + vault), None, LOCAL));
+    assert!(found.iter().any(|one| one.contains("kek.azure: expected evidence.maa")), "{found:?}");
+}
+
+#[test]
 fn what_the_key_service_would_refuse_is_found_at_its_place() {
     for (from, to, want) in [
         ("postern_service@", "postern_service:hunter2@", "database: expected no password"),

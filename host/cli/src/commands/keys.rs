@@ -9,7 +9,7 @@ mod rotate;
 
 use std::path::{Path, PathBuf};
 
-use postern_keys::config::Database;
+use postern_keys::config::{Database, Kek};
 use postern_keys::{Config, Service, http, memory, tls};
 use serde_json::json;
 use tokio::runtime::Runtime;
@@ -153,7 +153,11 @@ fn announce(config: &Config, args: &ServeArgs, url: &str, evidence: &str, out: O
         Database::Memory => "in memory, gone when this ends".to_owned(),
         Database::Postgres(at) => at.to_string(),
     };
-    let (kek, sim) = (shown(config.kek_file()), shown(config.sim_key_file()));
+    let kek = match &config.kek {
+        Kek::File => shown(config.kek_file()),
+        Kek::Azure(azure) => format!("{}, released to this machine", azure.key),
+    };
+    let sim = shown(config.sim_key_file());
     let simulated = evidence == "sim";
     let sim = simulated.then_some(sim);
     let worth = if simulated { "SIMULATED" } else { evidence };

@@ -1,7 +1,7 @@
 //! Envelope encryption: KEK wraps DEKs, a DEK gives every record version its own key.
 //!
-//! Owns the labels and associated data of the stored ciphertexts. Knows no SQL and no
-//! network. Invariant: what is sealed for one tenant, credential, version or policy does
+//! Owns the labels and associated data of the stored ciphertexts. Knows no SQL, and no
+//! network but the vault's (`vault`). Invariant: what is sealed for one tenant, credential, version or policy does
 //! not open as any other, because each of them is in the associated data; a row that is not
 //! secret but decides what is believed carries a MAC ([`RowKeys`]).
 //!
@@ -14,12 +14,14 @@ mod kek;
 mod preview;
 mod record;
 mod rows;
+mod vault;
 
 pub use dek::{Dek, Scope};
 pub use kek::{KekProvider, LocalKek, next_file, previous_file};
 pub use preview::{open_preview, seal_preview};
 pub use record::{RecordName, open_value, seal_value};
 pub use rows::{RowBytes, RowKeys};
+pub use vault::{VaultKek, key_encryption_key};
 
 /// Appends `part` with its 16-bit length. Names here are far shorter than that; a longer
 /// one saturates and so never opens again, which fails closed.

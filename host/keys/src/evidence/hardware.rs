@@ -124,6 +124,14 @@ impl Attester for Hardware {
         self.document(runtime, &self.members(runtime)?)
     }
 
+    fn token(&self, runtime: &[u8]) -> Result<String, Fault> {
+        let Some(maa) = &self.maa else {
+            return Err(Fault::Attestation(Redacted::new("no attestation service is configured")));
+        };
+        let (report, facts) = self.report(&Sha256::digest(runtime).into())?;
+        maa.attest(&report, &facts, runtime)
+    }
+
     fn between_challenges(&self) -> Duration {
         CHALLENGES
     }

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ed25519_dalek::SigningKey;
+use postern_core::redacted::Redacted;
 use postern_core::secret::Secret;
 use postern_core::time::UnixMillis;
 use postern_crp::evidence::simulate;
@@ -60,6 +61,14 @@ pub trait Attester: Send + Sync {
     /// As [`Attester::attest`].
     fn answer(&self, runtime: &[u8], now: UnixMillis) -> Result<Vec<u8>, Fault> {
         self.attest(runtime, now)
+    }
+
+    /// A token of the attestation service about `runtime`, for who releases keys against one.
+    ///
+    /// # Errors
+    /// As [`Attester::attest`]; always where no attestation service is configured.
+    fn token(&self, _runtime: &[u8]) -> Result<String, Fault> {
+        Err(Fault::Attestation(Redacted::new("no attestation service is configured")))
     }
 
     /// Least time between two of those: anybody may challenge.

@@ -2,6 +2,7 @@
 #![allow(dead_code, clippy::unwrap_used)]
 
 pub mod approvals;
+pub mod hardware;
 pub mod postgres;
 
 use ed25519_dalek::SigningKey;
