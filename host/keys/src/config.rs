@@ -11,7 +11,7 @@ mod people;
 mod tls;
 
 pub use database::{Database, Postgres, Server};
-pub use kek::{AzureKey, Kek, StandIn};
+pub use kek::{AzureKey, Kek, Passphrase, StandIn};
 pub use notify::{Channel, Medium};
 pub use people::People;
 pub use tls::{Clients, Require, Tls};
@@ -263,7 +263,7 @@ impl Config {
             tls,
             clients,
             notify: notify::checked(wire.notify, base, simulated)?,
-            kek: kek::checked(wire.kek, &evidence)?,
+            kek: kek::checked(wire.kek, &evidence, base)?,
             evidence,
             require_gateway_set: wire.require_gateway_set,
             limits: limits(wire.limits)?,

@@ -40,7 +40,7 @@ pub struct Rotated {
 /// When a file cannot be read or written.
 pub fn prepare_kek(config: &Config) -> Result<(), Fault> {
     if config.kek != Kek::File {
-        let why = "kek.azure: nothing to prepare: name the next key of the vault as kek.azure.key";
+        let why = "nothing to prepare: name the next key in keys.yaml, and this one under previous";
         return Err(Fault::Schema(why.to_owned()));
     }
     LocalKek::release(&config.kek_file())?.next().map(drop)

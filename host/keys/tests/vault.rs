@@ -181,6 +181,17 @@ fn a_vaults_key_is_named_with_care() {
         (json!({"azure": {"key": key}}), json!("sim"), "kek.azure: expected evidence.maa"),
         (json!({"azure": {"key": key}}), snp, "kek.azure: expected evidence.maa"),
         (json!({"azure": {}}), hardware.clone(), "missing field `key`"),
+        (json!({}), hardware.clone(), "kek: expected azure or passphrase"),
+        (
+            json!({"azure": {"key": key}, "passphrase": {"file": "p"}}),
+            hardware.clone(),
+            "kek: expected azure or passphrase",
+        ),
+        (
+            json!({"passphrase": {"file": "p", "previous": ["p"]}}),
+            json!("sim"),
+            "kek.passphrase.previous: expected",
+        ),
         (json!({"azure": {"key": key, "name": 1}}), hardware.clone(), "unknown field `name`"),
         (json!({"file": "kek.key"}), hardware.clone(), "unknown field `file`"),
         (

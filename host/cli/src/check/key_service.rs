@@ -22,11 +22,12 @@ pub fn check(root: &At<'_>, allowed: Allowed, report: &mut Report) {
             &root.nearest("evidence"),
             "evidence is SIMULATED and proves nothing (development only: --allow-simulated)",
         ),
-        Ok(config) if config.evidence != Evidence::Sim && config.kek == Kek::File => report.note(
+        Ok(config) if config.evidence != Evidence::Sim && !matches!(config.kek, Kek::Azure(_)) => {
+            report.note(
             root,
-            "the key-encryption key is the file kek.key: who reads the disk has every value. With \
+            "the key-encryption key is in a file (kek.key, or that of a passphrase): who reads the disk has every value. With \
              kek.azure a vault releases it to the attested machine alone",
-        ),
+        )},
         Ok(_) => {}
     }
 }

@@ -155,6 +155,7 @@ fn announce(config: &Config, args: &ServeArgs, url: &str, evidence: &str, out: O
     };
     let kek = match &config.kek {
         Kek::File => shown(config.kek_file()),
+        Kek::Passphrase(keys) => format!("from the passphrase in {}", shown(keys.file.clone())),
         Kek::Azure(azure) => format!("{}, released to this machine", azure.key),
     };
     let sim = shown(config.sim_key_file());

@@ -3,6 +3,8 @@
 //! Invariant: a vault's key is named with its version, at a host of Azure's own, and only where
 //! the evidence has a token that a vault releases against.
 
+use std::path::{Path, PathBuf};
+
 use postern_azure::KeyRef;
 use serde::Deserialize;
 
@@ -16,7 +18,21 @@ const MOST_PREVIOUS: usize = 4;
 #[serde(deny_unknown_fields)]
 pub(super) struct Wire {
     /// Released by Azure Key Vault or Managed HSM against an attestation token.
-    azure: WireAzure,
+    azure: Option<WireAzure>,
+    /// Derived from a passphrase. One of the two is required.
+    passphrase: Option<WirePassphrase>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WirePassphrase {
+    /// File of mode 0600 or 0400 with the passphrase, at least 16 bytes. Relative paths start at
+    /// the folder of the file.
+    file: PathBuf,
+    /// Files of passphrases before, to be read until `postern keys rotate kek` has run; at most
+    /// 4. Default: none.
+    #[serde(default)]
+    previous: Vec<PathBuf>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -38,8 +54,19 @@ pub enum Kek {
     /// `kek.key` in `data_dir`.
     #[default]
     File,
+    /// A passphrase.
+    Passphrase(Passphrase),
     /// A vault.
     Azure(AzureKey),
+}
+
+/// Files of passphrases.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Passphrase {
+    /// Of the key that wraps.
+    pub file: PathBuf,
+    /// Of those that wrapped before.
+    pub previous: Vec<PathBuf>,
 }
 
 /// Keys of a vault.
@@ -65,8 +92,28 @@ pub struct StandIn {
 }
 
 /// Checks `kek`.
-pub(super) fn checked(wire: Option<Wire>, evidence: &Evidence) -> Result<Kek, ConfigError> {
-    let Some(Wire { azure }) = wire else { return Ok(Kek::File) };
+pub(super) fn checked(
+    wire: Option<Wire>,
+    evidence: &Evidence,
+    base: &Path,
+) -> Result<Kek, ConfigError> {
+    match wire {
+        None => Ok(Kek::File),
+        Some(Wire { azure: Some(azure), passphrase: None }) => of_vault(azure, evidence),
+        Some(Wire { azure: None, passphrase: Some(passphrase) }) => {
+            let WirePassphrase { file, previous } = passphrase;
+            if previous.len() > MOST_PREVIOUS || previous.contains(&file) {
+                let why = "expected at most 4 other files than the one that wraps";
+                return Err(problem("kek.passphrase.previous", why));
+            }
+            let previous = previous.iter().map(|file| base.join(file)).collect();
+            Ok(Kek::Passphrase(Passphrase { file: base.join(file), previous }))
+        }
+        Some(_) => Err(problem("kek", "expected azure or passphrase")),
+    }
+}
+
+fn of_vault(azure: WireAzure, evidence: &Evidence) -> Result<Kek, ConfigError> {
     let attested = matches!(evidence, Evidence::Hardware(hardware) if hardware.maa.is_some());
     if !attested {
         let why = "expected evidence.maa: a vault releases a key against its token";

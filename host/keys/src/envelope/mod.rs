@@ -10,18 +10,21 @@
 
 mod aead;
 mod dek;
+mod held;
 mod kek;
+mod passphrase;
 mod preview;
 mod record;
 mod rows;
 mod vault;
 
 pub use dek::{Dek, Scope};
+pub use held::Held;
 pub use kek::{KekProvider, LocalKek, next_file, previous_file};
 pub use preview::{open_preview, seal_preview};
 pub use record::{RecordName, open_value, seal_value};
 pub use rows::{RowBytes, RowKeys};
-pub use vault::{VaultKek, key_encryption_key};
+pub use vault::key_encryption_key;
 
 /// Appends `part` with its 16-bit length. Names here are far shorter than that; a longer
 /// one saturates and so never opens again, which fails closed.
