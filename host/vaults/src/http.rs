@@ -49,26 +49,18 @@ impl Http {
         if left.is_zero() {
             return Err(Refused::late());
         }
-        let mut headers = vec![("x-vault-request", HeaderValue::from_static("true"))];
-        if let Some(namespace) = &call.namespace {
-            let value = HeaderValue::from_str(namespace.as_str());
-            headers
-                .push(("x-vault-namespace", value.map_err(|_| Refused::Malformed("namespace"))?));
-        }
-        if let Some(token) = token {
-            headers.push(("x-vault-token", token_field(token)?));
-        }
+        let fields = fields(call, token)?;
         let sent = match &call.body {
             None => {
-                let request = self.0.get(&call.url).config().timeout_global(Some(left)).build();
-                headers.into_iter().fold(request, |asked, (name, is)| asked.header(name, is)).call()
+                let asked = self.0.get(&call.url).config().timeout_global(Some(left)).build();
+                fields.into_iter().fold(asked, |asked, (name, is)| asked.header(name, is)).call()
             }
             Some(body) => {
-                let request = self.0.post(&call.url).config().timeout_global(Some(left)).build();
-                let request = request.header("content-type", "application/json");
-                let request =
-                    headers.into_iter().fold(request, |to, (name, is)| to.header(name, is));
-                request.send(body.as_slice())
+                let asked = self.0.post(&call.url).config().timeout_global(Some(left)).build();
+                let asked = asked.header("content-type", "application/json");
+                let asked =
+                    fields.into_iter().fold(asked, |asked, (name, is)| asked.header(name, is));
+                asked.send(body.as_slice())
             }
         };
         let mut answer = sent.map_err(|error| failed(&error))?;
@@ -78,6 +70,20 @@ impl Http {
         let body = Zeroizing::new(body.map_err(|error| failed(&error))?);
         Ok(Answer { status: answer.status().as_u16(), wait, body })
     }
+}
+
+type Field = (&'static str, HeaderValue);
+
+fn fields(call: &Call, token: Option<&Secret>) -> Result<Vec<Field>, Refused> {
+    let mut fields = vec![("x-vault-request", HeaderValue::from_static("true"))];
+    if let Some(namespace) = &call.namespace {
+        let value = HeaderValue::from_str(namespace.as_str());
+        fields.push(("x-vault-namespace", value.map_err(|_| Refused::Malformed("namespace"))?));
+    }
+    if let Some(token) = token {
+        fields.push(("x-vault-token", token_field(token)?));
+    }
+    Ok(fields)
 }
 
 /// Marked, so that the client's own log leaves it out.
