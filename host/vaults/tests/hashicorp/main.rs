@@ -176,6 +176,23 @@ fn a_token_is_not_used_in_its_last_minute() {
 }
 
 #[test]
+fn those_who_come_at_once_share_one_login() {
+    let (server, kv2, _) = started();
+    let read_at_once = || {
+        std::thread::scope(|scope| {
+            let all: Vec<_> = (0..8).map(|_| scope.spawn(|| read(&kv2))).collect();
+            for one in all {
+                assert_eq!(one.join().unwrap(), value("sk_live_1", 1));
+            }
+        });
+        server.asked().iter().filter(|line| *line == LOGIN).count()
+    };
+    assert_eq!(read_at_once(), 1);
+    server.revoke();
+    assert_eq!(read_at_once(), 1);
+}
+
+#[test]
 fn a_login_that_may_not_read_is_refused_without_another_login() {
     let (server, kv2, _) = started();
     server.deny(STRIPE);
