@@ -16,7 +16,7 @@ use crate::run::{Failure, line};
 use crate::workspace;
 
 /// The default members of the workspace.
-const MEMBERS: [&str; 31] = [
+const MEMBERS: [&str; 32] = [
     "postern-attack",
     "postern-attest",
     "postern-attester",
@@ -47,6 +47,7 @@ const MEMBERS: [&str; 31] = [
     "postern-spin",
     "postern-spin-host",
     "postern-vault",
+    "postern-vaults",
     "xtask",
 ];
 

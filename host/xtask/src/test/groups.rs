@@ -116,7 +116,13 @@ pub(super) const GROUPS: &[Group] = &[
     Group {
         name: "keys",
         steps: &[
-            Step::Packages(&["postern-azure", "postern-files", "postern-keys", "postern-vault"]),
+            Step::Packages(&[
+                "postern-azure",
+                "postern-files",
+                "postern-keys",
+                "postern-vault",
+                "postern-vaults",
+            ]),
             Step::OnPostgres("postern-keys"),
         ],
         also: &[],
