@@ -58,6 +58,8 @@ enum Step {
     OnPostgres(&'static str),
     /// Exports of the audit log, verified a second time in Python; one test a vector.
     AuditClient,
+    /// Transparency logs, judged a second time in Python; one test a row.
+    LogClient,
     /// Bundles of policies, read and made a second time in Python; one test a case.
     BundleClient,
     /// The pages of the key service in a real Chromium.
@@ -123,7 +125,15 @@ const GROUPS: &[Group] = &[
             Step::BundleClient,
         ],
     },
-    Group { name: "audit", steps: &[Step::Named("postern-keys", "audit::"), Step::AuditClient] },
+    Group {
+        name: "audit",
+        steps: &[
+            Step::Packages(&["postern-tlog"]),
+            Step::Named("postern-keys", "audit::"),
+            Step::AuditClient,
+            Step::LogClient,
+        ],
+    },
     Group {
         name: "keys",
         steps: &[
@@ -331,6 +341,11 @@ impl Step {
             Self::AuditClient => {
                 let mut command = Command::new(setup::python()?);
                 let words = ["tests/clients/python/audit.py", "check", "tests/vectors/audit"];
+                counted(command.args(words).current_dir(workspace::root()))
+            }
+            Self::LogClient => {
+                let mut command = Command::new(setup::python()?);
+                let words = ["tests/clients/python/tlog.py", "plugins/tlog/vectors"];
                 counted(command.args(words).current_dir(workspace::root()))
             }
             Self::Browser => {
