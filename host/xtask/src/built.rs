@@ -16,7 +16,7 @@ use crate::run::{Failure, line};
 use crate::workspace;
 
 /// The default members of the workspace.
-const MEMBERS: [&str; 31] = [
+const MEMBERS: [&str; 32] = [
     "postern-attack",
     "postern-attest",
     "postern-attester",
@@ -46,6 +46,7 @@ const MEMBERS: [&str; 31] = [
     "postern-scrub",
     "postern-spin",
     "postern-spin-host",
+    "postern-tlog",
     "postern-vault",
     "xtask",
 ];
