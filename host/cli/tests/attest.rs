@@ -142,3 +142,71 @@ fn a_release_set_is_signed_and_shown() {
     let twice = [&args[..], &["--image", &image]].concat();
     assert_eq!(postern(folder.path(), &twice).0, 2);
 }
+
+/// A folder with the keys of a release authority and of a log.
+fn authority() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, seed) in [("release.key", 5), ("log.key", 6)] {
+        let path = folder.path().join(name);
+        postern_files::write_private(path, B64.encode([seed; 32]).as_bytes()).unwrap();
+    }
+    folder
+}
+
+/// Authorises the image of this byte with a log beside.
+fn authorise(folder: &Path, seq: &str, byte: &str) -> (i32, String, String) {
+    let image = format!("{},{},{}", byte.repeat(32), "1a".repeat(32), "c0".repeat(20));
+    let args = "release authorise --key release.key --name release.test --origin keys.example/prod \
+                --log log --log-key log.key --log-origin log.test --seen seen.note --seq";
+    let args: Vec<&str> = args.split_whitespace().chain([seq, "--image", &image]).collect();
+    postern(folder, &args)
+}
+
+fn log_key() -> String {
+    let key = ed25519_dalek::SigningKey::from_bytes(&[6; 32]).verifying_key();
+    postern_attest::note::Key::new("log.test", key.as_bytes()).unwrap().vkey()
+}
+
+#[test]
+fn what_is_authorised_is_in_the_log_once_and_is_proved() {
+    let folder = authority();
+    for (seq, byte) in [("1", "ca"), ("2", "cb"), ("3", "ca")] {
+        let (code, _, stderr) = authorise(folder.path(), seq, byte);
+        assert_eq!(code, 0, "{stderr}");
+    }
+    let key = log_key();
+    let log = |words: &[&str]| {
+        let words = [&["release", "log"], words, &["--key", &key]].concat();
+        postern(folder.path(), &words)
+    };
+    let (code, stdout, stderr) = log(&["verify", "log", "--seen", "seen.note"]);
+    assert_eq!((code, stdout.trim()), (0, "good: 2 releases"), "{stderr}");
+    let (code, stdout, _) = log(&["show", "log"]);
+    assert_eq!(code, 0);
+    assert!(stdout.contains(&"cb".repeat(32)) && stdout.lines().count() == 2, "{stdout}");
+    let (code, stdout, _) = log(&["prove", "log", "--index", "1"]);
+    let proof = postern_tlog::proof::Proof::parse(&stdout).unwrap();
+    let seen = std::fs::read_to_string(folder.path().join("seen.note")).unwrap();
+    assert_eq!((code, proof.index, proof.note), (0, 1, seen));
+    assert_eq!(log(&["prove", "log", "--index", "2"]).0, 1);
+    let wrong = ["release", "log", "verify", "log", "--key", "log.test"];
+    assert_eq!(postern(folder.path(), &wrong).0, 2);
+}
+
+#[test]
+fn nothing_is_authorised_with_a_log_that_was_changed_or_set_back() {
+    let folder = authority();
+    assert_eq!(authorise(folder.path(), "1", "ca").0, 0);
+    let one = folder.path().join("log/checkpoint");
+    let old = std::fs::read(&one).unwrap();
+    assert_eq!(authorise(folder.path(), "2", "cb").0, 0);
+    // Set back to where it was: the next release would fork it.
+    std::fs::write(&one, old).unwrap();
+    let (code, stdout, stderr) = authorise(folder.path(), "3", "cc");
+    assert_eq!((code, stdout.as_str()), (1, ""));
+    assert!(stderr.contains("does not continue the checkpoint"), "{stderr}");
+    std::fs::write(folder.path().join("log/tile/entries/000.p/1"), "\0\x01x").unwrap();
+    let (code, stdout, stderr) = authorise(folder.path(), "3", "cc");
+    assert_eq!((code, stdout.as_str()), (1, ""));
+    assert!(stderr.contains("is not what the checkpoint was signed over"), "{stderr}");
+}

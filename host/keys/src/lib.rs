@@ -43,6 +43,7 @@ mod service;
 pub mod store;
 pub mod tls;
 mod tokens;
+pub mod transparency;
 mod writer;
 
 pub use config::{Config, ConfigError};

@@ -46,6 +46,7 @@ const MEMBERS: [&str; 32] = [
     "postern-scrub",
     "postern-spin",
     "postern-spin-host",
+    "postern-tlog",
     "postern-vault",
     "postern-vaults",
     "xtask",

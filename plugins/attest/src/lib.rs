@@ -27,12 +27,12 @@ mod der;
 pub mod fuzz;
 #[cfg(feature = "maa")]
 pub mod maa;
-pub mod note;
 mod refusal;
 pub mod release_set;
 #[cfg(feature = "snp")]
 pub mod snp;
 
+pub use postern_tlog::note;
 pub use refusal::Refusal;
 
 /// Is told the name of each check that has passed, in order.

@@ -1,7 +1,9 @@
-//! `postern release`: makes and shows signed release sets.
+//! `postern release`: makes and shows signed release sets, and the log of releases.
 //!
 //! Owns the files; the text and its checks are `postern-attest`'s. Invariant: a set is
 //! written only in its one form, with a key read from a file that nobody else can read.
+
+mod log;
 
 use postern_core::hex;
 use std::path::{Path, PathBuf};
@@ -28,6 +30,9 @@ pub enum Command {
     Authorise(AuthoriseArgs),
     /// Show what a signed set authorises.
     Show(ShowArgs),
+    /// The log of releases.
+    #[command(subcommand)]
+    Log(log::Command),
 }
 
 /// Sign a set.
@@ -36,6 +41,8 @@ pub enum Command {
 Examples:
   postern release authorise --key release.key --name keys.example --origin keys.example/prod \\
     --seq 8 --days 7 --image HOSTDATA,IMAGE_SHA256,COMMIT > releases.note
+  postern release authorise … --log releases --log-key log.key \\
+    --log-origin log.example/releases --seen seen.note > releases.note
 
 The key file (mode 0600) holds 32 bytes in base64url. Each set replaces the one before it;
 --seq has to grow. On stdout: the note. The key that verifies it goes to stderr.")]
@@ -58,6 +65,8 @@ pub struct AuthoriseArgs {
     /// An image: host data (64 hex digits), SHA-256 of its manifest (64), commit (40 or 64).
     #[arg(long = "image", value_name = "HOSTDATA,IMAGE,COMMIT", required = true)]
     images: Vec<String>,
+    #[command(flatten)]
+    appending: log::Appending,
 }
 
 /// Show a set.
@@ -78,6 +87,7 @@ pub fn run(command: &Command, out: Output) -> Outcome {
     match command {
         Command::Authorise(args) => authorise(args, out),
         Command::Show(args) => show(args, out),
+        Command::Log(command) => log::run(command, out),
     }
 }
 
@@ -97,8 +107,14 @@ fn authorise(args: &AuthoriseArgs, out: Output) -> Outcome {
     let public = public.ok_or_else(|| Failure::usage("--name: expected no spaces and no +"))?;
     let note = note::sign(&set.text(), &args.name, &[&key]);
     let note = note.ok_or_else(|| Failure::usage("--name"))?;
+    let logged = args.appending.append(&set)?.map(|log| log.size());
+    if let Some(size) = logged {
+        out.note(&format!("the log of releases has {size}"));
+    }
     out.note(&format!("verified by {}", public.vkey()));
-    let document = json!({"note": note, "key": public.vkey(), "not_after": not_after});
+    let document = json!({
+        "note": note, "key": public.vkey(), "not_after": not_after, "log_size": logged,
+    });
     out.result(&document, note.trim_end())
 }
 

@@ -15,11 +15,12 @@ mod event;
 pub mod export;
 pub mod integrity;
 mod log;
-pub mod merkle;
 pub mod proof;
 mod read;
 pub mod tree;
 pub mod verify;
+
+pub use postern_tlog::merkle;
 
 pub use event::Event;
 pub use log::{AuditLog, Link, head};

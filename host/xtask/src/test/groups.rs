@@ -40,6 +40,10 @@ pub(super) enum Step {
     OnPostgres(&'static str),
     /// Exports of the audit log, verified a second time in Python; one test a vector.
     AuditClient,
+    /// What is exported of it for other systems, against their published schema; one test a row.
+    AuditForms,
+    /// Transparency logs, judged a second time in Python; one test a row.
+    LogClient,
     /// Bundles of policies, read and made a second time in Python; one test a case.
     BundleClient,
     /// The pages of the key service in a real Chromium.
@@ -110,7 +114,12 @@ pub(super) const GROUPS: &[Group] = &[
     },
     Group {
         name: "audit",
-        steps: &[Step::AuditClient],
+        steps: &[
+            Step::Packages(&["postern-tlog"]),
+            Step::AuditClient,
+            Step::AuditForms,
+            Step::LogClient,
+        ],
         also: &[Step::Named("postern-keys", "audit::")],
     },
     Group {

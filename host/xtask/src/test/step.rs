@@ -54,20 +54,12 @@ impl Step {
                 report.print();
                 Ok(Count::of(report.held(), report.complaints()))
             }
-            Self::PythonClient => {
-                let mut command = Command::new(setup::python()?);
-                let words = ["tests/clients/python/crp.py", "plugins/crp/vectors"];
-                counted(command.args(words).current_dir(workspace::root()))
-            }
+            Self::PythonClient => python(&["tests/clients/python/crp.py", "plugins/crp/vectors"]),
             Self::SigningClient => {
-                let mut command = Command::new(setup::python()?);
-                let words = ["tests/clients/python/signing.py", "tests/vectors/signing"];
-                counted(command.args(words).current_dir(workspace::root()))
+                python(&["tests/clients/python/signing.py", "tests/vectors/signing"])
             }
             Self::AttestationClient => {
-                let mut command = Command::new(setup::python()?);
-                let words = ["tests/clients/python/attestation.py", "plugins/attest/vectors"];
-                counted(command.args(words).current_dir(workspace::root()))
+                python(&["tests/clients/python/attestation.py", "plugins/attest/vectors"])
             }
             Self::CapabilityClient => {
                 let mut command = Command::new(setup::python()?);
@@ -82,10 +74,15 @@ impl Step {
                 counted(command.current_dir(workspace::root()))
             }
             Self::AuditClient => {
-                let mut command = Command::new(setup::python()?);
-                let words = ["tests/clients/python/audit.py", "check", "tests/vectors/audit"];
-                counted(command.args(words).current_dir(workspace::root()))
+                python(&["tests/clients/python/audit.py", "check", "tests/vectors/audit"])
             }
+            Self::AuditForms => python(&[
+                "tests/clients/python/ocsf.py",
+                "check",
+                "host/cli/tests/data/audit-events.ocsf.golden.jsonl",
+                "host/cli/tests/data/audit-events.cloudevents.golden.jsonl",
+            ]),
+            Self::LogClient => python(&["tests/clients/python/tlog.py", "plugins/tlog/vectors"]),
             Self::Browser => {
                 setup::chromium(setup::is_root())?;
                 setup::axe()?;
@@ -145,6 +142,12 @@ fn program_of(name: &str, program: &str) -> Result<Count> {
         }
     }
     Ok(sum)
+}
+
+/// An independent client in Python, from the tree's root.
+fn python(words: &[&str]) -> Result<Count> {
+    let mut command = Command::new(setup::python()?);
+    counted(command.args(words).current_dir(workspace::root()))
 }
 
 fn soak() -> Result<Count> {

@@ -38,7 +38,7 @@ impl Growing {
             hash = node(&left, &hash);
         }
         self.peaks.push(hash);
-        self.size += 1;
+        self.size = self.size.saturating_add(1);
     }
 
     /// Number of leaves.
@@ -73,7 +73,7 @@ impl Whole {
     /// behind the last leaf.
     pub fn part(&self, range: Range<u64>) -> Option<Hash> {
         let subtree = |(height, start): (u32, u64)| {
-            let place = usize::try_from(start >> height).ok()?;
+            let place = usize::try_from(start.checked_shr(height)?).ok()?;
             self.levels.get(usize::try_from(height).ok()?)?.get(place).copied()
         };
         joined(&complete(range).into_iter().map(subtree).collect::<Option<Vec<Hash>>>()?)
@@ -90,16 +90,19 @@ pub fn joined(peaks: &[Hash]) -> Option<Hash> {
 pub fn complete(range: Range<u64>) -> Vec<(u32, u64)> {
     let (mut start, mut parts) = (range.start, Vec::new());
     while start < range.end {
-        let height = (range.end - start).ilog2();
+        let height = range.end.saturating_sub(start).ilog2();
         parts.push((height, start));
-        start += 1 << height;
+        start = start.saturating_add(1_u64.checked_shl(height).unwrap_or(u64::MAX));
     }
     parts
 }
 
-/// The largest power of two below `size`, which is at least 2.
-fn split(size: u64) -> u64 {
-    1 << (size - 1).ilog2()
+/// Where a range of at least two leaves is parted: the largest power of two below its size,
+/// behind its start.
+fn middle(range: &Range<u64>) -> u64 {
+    let last = range.end.saturating_sub(range.start).saturating_sub(1);
+    let half = last.checked_ilog2().and_then(|height| 1_u64.checked_shl(height));
+    range.start.saturating_add(half.unwrap_or(1))
 }
 
 /// The ranges whose roots are the inclusion proof of leaf `index` in the first `size`; `None`
@@ -107,8 +110,8 @@ fn split(size: u64) -> u64 {
 pub fn inclusion(index: u64, size: u64) -> Option<Vec<Range<u64>>> {
     let mut range = (index < size).then_some(0..size)?;
     let mut proof = Vec::new();
-    while range.end - range.start > 1 {
-        let middle = range.start + split(range.end - range.start);
+    while range.end.saturating_sub(range.start) > 1 {
+        let middle = middle(&range);
         let (near, far) = if index < middle {
             (range.start..middle, middle..range.end)
         } else {
@@ -127,7 +130,7 @@ pub fn consistency(old: u64, new: u64) -> Option<Vec<Range<u64>>> {
     let mut range = (0 < old && old <= new).then_some(0..new)?;
     let mut proof = Vec::new();
     while range.end != old {
-        let middle = range.start + split(range.end - range.start);
+        let middle = middle(&range);
         let (near, far) = if old <= middle {
             (range.start..middle, middle..range.end)
         } else {

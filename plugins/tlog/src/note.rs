@@ -16,7 +16,8 @@ pub const LENGTH: usize = 8 << 10;
 const SIGNATURES: usize = 16;
 /// The algorithm byte of Ed25519.
 const ED25519: u8 = 1;
-const DASH: &str = "\u{2014} ";
+/// What a line of a signature begins with.
+pub(crate) const DASH: &str = "\u{2014} ";
 
 /// A key that notes are verified with (`vkey`).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,14 +58,19 @@ impl Key {
 
     /// The first four bytes of `SHA-256(name || 0x0A || 0x01 || key)`.
     fn id(&self) -> [u8; 4] {
-        let hash = Sha256::new().chain_update(&self.name).chain_update([0x0a, ED25519]);
-        let hash: [u8; 32] = hash.chain_update(self.key.as_bytes()).finalize().into();
-        let [a, b, c, d, ..] = hash;
-        [a, b, c, d]
+        key_id(&self.name, ED25519, &self.key)
     }
 }
 
-fn is_name(name: &str) -> bool {
+/// The first four bytes of `SHA-256(name || 0x0A || algorithm || key)`.
+pub(crate) fn key_id(name: &str, algorithm: u8, key: &VerifyingKey) -> [u8; 4] {
+    let hash = Sha256::new().chain_update(name).chain_update([0x0a, algorithm]);
+    let [a, b, c, d, ..]: [u8; 32] = hash.chain_update(key.as_bytes()).finalize().into();
+    [a, b, c, d]
+}
+
+/// Whether a key can have this name.
+pub(crate) fn is_name(name: &str) -> bool {
     let good = |byte: u8| (b'!'..=b'~').contains(&byte) && byte != b'+';
     !name.is_empty() && name.len() <= 128 && name.bytes().all(good)
 }
@@ -97,7 +103,7 @@ pub fn open<'a>(note: &'a str, keys: &[Key]) -> Result<&'a str, NotOpened> {
 }
 
 /// The text and the lines of its signatures.
-fn parts(note: &str) -> Option<(&str, Vec<&str>)> {
+pub(crate) fn parts(note: &str) -> Option<(&str, Vec<&str>)> {
     if note.len() > LENGTH || !note.ends_with('\n') {
         return None;
     }
@@ -119,7 +125,7 @@ fn holds(line: &str, text: &str, keys: &[Key]) -> Result<bool, NotOpened> {
 }
 
 /// Name, key id and the bytes of the signature.
-fn signature(line: &str) -> Option<(&str, [u8; 4], Vec<u8>)> {
+pub(crate) fn signature(line: &str) -> Option<(&str, [u8; 4], Vec<u8>)> {
     let (name, value) = line.strip_prefix(DASH)?.split_once(' ')?;
     let value = B64.decode(value).ok()?;
     let (id, signature) = value.split_first_chunk::<4>()?;
