@@ -87,8 +87,10 @@ async fn the_database_refuses_to_change_delete_or_slip_in_an_event() {
         "DELETE FROM audit_events WHERE n = (SELECT max(n) FROM audit_events)",
         "DELETE FROM audit_events",
         "INSERT OR REPLACE INTO audit_events SELECT * FROM audit_events WHERE n = 2",
-        "INSERT INTO audit_events SELECT n + 1000, at_ms, tenant, prev, hash, sig, bytes
+        "INSERT INTO audit_events SELECT n + 1000, at_ms, tenant, prev, hash, sig, bytes, gone
          FROM audit_events WHERE n = 2",
+        "UPDATE audit_events SET bytes = x'', gone = 3 WHERE n = 2",
+        "UPDATE audit_events SET gone = 1",
         "UPDATE checkpoints SET note = ''",
         "DELETE FROM checkpoints",
         "INSERT OR REPLACE INTO checkpoints SELECT * FROM checkpoints",

@@ -58,6 +58,7 @@ enum Step {
     OnPostgres(&'static str),
     /// Exports of the audit log, verified a second time in Python; one test a vector.
     AuditClient,
+    AuditForms,
     /// Bundles of policies, read and made a second time in Python; one test a case.
     BundleClient,
     /// The pages of the key service in a real Chromium.
@@ -123,7 +124,10 @@ const GROUPS: &[Group] = &[
             Step::BundleClient,
         ],
     },
-    Group { name: "audit", steps: &[Step::Named("postern-keys", "audit::"), Step::AuditClient] },
+    Group {
+        name: "audit",
+        steps: &[Step::Named("postern-keys", "audit::"), Step::AuditClient, Step::AuditForms],
+    },
     Group {
         name: "keys",
         steps: &[
@@ -332,6 +336,13 @@ impl Step {
                 let mut command = Command::new(setup::python()?);
                 let words = ["tests/clients/python/audit.py", "check", "tests/vectors/audit"];
                 counted(command.args(words).current_dir(workspace::root()))
+            }
+            Self::AuditForms => {
+                let mut command = Command::new(setup::python()?);
+                command.args(["tests/clients/python/ocsf.py", "check"]);
+                let form = |name| format!("host/cli/tests/data/audit-events.{name}.golden.jsonl");
+                command.args(["ocsf", "cloudevents"].map(form));
+                counted(command.current_dir(workspace::root()))
             }
             Self::Browser => {
                 setup::chromium(setup::is_root())?;

@@ -1,13 +1,69 @@
-//! The audit log: its state, checkpoints, proofs, exports.
+//! The audit log: its state, checkpoints, proofs, exports, and content that is taken out.
 
 use postern_core::hex;
+use postern_core::time::UnixMillis;
+use serde::{Deserialize, Serialize};
 
 use super::{Answered, Operator, bad_request, not_found};
 use crate::audit::Break;
+use crate::audit::removal::{self, LEAST_AGE_MS, Which};
 use crate::fault::Fault;
 use crate::service::{HttpAnswer, Service};
 
+/// `POST /audit/removals`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Removal {
+    /// Whose content goes.
+    pub which: Which,
+    /// Begin behind this event; `more` of the last answer.
+    #[serde(default)]
+    pub after: u64,
+}
+
+/// Longest name of a person.
+const MAX_PERSON: usize = 256;
+
+impl Removal {
+    fn read(body: &[u8], now: UnixMillis) -> Result<Self, &'static str> {
+        let removal: Self = serde_json::from_slice(body)
+            .map_err(|_| "Expected which, as before or person, and after")?;
+        match &removal.which {
+            Which::Before(end) if *end > now.0.saturating_sub(LEAST_AGE_MS) => {
+                Err("Expected a time at least 30 days ago: younger events are kept")
+            }
+            Which::Person(name) if !(1..=MAX_PERSON).contains(&name.len()) => {
+                Err("Expected a name of 1 to 256 bytes")
+            }
+            _ => Ok(removal),
+        }
+    }
+}
+
 impl Service {
+    /// Takes content of this tenant's events out, and leaves a tombstone.
+    pub(super) async fn remove_content(
+        &self,
+        operator: &Operator,
+        body: &[u8],
+        now: UnixMillis,
+    ) -> Result<HttpAnswer, Fault> {
+        let Removal { which, after } = match Removal::read(body, now) {
+            Ok(removal) => removal,
+            Err(expected) => return Ok(bad_request(expected)),
+        };
+        let mut db = self.inner.pool.write(operator.reach()).await?;
+        let event = operator.event(removal::KIND);
+        let what = (operator.tenant.as_str(), &which);
+        let taken = removal::remove(&mut db, &self.inner.audit, what, after, event, now).await?;
+        db.commit().await?;
+        Ok(HttpAnswer::json(&serde_json::json!({
+            "removed": taken.removed,
+            "tombstone": taken.tombstone.map(|n| n.to_string()),
+            "more": taken.more,
+        })))
+    }
+
     pub(super) async fn show_integrity(&self) -> Result<HttpAnswer, Fault> {
         let report = self.integrity().await?;
         Ok(HttpAnswer::json(&serde_json::json!({

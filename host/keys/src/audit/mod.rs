@@ -18,6 +18,7 @@ mod log;
 pub mod merkle;
 pub mod proof;
 mod read;
+pub mod removal;
 pub mod tree;
 pub mod verify;
 
