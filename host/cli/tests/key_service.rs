@@ -370,6 +370,11 @@ fn the_log_is_followed_by_checkpoints_and_receipts() {
     let (code, stdout, _) =
         day.run(&["audit", "verify-proof", "3.tlog-proof", "--key", "a.pub"], "");
     assert!(code == 1 && stdout.contains("not a proof"), "{stdout}");
+    for bad in [&["1", "--decision", "00"][..], &["--decision", "xyz"], &[]] {
+        assert_eq!(day.run(&[&["audit", "proof", "--out", "x"], bad].concat(), "").0, 2);
+    }
+    let nobody = ["audit", "proof", "--decision", &"0".repeat(32), "--out", "x"];
+    assert_ne!(day.run(&nobody, "").0, 0);
     let (code, _, stderr) = day.run(&["audit", "proof", "99999", "--out", "x"], "");
     assert!(code == 3 && stderr.contains("covers an event within a minute"), "{code} {stderr}");
 }

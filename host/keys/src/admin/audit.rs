@@ -9,6 +9,7 @@ use crate::audit::Break;
 use crate::audit::removal::{self, LEAST_AGE_MS, Which};
 use crate::fault::Fault;
 use crate::service::{HttpAnswer, Service};
+use crate::store::Reach;
 
 /// `POST /audit/removals`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,6 +88,41 @@ impl Service {
         let Ok(n) = n.parse() else { return Ok(bad_request("Expected the number of an event")) };
         let proof = self.proof(Some(&operator.tenant), n).await?;
         Ok(proof.map_or_else(not_covered, |proof| text(proof.text())))
+    }
+
+    /// A receipt for the request that was decided under this id, as its caller was told it.
+    pub(super) async fn show_decision_proof(
+        &self,
+        operator: &Operator,
+        id: &str,
+    ) -> Result<HttpAnswer, Fault> {
+        let Some(id) = hex::read::<16>(id.as_bytes()) else {
+            return Ok(bad_request("Expected the 16 bytes of a decision's id in hex"));
+        };
+        match self.decided(&operator.tenant, &id).await? {
+            Some(n) => self.show_proof(operator, &n.to_string()).await,
+            None => Ok(not_found()),
+        }
+    }
+
+    /// The event of a request that was decided under `id`. The record's text stands in the event
+    /// escaped once; what a caller may put into a record is escaped twice, and is not found.
+    async fn decided(&self, tenant: &str, id: &[u8; 16]) -> Result<Option<i64>, Fault> {
+        let mark = format!(r#"\"decision_id\":\"{}\""#, hex::lower(id));
+        let mut db = self.inner.pool.read(Reach::Tenant(tenant)).await?;
+        let find = match db.backend_name() {
+            "SQLite" => {
+                "SELECT n FROM audit_events WHERE tenant = $1 AND instr(bytes, $2) > 0
+                 ORDER BY n DESC LIMIT 1"
+            }
+            _ => {
+                "SELECT n FROM audit_events WHERE tenant = $1 AND position($2 IN bytes) > 0
+                 ORDER BY n DESC LIMIT 1"
+            }
+        };
+        let query = sqlx::query_as(find).bind(tenant).bind(mark.into_bytes());
+        let row: Option<(i64,)> = query.fetch_optional(&mut *db).await?;
+        Ok(row.map(|(n,)| n))
     }
 
     pub(super) async fn show_consistency(&self, query: &str) -> Result<HttpAnswer, Fault> {

@@ -166,6 +166,9 @@ impl Service {
             }
             ("GET", ["audit", "integrity"]) => self.show_integrity().await,
             ("GET", ["audit", "proof", n]) => self.show_proof(operator, n).await,
+            ("GET", ["audit", "proof", "decision", id]) => {
+                self.show_decision_proof(operator, id).await
+            }
             ("GET", ["log", "checkpoint"]) => self.show_checkpoint().await,
             ("GET", ["log", "consistency"]) => self.show_consistency(request.query).await,
             ("GET", ["api", "v1", "approvals"]) => {
