@@ -36,7 +36,8 @@ const LIBRARIES: [&str; 7] = [
 
 /// OPA's version as its wheel on PyPI counts: it holds OPA 1.20.2.
 const OPA: &str = "0.4.4";
-const IMPORTS: &str = "import cryptography, pycose, http_message_signatures, botocore, oauthlib, jsonschema, ocsf_json_schema";
+const IMPORTS: &str = "import cryptography, pycose, http_message_signatures, botocore, oauthlib, \
+    jsonschema, ocsf_json_schema";
 
 #[derive(Args)]
 pub struct Options {

@@ -333,17 +333,14 @@ impl Step {
                 counted(command.current_dir(workspace::root()))
             }
             Self::AuditClient => {
-                let mut command = Command::new(setup::python()?);
-                let words = ["tests/clients/python/audit.py", "check", "tests/vectors/audit"];
-                counted(command.args(words).current_dir(workspace::root()))
+                python(&["tests/clients/python/audit.py", "check", "tests/vectors/audit"])
             }
-            Self::AuditForms => {
-                let mut command = Command::new(setup::python()?);
-                command.args(["tests/clients/python/ocsf.py", "check"]);
-                let form = |name| format!("host/cli/tests/data/audit-events.{name}.golden.jsonl");
-                command.args(["ocsf", "cloudevents"].map(form));
-                counted(command.current_dir(workspace::root()))
-            }
+            Self::AuditForms => python(&[
+                "tests/clients/python/ocsf.py",
+                "check",
+                "host/cli/tests/data/audit-events.ocsf.golden.jsonl",
+                "host/cli/tests/data/audit-events.cloudevents.golden.jsonl",
+            ]),
             Self::Browser => {
                 setup::chromium(setup::is_root())?;
                 setup::axe()?;
@@ -440,6 +437,12 @@ fn way_3() -> Result<Count> {
     let found = tidy::imports::differences(&guests::modules_by_debian()?)?;
     found.iter().for_each(|finding| println!("way 3: {finding}"));
     Ok(Count::one(found.is_empty()))
+}
+
+/// An independent client in Python, from the tree's root.
+fn python(words: &[&str]) -> Result<Count> {
+    let mut command = Command::new(setup::python()?);
+    counted(command.args(words).current_dir(workspace::root()))
 }
 
 /// Runs a test command, shows what it prints as it comes and adds up its closing lines.
