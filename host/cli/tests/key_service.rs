@@ -375,6 +375,11 @@ fn the_log_is_followed_by_checkpoints_and_receipts() {
     let (code, stdout, _) =
         day.run(&["audit", "verify-proof", "3.tlog-proof", "--key", "a.pub"], "");
     assert!(code == 1 && stdout.contains("not a proof"), "{stdout}");
+    for bad in [&["1", "--decision", "00"][..], &["--decision", "xyz"], &[]] {
+        assert_eq!(day.run(&[&["audit", "proof", "--out", "x"], bad].concat(), "").0, 2);
+    }
+    let nobody = ["audit", "proof", "--decision", &"0".repeat(32), "--out", "x"];
+    assert_ne!(day.run(&nobody, "").0, 0);
     let (code, _, stderr) = day.run(&["audit", "proof", "99999", "--out", "x"], "");
     assert!(code == 3 && stderr.contains("covers an event within a minute"), "{code} {stderr}");
 }
@@ -393,7 +398,9 @@ fn a_folder_of_evidence_says_what_the_log_says_and_can_be_verified_by_itself() {
     let summary = day.json(&args);
     assert_eq!((&summary["whole"], &summary["checkpoint"]), (&true.into(), &true.into()));
     let report = std::fs::read_to_string(day.path("evidence/report.html")).unwrap();
-    for text in ["SOC 2", "CC6.3", "of them", "privileged role", "key_created", "ADMIN"] {
+    for text in
+        ["SOC 2", "CC6.3", "of them", "privileged role", "key_created", "ADMIN", "Approvals"]
+    {
         assert!(report.contains(text), "{text}");
     }
     assert!(report.contains("&lt;b&gt;eve") && !report.contains("<b>eve"));
@@ -415,6 +422,50 @@ fn a_folder_of_evidence_says_what_the_log_says_and_can_be_verified_by_itself() {
         let args = ["audit", "export", "--framework", "iso27001", "--from", bad[0], "--to", bad[1]];
         assert_eq!(day.run(&[&args[..], &["--out", "other"]].concat(), "").0, 2);
     }
+}
+
+#[test]
+fn the_log_is_written_in_other_forms() {
+    let day = Day::begin();
+    day.good(CREATE, "");
+    for (format, member) in [("ocsf", "class_uid"), ("cloudevents", "specversion")] {
+        let made = day.json(&["audit", "export", "--format", format, "--out", "events.jsonl"]);
+        let text = std::fs::read_to_string(day.path("events.jsonl")).unwrap();
+        assert_eq!(made["events"], text.lines().count());
+        for line in text.lines() {
+            let event: Value = serde_json::from_str(line).unwrap();
+            assert!(!event[member].is_null(), "{line}");
+        }
+        assert!(text.contains("key_created"), "{text}");
+    }
+    let both = ["audit", "export", "--format", "ocsf", "--checkpoint-out", "c", "--out", "e"];
+    assert_eq!(day.run(&both, "").0, 2);
+}
+
+#[test]
+fn a_persons_events_are_written_and_taken_out_and_the_rest_verifies() {
+    let day = Day::begin();
+    day.good(CREATE, "");
+    let user = day.json(&["apikey", "list"])["keys"][0]["user"].as_str().unwrap().to_owned();
+    let written = day.json(&["audit", "person", &user, "--out", "person.json"]);
+    let text = std::fs::read_to_string(day.path("person.json")).unwrap();
+    let document: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(
+        (&written["events"], &document["events"][0]["event"]["user"]),
+        (&1.into(), &user.clone().into())
+    );
+    let (code, _, stderr) = day.run(&["audit", "erase", &user], "");
+    assert!(code == 2 && stderr.contains("--yes"), "{code} {stderr}");
+    assert_eq!(day.json(&["audit", "erase", &user, "--yes"])["removed"], 1);
+    assert_eq!(day.json(&["audit", "erase", &user, "--yes"])["removed"], 0);
+    assert_eq!(day.json(&["audit", "person", &user, "--out", "person.json"])["events"], 0);
+    day.good(&["audit", "export", "--out", "a.jsonl", "--key-out", "a.pub"], "");
+    let report = day.json(&["audit", "verify", "a.jsonl", "--key", "a.pub"]);
+    assert_eq!((&report["good"], &report["removed"]), (&true.into(), &1.into()));
+    let (code, _, stderr) = day.run(&["audit", "retain", "--keep", "29d", "--yes"], "");
+    assert!(code == 1 && stderr.contains("30 days"), "{code} {stderr}");
+    assert_eq!(day.run(&["audit", "retain", "--keep", "400d"], "").0, 2);
+    assert_eq!(day.json(&["audit", "retain", "--keep", "400d", "--yes"])["removed"], 0);
 }
 
 #[test]

@@ -185,7 +185,7 @@ impl Service {
         let Some((index, ranges)) = index.zip(ranges) else { return Ok(None) };
         let after = i64::try_from(index).map_err(|_| Fault::Malformed("event number"))?;
         let row = export::page(&mut db, after).await?.into_iter().next();
-        let row = row.filter(|row| row.0.unsigned_abs() == n);
+        let row = row.filter(|row| row.n.unsigned_abs() == n);
         let line = export::line(row.ok_or(Fault::Malformed("event"))?, tenant);
         let path = self.inner.checkpoints.tree.parts(&mut db, ranges).await?;
         Ok(Some(Inclusion { line, path, note }))

@@ -178,8 +178,11 @@ async fn the_services_role_changes_neither_what_was_logged_nor_the_schema() {
         "DELETE FROM checkpoints",
         "TRUNCATE checkpoints",
         "INSERT INTO audit_events SELECT * FROM audit_events WHERE n = 2",
-        "INSERT INTO audit_events SELECT n + 1000, at_ms, tenant, prev, hash, sig, bytes
+        "INSERT INTO audit_events SELECT n + 1000, at_ms, tenant, prev, hash, sig, bytes, gone
          FROM audit_events WHERE n = 2",
+        "UPDATE audit_events SET bytes = '', gone = 3 WHERE n = 2",
+        "SELECT remove_audit_content(2, 3)",
+        "SELECT remove_audit_content(99999, 3)",
         "DROP TRIGGER audit_events_change ON audit_events",
         "ALTER TABLE audit_events DISABLE TRIGGER ALL",
         "ALTER TABLE audit_events DISABLE ROW LEVEL SECURITY",

@@ -2,6 +2,9 @@
 
 mod support;
 
+use postern_core::chain::START;
+use postern_core::key_service::Batch;
+use postern_crp::message::{Message, audit};
 use postern_keys::audit::checkpoint::Checkpoint;
 use postern_keys::audit::proof::{Consistency, Inclusion, NotProven};
 use postern_keys::audit::{Break, verify_export};
@@ -40,6 +43,37 @@ async fn every_event_under_a_checkpoint_has_a_receipt_that_stands_alone() {
         assert_eq!(get(&world, &acme, &format!("/audit/proof/{path}")).await.0, 404, "{path}");
     }
     assert_eq!(get(&world, &acme, "/audit/proof/x").await.0, 400);
+}
+
+#[tokio::test]
+async fn who_was_refused_gets_a_receipt_by_the_decisions_id() {
+    let world = World::in_memory().await;
+    let (acme, other) = (world.tenant("acme").await, world.tenant("other").await);
+    let id = "000102030405060708090a0b0c0d0e0f";
+    let record = |agent: &str, id: &str| {
+        let record = serde_json::json!({"agent": agent, "decision_id": id, "v": 1});
+        record.to_string().into_bytes()
+    };
+    // The last says of itself, in a text of the caller's, that it is the first.
+    let lie = format!("\",\"decision_id\":\"{id}\",\"x\":\"");
+    let records = vec![record("bot", id), record(&lie, &"ff".repeat(16))];
+    let batch = Batch { boot: [1; 16], vm: [2; 16], first: 0, prev: START, records };
+    world.ask(&acme.audit, &Message::Audit(audit::Request { batch }), NOW).await;
+    let (_, point) = checkpoint(&world, 60_000).await;
+    let (status, text) = get(&world, &acme, &format!("/audit/proof/decision/{id}")).await;
+    assert_eq!(status, 200);
+    let proof = Inclusion::parse(&text).unwrap();
+    let included = proof.verify(&world.service.audit_key()).unwrap();
+    assert_eq!((included.n, included.checkpoint), (point.head.n - 1, point));
+    for (tenant, id, status) in [
+        (&other, id, 404),
+        (&acme, "00000000000000000000000000000000", 404),
+        (&acme, "0001", 400),
+        (&acme, "%", 400),
+    ] {
+        let path = format!("/audit/proof/decision/{id}");
+        assert_eq!(get(&world, tenant, &path).await.0, status, "{path}");
+    }
 }
 
 #[tokio::test]
@@ -87,8 +121,10 @@ async fn the_database_refuses_to_change_delete_or_slip_in_an_event() {
         "DELETE FROM audit_events WHERE n = (SELECT max(n) FROM audit_events)",
         "DELETE FROM audit_events",
         "INSERT OR REPLACE INTO audit_events SELECT * FROM audit_events WHERE n = 2",
-        "INSERT INTO audit_events SELECT n + 1000, at_ms, tenant, prev, hash, sig, bytes
+        "INSERT INTO audit_events SELECT n + 1000, at_ms, tenant, prev, hash, sig, bytes, gone
          FROM audit_events WHERE n = 2",
+        "UPDATE audit_events SET bytes = x'', gone = 3 WHERE n = 2",
+        "UPDATE audit_events SET gone = 1",
         "UPDATE checkpoints SET note = ''",
         "DELETE FROM checkpoints",
         "INSERT OR REPLACE INTO checkpoints SELECT * FROM checkpoints",

@@ -98,6 +98,35 @@ fn a_person_registers_by_a_link_signs_in_and_out() {
 }
 
 #[test]
+fn an_auditor_reads_the_log_and_no_request() {
+    let stage = Stage::new();
+    let _authenticator = stage.browser.authenticator().unwrap();
+    let id = stage.world.asks(false, "/api/chat", b"{}").unwrap();
+    let link = stage.world.person("ines", "AUDITOR").unwrap();
+    stage.register(&link);
+    stage.sign_in("log");
+    stage.on("Log");
+    assert!(stage.text().contains("person_added"), "{}", stage.text());
+    assert_eq!(stage.browser.count("svg.chart rect").unwrap() > 2, true);
+    assert_eq!(stage.browser.count("nav a[href='/.postern/inbox']").unwrap(), 0);
+    stage.picture("log");
+    stage.go("log?check=");
+    stage.on("Log");
+    assert!(stage.text().contains("The log is whole"), "{}", stage.text());
+    stage.go("log?q=approval_requested");
+    stage.on("Log");
+    assert_eq!(stage.browser.count(".list > li").unwrap(), 1);
+    let events = stage.world.events().unwrap();
+    let asked = events.iter().find(|event| event["kind"] == "approval_requested").unwrap();
+    let title = format!("Event {}", asked["n"].as_str().unwrap());
+    stage.go(&format!("log/{}", asked["n"].as_str().unwrap()));
+    stage.on(&title);
+    assert!(stage.text().contains(&id), "{}", stage.text());
+    stage.go(&format!("approvals/{id}"));
+    stage.on("Not done");
+}
+
+#[test]
 fn nobody_signs_in_whom_the_authenticator_has_not_verified() {
     let (stage, authenticator) = Stage::person("ana");
     stage.press("Sign out");

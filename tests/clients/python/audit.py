@@ -21,7 +21,8 @@ START = bytes(32)
 MAX_LINE = 1024 * 1024
 NAME = "postern-audit"
 PROOF = "c2sp.org/tlog-proof@v1"
-LINE = ({"n", "prev", "hash", "sig"}, {"bytes"})
+LINE = ({"n", "prev", "hash", "sig"}, {"bytes", "gone"})
+TOLD = ("first", "last", "count", "digest")
 HEADER = ({"postern_audit", "key", "count", "head"}, set())
 
 
@@ -39,6 +40,8 @@ class Entry:
     prev: bytes = START
     hash: bytes = START
     withheld: bool = False
+    gone: int | None = None
+    removed: tuple | None = None
     genuine: bool = False
 
 
@@ -46,6 +49,7 @@ class Entry:
 class Report:
     good: int = 0
     withheld: int = 0
+    removed: int = 0
     head: bytes = START
     broken: str | None = None
 
@@ -92,19 +96,36 @@ def checked(key, signature, message):
         return False
 
 
+def told(event):
+    """What a tombstone says; nothing where it is none that a service writes."""
+    try:
+        first, last, count, digest = (event[name] for name in TOLD)
+        if not re.fullmatch("[0-9a-f]{64}", digest):
+            return None
+        return number(first), number(last), number(count), digest
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
 def entry(text, key):
     """A line as an entry; one that does not decode is not genuine."""
     try:
         line = members(text, LINE)
         found = Entry(number(line["n"]), unbase64(line["prev"], 32), unbase64(line["hash"], 32))
         signature = unbase64(line["sig"], 64)
-        found.withheld = line.get("bytes") is None
-        if not found.withheld:
+        content, gone = line.get("bytes"), line.get("gone")
+        found.gone = None if gone is None else number(gone)
+        if found.gone is not None and (content is not None or found.gone <= found.n):
+            return Entry()
+        found.withheld = content is None and gone is None
+        if content is not None:
             data = unbase64(line["bytes"])
             linked = hashlib.sha256(b"audit/1\0" + found.prev + data).digest()
             inner = json.loads(data, object_pairs_hook=once)
             if linked != found.hash or number(inner["n"]) != found.n:
                 return Entry()
+            if inner.get("kind") == "content_removed":
+                found.removed = told(inner)
         found.genuine = checked(key, signature, found.hash)
         return found
     except (ValueError, KeyError, TypeError, AttributeError):
@@ -230,7 +251,26 @@ def missing(first, last):
     return f"events {first} to {last} are missing"
 
 
-def step(report, tree, found, following, points):
+def removals(found, gone):
+    """Counts an event without content for its tombstone, and compares a tombstone."""
+    if found.gone is not None:
+        gone.setdefault(found.gone, []).append((found.n, found.hash))
+    events = gone.pop(found.n, None)
+    told = found.removed
+    first = events[0][0] if events else told[0] if told else found.n
+    if events:
+        data = b"".join(n.to_bytes(8, "big") + hash for n, hash in events)
+        digest = hashlib.sha256(b"audit removed/1\0" + data).hexdigest()
+        events = (events[0][0], events[-1][0], len(events), digest)
+    if events != told:
+        raise unlike(first, found.n)
+
+
+def unlike(n, tombstone):
+    return Broken(f"event {n} is not as event {tombstone} says of removed content")
+
+
+def step(report, tree, found, following, points, gone):
     want = report.good + 1
     if not found.genuine:
         raise explain(report, want, following)
@@ -238,6 +278,8 @@ def step(report, tree, found, following, points):
         raise Broken(f"event {want} was deleted ({missing(want, found.n - 1)})")
     if found.n < want or found.prev != report.head:
         raise Broken(f"an event was inserted before event {want}")
+    report.removed += found.gone is not None
+    removals(found, gone)
     report.good, report.head = want, found.hash
     report.withheld += found.withheld
     tree.push(found.hash)
@@ -262,17 +304,19 @@ def header(lines, key):
 def walk(report, lines, key, notes):
     head = header(lines, key)
     points = [checkpoint(note, key) for note in notes]
-    waiting, tree = None, Tree()
+    waiting, tree, gone = None, Tree(), {}
     for text in lines:
         found = entry(text, key)
         if waiting:
-            step(report, tree, waiting, found, points)
+            step(report, tree, waiting, found, points, gone)
         waiting = found
     if waiting:
-        step(report, tree, waiting, None, points)
+        step(report, tree, waiting, None, points, gone)
     promised = max([head["count"], *(point.count for point in points)])
     if promised > report.good:
         raise Broken(f"the chain was truncated: {missing(report.good + 1, promised)}")
+    for tombstone in sorted(gone)[:1]:
+        raise unlike(gone[tombstone][0][0], tombstone)
     named = base64.urlsafe_b64encode(report.head).decode().rstrip("=")
     if (head["count"], head["head"]) != (report.good, named):
         raise Broken("the export has no valid header")

@@ -1,8 +1,10 @@
 //! `postern audit`: the log, exported and verified offline, single events of it, and evidence
-//! for reviews.
+//! for reviews; content taken out of it, and what it has of one person.
 
 mod decisions;
+mod forms;
 mod masks;
+mod privacy;
 mod proofs;
 
 use std::fs::File;
@@ -44,6 +46,12 @@ pub enum Command {
     VerifyProof(proofs::VerifyProofArgs),
     /// Fetch the newest checkpoint, and check that it continues an older one.
     Checkpoint(proofs::CheckpointArgs),
+    /// Take the content of old events out of the log; the chain still verifies.
+    Retain(privacy::RetainArgs),
+    /// Take the content of a person's events out of the log; the chain still verifies.
+    Erase(privacy::EraseArgs),
+    /// Write what the log has of one person.
+    Person(privacy::PersonArgs),
 }
 
 /// Write the whole chain to a file, or a folder of evidence for a review.
@@ -51,12 +59,13 @@ pub enum Command {
 #[command(after_help = "\
 Examples:
   postern audit export --out audit.jsonl --key-out audit.pub --checkpoint-out audit.note
+  postern audit export --format ocsf --out events.jsonl
   postern audit export --framework soc2 --from 2026-10-01 --to 2026-12-31 --out evidence-q4
   postern audit export --framework iso27001 --from 2026-01-01 --to 2026-12-31 --out evidence
 
 With --framework, --out is a new folder: a report (report.html), the events of the period, a
 receipt for each that is no request, an access review (keys by age and last use, roles,
-identities, revocations), the whole signed log with key and checkpoint, and what the verifier
+identities, revocations), policy revisions and approvals, the whole signed log with key and checkpoint, and what the verifier
 says of it. Both days belong to the period, in UTC.
 
 Exit codes: 0 done, 1 written, and the log is broken, 2 usage, 3 cannot reach or write")]
@@ -66,6 +75,10 @@ pub struct ExportArgs {
     /// File to write, one JSON object a line; a folder with --framework.
     #[arg(long, value_name = "PATH")]
     out: PathBuf,
+    /// How the file is written. Other forms than the chain are made of a log that holds, have
+    /// only this tenant's and the service's events, and cannot be verified themselves.
+    #[arg(long, value_enum, default_value_t, conflicts_with_all = ["framework", "checkpoint_out"])]
+    format: forms::Format,
     /// Make a folder of evidence, arranged by this framework's controls.
     #[arg(long, requires_all = ["from", "to"], conflicts_with_all = ["key_out", "checkpoint_out"])]
     framework: Option<Framework>,
@@ -91,6 +104,7 @@ Examples:
   postern audit verify audit.jsonl --key GYH9HAEh… --checkpoint audit.note --strict
   postern audit verify audit.jsonl --key audit.pub --checkpoint mon.note --checkpoint tue.note
 
+Content that was taken out (audit retain, erase) is good where a signed event says so; it is counted.
 A checkpoint that was kept apart shows a cut-off end, a log that was rolled back together with
 its head, and one that was written anew by whoever holds the key.
 
@@ -125,6 +139,9 @@ pub fn run(command: Command, out: Output) -> Outcome {
         Command::Proof(args) => proofs::proof(&args, out),
         Command::VerifyProof(args) => proofs::verify_proof(&args, out),
         Command::Checkpoint(args) => proofs::checkpoint(&args, out),
+        Command::Retain(args) => privacy::retain(&args, out),
+        Command::Erase(args) => privacy::erase(&args, out),
+        Command::Person(args) => privacy::person(&args, out),
     }
 }
 
@@ -146,8 +163,7 @@ fn gather(args: &ExportArgs, period: Period, out: Output) -> Outcome {
         let list = service.signed(&operator, "GET", &format!("/api/v1/{name}"), None)?;
         merge(&mut lists, list);
     }
-    let public = key_in(&String::from_utf8_lossy(&key));
-    let public = public.ok_or_else(|| Failure::environment("audit signing key: expected a key"))?;
+    let public = signing_key(&key)?;
     let verdict = verify_export(chain.as_slice(), &public, note.as_deref());
     let tenant = operator.tenant.clone();
     let sources = Sources { chain, key, note, verdict, lists, tenant };
@@ -176,7 +192,16 @@ fn export(args: &ExportArgs, out: Output) -> Outcome {
     let progress = out.progress("exporting");
     // Before the chain, which may grow meanwhile: the export must reach the checkpoint.
     let note = args.checkpoint_out.as_ref().map(|_| checkpoint(&service, &operator)).transpose()?;
-    let (chain, events) = whole_chain(&service, &operator)?;
+    let (mut chain, mut events) = whole_chain(&service, &operator)?;
+    if args.format != forms::Format::Chain {
+        let key = signing_key(&service.get("/audit/signing-key")?)?;
+        if let Some(broken) = verify_export(chain.as_slice(), &key, None).broken {
+            return Err(Failure::found(format_args!(
+                "nothing written, the log is broken: {broken}"
+            )));
+        }
+        (chain, events) = forms::written(&chain, args.format, &B64.encode(key.as_bytes()));
+    }
     drop(progress);
     postern_files::write_private(&args.out, &chain).or_environment("cannot write")?;
     if let Some(path) = &args.key_out {
@@ -260,6 +285,7 @@ fn document(report: &Report, unseen: &[String]) -> Value {
         "good": report.broken.is_none(),
         "events": report.good,
         "withheld": report.withheld,
+        "removed": report.removed,
         "head": B64.encode(report.head),
         "broken": report.broken.as_ref().map(ToString::to_string),
     })
@@ -279,10 +305,13 @@ fn sentence(report: &Report, with_checkpoint: bool) -> String {
 
 /// Content that is missing is said: it is another tenant's, or someone took it out.
 fn events(report: &Report) -> String {
-    match report.withheld {
-        0 => format!("{} events", report.good),
-        withheld => format!("{} events, {withheld} of them without their content", report.good),
+    let mut text = format!("{} events", report.good);
+    for (count, why) in [(report.withheld, "without their content"), (report.removed, "erased")] {
+        if count > 0 {
+            text.push_str(&format!(", {count} of them {why}"));
+        }
     }
+    text
 }
 
 /// A key given as text or as the file that holds it (also as JSON `{"key": …}`).
@@ -301,6 +330,12 @@ fn key_in(held: &str) -> Option<VerifyingKey> {
     decode_key(inner.unwrap_or(held))
 }
 
+/// As the service serves it.
+fn signing_key(served: &[u8]) -> Outcome<VerifyingKey> {
+    let key = key_in(&String::from_utf8_lossy(served));
+    key.ok_or_else(|| Failure::environment("audit signing key: expected a key"))
+}
+
 fn decode_key(text: &str) -> Option<VerifyingKey> {
     let bytes: [u8; 32] = B64.decode(text.trim()).ok()?.try_into().ok()?;
     VerifyingKey::from_bytes(&bytes).ok()
@@ -317,9 +352,12 @@ mod tests {
 
     #[test]
     fn events_without_content_are_said() {
-        let report = |withheld| Report { good: 5, withheld, head: [0; 32], broken: None };
+        let report =
+            |withheld| Report { good: 5, withheld, removed: 0, head: [0; 32], broken: None };
         assert_eq!(sentence(&report(0), true), "good: 5 events, complete up to the checkpoint");
         let said = sentence(&report(2), true);
         assert!(said.starts_with("good: 5 events, 2 of them without their content"), "{said}");
+        let said = sentence(&Report { removed: 3, ..report(0) }, true);
+        assert!(said.starts_with("good: 5 events, 3 of them erased"), "{said}");
     }
 }

@@ -12,8 +12,8 @@ use crate::operator::{Operator, OperatorArgs};
 use crate::output::{Output, table};
 use crate::span;
 
-/// Roles that may decide.
-const ROLES: [&str; 2] = postern_keys::people::ROLES;
+/// Roles on the pages.
+const ROLES: [&str; 3] = postern_keys::people::PEOPLE;
 
 /// People.
 #[derive(clap::Subcommand)]
@@ -46,11 +46,12 @@ pub enum Passkey {
 Examples:
   postern person add ana --organisation acme
   postern person add olga --organisation acme --role PLATFORM --link-life 1h
+  postern person add ines --organisation acme --role AUDITOR
 
 The name is the one that API keys and tokens name the user by: nobody decides about requests of
-his own. An ADMIN decides about requests of the organisation, PLATFORM about those of all. Other
-roles may not: an agent is no person, a developer owns the agents that ask, and an auditor has to
-stay outside of what is audited. The pages have to be configured (people.origin in keys.yaml).")]
+his own. An ADMIN decides about requests of the organisation, PLATFORM about those of all. An
+AUDITOR reads the tenant's audit log and decides nothing. Other roles may not: an agent is no
+person, and a developer owns the agents that ask. The pages have to be configured (people.origin in keys.yaml).")]
 pub struct AddArgs {
     #[command(flatten)]
     operator: OperatorArgs,

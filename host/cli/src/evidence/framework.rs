@@ -19,7 +19,8 @@ const SOC2: &[Control] = &[
     ("CC6.7", "secrets are protected where they are moved and kept", "Credentials"),
     ("CC7.2", "components are monitored for anomalies", "Activity"),
     ("CC7.3", "security events are evaluated", "Refusals"),
-    ("CC8.1", "changes are authorised", "Changes of access"),
+    ("CC8.1", "changes are authorised", "Policies"),
+    ("CC8.1", "what is sensitive is approved before it is done", "Approvals"),
 ];
 
 const ISO27001: &[Control] = &[
@@ -29,6 +30,7 @@ const ISO27001: &[Control] = &[
     ("A.5.18", "access rights are given, reviewed and removed", "Access review"),
     ("A.5.28", "evidence is collected and preserved", "Integrity"),
     ("A.8.2", "privileged access rights are restricted", "Access review"),
+    ("A.8.3", "access to information is restricted by policy", "Policies"),
     ("A.8.15", "activities are logged, and logs protected", "Integrity"),
     ("A.8.16", "anomalies are monitored", "Refusals"),
     ("A.8.24", "cryptography and keys are managed", "Credentials"),

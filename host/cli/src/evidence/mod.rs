@@ -7,6 +7,7 @@
 
 mod activity;
 mod framework;
+mod period;
 mod report;
 mod review;
 
@@ -56,6 +57,7 @@ pub fn write(folder: &Path, period: Period, sources: &Sources, now: UnixMillis) 
     let log = Log::read(&sources.chain);
     let events = log.within(period.from, period.to);
     let review = review::of(&sources.lists, now);
+    let tables = period::of(&events);
     let summary = json!({
         "framework": period.framework.title(),
         "tenant": sources.tenant,
@@ -66,16 +68,18 @@ pub fn write(folder: &Path, period: Period, sources: &Sources, now: UnixMillis) 
         "broken": sources.verdict.broken.as_ref().map(ToString::to_string),
         "log_events": sources.verdict.good,
         "withheld": sources.verdict.withheld,
+        "removed": sources.verdict.removed,
         "checkpoint": sources.note.is_some(),
         "covered": sources.note.as_deref().map(activity::covered),
         "period_events": events.len(),
     });
-    let page = report::html(period, &summary, &events, &review).or_bug("report")?;
+    let page = report::html(period, &summary, &events, (&review, &tables)).or_bug("report")?;
     let mut files = vec![
         ("chain.jsonl".to_owned(), sources.chain.clone()),
         ("signing-key.json".to_owned(), sources.key.clone()),
         ("events.json".to_owned(), pretty(&json!(events))),
         ("access-review.json".to_owned(), pretty(&review)),
+        ("policies-and-approvals.json".to_owned(), pretty(&tables)),
         ("verdict.json".to_owned(), pretty(&summary)),
         ("report.html".to_owned(), page.into_bytes()),
         ("README.txt".to_owned(), include_bytes!("README.txt").to_vec()),

@@ -27,7 +27,7 @@ pub(super) fn html(
     period: Period,
     summary: &Value,
     events: &[Value],
-    review: &Value,
+    (review, tables): (&Value, &Value),
 ) -> Result<String, minijinja::Error> {
     let mut environment = Environment::new();
     environment.set_auto_escape_callback(|_| AutoEscape::Html);
@@ -46,6 +46,7 @@ pub(super) fn html(
         more => changes.len().saturating_sub(ROWS),
         changes => changes.iter().take(ROWS).collect::<Vec<_>>(),
         review,
+        tables,
         by_age => named("by_age"),
         by_last_use => named("by_last_use"),
     })
@@ -155,7 +156,10 @@ mod tests {
             event.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
             json!({"n": n.to_string(), "hash": "h", "event": event})
         };
-        let request = |decision: &str| json!({"kind": "request", "record": {"decision": decision}});
+        let request = |decision: &str| {
+            let record = json!({"decision": decision, "policy": "<i>p7"});
+            json!({"kind": "request", "record": record})
+        };
         let events = [
             event(1, json!({"kind": "identity_enrolled", "label": label})),
             event(1, request("allow")),
@@ -164,7 +168,9 @@ mod tests {
         let (from, to) = (UnixMillis(DAY), UnixMillis(3 * DAY));
         let period = Period { framework: Framework::Soc2, from, to };
         let summary = json!({"framework": "SOC 2", "tenant": "acme", "whole": true});
-        html(period, &summary, &events, &super::super::review::of(&json!({}), to)).unwrap()
+        let review = super::super::review::of(&json!({}), to);
+        let tables = super::super::period::of(&events);
+        html(period, &summary, &events, (&review, &tables)).unwrap()
     }
 
     #[test]
@@ -172,6 +178,7 @@ mod tests {
         let page = page("<script>alert(1)</script>\"'");
         assert!(page.contains("label &lt;script&gt;alert(1)"), "{page}");
         assert!(!page.contains("<script"));
+        assert!(page.contains("&lt;i&gt;p7") && !page.contains("<i>p7"), "{page}");
     }
 
     #[test]

@@ -1,13 +1,70 @@
-//! The audit log: its state, checkpoints, proofs, exports.
+//! The audit log: its state, checkpoints, proofs, exports, and content that is taken out.
 
 use postern_core::hex;
+use postern_core::time::UnixMillis;
+use serde::{Deserialize, Serialize};
 
 use super::{Answered, Operator, bad_request, not_found};
 use crate::audit::Break;
+use crate::audit::removal::{self, LEAST_AGE_MS, Which};
 use crate::fault::Fault;
 use crate::service::{HttpAnswer, Service};
+use crate::store::Reach;
+
+/// `POST /audit/removals`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Removal {
+    /// Whose content goes.
+    pub which: Which,
+    /// Begin behind this event; `more` of the last answer.
+    #[serde(default)]
+    pub after: u64,
+}
+
+/// Longest name of a person.
+const MAX_PERSON: usize = 256;
+
+impl Removal {
+    fn read(body: &[u8], now: UnixMillis) -> Result<Self, &'static str> {
+        let removal: Self = serde_json::from_slice(body)
+            .map_err(|_| "Expected which, as before or person, and after")?;
+        match &removal.which {
+            Which::Before(end) if *end > now.0.saturating_sub(LEAST_AGE_MS) => {
+                Err("Expected a time at least 30 days ago: younger events are kept")
+            }
+            Which::Person(name) if !(1..=MAX_PERSON).contains(&name.len()) => {
+                Err("Expected a name of 1 to 256 bytes")
+            }
+            _ => Ok(removal),
+        }
+    }
+}
 
 impl Service {
+    /// Takes content of this tenant's events out, and leaves a tombstone.
+    pub(super) async fn remove_content(
+        &self,
+        operator: &Operator,
+        body: &[u8],
+        now: UnixMillis,
+    ) -> Result<HttpAnswer, Fault> {
+        let Removal { which, after } = match Removal::read(body, now) {
+            Ok(removal) => removal,
+            Err(expected) => return Ok(bad_request(expected)),
+        };
+        let mut db = self.inner.pool.write(operator.reach()).await?;
+        let event = operator.event(removal::KIND);
+        let what = (operator.tenant.as_str(), &which);
+        let taken = removal::remove(&mut db, &self.inner.audit, what, after, event, now).await?;
+        db.commit().await?;
+        Ok(HttpAnswer::json(&serde_json::json!({
+            "removed": taken.removed,
+            "tombstone": taken.tombstone.map(|n| n.to_string()),
+            "more": taken.more,
+        })))
+    }
+
     pub(super) async fn show_integrity(&self) -> Result<HttpAnswer, Fault> {
         let report = self.integrity().await?;
         Ok(HttpAnswer::json(&serde_json::json!({
@@ -31,6 +88,41 @@ impl Service {
         let Ok(n) = n.parse() else { return Ok(bad_request("Expected the number of an event")) };
         let proof = self.proof(Some(&operator.tenant), n).await?;
         Ok(proof.map_or_else(not_covered, |proof| text(proof.text())))
+    }
+
+    /// A receipt for the request that was decided under this id, as its caller was told it.
+    pub(super) async fn show_decision_proof(
+        &self,
+        operator: &Operator,
+        id: &str,
+    ) -> Result<HttpAnswer, Fault> {
+        let Some(id) = hex::read::<16>(id.as_bytes()) else {
+            return Ok(bad_request("Expected the 16 bytes of a decision's id in hex"));
+        };
+        match self.decided(&operator.tenant, &id).await? {
+            Some(n) => self.show_proof(operator, &n.to_string()).await,
+            None => Ok(not_found()),
+        }
+    }
+
+    /// The event of a request that was decided under `id`. The record's text stands in the event
+    /// escaped once; what a caller may put into a record is escaped twice, and is not found.
+    async fn decided(&self, tenant: &str, id: &[u8; 16]) -> Result<Option<i64>, Fault> {
+        let mark = format!(r#"\"decision_id\":\"{}\""#, hex::lower(id));
+        let mut db = self.inner.pool.read(Reach::Tenant(tenant)).await?;
+        let find = match db.backend_name() {
+            "SQLite" => {
+                "SELECT n FROM audit_events WHERE tenant = $1 AND instr(bytes, $2) > 0
+                 ORDER BY n DESC LIMIT 1"
+            }
+            _ => {
+                "SELECT n FROM audit_events WHERE tenant = $1 AND position($2 IN bytes) > 0
+                 ORDER BY n DESC LIMIT 1"
+            }
+        };
+        let query = sqlx::query_as(find).bind(tenant).bind(mark.into_bytes());
+        let row: Option<(i64,)> = query.fetch_optional(&mut *db).await?;
+        Ok(row.map(|(n,)| n))
     }
 
     pub(super) async fn show_consistency(&self, query: &str) -> Result<HttpAnswer, Fault> {

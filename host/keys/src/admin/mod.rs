@@ -1,5 +1,5 @@
 //! The operators' interface: `/api/v1/…`, `/audit/integrity`, `/audit/export`,
-//! `/audit/proof/{n}`, `/log/checkpoint` and `/log/consistency`.
+//! `/audit/proof/{n}`, `/audit/removals`, `/log/checkpoint` and `/log/consistency`.
 //!
 //! Every request is signed ([`crate::operator_auth`]) by an enrolled operator and acts on
 //! that operator's tenant alone; there is no parameter by which to name another. Changes
@@ -20,6 +20,7 @@ mod people;
 mod revoking;
 
 pub use approvals::{GrantWire, Said};
+pub use audit::Removal;
 pub use frameworks::{Classified, Cleared, NewFramework};
 pub use gateway_sets::{NamedSet, NewSet};
 pub use invites::NewInvite;
@@ -165,8 +166,14 @@ impl Service {
             ("GET", ["audit", "export"] | ["api", "v1", "audit"]) => {
                 return self.show_export(operator, request.query).await;
             }
+            ("POST", ["audit", "removals"]) => {
+                self.remove_content(operator, request.body, now).await
+            }
             ("GET", ["audit", "integrity"]) => self.show_integrity().await,
             ("GET", ["audit", "proof", n]) => self.show_proof(operator, n).await,
+            ("GET", ["audit", "proof", "decision", id]) => {
+                self.show_decision_proof(operator, id).await
+            }
             ("GET", ["log", "checkpoint"]) => self.show_checkpoint().await,
             ("GET", ["log", "consistency"]) => self.show_consistency(request.query).await,
             ("GET", ["api", "v1", "approvals"]) => {

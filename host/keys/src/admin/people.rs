@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::{Operator, bad_request, conflict, not_found};
 use crate::fault::Fault;
-use crate::people::{LINK_LIFE, LONGEST_LINK, ROLES, passkey_name};
+use crate::people::{LINK_LIFE, LONGEST_LINK, PEOPLE, passkey_name};
 use crate::random;
 use crate::service::{HttpAnswer, Service};
 use crate::store::approvals::{self, Ending};
@@ -51,7 +51,7 @@ fn acceptable(new: &NewPerson) -> bool {
         |text: &str| (1..=MAX_NAME).contains(&text.len()) && !text.chars().any(char::is_control);
     // Decisions name operators and grants with a colon.
     let own = !["operator:", "grant:"].iter().any(|other| new.person.starts_with(other));
-    own && text(&new.person) && text(&new.organisation) && ROLES.contains(&new.role.as_str())
+    own && text(&new.person) && text(&new.organisation) && PEOPLE.contains(&new.role.as_str())
 }
 
 /// When a link ends; `None` for a life that it may not have.

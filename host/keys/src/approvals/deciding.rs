@@ -53,9 +53,11 @@ impl Decider {
     }
 
     fn of(person: &Person, how: How) -> Self {
+        // Whoever decides nothing decides for an organisation of a name that none can have.
+        let own = if person.decides { person.organisation.clone() } else { "\0".to_owned() };
         Self {
             tenant: person.tenant.clone(),
-            organisation: (!person.platform).then(|| person.organisation.clone()),
+            organisation: (!person.platform).then_some(own),
             name: person.name.clone(),
             how,
         }

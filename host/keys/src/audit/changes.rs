@@ -48,6 +48,7 @@ pub fn write_export(out: &mut impl Write, log: &AuditLog, count: u64) -> std::io
             hash: B64.encode(hash),
             sig: B64.encode(log.sign(&hash)),
             bytes: Some(B64.encode(bytes)),
+            gone: None,
         };
         writeln!(out, "{}", serde_json::to_string(&line)?)?;
         prev = hash;

@@ -12,6 +12,7 @@ use postern_capability::tables::Tables;
 use postern_core::chain::{START, service_link};
 
 use crate::audit::export::Line;
+use crate::audit::removal::{self, Removed};
 
 /// A line whose fields decode, and what its event says of itself.
 #[derive(Clone, Copy, Debug)]
@@ -20,13 +21,24 @@ pub(super) struct Entry {
     pub(super) prev: [u8; 32],
     pub(super) hash: [u8; 32],
     pub(super) withheld: bool,
+    /// The event by which the content was taken out.
+    pub(super) gone: Option<u64>,
+    /// What this event says was taken out.
+    pub(super) removed: Option<Removed>,
     pub(super) genuine: bool,
 }
 
 impl Entry {
     /// A line that does not decode stands for an event that was changed.
-    pub(super) const UNREADABLE: Self =
-        Self { n: 0, prev: START, hash: START, withheld: false, genuine: false };
+    pub(super) const UNREADABLE: Self = Self {
+        n: 0,
+        prev: START,
+        hash: START,
+        withheld: false,
+        gone: None,
+        removed: None,
+        genuine: false,
+    };
 }
 
 /// Judges lines under one key.
@@ -68,13 +80,25 @@ impl Judge {
             None => None,
             Some(text) => Some(B64.decode(text).ok()?),
         };
-        let hashed = match &bytes {
-            None => true,
-            Some(bytes) => service_link(&prev, bytes) == hash && number(bytes) == Some(n),
+        let gone = match (line.gone, &bytes) {
+            (None, _) => None,
+            // Content that is here is not gone; and a tombstone comes later.
+            (Some(_), Some(_)) => return None,
+            (Some(text), None) => Some(decimal(&text).filter(|tombstone| *tombstone > n)?),
         };
+        let head = bytes.as_deref().map(head);
+        let hashed = match (&bytes, head) {
+            (Some(bytes), Some(head)) => {
+                service_link(&prev, bytes) == hash && head.is_some_and(|head| head.n == n)
+            }
+            _ => true,
+        };
+        let is_tombstone = head.flatten().is_some_and(|head| head.tombstone);
+        let removed = bytes.as_deref().filter(|_| is_tombstone).and_then(Removed::read);
         let signed = |key| self.signatures.hold(key, &hash, &sig);
         let genuine = hashed && self.key.as_ref().is_some_and(signed);
-        Some(Entry { n, prev, hash, withheld: bytes.is_none(), genuine })
+        let withheld = bytes.is_none() && gone.is_none();
+        Some(Entry { n, prev, hash, withheld, gone, removed, genuine })
     }
 }
 
@@ -84,14 +108,23 @@ pub(super) fn object(line: &str) -> Option<&str> {
     (text.starts_with('{') && text.ends_with('}')).then_some(text)
 }
 
-/// The number an event gives itself.
-fn number(bytes: &[u8]) -> Option<u64> {
+/// What an event says of itself.
+#[derive(Clone, Copy)]
+struct Head {
+    n: u64,
+    tombstone: bool,
+}
+
+fn head(bytes: &[u8]) -> Option<Head> {
     #[derive(serde::Deserialize)]
-    struct Numbered<'a> {
+    struct Wire<'a> {
         #[serde(borrow)]
         n: std::borrow::Cow<'a, str>,
+        #[serde(borrow, default)]
+        kind: std::borrow::Cow<'a, str>,
     }
-    decimal(&serde_json::from_slice::<Numbered<'_>>(bytes).ok()?.n)
+    let wire: Wire<'_> = serde_json::from_slice(bytes).ok()?;
+    Some(Head { n: decimal(&wire.n)?, tombstone: wire.kind == removal::KIND })
 }
 
 /// A number as it is written: no sign, no zero in front.

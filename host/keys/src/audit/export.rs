@@ -5,7 +5,8 @@
 //! {"n":"1","prev":"…","hash":"…","sig":"…","bytes":"<b64url of the exact bytes>"}
 //! ```
 //! Events of other tenants come without `bytes`: their hash and signature keep the chain
-//! whole, and say nothing else. Invariant: lines are written from stored bytes; nothing is
+//! whole, and say nothing else. Events whose content was taken out have `gone` in its place: the
+//! number of the event that says so. Invariant: lines are written from stored bytes; nothing is
 //! rendered again.
 
 use base64::Engine;
@@ -42,12 +43,25 @@ pub struct Line {
     pub hash: String,
     /// Signature over the hash.
     pub sig: String,
-    /// The exact bytes; absent where they belong to another tenant.
+    /// The exact bytes; absent where they belong to another tenant, or are gone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes: Option<String>,
+    /// Number of the event by which the content was taken out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gone: Option<String>,
 }
 
-pub(crate) type Row = (i64, Option<String>, Vec<u8>, Vec<u8>, Vec<u8>, Vec<u8>);
+/// A stored event.
+#[derive(sqlx::FromRow)]
+pub(crate) struct Row {
+    pub(crate) n: i64,
+    pub(crate) tenant: Option<String>,
+    prev: Vec<u8>,
+    pub(crate) hash: Vec<u8>,
+    sig: Vec<u8>,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) gone: Option<i64>,
+}
 
 /// Events read at a time: no more of them are in memory.
 pub const PAGE: i64 = 100;
@@ -94,8 +108,8 @@ impl Export {
         if self.after.unsigned_abs() < self.end {
             let rows = page(db, self.after).await?;
             // What should be there and is not is for the verifier to name.
-            self.after = rows.last().map_or(i64::MAX, |row| row.0);
-            for row in rows.into_iter().filter(|row| row.0.unsigned_abs() <= self.end) {
+            self.after = rows.last().map_or(i64::MAX, |row| row.n);
+            for row in rows.into_iter().filter(|row| row.n.unsigned_abs() <= self.end) {
                 push(&mut out, &line(row, self.tenant.as_deref()))?;
             }
         }
@@ -115,7 +129,8 @@ fn header(audit: &AuditLog, head: Link) -> Header {
 /// The next rows behind number `after`.
 pub(crate) async fn page(db: &mut Connection, after: i64) -> Result<Vec<Row>, Fault> {
     Ok(sqlx::query_as(
-        "SELECT n, tenant, prev, hash, sig, bytes FROM audit_events WHERE n > $1 ORDER BY n LIMIT $2",
+        "SELECT n, tenant, prev, hash, sig, bytes, gone FROM audit_events
+         WHERE n > $1 ORDER BY n LIMIT $2",
     )
     .bind(after)
     .bind(PAGE)
@@ -125,14 +140,15 @@ pub(crate) async fn page(db: &mut Connection, after: i64) -> Result<Vec<Row>, Fa
 
 /// A row as a line; bytes only for `tenant` and the service itself.
 pub(crate) fn line(row: Row, tenant: Option<&str>) -> Line {
-    let (n, owner, prev, hash, sig, bytes) = row;
-    let visible = tenant.is_none() || owner.is_none() || owner.as_deref() == tenant;
+    let owner = row.tenant.as_deref();
+    let visible = tenant.is_none() || owner.is_none() || owner == tenant;
     Line {
-        n: n.to_string(),
-        prev: B64.encode(prev),
-        hash: B64.encode(hash),
-        sig: B64.encode(sig),
-        bytes: visible.then(|| B64.encode(bytes)),
+        n: row.n.to_string(),
+        prev: B64.encode(row.prev),
+        hash: B64.encode(row.hash),
+        sig: B64.encode(row.sig),
+        bytes: (visible && row.gone.is_none()).then(|| B64.encode(row.bytes)),
+        gone: row.gone.filter(|_| visible).map(|n| n.to_string()),
     }
 }
 

@@ -39,7 +39,7 @@ impl<'a> Check<'a> {
             return Ok(false);
         }
         let rows = export::page(db, self.after).await?;
-        let Some(last) = rows.last().map(|row| row.0) else {
+        let Some(last) = rows.last().map(|row| row.n) else {
             self.end = Some(self.chain.finish(0));
             return Ok(false);
         };

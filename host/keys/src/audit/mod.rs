@@ -17,6 +17,7 @@ pub mod integrity;
 mod log;
 pub mod proof;
 mod read;
+pub mod removal;
 pub mod tree;
 pub mod verify;
 

@@ -11,6 +11,7 @@ use postern_core::chain::service_link;
 
 use super::*;
 use crate::audit::proof::Inclusion;
+use crate::audit::removal::{self, Removed};
 use crate::audit::{AuditLog, Event};
 
 const COUNT: usize = 6;
@@ -126,17 +127,70 @@ fn cases() -> Vec<Case> {
     // The holder of the key wrote the log anew from the fourth event on.
     let why = "a log written anew by the key's holder, and a checkpoint kept apart";
     cases.push(("written-anew", why, anew(), vec![last.clone()]));
+    for (name, why, change) in REMOVALS {
+        let mut lines = removed();
+        change(&mut lines);
+        let notes = if name == "removed" { vec![note(1, point(&lines, COUNT))] } else { vec![] };
+        cases.push((name, why, lines, notes));
+    }
     cases
+}
+
+type Row = (&'static str, &'static str, fn(&mut Vec<Value>));
+
+/// Exports with a tombstone, as it was written and as it was not.
+const REMOVALS: [Row; 8] = [
+    ("removed", "content that was taken out, and the event that says so", |_| {}),
+    ("removed-more", "content is gone that the tombstone does not name", |l| gone(l, 4, "5")),
+    ("removed-less", "content is there that the tombstone says is gone", |l| {
+        l[2] = export(1)[2].clone()
+    }),
+    ("removed-withheld", "withheld, and not gone as the tombstone says", |l| {
+        drop(l[2].as_object_mut().unwrap().remove("gone"));
+    }),
+    ("removed-elsewhere", "content gone by an event that is no tombstone", |l| gone(l, 2, "4")),
+    ("removed-unsaid", "content gone by an event that is not there", |l| gone(l, 2, "7")),
+    ("removed-before", "content gone by an event before it", |l| gone(l, 2, "1")),
+    ("removed-both", "content that is there and gone", |l| {
+        l[2]["bytes"] = export(1)[2]["bytes"].clone();
+    }),
+];
+
+/// The content of event `n` is gone by event `tombstone`.
+fn gone(lines: &mut [Value], n: usize, tombstone: &str) {
+    drop(lines[n].as_object_mut().unwrap().remove("bytes"));
+    lines[n]["gone"] = tombstone.into();
+}
+
+/// The same log, whose fifth event says that the content of the first and second was taken out.
+fn removed() -> Vec<Value> {
+    let mut tally = removal::Tally::default();
+    (1..=2).for_each(|n| tally.push(n as u64, &link(&export(1), n).hash));
+    let Removed { first, last, count, digest } = tally.removed();
+    let mut lines = rewritten(5, |n| match n {
+        5 => Event::new(removal::KIND, "acme")
+            .with("first", first.to_string())
+            .with("last", last.to_string())
+            .with("count", count.to_string())
+            .with_hex("digest", &digest),
+        n => Event::new("credential_released", "acme").with("credential", format!("c{n}")),
+    });
+    (1..=2).for_each(|n| gone(&mut lines, n, "5"));
+    lines
 }
 
 /// The same log with another fourth event, and all behind it signed again.
 fn anew() -> Vec<Value> {
+    rewritten(4, |n| Event::new("credential_released", "acme").with("credential", format!("d{n}")))
+}
+
+/// The same log with other events from the `first` on.
+fn rewritten(first: usize, event: impl Fn(usize) -> Event) -> Vec<Value> {
     let log = log(1);
     let mut lines = export(1);
-    let mut prev = link(&lines, 3).hash;
-    for (n, line) in lines.iter_mut().enumerate().skip(4) {
-        let event = Event::new("credential_released", "acme").with("credential", format!("d{n}"));
-        let bytes = event.bytes(n as u64, UnixMillis(1_795_332_000_000), "simulated");
+    let mut prev = link(&lines, first - 1).hash;
+    for (n, line) in lines.iter_mut().enumerate().skip(first) {
+        let bytes = event(n).bytes(n as u64, UnixMillis(1_795_332_000_000), "simulated");
         let hash = service_link(&prev, &bytes);
         *line = json!({
             "n": n.to_string(), "prev": B64.encode(prev), "hash": B64.encode(hash),
@@ -162,7 +216,8 @@ fn vector((_, why, lines, notes): &Case) -> Value {
     json!({
         "note": why, "key": B64.encode(key.as_bytes()), "export": lines, "checkpoints": notes,
         "want": {
-            "good": report.good, "withheld": report.withheld, "head": hex::lower(&report.head),
+            "good": report.good, "withheld": report.withheld, "removed": report.removed,
+            "head": hex::lower(&report.head),
             "broken": report.broken.map(|broken| broken.to_string()),
         },
     })
@@ -248,7 +303,7 @@ fn only_the_untouched_and_the_unseen_are_good() {
         .filter(|case| vector(case)["want"]["broken"].is_null())
         .map(|case| case.0)
         .collect();
-    let want = ["whole", "checkpointed", "withheld", "cut-unseen", "checkpointed-often"];
+    let want = ["whole", "checkpointed", "withheld", "cut-unseen", "checkpointed-often", "removed"];
     assert_eq!(good, want);
     let proven = proofs().into_iter().filter(|proof| proof_vector(proof)["want"]["n"].is_string());
     let proven: Vec<&str> = proven.map(|proof| proof.0).collect();

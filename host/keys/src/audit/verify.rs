@@ -6,7 +6,7 @@
 //! and its number and predecessor compared, every line that has bytes was hashed (those
 //! without are counted), and every checkpoint's head and root were found.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::BufRead;
 
 use base64::Engine;
@@ -20,6 +20,7 @@ use crate::audit::entry::{Entry, decimal, object};
 use crate::audit::export::Header;
 use crate::audit::merkle::{self, Growing};
 use crate::audit::read::{self, Lines};
+use crate::audit::removal::Tally;
 
 /// What was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +29,8 @@ pub struct Report {
     pub good: u64,
     /// Events among them whose bytes were withheld (another tenant's).
     pub withheld: u64,
+    /// Events among them whose content was taken out, as later events say.
+    pub removed: u64,
     /// Hash of the last good event.
     pub head: [u8; 32],
     /// The first break; `None` when everything holds.
@@ -81,6 +84,14 @@ pub enum Break {
         /// Number in the checkpoint.
         n: u64,
     },
+    /// Content is missing that no tombstone names, or is there although one says it is not.
+    #[error("event {n} is not as event {tombstone} says of removed content")]
+    Removed {
+        /// The first event that a wrong tombstone is about.
+        n: u64,
+        /// The tombstone, or what stands in its place.
+        tombstone: u64,
+    },
     /// The export could not be read to its end.
     #[error("the export could not be read after event {after}")]
     Unreadable {
@@ -106,6 +117,9 @@ pub(super) struct Verifier<'a> {
     key: &'a VerifyingKey,
     last: Link,
     withheld: u64,
+    removed: u64,
+    /// Events without content, by the tombstones that are still to come.
+    gone: BTreeMap<u64, Tally>,
     tree: Growing,
     /// Checkpoints that were not reached yet, the smallest first.
     points: VecDeque<Checkpoint>,
@@ -116,7 +130,8 @@ impl<'a> Verifier<'a> {
     /// Starts before the first event.
     pub(super) fn new(key: &'a VerifyingKey) -> Self {
         let (last, tree) = (Link { n: 0, hash: START }, Growing::default());
-        Self { key, last, withheld: 0, tree, points: VecDeque::new(), waiting: None }
+        let (gone, points) = (BTreeMap::new(), VecDeque::new());
+        Self { key, last, withheld: 0, removed: 0, gone, tree, points, waiting: None }
     }
 
     /// Compares with a checkpoint note too. To be called before the first event.
@@ -145,13 +160,19 @@ impl<'a> Verifier<'a> {
         if promised > self.last.n {
             return Err(Break::Truncated { first: self.last.n.saturating_add(1), last: promised });
         }
-        Ok(())
+        match self.gone.first_key_value() {
+            None => Ok(()),
+            Some((tombstone, events)) => {
+                Err(Break::Removed { n: events.first(), tombstone: *tombstone })
+            }
+        }
     }
 
     /// What was found so far, with how it ended.
     pub(super) fn report(self, end: Result<(), Break>) -> Report {
         let Link { n: good, hash: head } = self.last;
-        Report { good, withheld: self.withheld, head, broken: end.err() }
+        let Self { withheld, removed, .. } = self;
+        Report { good, withheld, removed, head, broken: end.err() }
     }
 
     fn run<'n>(
@@ -202,6 +223,7 @@ impl<'a> Verifier<'a> {
         if entry.n < want || entry.prev != self.last.hash {
             return Err(Break::Inserted { n: want });
         }
+        self.removals(entry)?;
         self.last = Link { n: want, hash: entry.hash };
         self.withheld = self.withheld.saturating_add(u64::from(entry.withheld));
         self.tree.push(merkle::leaf(&entry.hash));
@@ -211,6 +233,21 @@ impl<'a> Verifier<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Counts an event without content for its tombstone; compares a tombstone with what it is
+    /// for.
+    fn removals(&mut self, entry: &Entry) -> Result<(), Break> {
+        if let Some(tombstone) = entry.gone {
+            self.removed = self.removed.saturating_add(1);
+            self.gone.entry(tombstone).or_default().push(entry.n, &entry.hash);
+        }
+        let events = self.gone.remove(&entry.n);
+        let first = events.as_ref().map(Tally::first).or(entry.removed.map(|told| told.first));
+        if events.map(Tally::removed) == entry.removed {
+            return Ok(());
+        }
+        Err(Break::Removed { n: first.unwrap_or(entry.n), tombstone: entry.n })
     }
 
     /// A bad line was inserted when the one behind it is the event that belongs here;

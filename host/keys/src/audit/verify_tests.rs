@@ -26,6 +26,7 @@ fn lines(log: &AuditLog, count: u64) -> Vec<String> {
             hash: B64.encode(hash),
             sig: B64.encode(log.sign(&hash)),
             bytes: Some(B64.encode(bytes)),
+            gone: None,
         };
         lines.push(serde_json::to_string(&line).unwrap());
         prev = hash;
@@ -201,6 +202,7 @@ fn the_longest_record_of_a_gateway_that_means_harm_can_still_be_read() {
         hash: B64.encode(hash),
         sig: B64.encode(log().sign(&hash)),
         bytes: Some(B64.encode(bytes)),
+        gone: None,
     };
     let header = Header {
         postern_audit: 1,
@@ -265,4 +267,57 @@ fn a_change_of_any_byte_of_a_thousand_events_is_found() {
     });
     assert!(tried.changes > 50_000, "{}", tried.changes);
     assert_eq!(tried.unseen, []);
+}
+
+/// Content of some events is gone by a later one: every change of a byte is found, each
+/// judged by the whole verifier.
+#[test]
+fn every_change_of_a_byte_is_found_where_content_was_taken_out() {
+    let log = log();
+    let mut lines = lines(&log, 4);
+    let mut tally = Tally::default();
+    for n in [1, 3] {
+        let mut line: Line = serde_json::from_str(&lines[n]).unwrap();
+        tally.push(n as u64, &B64.decode(&line.hash).unwrap().try_into().unwrap());
+        (line.bytes, line.gone) = (None, Some("5".to_owned()));
+        lines[n] = serde_json::to_string(&line).unwrap();
+    }
+    let told = tally.removed();
+    let event = Event::new(crate::audit::removal::KIND, "acme")
+        .with("first", told.first.to_string())
+        .with("last", told.last.to_string())
+        .with("count", told.count.to_string())
+        .with_hex("digest", &told.digest);
+    let prev: Line = serde_json::from_str(&lines[4]).unwrap();
+    let prev = B64.decode(prev.hash).unwrap().try_into().unwrap();
+    lines.push(signed(&log, prev, &event.bytes(5, UnixMillis(5), "simulated"), 5));
+    header_for(&mut lines, 5);
+    let good = verify(&lines, None);
+    assert_eq!((good.good, good.removed, good.broken), (5, 2, None));
+    let (key, mut export) = (log.public_key(), lines.join("\n").into_bytes());
+    let mut tried = 0;
+    for at in 0..export.len() {
+        let written = export[at];
+        for other in [written ^ 1, b'\n'] {
+            export[at] = other;
+            let found = verify_export(export.as_slice(), &key, None);
+            assert!(other == written || found.broken.is_some(), "{at}: {written} {other}");
+            tried += 1;
+        }
+        export[at] = written;
+    }
+    assert!(tried > 3_000, "{tried}");
+}
+
+fn signed(log: &AuditLog, prev: [u8; 32], bytes: &[u8], n: u64) -> String {
+    let hash = service_link(&prev, bytes);
+    let line = Line {
+        n: n.to_string(),
+        prev: B64.encode(prev),
+        hash: B64.encode(hash),
+        sig: B64.encode(log.sign(&hash)),
+        bytes: Some(B64.encode(bytes)),
+        gone: None,
+    };
+    serde_json::to_string(&line).unwrap()
 }

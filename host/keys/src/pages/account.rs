@@ -30,7 +30,11 @@ impl Service {
                 dt { "Person" } dd { (visible::name(&person.name)) }
                 dt { "Organisation" } dd { (visible::name(&person.organisation)) }
                 dt { "Decides for" }
-                dd { @if person.platform { "every organisation" } @else { "this organisation" } }
+                dd {
+                    @if !person.decides { "nobody: reads the log" }
+                    @else if person.platform { "every organisation" }
+                    @else { "this organisation" }
+                }
             }
             h2 { "Passkeys" }
             ul.list { @for passkey in &passkeys { (listed(passkey, &token, fresh && passkeys.len() > 1)) } }

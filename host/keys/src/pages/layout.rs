@@ -36,8 +36,11 @@ pub(super) fn page(title: &str, who: Option<(&SignedIn, &str)>, main: Markup) ->
 fn menu(who: &SignedIn, token: &str) -> Markup {
     html! {
         nav aria-label="Pages" {
-            a href="/.postern/inbox" { "Inbox" }
-            a href="/.postern/history" { "History" }
+            @if who.person().decides {
+                a href="/.postern/inbox" { "Inbox" }
+                a href="/.postern/history" { "History" }
+            }
+            @if who.person().audits { a href="/.postern/log" { "Log" } }
             a href="/.postern/account" { "Account" }
         }
         form.out method="post" action="/.postern/sign-out" {

@@ -15,6 +15,7 @@ mod files;
 mod form;
 mod inbox;
 mod layout;
+mod log;
 mod registering;
 mod request;
 mod signing_in;
@@ -172,14 +173,17 @@ impl Service {
     ) -> Result<Page, Fault> {
         if method == "GET" {
             return match path {
+                "" if !who.person().decides => Ok(Page::see("/.postern/log")),
                 "" => Ok(Page::see("/.postern/inbox")),
+                "log" => self.log_page(asked, who).await,
                 "inbox" => self.inbox_page(asked, who).await,
                 "history" => self.history_page(asked, who).await,
                 "live" => self.live_state(asked, who).await,
                 "account" => self.account_page(asked, who, None).await,
-                other => match other.strip_prefix("approvals/") {
-                    Some(id) => self.request_page(asked, who, id).await,
-                    None => Ok(layout::missing(Some(who))),
+                other => match other.split_once('/') {
+                    Some(("approvals", id)) => self.request_page(asked, who, id).await,
+                    Some(("log", n)) => self.event_page(asked, who, n).await,
+                    _ => Ok(layout::missing(Some(who))),
                 },
             };
         }

@@ -21,7 +21,7 @@ pub(super) fn path_for(path: &str) -> String {
 
 /// Where somebody may be sent after signing in: pages that show, by their exact names.
 fn destination(path: &str) -> Option<String> {
-    let known = ["inbox", "history", "account"].contains(&path)
+    let known = ["inbox", "history", "account", "log"].contains(&path)
         || path.strip_prefix("approvals/").is_some_and(|id| {
             id.len() == 32 && id.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
         });

@@ -34,6 +34,11 @@ use postern_core::time::UnixMillis;
 /// people for every organisation.
 pub const ROLES: [&str; 2] = ["ADMIN", "PLATFORM"];
 
+/// Roles of people on the pages: those, and auditors, who read the log and decide nothing.
+pub const PEOPLE: [&str; 3] = ["ADMIN", "PLATFORM", "AUDITOR"];
+
+const AUDITOR: &str = "AUDITOR";
+
 /// A person.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Person {
@@ -47,15 +52,21 @@ pub struct Person {
     pub organisation: String,
     /// Decides for every organisation of the tenant.
     pub platform: bool,
+    /// Decides at all.
+    pub decides: bool,
+    /// Reads the audit log of the tenant.
+    pub audits: bool,
 }
 
 impl Person {
-    /// The person of a row; `None` where its role may no longer decide.
+    /// The person of a row; `None` where its role is none of the pages (any more).
     pub(crate) fn of(record: Record) -> Option<Self> {
-        let known = ROLES.contains(&record.role.as_str());
+        let known = PEOPLE.contains(&record.role.as_str());
         known.then(|| Self {
             handle: record.handle,
             platform: record.role == "PLATFORM",
+            decides: ROLES.contains(&record.role.as_str()),
+            audits: [AUDITOR, "PLATFORM"].contains(&record.role.as_str()),
             tenant: record.tenant,
             name: record.person,
             organisation: record.organisation,
@@ -64,7 +75,7 @@ impl Person {
 
     /// Whether requests from `organisation` are for this person to see and decide.
     pub fn decides_for(&self, organisation: &str) -> bool {
-        self.platform || self.organisation == organisation
+        self.decides && (self.platform || self.organisation == organisation)
     }
 
     fn event(&self, kind: &'static str) -> crate::audit::Event {

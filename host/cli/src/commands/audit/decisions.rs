@@ -203,7 +203,8 @@ mod tests {
         let line = |event: Value| {
             let bytes = Some(B64.encode(event.to_string()));
             let text = || "x".to_owned();
-            let line = Line { n: "7".into(), prev: text(), hash: text(), sig: text(), bytes };
+            let (n, gone) = ("7".into(), None);
+            let line = Line { n, prev: text(), hash: text(), sig: text(), bytes, gone };
             serde_json::to_vec(&line).unwrap()
         };
         let record = |kind: &str| json!({"kind": kind, "time": "1"}).to_string();

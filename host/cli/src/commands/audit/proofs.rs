@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as B64;
 use ed25519_dalek::VerifyingKey;
+use postern_core::hex;
 use postern_keys::audit::checkpoint::Checkpoint;
 use postern_keys::audit::proof::{Consistency, Inclusion, NotProven};
 use serde_json::{Value, json};
@@ -21,16 +22,21 @@ use crate::service::Service;
 #[command(after_help = "\
 Examples:
   postern audit proof 1742 --out 1742.tlog-proof
+  postern audit proof --decision 000102030405060708090a0b0c0d0e0f --out refusal.tlog-proof
   postern audit verify-proof 1742.tlog-proof --key audit.pub
 
-The file holds the event, the hashes beside its way through the log's tree (RFC 6962), and a
+A caller who was refused has the decision's id in the answer. The file holds the event, the hashes beside its way through the log's tree (RFC 6962), and a
 signed checkpoint: it stands alone, and needs nobody's word but the key. There is one as soon
 as a checkpoint covers the event, within a minute.")]
 pub struct ProofArgs {
     #[command(flatten)]
     operator: OperatorArgs,
     /// Number of the event.
-    n: u64,
+    #[arg(required_unless_present = "decision", conflicts_with = "decision")]
+    n: Option<u64>,
+    /// Of the request that was decided under this id.
+    #[arg(long, value_name = "HEX", value_parser = decision)]
+    decision: Option<String>,
     /// File to write.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -76,18 +82,30 @@ pub struct CheckpointArgs {
     out: PathBuf,
 }
 
+/// A decision's id as answers have it.
+fn decision(text: &str) -> Result<String, String> {
+    let read = hex::read::<16>(text.as_bytes());
+    read.map(|id| hex::lower(&id)).ok_or_else(|| "expected 32 hexadecimal digits".to_owned())
+}
+
 /// Runs `audit proof`.
 pub fn proof(args: &ProofArgs, out: Output) -> Outcome {
     let operator = Operator::load(&args.operator)?;
-    let path = format!("/audit/proof/{}", args.n);
+    let named = match (args.n, &args.decision) {
+        (Some(n), _) => n.to_string(),
+        (None, id) => format!("decision/{}", id.as_deref().unwrap_or_default()),
+    };
+    let path = format!("/audit/proof/{named}");
     let text = operator.service()?.signed_bytes(&operator, "GET", &path, None);
     let text = text.map_err(|failure| {
         let why = "no receipt (a checkpoint covers an event within a minute)";
-        Failure::environment(format_args!("event {}: {why}: {failure}", args.n))
+        Failure::environment(format_args!("event {named}: {why}: {failure}"))
     })?;
     postern_files::write_private(&args.out, &text).or_environment("cannot write")?;
-    let document = json!({"event": args.n, "file": args.out.display().to_string()});
-    out.result(&document, &format!("receipt for event {} in {}", args.n, args.out.display()))
+    let proof = Inclusion::parse(&String::from_utf8_lossy(&text)).or_environment("receipt")?;
+    let (n, file) = (proof.line.n.parse::<u64>().or_environment("receipt")?, args.out.display());
+    let document = json!({"event": n, "file": file.to_string()});
+    out.result(&document, &format!("receipt for event {n} in {file}"))
 }
 
 /// Runs `audit verify-proof`.

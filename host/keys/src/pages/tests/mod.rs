@@ -7,6 +7,7 @@ mod authenticator;
 mod ceremonies;
 pub(crate) mod deciding;
 mod forms;
+mod log;
 #[path = "../../../tests/support/postgres.rs"]
 mod postgres;
 pub(crate) mod world;
