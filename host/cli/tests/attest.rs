@@ -201,11 +201,12 @@ fn nothing_is_authorised_with_a_log_that_was_changed_or_set_back() {
     let old = std::fs::read(&one).unwrap();
     assert_eq!(authorise(folder.path(), "2", "cb").0, 0);
     // Set back to where it was: the next release would fork it.
-    std::fs::write(&one, old).unwrap();
+    postern_files::write_atomic(&one, &old).unwrap();
     let (code, stdout, stderr) = authorise(folder.path(), "3", "cc");
     assert_eq!((code, stdout.as_str()), (1, ""));
     assert!(stderr.contains("does not continue the checkpoint"), "{stderr}");
-    std::fs::write(folder.path().join("log/tile/entries/000.p/1"), "\0\x01x").unwrap();
+    let tile = folder.path().join("log/tile/entries/000.p/1");
+    postern_files::write_atomic(tile, b"\0\x01x").unwrap();
     let (code, stdout, stderr) = authorise(folder.path(), "3", "cc");
     assert_eq!((code, stdout.as_str()), (1, ""));
     assert!(stderr.contains("is not what the checkpoint was signed over"), "{stderr}");

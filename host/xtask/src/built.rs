@@ -16,7 +16,7 @@ use crate::run::{Failure, line};
 use crate::workspace;
 
 /// The default members of the workspace.
-const MEMBERS: [&str; 32] = [
+const MEMBERS: [&str; 33] = [
     "postern-attack",
     "postern-attest",
     "postern-attester",

@@ -104,7 +104,7 @@ pub fn grown(old: u64, size: u64) -> Vec<Tile> {
         if has == 0 {
             break;
         }
-        let numbers = (had < has).then(|| had / WIDTH..has.div_ceil(WIDTH)).unwrap_or_default();
+        let numbers = numbers(had, has);
         tiles.extend(numbers.map(|index| Tile { level, index, width: width(index, has) }));
     }
     tiles
@@ -112,8 +112,12 @@ pub fn grown(old: u64, size: u64) -> Vec<Tile> {
 
 /// The bundles, as [`grown`] says for tiles.
 pub fn grown_bundles(old: u64, size: u64) -> Vec<Bundle> {
-    let numbers = (old < size).then(|| old / WIDTH..size.div_ceil(WIDTH)).unwrap_or_default();
-    numbers.map(|index| Bundle { index, width: width(index, size) }).collect()
+    numbers(old, size).map(|index| Bundle { index, width: width(index, size) }).collect()
+}
+
+/// Numbers of the files that have grown from `old` to `new` rows.
+fn numbers(old: u64, new: u64) -> std::ops::Range<u64> {
+    if old < new { old / WIDTH..new.div_ceil(WIDTH) } else { 0..0 }
 }
 
 /// Complete subtrees of the height of a level.

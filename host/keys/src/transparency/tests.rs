@@ -57,7 +57,7 @@ fn nothing_is_appended_to_a_log_that_was_changed() {
         let mut bytes = fs::read(&path).unwrap();
         let last = bytes.len() - 5;
         bytes[last] ^= 1;
-        fs::write(&path, bytes).unwrap();
+        postern_files::write_atomic(&path, &bytes).unwrap();
         let fault = open(&folder).err().unwrap().to_string();
         assert!(fault.contains(text), "{fault}");
         fs::remove_file(&path).unwrap();
