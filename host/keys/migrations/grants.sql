@@ -1,5 +1,6 @@
 -- What the service's role (postern.service) may do: run by the owner after every migration.
--- Invariant: no right to change or delete what was logged, and none to change the schema.
+-- Invariant: no right to change or delete what was logged, but to take content out for a tombstone
+-- that is the last event; and none to change the schema.
 DO $$
 DECLARE
     role text := current_setting('postern.service');
@@ -16,4 +17,8 @@ BEGIN
     ] LOOP
         EXECUTE format(statement, role);
     END LOOP;
+    -- Not in a schema of before.
+    IF to_regprocedure('remove_audit_content(bigint, bigint)') IS NOT NULL THEN
+        EXECUTE format('GRANT EXECUTE ON FUNCTION remove_audit_content(bigint, bigint) TO %I', role);
+    END IF;
 END $$;

@@ -18,7 +18,7 @@ use sqlx::{AnyConnection, Connection as _, Executor};
 use crate::audit::checkpoint::Checkpoint;
 use crate::audit::{AuditLog, Event, head};
 use crate::config::{Config, Database, Kek};
-use crate::envelope::{RowKeys, Scope, key_encryption_key};
+use crate::envelope::{RowKeys, SALT_FILE, Scope, key_encryption_key};
 use crate::fault::Fault;
 use crate::store::approvals::Ending;
 use crate::store::open::{encoded, open};
@@ -105,9 +105,14 @@ pub async fn restore(
     now: UnixMillis,
 ) -> Result<Restored, Fault> {
     let dir = &config.data_dir;
-    if config.kek == Kek::File && !config.kek_file().exists() {
-        let why = "expected the key-encryption key that the backup was made under";
-        return Err(Fault::file(&config.kek_file(), &why));
+    let needed = match config.kek {
+        Kek::File => Some(config.kek_file()),
+        Kek::Passphrase(_) => Some(dir.join(SALT_FILE)),
+        Kek::Azure(_) => None,
+    };
+    if let Some(file) = needed.filter(|file| !file.exists()) {
+        let why = "expected what the backup's key-encryption key was made of";
+        return Err(Fault::file(&file, &why));
     }
     match (&config.database, from) {
         (Database::File(to), Some(from)) => put(from, to)?,

@@ -25,7 +25,23 @@ pub fn key_or_new(
         make(path, &draw()?)?;
     }
     let text = postern_files::read_private(path, MAX_KEY_FILE);
-    let text = text.map(Secret::new).map_err(|e| Fault::file(path, &e))?;
+    read(path, text.map_err(|e| Fault::file(path, &e))?)
+}
+
+/// The same, for a file that need not be there.
+///
+/// # Errors
+/// As [`key_or_new`].
+pub fn key_if_there(path: &Path) -> Result<Option<Secret>, Fault> {
+    match postern_files::read_private(path, MAX_KEY_FILE) {
+        Ok(text) => read(path, text).map(Some),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Fault::file(path, &error)),
+    }
+}
+
+fn read(path: &Path, text: Vec<u8>) -> Result<Secret, Fault> {
+    let text = Secret::new(text);
     let line = text.expose().trim_ascii();
     let key = B64.decode(line).map(Secret::new);
     key.ok()

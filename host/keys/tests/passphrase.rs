@@ -51,11 +51,11 @@ async fn a_passphrase_opens_what_it_has_wrapped_and_another_one_does_not() {
     assert_eq!(Service::open(&config, NOW).await.unwrap().audit_key(), audit_key);
     // The salt is part of the key.
     let salt = config.data_dir.join("kek.salt");
-    postern_files::write_private(&salt, b"AAAAAAAAAAAAAAAAAAAAAA").unwrap();
+    postern_files::write_private(&salt, b"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA").unwrap();
     assert_eq!(Service::open(&config, NOW).await.err(), Some(Fault::OtherKek));
     postern_files::write_private(&salt, b"AAAA").unwrap();
     let refusal = Service::open(&config, NOW).await.err().unwrap().to_string();
-    assert!(refusal.contains("kek.salt: expected 16 bytes"), "{refusal}");
+    assert!(refusal.contains("kek.salt: expected 32 bytes"), "{refusal}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

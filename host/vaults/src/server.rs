@@ -25,7 +25,10 @@ impl ServerUrl {
         let text = text.strip_suffix('/').unwrap_or(text);
         let (scheme, authority) = text.split_once("://").ok_or(BadUrl)?;
         let (host, port) = split(authority)?;
-        let port = port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0));
+        let port = port.is_none_or(|port| {
+            port.bytes().all(|byte| byte.is_ascii_digit())
+                && port.parse::<u16>().is_ok_and(|port| port > 0)
+        });
         let allowed = match scheme {
             "https" => true,
             "http" => plain_loopback && is_loopback(host),

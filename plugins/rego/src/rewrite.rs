@@ -28,6 +28,7 @@ use crate::patterns;
 
 mod conflicts;
 mod negation;
+mod parts;
 
 use conflicts::constant;
 
@@ -57,10 +58,6 @@ fn text(index: usize, module: &Module, names: &Names<'_>, watch: bool) -> (Strin
     out.push('\n');
     (module.package.span.source.file().clone(), out)
 }
-
-/// Statements that always hold and read the documents. The compiler takes no `data` alone.
-const READ: [(&str, &str); 2] =
-    [("input", "input; "), ("data", "not data.__postern_nothing != data.__postern_nothing; ")];
 
 /// Writes one module.
 struct Writer<'a> {
@@ -248,12 +245,13 @@ impl Writer<'_> {
 
     /// Writes parameters, with a name for each `_`; gives them as an array.
     fn arguments(&mut self, args: &[Ref<Expr>]) -> String {
-        let mut named = self.apart(|writer| writer.list(args));
-        let mut count = 0_usize;
-        while let Some(at) = wildcard(&named) {
-            count = count.saturating_add(1);
-            named.replace_range(at..=at, &format!("__postern_{count}"));
+        let mut named = Vec::new();
+        for arg in args {
+            let text = self.apart(|writer| writer.expr(arg));
+            let nameless = matches!(arg.as_ref(), Expr::Var { span, .. } if span.text() == "_");
+            named.push(if nameless { format!("__postern_{}", named.len()) } else { text });
         }
+        let named = named.join(", ");
         self.put(&format!("({named})"));
         format!("[{named}]")
     }
@@ -297,24 +295,6 @@ impl Writer<'_> {
             };
             self.put(&format!("]; count({list}) > 0; {outer} := {first}"));
         }
-    }
-
-    /// A body in its braces. The bytecode reads `input` and `data` once in a body, where they
-    /// first stand: in a part that may be passed over (`every` of nothing, a comprehension,
-    /// behind `not`), they would be undefined for what follows. So they are read in front.
-    fn braced(&mut self, before: &str, write: impl FnOnce(&mut Self)) {
-        let body = self.apart(write);
-        let passed_over = ["every ", "not ", " | "].iter().any(|part| body.contains(part));
-        self.put(before);
-        self.put("{ ");
-        for (root, read) in READ {
-            // Such letters in a string only cost some instructions.
-            if self.watch && passed_over && body.contains(root) {
-                self.put(read);
-            }
-        }
-        self.put(&body);
-        self.put(" }");
     }
 
     fn stmts(&mut self, query: &Query) {
@@ -367,27 +347,6 @@ impl Writer<'_> {
                 self.every(key.as_ref().map(Span::text), value.text(), domain, query);
             }
         }
-    }
-
-    /// The engine takes an index that is the loop's own variable (`owners[name]`) for a second
-    /// loop, and one without an element for one that holds. So these are given in the body.
-    fn every(&mut self, key: Option<&str>, value: &str, domain: &Ref<Expr>, query: &Query) {
-        let mut given = String::new();
-        let mut another = |writer: &mut Self, name: &str| {
-            if name == "_" {
-                return name.to_owned();
-            }
-            let made = writer.name();
-            given.push_str(&format!("{name} := {made}; "));
-            made
-        };
-        let key = key.map(|key| format!("{}, ", another(self, key))).unwrap_or_default();
-        let value = another(self, value);
-        self.put(&format!("every {key}{value} in "));
-        self.expr(domain);
-        self.put(&format!(" {{ {given}"));
-        self.stmts(query);
-        self.put(" }");
     }
 
     /// The bytecode goes on when what is assigned is undefined; a call of it does not.
@@ -556,28 +515,6 @@ impl Writer<'_> {
         self.made = self.made.saturating_add(1);
         format!("__postern_v{}", self.made)
     }
-}
-
-/// Where a variable `_` stands, outside of strings.
-fn wildcard(text: &str) -> Option<usize> {
-    let mut quote = None;
-    let mut before = b' ';
-    for (at, byte) in text.bytes().enumerate() {
-        let name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-        match quote {
-            Some(end) if byte == end && before != b'\\' => quote = None,
-            Some(_) => {}
-            None if byte == b'"' || byte == b'`' => quote = Some(byte),
-            None => {
-                let next = text.as_bytes().get(at.saturating_add(1)).copied().unwrap_or(b' ');
-                if byte == b'_' && !name(before) && !name(next) {
-                    return Some(at);
-                }
-            }
-        }
-        before = byte;
-    }
-    None
 }
 
 fn comparison(op: &BoolOp) -> &'static str {

@@ -28,7 +28,17 @@ pub(crate) fn parse(modules: &[(String, String)]) -> Result<Vec<Module>, Vec<Fin
     if findings.is_empty() { Ok(parsed) } else { Err(findings) }
 }
 
+/// How the names begin that the rewrite makes up.
+const MADE: &str = "__postern";
+
 fn module(name: &str, text: &str) -> Result<Module, Finding> {
+    if let Some((line, at)) =
+        text.lines().zip(1..).find_map(|(line, n)| Some((n, line.find(MADE)?)))
+    {
+        let column = u32::try_from(at).unwrap_or(u32::MAX).saturating_add(1);
+        let message = format!("names that begin with {MADE} are made by the load gate");
+        return Err(Finding { file: name.to_owned(), line, column, message });
+    }
     let wrong = |error: &dyn std::fmt::Display| Finding::of(&error.to_string(), name);
     let source = Source::from_contents(name.to_owned(), text.to_owned());
     let source = source.map_err(|error| wrong(&error))?;

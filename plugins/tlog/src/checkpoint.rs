@@ -6,6 +6,7 @@
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD as B64;
 use ed25519_dalek::SigningKey;
+use sha2::{Digest, Sha256};
 
 use crate::decimal;
 use crate::merkle::Hash;
@@ -35,6 +36,10 @@ impl Checkpoint {
         let size = lines.next().and_then(decimal)?;
         let root = B64.decode(lines.next()?).ok()?.try_into().ok()?;
         let checkpoint = Self { origin, size, root };
+        // There is one tree without leaves (RFC 9162, section 2.1.1).
+        if size == 0 && root != <[u8; 32]>::from(Sha256::digest([])) {
+            return None;
+        }
         (checkpoint.text() == text).then_some(checkpoint)
     }
 

@@ -60,6 +60,11 @@ impl Witness {
         self.key == other.key
     }
 
+    /// Whether a log signs with the same key.
+    pub(crate) fn has_key_of(&self, log: &note::Key) -> bool {
+        log.is(&self.key)
+    }
+
     fn id(&self) -> [u8; 4] {
         note::key_id(&self.name, COSIGNATURE, &self.key)
     }

@@ -27,6 +27,11 @@ pub struct Key {
 }
 
 impl Key {
+    /// Whether it is this one, under whatever name.
+    pub(crate) fn is(&self, key: &VerifyingKey) -> bool {
+        self.key == *key
+    }
+
     /// A key of this name; `None` for a name that a note cannot have, or a bad key.
     pub fn new(name: &str, key: &[u8; 32]) -> Option<Self> {
         let key = VerifyingKey::from_bytes(key).ok().filter(|key| !key.is_weak())?;

@@ -71,9 +71,12 @@ impl Policy {
         quorum: usize,
         max_age: u64,
     ) -> Option<Self> {
-        let apart = witnesses.iter().enumerate().all(|(at, one)| {
-            witnesses.iter().skip(at.saturating_add(1)).all(|other| !one.is(other))
-        });
+        // The log cannot vouch for itself under another name.
+        let others = witnesses.iter().all(|one| !one.has_key_of(&log));
+        let apart = others
+            && witnesses.iter().enumerate().all(|(at, one)| {
+                witnesses.iter().skip(at.saturating_add(1)).all(|other| !one.is(other))
+            });
         let enough = (1..=witnesses.len()).contains(&quorum) && witnesses.len() <= WITNESSES;
         let good = apart && enough && note::is_name(origin);
         good.then(|| Self { origin: origin.to_owned(), log, witnesses, quorum, max_age })

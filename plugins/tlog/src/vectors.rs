@@ -335,6 +335,8 @@ fn a_policy_without_a_quorum_of_witnesses_apart_is_none() {
     for (witnesses, quorum) in [
         (vec![], 0),
         (vec![witness(2)], 0),
+        // The log itself, under another name.
+        (vec![Witness::new("w", key(1).verifying_key().as_bytes()).unwrap()], 1),
         (vec![witness(2)], 2),
         (vec![witness(2), again], 1),
         ((2..18).map(witness).collect(), 1),

@@ -63,10 +63,23 @@ of(path) := [input.attributes.request.http.method, data.owners[path]] if {
 	count({name: owner | some name in names; owner := data.owners[name]; input.nothing}) == 0
 }
 
+# Strings that end in a backslash, beside parameters without a name.
+named("\\", "_", x) := ["backslash", x]
+
+named(`C:\`, _, x) := ["drive", x]
+
+# A name that an inner part uses again.
+again if {
+	every name in ["acme"] {
+		every name in ["ada"] { name == data.owners.acme }
+		name == "acme"
+	}
+}
+
 allow if not denied
 
 default method := "none"
 
 method := input.attributes.request.http.method if otherwise
 
-result := {"denied": denied, "method": method, "methods": methods, "counts": counts, "of": of("acme")}
+result := {"denied": denied, "method": method, "methods": methods, "counts": counts, "of": of("acme"), "again": again, "named": [named("\\", "_", 1), named("C:\\", "y", 2)]}

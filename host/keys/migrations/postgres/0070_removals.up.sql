@@ -1,5 +1,6 @@
--- Content of events can be taken out for a tombstone (AUDIT.md, Removal): hash and signature
--- stay, gone names the event that says so, and nothing else of a row can change. The service's
+-- Content of events can be taken out for a tombstone (AUDIT.md, Removal), as long as that is the
+-- last event: hash and signature stay, gone names the event that says so, and nothing else of a
+-- row can change. Which events a tombstone speaks of is for the verifier to compare. The service's
 -- role still has no right to change rows: it calls remove_audit_content, which changes just that.
 ALTER TABLE audit_events ADD COLUMN gone BIGINT;
 
@@ -15,6 +16,7 @@ BEGIN
         AND EXISTS (SELECT 1 FROM audit_events t
             WHERE t.n = NEW.gone AND t.n > OLD.n AND t.tenant IS NOT DISTINCT FROM OLD.tenant
             AND position(mark IN t.bytes) > 0)
+        AND NOT EXISTS (SELECT 1 FROM audit_events later WHERE later.n > NEW.gone)
     THEN
         RETURN NEW;
     END IF;
@@ -33,3 +35,5 @@ BEGIN
         RAISE EXCEPTION 'audit_events: append only';
     END IF;
 END $$;
+-- Of the service's role alone: grants.sql.
+REVOKE ALL ON FUNCTION remove_audit_content(bigint, bigint) FROM PUBLIC;

@@ -36,6 +36,8 @@ impl Removal {
             Which::Person(name) if !(1..=MAX_PERSON).contains(&name.len()) => {
                 Err("Expected a name of 1 to 256 bytes")
             }
+            // What an operator or a grant decided is no person's.
+            Which::Person(name) if name.contains(':') => Err("Expected the name of a person"),
             _ => Ok(removal),
         }
     }
@@ -113,11 +115,11 @@ impl Service {
         let find = match db.backend_name() {
             "SQLite" => {
                 "SELECT n FROM audit_events WHERE tenant = $1 AND instr(bytes, $2) > 0
-                 ORDER BY n DESC LIMIT 1"
+                 ORDER BY n LIMIT 1"
             }
             _ => {
                 "SELECT n FROM audit_events WHERE tenant = $1 AND position($2 IN bytes) > 0
-                 ORDER BY n DESC LIMIT 1"
+                 ORDER BY n LIMIT 1"
             }
         };
         let query = sqlx::query_as(find).bind(tenant).bind(mark.into_bytes());

@@ -169,7 +169,7 @@ impl Person {
         let record = record.and_then(|text| serde_json::from_str::<Value>(text).ok());
         is("user", &self.name)
             || is("person", &self.name)
-            || is("by", &self.name)
+            || is("by", &self.name) && event["kind"] == "approval_decided"
             || is("id", &self.name) && event["what"] == "user"
             || is("caller", &self.caller)
             || record.is_some_and(|record| record["user"].as_str() == Some(&self.short))
@@ -230,8 +230,12 @@ async fn find(
             return Ok((numbers, tally, None));
         }
         for row in rows {
-            if numbers.len() == MOST || row.n - start > LOOKED_AT {
+            if numbers.len() == MOST {
                 return Ok((numbers, tally, Some(last.unsigned_abs())));
+            }
+            // Numbers in between may be other tenants', which are not seen here.
+            if row.n.saturating_sub(start) > LOOKED_AT {
+                return Ok((numbers, tally, Some(row.n.saturating_sub(1).unsigned_abs())));
             }
             last = row.n;
             let mine = row.tenant.as_deref() == Some(tenant) && row.gone.is_none();

@@ -89,13 +89,12 @@ impl LocalKek {
         Ok(next.id)
     }
 
-    /// Reads whichever files are there, as a rotation leaves them.
+    /// Reads whichever files are there, as a rotation leaves them: in the order in which it moves
+    /// a key, so that one which moves meanwhile is met in one place or the other.
     fn look_again(&self) -> Result<(), Fault> {
         let mut found = Vec::new();
-        for path in [self.path.clone(), next_file(&self.path), previous_file(&self.path)] {
-            if path.exists() {
-                found.push(Key::new(files::key_or_new(&path, random::key)?));
-            }
+        for path in [next_file(&self.path), self.path.clone(), previous_file(&self.path)] {
+            found.extend(files::key_if_there(&path)?.map(Key::new));
         }
         let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
         found.retain(|key| keys.iter().all(|known| known.id != key.id));

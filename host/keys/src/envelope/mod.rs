@@ -21,6 +21,7 @@ mod vault;
 pub use dek::{Dek, Scope};
 pub use held::Held;
 pub use kek::{KekProvider, LocalKek, next_file, previous_file};
+pub use passphrase::SALT_FILE;
 pub use preview::{open_preview, seal_preview};
 pub use record::{RecordName, open_value, seal_value};
 pub use rows::{RowBytes, RowKeys};

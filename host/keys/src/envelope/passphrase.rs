@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 use crate::config::Passphrase;
 use crate::envelope::held::{Held, Named};
 use crate::fault::Fault;
-use crate::random;
+use crate::{files, random};
 
 /// Least bytes of a passphrase: six words of a list of 7776, or 16 characters by chance.
 const SHORTEST: usize = 16;
@@ -24,8 +24,8 @@ const SHORTEST: usize = 16;
 const LONGEST: usize = 1024;
 /// KiB of memory, passes and lanes: the second recommendation of RFC 9106, section 4.
 const COST: (u32, u32, u32) = (64 << 10, 3, 4);
-/// Bytes of salt.
-const SALT: usize = 16;
+/// File of the salt, 32 bytes, in the service's folder.
+pub const SALT_FILE: &str = "kek.salt";
 
 /// The keys of the passphrases in the files that `keys` names, salted by `kek.salt` in `folder`,
 /// which is made on first start. Takes some tenths of a second for each.
@@ -33,22 +33,16 @@ const SALT: usize = 16;
 /// # Errors
 /// When a file cannot be read, is open to others, or holds too short a passphrase.
 pub fn derived(keys: &Passphrase, folder: &Path) -> Result<Held, Fault> {
-    let salt = salt(&folder.join("kek.salt"))?;
-    let first = named(&keys.file, &salt)?;
-    let others = keys.previous.iter().map(|file| named(file, &salt)).collect::<Result<_, _>>()?;
+    let salt = salt(&folder.join(SALT_FILE))?;
+    let salt = salt.expose();
+    let first = named(&keys.file, salt)?;
+    let others = keys.previous.iter().map(|file| named(file, salt)).collect::<Result<_, _>>()?;
     Ok(Held::new(first, others, false))
 }
 
-/// Not secret: replicas have the same one, and a backup of it belongs beside that of the database.
-fn salt(path: &Path) -> Result<Vec<u8>, Fault> {
-    let failed = |error: &dyn std::fmt::Display| Fault::file(path, error);
-    if !path.exists() {
-        let text = B64.encode(random::bytes::<SALT>()?);
-        postern_files::write_private(path, text.as_bytes()).map_err(|error| failed(&error))?;
-    }
-    let text = postern_files::read_private(path, LONGEST).map_err(|error| failed(&error))?;
-    let salt = B64.decode(text.trim_ascii()).ok().filter(|salt| salt.len() == SALT);
-    salt.ok_or_else(|| failed(&"expected 16 bytes of base64url"))
+/// Not secret: replicas have the same one, and it is kept with backups of the database.
+fn salt(path: &Path) -> Result<Secret, Fault> {
+    files::key_or_new(path, random::key)
 }
 
 fn named(path: &Path, salt: &[u8]) -> Result<Named, Fault> {
@@ -80,7 +74,7 @@ mod tests {
     #[test]
     fn passphrase_and_salt_both_decide() {
         let key =
-            |passphrase: &[u8], salt: u8| key(passphrase, &[salt; SALT]).unwrap().expose().to_vec();
+            |passphrase: &[u8], salt: u8| key(passphrase, &[salt; 32]).unwrap().expose().to_vec();
         let one = key(b"a passphrase of some length", 2);
         assert_eq!(one, key(b"a passphrase of some length", 2));
         assert_ne!(one, key(b"a passphrase of some lengtH", 2));

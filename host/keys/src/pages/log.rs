@@ -177,8 +177,7 @@ impl Service {
                 Some((Some(broken), _)) => p.notice role="alert" { "The log is broken: " (broken) "." },
                 Some((None, report)) => p role="status" {
                     "The log is whole: " (report.good) " events verified"
-                    @if report.removed > 0 { ", " (report.removed) " of them without their content, as the log says" }
-                    "."
+                    ", content that was taken out included."
                 },
                 None => p {
                     (newest) " events; the newest signed checkpoint covers " (covered) ". "

@@ -20,6 +20,8 @@ use postern_tlog::tiles::{self, Bundle, WIDTH};
 #[cfg(test)]
 mod tests;
 
+/// Most releases of a log that is read whole: a checkpoint may say any number.
+const MOST: u64 = 1 << 20;
 /// Largest file of a log: a full bundle of the longest leaves.
 const MAX_FILE: usize = 256 * (LEAF + 2);
 const CHECKPOINT: &str = "checkpoint";
@@ -83,6 +85,9 @@ impl Log {
         };
         let note = String::from_utf8(note).map_err(|_| Fault::Checkpoint)?;
         let checkpoint = opened(&note, &log.key).ok_or(Fault::Checkpoint)?;
+        if checkpoint.size > MOST {
+            return Err(Fault::Checkpoint);
+        }
         for bundle in tiles::grown_bundles(0, checkpoint.size) {
             log.entries.extend(log.bundle(bundle)?);
         }

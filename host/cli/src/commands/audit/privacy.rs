@@ -124,8 +124,11 @@ fn remove(operator: &Operator, which: Which, what: &str, out: Output) -> Outcome
         let taken = service.signed(operator, "POST", "/audit/removals", Some(&body))?;
         removed += taken["removed"].as_u64().unwrap_or(0);
         tombstones.extend(taken["tombstone"].as_str().map(str::to_owned));
-        // An answer that does not move on would be asked for ever.
-        next = taken["more"].as_u64().filter(|more| *more > after);
+        next = taken["more"].as_u64();
+        if next.is_some_and(|more| more <= after) {
+            // Asked for ever, and taken for the end it would leave what is behind.
+            return Err(Failure::found("the key service does not get on: not all is removed"));
+        }
     }
     drop(progress);
     let said = match tombstones.as_slice() {

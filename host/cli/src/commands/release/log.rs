@@ -68,7 +68,7 @@ pub struct ProveArgs {
 #[derive(clap::Args)]
 pub struct Appending {
     /// Folder of the log of releases: each image that is not in it yet is appended first.
-    #[arg(long, value_name = "DIR", requires_all = ["log_key", "log_origin"])]
+    #[arg(long, value_name = "DIR", requires_all = ["log_key", "log_origin", "seen"])]
     log: Option<PathBuf>,
     /// File with the Ed25519 seed of the log.
     #[arg(long, value_name = "FILE", requires = "log")]
