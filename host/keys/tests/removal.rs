@@ -108,6 +108,8 @@ async fn what_is_young_or_asked_for_wrongly_is_kept() {
         json!({"which": {"before": NOW.0 - 29 * DAY}}),
         json!({"which": {"person": ""}}),
         json!({"which": {"person": "a".repeat(257)}}),
+        json!({"which": {"person": "operator:00112233445566778899aabbccddeeff"}}),
+        json!({"which": {"person": "grant:a"}}),
         json!({"which": {"tenant": "other"}}),
         json!({"which": {"person": "ada"}, "tenant": "other"}),
         json!({"which": {"person": "ada"}, "after": -1}),

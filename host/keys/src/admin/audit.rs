@@ -37,7 +37,11 @@ impl Removal {
                 Err("Expected a name of 1 to 256 bytes")
             }
             // What an operator or a grant decided is no person's.
-            Which::Person(name) if name.contains(':') => Err("Expected the name of a person"),
+            Which::Person(name)
+                if ["operator:", "grant:"].iter().any(|one| name.starts_with(one)) =>
+            {
+                Err("Expected the name of a person")
+            }
             _ => Ok(removal),
         }
     }
