@@ -103,10 +103,13 @@ mod tests {
     #[test]
     fn every_piece_of_work_is_in_one_part() {
         let parts = [Part { index: 0, of: 3 }, Part { index: 1, of: 3 }, Part { index: 2, of: 3 }];
-        for number in 0..10 {
-            assert_eq!(parts.iter().filter(|part| part.takes(number)).count(), 1);
+        for (number, live) in (0..10).flat_map(|number| [(number, false), (number, true)]) {
+            let takes = |part: &&Part| part.takes(number, live);
+            assert_eq!(parts.iter().filter(takes).count(), 1);
+            assert!(!live || !parts[2].takes(number, live) && parts[2].is_last());
         }
-        assert!((0..10).all(|number| Part::default().takes(number)));
+        let whole = Part::default();
+        assert!((0..10).all(|number| whole.takes(number, true)) && whole.is_last());
     }
 
     #[test]

@@ -44,9 +44,16 @@ impl Default for Part {
 }
 
 impl Part {
-    /// Whether the piece of work with this number is in it.
-    pub fn takes(self, number: usize) -> bool {
-        number % self.of.max(1) == self.index
+    /// Whether the scenarios with this number are in it. Where there are live checks, the last
+    /// part has nothing but these: each begins where the one before it has ended.
+    pub fn takes(self, number: usize, live: bool) -> bool {
+        let sharing = self.of.saturating_sub(usize::from(live && self.of > 1)).max(1);
+        number % sharing == self.index
+    }
+
+    /// Whether the live checks are in it.
+    pub fn is_last(self) -> bool {
+        self.index.saturating_add(1) == self.of
     }
 }
 

@@ -13,7 +13,7 @@ use crate::run::line;
 use crate::{guests, postgres, setup, tidy, workspace};
 
 /// Scenarios on a gateway wait for clocks most of the time.
-const PARTS: &str = "2";
+const PARTS: &str = "3";
 /// Requests of a soak that takes some seconds.
 const SHORT_SOAK: &str = "5000";
 

@@ -36,7 +36,8 @@ pub fn run(
     let mut core = Core::new()?;
     let mut seen = live::Seen::default();
     let parts = groups(chosen).into_iter().enumerate();
-    for (_, group) in parts.filter(|(number, _)| selection.part.takes(*number)) {
+    let live = boundary != Boundary::Spin;
+    for (_, group) in parts.filter(|(number, _)| selection.part.takes(*number, live)) {
         let gateway = Gateway::start(&site, group.first().map(|named| &named.scenario))?;
         for named in group {
             let lines = judge(&site, &gateway, &mut core, named, selection.show)

@@ -150,11 +150,12 @@ const IN_EACH_PART: &str = "live/no_secret_in_anything_written";
 
 /// Runs the checks that are selected.
 pub fn run(site: &Site, selection: &Selection, seen: &mut Seen, count: &mut Count) -> Result<()> {
-    if selection.part.takes(0) {
+    let last = selection.part.is_last();
+    if last {
         on_one(site, selection, seen, count)?;
     }
-    for (number, (name, check)) in CHECKS.iter().enumerate() {
-        let here = selection.part.takes(number) || *name == IN_EACH_PART;
+    for (name, check) in CHECKS {
+        let here = last || *name == IN_EACH_PART;
         if here && selection.has(name) && runs(name, site.boundary) {
             site.calm();
             let lines = check(site, seen).unwrap_or_else(|error| vec![format!("{error:#}")]);
