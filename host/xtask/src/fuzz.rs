@@ -15,7 +15,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::run::{Failure, line};
-use crate::{built, setup, workspace};
+use crate::{built, guests, setup, workspace};
 
 /// The target that libFuzzer does not run.
 const POLICIES: &str = "policies";
@@ -65,6 +65,7 @@ pub fn run(options: &Options) -> Result<()> {
 
 /// Generated policies, with a seed that is printed; whether all answer as OPA does.
 fn policies() -> Result<bool> {
+    guests::modules()?;
     let mut harness = Command::new(built::host()?.program("postern-harness")?);
     harness.env("POSTERN_OPA", setup::opa()?).current_dir(workspace::root());
     harness.args(["--policy", "--pairs", "5000", "--policies", "5000", "--only", "generated/"]);
