@@ -76,7 +76,7 @@ impl Removed {
 
 /// The events of one tombstone as they come by, in order.
 #[derive(Clone)]
-pub(super) struct Tally {
+pub(crate) struct Tally {
     first: u64,
     last: u64,
     count: u64,
@@ -196,7 +196,7 @@ pub(crate) async fn remove(
     event: Event,
     now: UnixMillis,
 ) -> Result<Taken, Fault> {
-    let (numbers, tally, more) = find(&mut *db, tenant, which, after).await?;
+    let (numbers, tally, more) = find(&mut *db, (tenant, which), after, LOOKED_AT).await?;
     if numbers.is_empty() {
         return Ok(Taken { removed: 0, tombstone: None, more });
     }
@@ -214,12 +214,12 @@ pub(crate) async fn remove(
     Ok(Taken { removed: numbers.len(), tombstone: Some(tombstone), more })
 }
 
-/// The events that lose their content, and where to go on.
-async fn find(
+/// The events that lose their content, and where to go on: among so many numbers at a time.
+pub(crate) async fn find(
     db: &mut Connection,
-    tenant: &str,
-    which: &Which,
+    (tenant, which): (&str, &Which),
     after: u64,
+    looked_at: i64,
 ) -> Result<(Vec<i64>, Tally, Option<u64>), Fault> {
     let (mut numbers, mut tally) = (Vec::new(), Tally::default());
     let start = i64::try_from(after).map_err(|_| Fault::Malformed("event number"))?;
@@ -234,7 +234,7 @@ async fn find(
                 return Ok((numbers, tally, Some(last.unsigned_abs())));
             }
             // Numbers in between may be other tenants', which are not seen here.
-            if row.n.saturating_sub(start) > LOOKED_AT {
+            if row.n.saturating_sub(start) > looked_at {
                 return Ok((numbers, tally, Some(row.n.saturating_sub(1).unsigned_abs())));
             }
             last = row.n;

@@ -7,7 +7,7 @@ use super::authenticator::authenticator;
 use super::deciding::requested;
 use super::world::{Browser, NOW, World, given, text};
 use crate::audit::Event;
-use crate::audit::removal::{Which, remove};
+use crate::audit::removal::{self, Which, remove};
 use crate::store::Reach;
 
 async fn reader(world: &World, role: &str) -> Browser {
@@ -140,4 +140,43 @@ async fn nothing_in_the_log_becomes_markup() {
     }
     let (_, html) = world.shows(&mut ines, "/.postern/log?q=%22%3E%3Cb%3E").await;
     assert!(!html.contains("<b>"), "{html}");
+}
+
+/// On PostgreSQL a tenant's transaction does not see what is in between.
+#[tokio::test]
+async fn what_stands_behind_many_events_of_other_tenants_is_removed_too() {
+    let world = World::new().await;
+    for _ in 0..7 {
+        world.logged(Event::new("key_created", "globex").with("user", "ada")).await;
+    }
+    let own = world.logged(Event::new("key_created", "acme").with("user", "ada")).await;
+    let ada = Which::Person("ada".to_owned());
+    let mut db = world.service.inner.pool.write(Reach::Tenant("acme")).await.unwrap();
+    let (mut found, mut next) = (Vec::new(), Some(0));
+    while let Some(after) = next {
+        let (numbers, _, more) = removal::find(&mut db, ("acme", &ada), after, 2).await.unwrap();
+        found.extend(numbers);
+        assert!(more.is_none_or(|more| more > after), "{more:?} behind {after}");
+        next = more;
+    }
+    assert_eq!(found, [i64::try_from(own).unwrap()]);
+}
+
+/// The function that empties events runs with its owner's rights.
+#[tokio::test]
+async fn a_tenants_transaction_empties_no_event_of_another() {
+    let world = World::new().await;
+    let theirs = world.logged(Event::new("key_created", "globex").with("user", "bob")).await;
+    let tombstone = world.logged(Event::new(removal::KIND, "globex")).await;
+    for (tenant, emptied) in [("acme", false), ("globex", true)] {
+        let mut db = world.service.inner.pool.write(Reach::Tenant(tenant)).await.unwrap();
+        if db.backend_name() == "SQLite" {
+            return;
+        }
+        let call = sqlx::query("SELECT remove_audit_content($1, $2)");
+        let call =
+            call.bind(i64::try_from(theirs).unwrap()).bind(i64::try_from(tombstone).unwrap());
+        let done = call.execute(&mut *db).await;
+        assert_eq!(done.is_ok(), emptied, "{tenant}: {done:?}");
+    }
 }
