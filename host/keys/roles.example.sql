@@ -5,7 +5,7 @@
 -- Owns the schema; used by `postern keys migrate` alone.
 CREATE ROLE postern_owner LOGIN;
 -- The service's. It has what `postern keys migrate` grants: no right to change what was logged
--- or the schema, and no way past row-level security.
+-- (but to take content out for a tombstone, AUDIT.md) or the schema, and no way past row-level security.
 CREATE ROLE postern_service LOGIN;
 
 CREATE DATABASE postern OWNER postern_owner ENCODING 'UTF8' TEMPLATE template0;

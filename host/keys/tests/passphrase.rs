@@ -4,6 +4,7 @@ mod support;
 
 use std::path::{Path, PathBuf};
 
+use postern_keys::backup::restore;
 use postern_keys::config::{Database, Kek, Passphrase};
 use postern_keys::{Config, Fault, Service, rotation};
 use support::NOW;
@@ -49,8 +50,12 @@ async fn a_passphrase_opens_what_it_has_wrapped_and_another_one_does_not() {
     assert_eq!(rotation::kek(&config, NOW).await.unwrap().keys, 1);
     names(&mut config, &other, &[]);
     assert_eq!(Service::open(&config, NOW).await.unwrap().audit_key(), audit_key);
-    // The salt is part of the key.
+    // The salt is part of the key, and a restore does not draw another one.
     let salt = config.data_dir.join("kek.salt");
+    let mut elsewhere = config.clone();
+    elsewhere.data_dir = folder.path().join("elsewhere");
+    let refused = restore(&elsewhere, Some(&good), NOW).await.unwrap_err().to_string();
+    assert!(refused.contains("kek.salt: expected") && !elsewhere.data_dir.exists(), "{refused}");
     postern_files::write_private(&salt, b"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA").unwrap();
     assert_eq!(Service::open(&config, NOW).await.err(), Some(Fault::OtherKek));
     postern_files::write_private(&salt, b"AAAA").unwrap();

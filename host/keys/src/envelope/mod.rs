@@ -9,6 +9,7 @@
 //! the same bytes.
 
 mod aead;
+mod chosen;
 mod dek;
 mod held;
 mod kek;
@@ -18,6 +19,7 @@ mod record;
 mod rows;
 mod vault;
 
+pub use chosen::key_encryption_key;
 pub use dek::{Dek, Scope};
 pub use held::Held;
 pub use kek::{KekProvider, LocalKek, next_file, previous_file};
@@ -25,7 +27,6 @@ pub use passphrase::SALT_FILE;
 pub use preview::{open_preview, seal_preview};
 pub use record::{RecordName, open_value, seal_value};
 pub use rows::{RowBytes, RowKeys};
-pub use vault::key_encryption_key;
 
 /// Appends `part` with its 16-bit length. Names here are far shorter than that; a longer
 /// one saturates and so never opens again, which fails closed.

@@ -5,44 +5,14 @@
 //! a key is held only when the vault has released it in this process's life, and is named by the
 //! vault's identifier of it, version included.
 
-use std::sync::Arc;
-
 use postern_azure::{Client, KeyRef, Refused, Settings};
 use postern_core::redacted::Redacted;
 use postern_core::time::UnixMillis;
 
-use crate::config::{AzureKey, Config, Kek};
+use crate::config::AzureKey;
 use crate::envelope::held::{Held, Named};
-use crate::envelope::passphrase::derived;
-use crate::envelope::{KekProvider, LocalKek};
-use crate::evidence::{self, Attester};
+use crate::evidence::Attester;
 use crate::fault::Fault;
-
-/// The key-encryption key that `config` names; a vault is shown tokens of `attester`, or of the
-/// configured one.
-///
-/// # Errors
-/// As [`LocalKek::release`], [`derived`] and [`released`].
-pub async fn key_encryption_key(
-    config: &Config,
-    attester: Option<Arc<dyn Attester>>,
-    now: UnixMillis,
-) -> Result<Box<dyn KekProvider>, Fault> {
-    let held: Box<dyn FnOnce() -> Result<Held, Fault> + Send> = match config.kek.clone() {
-        Kek::File => return Ok(Box::new(LocalKek::release(&config.kek_file())?)),
-        Kek::Passphrase(keys) => {
-            let folder = config.data_dir.clone();
-            Box::new(move || derived(&keys, &folder))
-        }
-        Kek::Azure(keys) => {
-            let attester = attester.map_or_else(|| evidence::attester(config), Ok)?;
-            Box::new(move || released(&keys, attester.as_ref(), now))
-        }
-    };
-    // Both take their time.
-    let ended = |_| Fault::Attestation(Redacted::new("the key-encryption key broke off"));
-    Ok(Box::new(tokio::task::spawn_blocking(held).await.map_err(ended)??))
-}
 
 /// Has the keys released. Waits: a release takes four answers of at most 4 s each, some of which
 /// are asked for three times.
