@@ -14,7 +14,7 @@ use crate::span;
 /// Version of OCSF's schema.
 const OCSF: &str = "1.8.0";
 /// Members that each event has a place for.
-const PLACED: [&str; 7] = ["v", "n", "at", "kind", "tenant", "attestation", "record"];
+const PLACED: [&str; 6] = ["v", "n", "at", "kind", "tenant", "record"];
 
 /// How an export is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -82,24 +82,24 @@ fn cloud_event(line: &Line, event: &Value, key: &str) -> Value {
 fn ocsf(line: &Line, event: &Value) -> Value {
     let record = &event["record"];
     let mut made = match record["kind"].as_str() {
-        Some("request") => activity(record),
+        // What the record says of itself stays apart from what the service says of the event.
+        Some("request") => activity(record, rest(event, &PLACED)),
         _ => management(event),
     };
     let uid = |name: &str| made[name].as_u64().unwrap_or(0);
     made["type_uid"] = (uid("class_uid") * 100 + uid("activity_id")).into();
-    made["time"] = time(event).into();
+    made["time"] = number(&record["time"]).unwrap_or_else(|| time(event)).into();
     made["metadata"] = json!({
-        "version": OCSF, "uid": line.n, "log_name": "postern-audit",
+        "version": OCSF, "uid": line.n, "log_name": "postern-audit", "logged_time": time(event),
         "product": {"name": "Postern", "vendor_name": "Postern"},
     });
     put(&mut made["metadata"], "tenant_uid", &event["tenant"]);
     made["unmapped"]["kind"] = event["kind"].clone();
     made["unmapped"]["hash"] = line.hash.clone().into();
-    put(&mut made["unmapped"], "attestation", &event["attestation"]);
     made
 }
 
-fn activity(record: &Value) -> Value {
+fn activity(record: &Value, event: Value) -> Value {
     let text = |name: &str| record[name].as_str().unwrap_or_default();
     let activity = match text("method") {
         "POST" => 1,
@@ -123,6 +123,7 @@ fn activity(record: &Value) -> Value {
         "dst_endpoint": {"uid": text("gateway"), "svc_name": "postern gateway"},
         "unmapped": rest(record, &MAPPED),
     });
+    made["unmapped"]["event"] = event;
     put(&mut made, "status_code", &record["decision"]);
     put(&mut made, "status_detail", &record["reason"]);
     if record["decision_id"].is_string() {
@@ -280,6 +281,34 @@ mod tests {
             assert!(count > 20, "{count}");
             assert!(std::fs::read(&path).unwrap() == made, "{path} is not what the code makes");
         }
+    }
+
+    #[test]
+    fn a_record_and_its_event_each_say_what_they_said() {
+        let record = json!({
+            "kind": "request", "time": "1795332000000", "attestation": "simulated", "seq": "7",
+        });
+        let event = json!({
+            "v": 1, "n": "1", "at": "1795332009000", "kind": "request", "tenant": "acme",
+            "attestation": "maa", "boot": "01", "vm": "02", "record": record.to_string(),
+        });
+        let line = json!({
+            "n": "1", "prev": "p", "hash": "h", "sig": "s",
+            "bytes": B64.encode(event.to_string()),
+        });
+        let (made, _) = written(format!("header\n{line}\n").as_bytes(), Format::Ocsf, "K");
+        let made: Value = serde_json::from_slice(&made).unwrap();
+        assert_eq!(
+            (&made["time"], &made["metadata"]["logged_time"]),
+            (&json!(1_795_332_000_000_u64), &json!(1_795_332_009_000_u64))
+        );
+        let unmapped = &made["unmapped"];
+        assert_eq!(
+            (&unmapped["attestation"], &unmapped["seq"]),
+            (&json!("simulated"), &json!("7"))
+        );
+        let of_event = json!({"attestation": "maa", "boot": "01", "vm": "02"});
+        assert_eq!(unmapped["event"], of_event);
     }
 
     #[test]
