@@ -32,7 +32,7 @@ use commands::{
     apikey, approval, attack, attest, audit, check as check_command, completions, credential,
     demo as demo_command, enrol, framework, gateway as gateway_command, gateway_set,
     init as init_command, invite, keys, man, person, policy, release, replay, revocation, token,
-    upstream,
+    upstream, witness,
 };
 use failure::{Failure, Kind, Outcome};
 use output::Output;
@@ -115,6 +115,9 @@ enum Command {
     /// The audit chain.
     #[command(subcommand)]
     Audit(audit::Command),
+    /// A witness of logs: signs what continues what it saw.
+    #[command(subcommand)]
+    Witness(witness::Command),
     /// Look for mistakes in an envoy.yaml or a module's configuration.
     Check(check_command::Args),
     /// Policies in Rego: check, test and evaluate them.
@@ -185,6 +188,7 @@ fn run(command: Command, out: Output) -> Outcome {
         Command::GatewaySet(command) => gateway_set::run(command, out),
         Command::Release(command) => release::run(&command, out),
         Command::Audit(command) => audit::run(command, out),
+        Command::Witness(command) => witness::run(&command, out),
         Command::Check(args) => check_command::run(&args, out),
         Command::Policy(command) => policy::run(command, out),
         Command::Attack(args) => attack::run(&args, out),

@@ -76,11 +76,20 @@ impl Checkpoints {
     }
 
     /// The file beside the database: whoever can cut the table does not reach a copy of it.
-    fn keep_apart(&self, count: u64, note: &str) -> Result<(), Fault> {
+    pub(crate) fn keep_apart(&self, count: u64, note: &str) -> Result<(), Fault> {
         let Some(dir) = &self.dir else { return Ok(()) };
         postern_files::create_private_dir(dir).map_err(|e| Fault::file(dir, &e))?;
         let path = dir.join(format!("{count:012}.checkpoint"));
         postern_files::write_atomic(&path, note.as_bytes()).map_err(|e| Fault::file(&path, &e))
+    }
+
+    /// The roots over these ranges of events.
+    pub(crate) async fn parts(
+        &self,
+        db: &mut Connection,
+        ranges: Vec<std::ops::Range<u64>>,
+    ) -> Result<Vec<merkle::Hash>, Fault> {
+        self.tree.parts(db, ranges).await
     }
 
     /// The newest note of the folder beside the database.
@@ -204,7 +213,10 @@ impl Service {
         Ok(Some(Consistency { old, path, note }))
     }
 
-    async fn newest_note(&self, db: &mut Connection) -> Result<Option<(String, u64)>, Fault> {
+    pub(crate) async fn newest_note(
+        &self,
+        db: &mut Connection,
+    ) -> Result<Option<(String, u64)>, Fault> {
         let note = integrity::last_note(db).await?;
         let point = note.as_deref().map(|note| Checkpoint::open(note, &self.audit_key()));
         let size = point.transpose().map_err(|_| Fault::Forged("checkpoints"))?;

@@ -9,12 +9,14 @@ mod kek;
 mod notify;
 mod people;
 mod tls;
+mod witnesses;
 
 pub use database::{Database, Postgres, Server};
 pub use kek::{AzureKey, Kek, Passphrase, StandIn};
 pub use notify::{Channel, Medium};
 pub use people::People;
 pub use tls::{Clients, Require, Tls};
+pub use witnesses::WitnessAt;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -78,6 +80,9 @@ struct Wire {
     /// By which channels people are told that a request waits. Default: none.
     #[serde(default)]
     notify: Vec<notify::Wire>,
+    /// Who else signs checkpoints of the audit log (C2SP tlog-witness). Default: nobody.
+    #[serde(default)]
+    witnesses: Vec<witnesses::Wire>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -232,6 +237,8 @@ pub struct Config {
     pub people: Option<People>,
     /// By which channels people are told.
     pub notify: Vec<Channel>,
+    /// Who else signs checkpoints of the audit log.
+    pub witnesses: Vec<WitnessAt>,
 }
 
 impl Config {
@@ -263,6 +270,7 @@ impl Config {
             tls,
             clients,
             notify: notify::checked(wire.notify, base, simulated)?,
+            witnesses: witnesses::checked(wire.witnesses)?,
             kek: kek::checked(wire.kek, &evidence, base)?,
             evidence,
             require_gateway_set: wire.require_gateway_set,
@@ -299,6 +307,7 @@ impl Config {
             limits: WireLimits::default().into(),
             people: None,
             notify: Vec::new(),
+            witnesses: Vec::new(),
         }
     }
 }
@@ -389,6 +398,25 @@ mod tests {
     }
 
     #[test]
+    fn a_witness_elsewhere_is_asked_over_tls_and_has_a_name_of_its_own() {
+        let key = ed25519_dalek::SigningKey::from_bytes(&[7; 32]).verifying_key();
+        let key = postern_tlog::cosignature::Witness::new("w.example", key.as_bytes());
+        let key = key.unwrap().vkey();
+        let witness = |url: &str| format!("{{url: '{url}', key: '{key}'}}");
+        let parsed = |all: &str| parse(&format!("data_dir: d\nwitnesses: [{all}]\n"));
+        for url in ["https://w.example/a", "http://127.0.0.1:9", "https://w.example/"] {
+            let config = parsed(&witness(url)).unwrap();
+            assert_eq!(config.witnesses[0].url, url.trim_end_matches('/'));
+        }
+        for url in ["http://w.example", "https://", "https://a@b", "https://b?x", "w.example"] {
+            let error = parsed(&witness(url)).unwrap_err();
+            assert!(error.starts_with("witnesses.0.url: expected https"), "{url}: {error}");
+        }
+        let twice = [witness("https://a"), witness("https://b")].join(",");
+        assert_eq!(parsed(&twice).unwrap_err(), "witnesses.1.key: expected a name of its own");
+    }
+
+    #[test]
     fn what_is_wrong_is_named() {
         for (yaml, part) in [
             ("data_dir: d\nlisten: 0.0.0.0:1\n", "listen: expected a loopback address"),
@@ -416,6 +444,11 @@ mod tests {
             ("data_dir: d\nevidence: {release_set: r}\n", "evidence: expected snp"),
             ("data_dir: d\nevidence: {release_set: r, maa: http://a}\n", "evidence.maa"),
             ("data_dir: d\nevidence: {release_set: r, snp: true, x: 1}\n", "x"),
+            ("data_dir: d\nwitnesses: [{url: 'https://w.example'}]\n", "key"),
+            (
+                "data_dir: d\nwitnesses: [{url: 'https://w.example', key: w}]\n",
+                "witnesses.0.key: expected name+hash+key",
+            ),
             ("data_dir: d\npeople: {}\n", "origin"),
             ("data_dir: d\npeople: {origin: http://a.example}\n", "people.origin"),
             (

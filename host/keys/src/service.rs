@@ -25,6 +25,7 @@ use crate::people::People;
 use crate::releases::Recorded;
 use crate::store::{self, Pool, Reach, approvals, deks, identities, invites, nonces, revocations};
 use crate::store::{people, sessions};
+use crate::witnesses::Asked;
 use crate::writer::Writer;
 
 /// An answer of the service, to be sent as it is.
@@ -83,6 +84,7 @@ pub(crate) struct Inner {
     pub(crate) releases: Recorded,
     pub(crate) people: Option<People>,
     pub(crate) channels: Vec<Channel>,
+    pub(crate) witnesses: Vec<Asked>,
     pub(crate) writer: Writer<Messages>,
 }
 
@@ -129,6 +131,7 @@ impl Service {
             checkpoints,
             releases: Recorded::default(),
             people: config.people.as_ref().map(People::new).transpose()?,
+            witnesses: config.witnesses.iter().map(Asked::new).collect(),
             channels: config.notify.iter().map(Channel::open).collect::<Result<_, _>>()?,
             writer: Writer::start(Messages::of(&pool)),
             pool,

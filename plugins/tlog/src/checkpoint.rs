@@ -1,7 +1,8 @@
 //! Checkpoints (C2SP tlog-checkpoint): how large a log is and the root of its tree.
 //!
 //! Owns the text, not who has to sign it. Invariant: what [`Checkpoint::parse`] takes is
-//! exactly what [`Checkpoint::text`] writes; lines of extension are refused.
+//! exactly what [`Checkpoint::text`] writes; only [`Checkpoint::parse_extended`], for witnesses
+//! of other logs, takes lines of extension.
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD as B64;
@@ -43,6 +44,17 @@ impl Checkpoint {
         (checkpoint.text() == text).then_some(checkpoint)
     }
 
+    /// Reads a text that may have lines of extension behind it, which say nothing about the
+    /// tree: none is empty.
+    pub fn parse_extended(text: &str) -> Option<Self> {
+        let end = text.match_indices('\n').nth(2)?.0.checked_add(1)?;
+        let (own, extension) = text.split_at_checked(end)?;
+        let lines = extension.split_terminator('\n');
+        let whole = extension.is_empty() || extension.ends_with('\n');
+        let good = whole && lines.clone().all(|line| !line.is_empty());
+        Self::parse(own).filter(|_| good)
+    }
+
     /// The note that the log signs; its key has the origin for a name. `None` for an origin
     /// that a note cannot have.
     pub fn sign(&self, key: &SigningKey) -> Option<String> {
@@ -73,5 +85,19 @@ mod tests {
         ] {
             assert_eq!(Checkpoint::parse(&bad), None, "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_witness_reads_what_stands_before_the_extension() {
+        let point = Checkpoint { origin: "log.example/a".into(), size: 7, root: [5; 32] };
+        let text = point.text();
+        for good in ["", "head x\n", "head x\ntime 7\n"] {
+            let read = Checkpoint::parse_extended(&format!("{text}{good}"));
+            assert_eq!(read, Some(point.clone()), "{good:?}");
+        }
+        for bad in ["head x", "\n", "head x\n\n", "\nhead x\n"] {
+            assert_eq!(Checkpoint::parse_extended(&format!("{text}{bad}")), None, "{bad:?}");
+        }
+        assert_eq!(Checkpoint::parse_extended(&text.replace("\n7\n", "\n07\n")), None);
     }
 }

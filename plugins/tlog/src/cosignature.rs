@@ -56,7 +56,7 @@ impl Witness {
     }
 
     /// Whether another has the same key, under whatever name.
-    pub(crate) fn is(&self, other: &Self) -> bool {
+    pub fn is(&self, other: &Self) -> bool {
         self.key == other.key
     }
 

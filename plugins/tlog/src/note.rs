@@ -28,7 +28,7 @@ pub struct Key {
 
 impl Key {
     /// Whether it is this one, under whatever name.
-    pub(crate) fn is(&self, key: &VerifyingKey) -> bool {
+    pub fn is(&self, key: &VerifyingKey) -> bool {
         self.key == *key
     }
 
@@ -108,7 +108,7 @@ pub fn open<'a>(note: &'a str, keys: &[Key]) -> Result<&'a str, NotOpened> {
 }
 
 /// The text and the lines of its signatures.
-pub(crate) fn parts(note: &str) -> Option<(&str, Vec<&str>)> {
+pub fn parts(note: &str) -> Option<(&str, Vec<&str>)> {
     if note.len() > LENGTH || !note.ends_with('\n') {
         return None;
     }

@@ -278,10 +278,16 @@ fn questions() -> Vec<(&'static str, u64, AddCheckpoint, u16)> {
     let mut first = question(0, &new, &ours);
     first.proof.push([0; 32]);
     let other = Checkpoint { origin: "log.example/b".into(), ..new.clone() };
+    let extended = |lines: &str| {
+        let note = note::sign(&(new.text() + lines), ORIGIN, &[&ours]).unwrap();
+        AddCheckpoint { note, ..good() }
+    };
     vec![
         ("continues", 3, good(), 200),
         ("the first", 0, question(0, &new, &ours), 200),
         ("the same again", SIZE, question(SIZE, &new, &ours), 200),
+        ("lines of extension", 3, extended("head AAAA\ntime 7\n"), 200),
+        ("an empty line of extension", 3, extended("head AAAA\n\ntime 7\n"), 400),
         ("the witness has seen less", 2, good(), 409),
         ("the witness has seen more", 5, good(), 409),
         ("a fork of the same size", SIZE, question(SIZE, &point("x", SIZE), &ours), 409),

@@ -50,7 +50,7 @@ impl Consistent {
         &self.checkpoint
     }
 
-    /// What is cosigned.
+    /// What is cosigned, lines of extension included.
     pub fn text(&self) -> &str {
         &self.text
     }
@@ -100,7 +100,7 @@ pub fn judge<'a>(
 ) -> Result<Consistent, Refused> {
     let asked = AddCheckpoint::parse(body).ok_or(Refused::Malformed)?;
     let (text, _) = note::parts(&asked.note).ok_or(Refused::Malformed)?;
-    let checkpoint = Checkpoint::parse(text).ok_or(Refused::Malformed)?;
+    let checkpoint = Checkpoint::parse_extended(text).ok_or(Refused::Malformed)?;
     let (key, seen) = known(&checkpoint.origin).ok_or(Refused::Unknown)?;
     note::open(&asked.note, std::slice::from_ref(key)).map_err(|why| match why {
         NotOpened::Malformed => Refused::Malformed,

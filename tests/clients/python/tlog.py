@@ -141,8 +141,8 @@ def signed(text, lines, key, unsigned="unsigned"):
     need(ours, unsigned)
 
 
-def checkpoint(text):
-    form = re.fullmatch(f"({NAME})\n({NUMBER})\n({HASH})\n", text)
+def checkpoint(text, extension=""):
+    form = re.fullmatch(f"({NAME})\n({NUMBER})\n({HASH})\n{extension}", text)
     need(form, "malformed")
     return form[1], int(form[2]), unbase64(form[3])
 
@@ -195,7 +195,7 @@ def ask(row, known):
         need(blank and re.fullmatch(f"old {NUMBER}", old), "malformed")
         old, path = int(old[4:]), hashes(path)
         body, lines = parts(note)
-        origin, size, top = checkpoint(body)
+        origin, size, top = checkpoint(body, r"(?:[^\n]+\n)*")
         if origin != known["origin"]:
             return 404
         try:

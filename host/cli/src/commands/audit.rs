@@ -6,6 +6,7 @@ mod forms;
 mod masks;
 mod privacy;
 mod proofs;
+mod witnesses;
 
 use std::fs::File;
 use std::io::BufReader;
@@ -103,10 +104,12 @@ Examples:
   postern audit verify audit.jsonl --key audit.pub
   postern audit verify audit.jsonl --key GYH9HAEh… --checkpoint audit.note --strict
   postern audit verify audit.jsonl --key audit.pub --checkpoint mon.note --checkpoint tue.note
+  postern audit verify audit.jsonl --key audit.pub --checkpoint seen.note --witness w.example+…
 
 Content that was taken out (audit retain, erase) is good where a signed event says so; it is counted.
 A checkpoint that was kept apart shows a cut-off end, a log that was rolled back together with
-its head, and one that was written anew by whoever holds the key.
+its head, and one that was written anew by whoever holds the key. One that witnesses have signed
+shows that the log was the same for all who asked them.
 
 Exit codes: 0 the chain holds, 1 it is broken (the event is named) or, with --strict, not all
 of it could be looked at, 3 a file cannot be read")]
@@ -119,6 +122,12 @@ pub struct VerifyArgs {
     /// A signed checkpoint that was kept apart from the export; may be given again.
     #[arg(long = "checkpoint", value_name = "FILE")]
     checkpoints: Vec<PathBuf>,
+    /// A witness that has to have signed a --checkpoint, name+hash+key; may be given again.
+    #[arg(long = "witness", value_name = "VKEY", requires = "checkpoints")]
+    witnesses: Vec<String>,
+    /// How many of them have to have signed the same one. Default: all.
+    #[arg(long, value_name = "N", requires = "witnesses")]
+    quorum: Option<usize>,
     /// Also fail when something could not be looked at: events whose content is withheld
     /// (another tenant's, or taken out), or a cut-off end, which only --checkpoint shows.
     #[arg(long)]
@@ -259,12 +268,31 @@ fn verify(args: &VerifyArgs, out: Output) -> Outcome {
     drop(progress);
     let unseen = unseen(&report, !notes.is_empty());
     let mut text = sentence(&report, !notes.is_empty());
+    let seen = match (&report.broken, witnesses(args)?) {
+        (None, Some(asked)) => Some(asked.looked(&notes, &key)),
+        _ => None,
+    };
+    let seen = match seen {
+        Some(Err(why)) => return proofs::broken(&why, out),
+        Some(Ok(seen)) => seen,
+        None => Vec::new(),
+    };
+    seen.iter().for_each(|seen| text.push_str(&format!("\nseen by {seen}")));
     let lacking = args.strict && report.broken.is_none() && !unseen.is_empty();
     if lacking {
         text = format!("not good enough for --strict: {}\n{text}", unseen.join(", "));
     }
-    out.result(&document(&report, &unseen), &text)?;
+    let mut document = document(&report, &unseen);
+    document["seen"] = json!(seen);
+    out.result(&document, &text)?;
     if report.broken.is_none() && !lacking { Ok(()) } else { Err(Failure::reported()) }
+}
+
+fn witnesses(args: &VerifyArgs) -> Outcome<Option<witnesses::Asked>> {
+    if args.witnesses.is_empty() {
+        return Ok(None);
+    }
+    witnesses::Asked::read(&args.witnesses, args.quorum).map(Some)
 }
 
 /// What a chain that holds may still hide.
@@ -315,7 +343,7 @@ fn events(report: &Report) -> String {
 }
 
 /// A key given as text or as the file that holds it (also as JSON `{"key": …}`).
-fn read_key(text: &str) -> Outcome<VerifyingKey> {
+pub(super) fn read_key(text: &str) -> Outcome<VerifyingKey> {
     if let Some(key) = decode_key(text) {
         return Ok(key);
     }

@@ -24,3 +24,4 @@ pub mod replay;
 pub mod revocation;
 pub mod token;
 pub mod upstream;
+pub mod witness;

@@ -128,7 +128,7 @@ fn image(text: &str) -> Outcome<Release> {
     Ok(Release { host_data, image, commit: commit.ok_or_else(wrong)?.to_owned() })
 }
 
-fn signing_key(path: &Path) -> Outcome<SigningKey> {
+pub(super) fn signing_key(path: &Path) -> Outcome<SigningKey> {
     let text = postern_files::read_private(path, MAX_FILE).or_environment(path.display())?;
     let text = Zeroizing::new(text);
     let seed = B64.decode(text.trim_ascii()).map(Zeroizing::new).ok();

@@ -82,8 +82,14 @@ impl Service {
         })))
     }
 
-    pub(super) async fn show_checkpoint(&self) -> Result<HttpAnswer, Fault> {
-        Ok(self.last_checkpoint().await?.map_or_else(not_found, text))
+    /// The newest checkpoint, or with `witnesses=N` the newest that so many have signed.
+    pub(super) async fn show_checkpoint(&self, query: &str) -> Result<HttpAnswer, Fault> {
+        let note = match query.strip_prefix("witnesses=").map(str::parse) {
+            None if query.is_empty() => self.last_checkpoint().await?,
+            Some(Ok(witnesses @ 1..)) => self.cosigned_checkpoint(witnesses).await?,
+            _ => return Ok(bad_request("Expected witnesses=NUMBER")),
+        };
+        Ok(note.map_or_else(not_found, text))
     }
 
     pub(super) async fn show_proof(

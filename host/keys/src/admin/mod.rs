@@ -174,7 +174,7 @@ impl Service {
             ("GET", ["audit", "proof", "decision", id]) => {
                 self.show_decision_proof(operator, id).await
             }
-            ("GET", ["log", "checkpoint"]) => self.show_checkpoint().await,
+            ("GET", ["log", "checkpoint"]) => self.show_checkpoint(request.query).await,
             ("GET", ["log", "consistency"]) => self.show_consistency(request.query).await,
             ("GET", ["api", "v1", "approvals"]) => {
                 self.list_approvals(operator, request.query, now).await

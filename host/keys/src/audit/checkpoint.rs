@@ -19,6 +19,7 @@ use base64::prelude::BASE64_STANDARD as B64;
 use ed25519_dalek::VerifyingKey;
 use postern_attest::note::{self, Key};
 use postern_core::time::UnixMillis;
+use postern_tlog::cosignature::Witness;
 
 use crate::audit::merkle::Hash;
 use crate::audit::{AuditLog, Link};
@@ -86,6 +87,24 @@ impl Checkpoint {
     }
 }
 
+/// Which of these witnesses have signed a note, and when (seconds since 1970, the latest).
+///
+/// # Errors
+/// The name of one whose signature does not hold.
+pub fn seen_by(note: &str, witnesses: &[Witness]) -> Result<Vec<(String, u64)>, String> {
+    let Some((text, lines)) = note::parts(note) else { return Ok(Vec::new()) };
+    let mut seen = Vec::new();
+    for witness in witnesses {
+        let mut latest = None;
+        for line in &lines {
+            let time = witness.time(line, text).map_err(|_| witness.name().to_owned())?;
+            latest = latest.max(time);
+        }
+        seen.extend(latest.map(|time| (witness.name().to_owned(), time)));
+    }
+    Ok(seen)
+}
+
 fn parse(text: &str) -> Option<Checkpoint> {
     let mut lines = text.lines();
     lines.next().filter(|line| *line == ORIGIN)?;
@@ -129,6 +148,22 @@ mod tests {
                 "{from}"
             );
         }
+    }
+
+    #[test]
+    fn witnesses_that_have_signed_are_told_with_their_time_and_a_forged_line_is_named() {
+        let (key, name) = (ed25519_dalek::SigningKey::from_bytes(&[7; 32]), "w.example");
+        let witness = Witness::new(name, key.verifying_key().as_bytes()).unwrap();
+        let note = POINT.sign(&log(1));
+        let cosigned = |text: &str, time| {
+            let line = postern_tlog::cosignature::sign(text, time, name, &key).unwrap();
+            format!("{note}{line}")
+        };
+        let both = [witness];
+        assert_eq!(seen_by(&note, &both), Ok(vec![]));
+        assert_eq!(seen_by(&cosigned(&POINT.text(), 77), &both), Ok(vec![(name.to_owned(), 77)]));
+        assert_eq!(seen_by(&cosigned("x\n", 77), &both), Err(name.to_owned()));
+        assert_eq!(Checkpoint::open(&cosigned("x\n", 77), &log(1).public_key()), Ok(POINT));
     }
 
     #[test]

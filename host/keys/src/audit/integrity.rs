@@ -9,7 +9,7 @@ use crate::audit::entry::Judge;
 use crate::audit::export;
 use crate::audit::verify::{Break, Report, Verifier};
 use crate::fault::Fault;
-use crate::store::Connection;
+use crate::store::{Connection, cosignatures};
 
 /// A check under way, page by page.
 pub struct Check<'a> {
@@ -56,11 +56,24 @@ impl<'a> Check<'a> {
     }
 }
 
-/// The newest checkpoint note.
+/// The newest checkpoint note, with what witnesses have signed of it.
 pub async fn last_note(db: &mut Connection) -> Result<Option<String>, Fault> {
-    let row: Option<(String,)> =
-        sqlx::query_as("SELECT note FROM checkpoints ORDER BY count DESC LIMIT 1")
-            .fetch_optional(db)
+    let row: Option<(i64,)> =
+        sqlx::query_as("SELECT count FROM checkpoints ORDER BY count DESC LIMIT 1")
+            .fetch_optional(&mut *db)
             .await?;
-    Ok(row.map(|(note,)| note))
+    match row {
+        Some((count,)) => note_of(db, count).await,
+        None => Ok(None),
+    }
+}
+
+/// The note of the checkpoint over `count` events, with what witnesses have signed of it.
+pub async fn note_of(db: &mut Connection, count: i64) -> Result<Option<String>, Fault> {
+    let row: Option<(String,)> = sqlx::query_as("SELECT note FROM checkpoints WHERE count = $1")
+        .bind(count)
+        .fetch_optional(&mut *db)
+        .await?;
+    let Some((note,)) = row else { return Ok(None) };
+    Ok(Some(note + &cosignatures::lines(db, count).await?))
 }

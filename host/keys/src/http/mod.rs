@@ -32,7 +32,7 @@ pub struct Running {
     service: Service,
     handle: Handle<SocketAddr>,
     server: JoinHandle<std::io::Result<()>>,
-    upkeep: [JoinHandle<()>; 3],
+    upkeep: [JoinHandle<()>; 4],
 }
 
 /// Binds, then serves until [`Running::stop`].
@@ -58,6 +58,7 @@ pub async fn start(service: Service, config: &Config) -> Result<Running, Fault> 
         tokio::spawn(upkeep(service.clone())),
         tokio::spawn(renewal(service.clone())),
         tokio::spawn(telling(service.clone())),
+        tokio::spawn(witnessing(service.clone())),
     ];
     Ok(Running { address, service, handle, server, upkeep })
 }
@@ -117,6 +118,18 @@ async fn telling(service: Service) {
         seconds.tick().await;
         if let Err(fault) = service.notify(now()).await {
             tracing::error!(%fault, "notifications failed");
+        }
+    }
+}
+
+/// Each second a look whether a witness is to be asked.
+async fn witnessing(service: Service) {
+    let mut seconds = tokio::time::interval(Duration::from_secs(1));
+    seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        seconds.tick().await;
+        if let Err(fault) = service.ask_witnesses(now()).await {
+            tracing::error!(%fault, "asking witnesses failed");
         }
     }
 }

@@ -6,6 +6,7 @@
 
 pub mod api_keys;
 pub mod approvals;
+pub mod cosignatures;
 pub mod credentials;
 pub mod deks;
 pub mod epochs;

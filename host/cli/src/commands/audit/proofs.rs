@@ -63,6 +63,7 @@ pub struct VerifyProofArgs {
 Examples:
   postern audit checkpoint --key audit.pub --out monday.checkpoint
   postern audit checkpoint --key audit.pub --since monday.checkpoint --out tuesday.checkpoint
+  postern audit checkpoint --key audit.pub --witnesses 2 --out seen.checkpoint
 
 With --since, a log that was cut off, rolled back or written anew since then is found, without
 reading it. Keep the files where the service's host cannot reach them.
@@ -77,6 +78,10 @@ pub struct CheckpointArgs {
     /// A checkpoint that was kept.
     #[arg(long, value_name = "FILE")]
     since: Option<PathBuf>,
+    /// Fetch the newest that so many witnesses have signed; audit verify looks at what they signed.
+    #[arg(long, value_name = "N", conflicts_with = "since",
+          value_parser = clap::value_parser!(u8).range(1..))]
+    witnesses: Option<u8>,
     /// File to write.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -142,7 +147,7 @@ pub fn checkpoint(args: &CheckpointArgs, out: Output) -> Outcome {
         Err(error) => return broken(&format!("--since: {error}"), out),
     };
     let (note, point) = match since {
-        None => newest(&service, &operator, &key)?,
+        None => newest(&service, &operator, &key, args.witnesses)?,
         Some(old) => continued(&service, &operator, &old, &key)?,
     };
     let point = match point {
@@ -165,8 +170,23 @@ pub fn checkpoint(args: &CheckpointArgs, out: Output) -> Outcome {
 
 type Checked = (String, Result<Checkpoint, NotProven>);
 
-fn newest(service: &Service<'_>, operator: &Operator, key: &VerifyingKey) -> Outcome<Checked> {
-    let note = String::from_utf8_lossy(&super::checkpoint(service, operator)?).into_owned();
+fn newest(
+    service: &Service<'_>,
+    operator: &Operator,
+    key: &VerifyingKey,
+    witnesses: Option<u8>,
+) -> Outcome<Checked> {
+    let note = match witnesses {
+        None => super::checkpoint(service, operator)?,
+        Some(n) => {
+            let path = format!("/log/checkpoint?witnesses={n}");
+            service.signed_bytes(operator, "GET", &path, None).map_err(|failure| {
+                let why = "no checkpoint that so many witnesses have signed";
+                Failure::environment(format_args!("{why}: {failure}"))
+            })?
+        }
+    };
+    let note = String::from_utf8_lossy(&note).into_owned();
     let point = Checkpoint::open(&note, key).map_err(|_| NotProven::Checkpoint);
     Ok((note, point))
 }
@@ -179,7 +199,7 @@ fn continued(
     old: &Checkpoint,
     key: &VerifyingKey,
 ) -> Outcome<Checked> {
-    let (note, point) = newest(service, operator, key)?;
+    let (note, point) = newest(service, operator, key, None)?;
     if !point.is_ok_and(|point| point.head.n >= old.head.n) {
         let proof = Consistency { old: old.head.n, path: Vec::new(), note: note.clone() };
         return Ok((note, proof.verify(old, key)));
@@ -194,7 +214,7 @@ fn continued(
     Ok((proof.note, point))
 }
 
-fn broken(why: &str, out: Output) -> Outcome {
+pub(super) fn broken(why: &str, out: Output) -> Outcome {
     out.result(&json!({"good": false, "broken": why}), &format!("broken: {why}"))?;
     Err(Failure::reported())
 }

@@ -1,0 +1,2 @@
+-- loses: SELECT count(*) FROM cosignatures
+DROP TABLE cosignatures;
