@@ -37,6 +37,6 @@ fn configure(document: &[u8]) -> Result<Logger, ConfigError> {
     let client = Client::new(Settings::of(&key_service, &config.tenant, Role::Audit, seed)?);
     let client = client.map_err(|bad| ConfigError::one("environment", bad.to_string()))?;
     let boot = boot_id(&shared, &mut Shared, boot);
-    let ledger = Ledger::new(config, shared, Rc::new(client), boot, vm, now());
+    let ledger = Ledger::new(config, shared, Rc::new(client), boot, vm, now()).spilling();
     Ok(Logger::new(ledger, key_service, every))
 }

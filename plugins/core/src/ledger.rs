@@ -3,15 +3,20 @@
 //!
 //! Owns the edge chain of one VM and what of it is not acknowledged yet. A record is
 //! appended and receipted in the log callback; a batch leaves when enough records wait or
-//! have waited long enough, and is kept until the collector has acknowledged it.
+//! have waited long enough, and is kept until the collector has acknowledged it. What waits
+//! is sealed, and is in shared data too where there is any: when this VM goes another one
+//! delivers it.
 //!
 //! Invariant: at most one batch is in flight, the buffer never holds more than its bound,
 //! and what does not fit is counted and the count itself recorded. Requests that the gate
 //! refused because the buffer is full are counted too while it is: listed one by one they
 //! would keep it full, and a flood of them would let nothing else pass.
 
+mod area;
 mod boot;
 mod buffer;
+mod sealed;
+mod spill;
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -21,7 +26,7 @@ use crate::config::audit::{Config, WhenFull};
 use crate::denial::{AuditReason, Denial};
 use crate::effect::Metric;
 use crate::event::AuditState;
-use crate::key_service::{Acknowledged, Call, CallId, CallResult, Collector, Turn};
+use crate::key_service::{Acknowledged, Batch, Call, CallId, CallResult, Collector, Turn};
 use crate::mac::MacKeys;
 use crate::receipt::{Given, Level, Read, Receipts, SharedData, Told};
 use crate::record::{AuditRecord, Decision, Draft, Entry, NoDraft, ResponseFacts};
@@ -29,6 +34,8 @@ use crate::time::{Moment, UnixMillis};
 
 pub use boot::boot_id;
 use buffer::{Buffer, MAX_RECORD};
+use sealed::RecordKey;
+use spill::{Lost, Next, Spill};
 
 /// Longest pause between two attempts to deliver. A buffer that filled meanwhile refuses
 /// requests until the next one, so it is short.
@@ -63,6 +70,7 @@ pub struct Ledger {
     collector: Rc<dyn Collector>,
     keys: MacKeys,
     buffer: Buffer,
+    spill: Option<Spill>,
     dropped: u64,
     /// The roots whose last receipt said that the buffer is full: one a slot.
     told: Vec<Told>,
@@ -75,7 +83,19 @@ enum Delivery {
     /// Nothing is under way and nothing may be before `not_before`.
     Idle { not_before: UnixMillis, backoff: Duration },
     /// A call is out.
-    AwaitAcknowledgement { call: CallId, since: UnixMillis, batch_end: u64, backoff: Duration },
+    AwaitAcknowledgement { call: CallId, since: UnixMillis, sent: Sent, backoff: Duration },
+}
+
+/// A batch under way.
+enum Sent {
+    /// Of this VM's chain, up to this number.
+    Own(u64),
+    /// Of a chain that another VM left.
+    Left(Box<Batch>),
+}
+
+fn end(batch: &Batch) -> u64 {
+    batch.first.saturating_add(u64::try_from(batch.records.len()).unwrap_or(u64::MAX))
 }
 
 const AT_ONCE: Delivery = Delivery::Idle { not_before: UnixMillis(0), backoff: Duration::ZERO };
@@ -98,12 +118,13 @@ impl Ledger {
         vm: [u8; 16],
         now: UnixMillis,
     ) -> Self {
-        let buffer = Buffer::new(boot, vm, config.buffer);
+        let buffer = Buffer::new(RecordKey::of(&keys, &vm), (boot, vm), config.buffer);
         let mut ledger = Self {
             config,
             collector,
             keys,
             buffer,
+            spill: None,
             dropped: 0,
             told: Vec::new(),
             delivery: AT_ONCE,
@@ -111,6 +132,23 @@ impl Ledger {
         };
         ledger.append(Entry::ChainStarted, now);
         ledger
+    }
+
+    /// From its first record or [`Ledger::keep`] on, which has to be called every second, what
+    /// waits is in shared data too, and what others left there is delivered. Not before: Envoy
+    /// makes a VM only to see whether a configuration is good.
+    #[must_use]
+    pub fn spilling(mut self) -> Self {
+        let vm = self.buffer.waiting().vm;
+        self.spill = Some(Spill::new(vm, buffer::most_records(self.config.buffer)));
+        self
+    }
+
+    /// Says in shared data that this VM runs, and looks for what another one left.
+    pub fn keep(&mut self, shared: &mut dyn SharedData, now: UnixMillis) {
+        let Some(spill) = &mut self.spill else { return };
+        let told = spill.keep(&self.buffer, &self.keys, shared, now);
+        told.into_iter().for_each(|metric| self.count(metric));
     }
 
     /// Records one request and, where `postern.seq` is good, gives its receipt.
@@ -128,9 +166,19 @@ impl Ledger {
             Some(Given::InOrder) | None => {}
         }
         self.append_request(logged, now);
+        self.store(shared, now);
         if let Some(read) = read {
             self.give(read, shared, now);
         }
+    }
+
+    /// Puts what is new into shared data, in which this VM has to have an area still.
+    fn store(&mut self, shared: &mut dyn SharedData, now: UnixMillis) {
+        if self.spill.as_ref().is_some_and(|spill| spill.overdue(now)) {
+            self.keep(shared, now);
+        }
+        let told = self.spill.as_mut().and_then(|spill| spill.store(&self.buffer, shared));
+        told.into_iter().for_each(|metric| self.count(metric));
     }
 
     fn give(&mut self, read: Read, shared: &mut dyn SharedData, now: UnixMillis) {
@@ -145,8 +193,13 @@ impl Ledger {
     }
 
     /// Tells the gate that there is room again: a root without traffic gets no receipt that
-    /// would. To be called after [`Ledger::heard`].
+    /// would. Empties the slots of what was acknowledged. To be called after
+    /// [`Ledger::heard`].
     pub fn tell(&mut self, shared: &mut dyn SharedData, now: UnixMillis) {
+        self.store(shared, now);
+        if let Some(spill) = &mut self.spill {
+            spill.settle(&self.buffer, &self.keys, shared, now);
+        }
         if self.level() == Level::Room {
             for told in std::mem::take(&mut self.told) {
                 // When this fails the next request is refused, and its receipt says it.
@@ -170,15 +223,33 @@ impl Ledger {
     pub fn due(&self, now: UnixMillis) -> bool {
         match self.delivery {
             Delivery::AwaitAcknowledgement { since, .. } => now.since(since) >= LOST_AFTER,
-            Delivery::Idle { not_before, .. } => now >= not_before && self.waited_enough(now),
+            Delivery::Idle { not_before, .. } => {
+                now >= not_before && (self.waited_enough(now) || self.left_is_due(now))
+            }
         }
     }
 
-    /// Sends the oldest batch, if one is due.
-    pub fn submit(&mut self, at: Moment) {
-        if self.due(at.now) {
-            self.send(at);
+    /// Sends the oldest batch, if one is due; first of all what another VM left.
+    pub fn submit(&mut self, shared: &mut dyn SharedData, at: Moment) {
+        if !self.due(at.now) {
+            return;
         }
+        let next = match &mut self.spill {
+            Some(spill) => spill.next(&self.keys, shared, at.now),
+            None => Next::Nothing,
+        };
+        match next {
+            Next::Batch(batch) => self.send_left(batch, at),
+            Next::Ended(Some(lost)) => self.lost(&lost, at),
+            Next::Ended(None) | Next::Nothing => self.send(at),
+        }
+    }
+
+    /// Records that somebody's records are missing, and sends what waits.
+    fn lost(&mut self, lost: &Lost, at: Moment) {
+        self.count(spill::LOST);
+        self.append(Entry::Lost { count: lost.count, vm: lost.vm }, at.now);
+        self.send(at);
     }
 
     /// Sends what waits, however little: the VM is about to go.
@@ -191,13 +262,14 @@ impl Ledger {
     /// Takes the reply of a call. One that was given up on is ignored: the collector knows
     /// a batch that comes twice by its sequence numbers.
     pub fn heard(&mut self, id: CallId, result: CallResult, at: Moment) {
-        let Delivery::AwaitAcknowledgement { call, batch_end, backoff, .. } = self.delivery else {
+        if !matches!(self.delivery, Delivery::AwaitAcknowledgement { call, .. } if call == id) {
             return;
-        };
-        if call == id {
+        }
+        let under_way = std::mem::replace(&mut self.delivery, AT_ONCE);
+        if let Delivery::AwaitAcknowledgement { sent, backoff, .. } = under_way {
             let now = at.now;
             let turn = self.collector.heard(id, result, at);
-            self.take(turn, batch_end, backoff, now);
+            self.take(turn, sent, backoff, now);
         }
     }
 
@@ -211,38 +283,39 @@ impl Ledger {
             || self.buffer.oldest().is_some_and(|oldest| now.since(oldest) >= self.config.every)
     }
 
-    fn send(&mut self, at: Moment) {
-        let Some(batch) = self.buffer.batch() else { return };
-        let count = u64::try_from(batch.records.len()).unwrap_or(u64::MAX);
-        let batch_end = batch.first.saturating_add(count);
-        let backoff = match self.delivery {
-            Delivery::Idle { backoff, .. } | Delivery::AwaitAcknowledgement { backoff, .. } => {
-                backoff
-            }
-        };
-        let now = at.now;
-        let turn = self.collector.submit(&batch, at);
-        self.take(turn, batch_end, backoff, now);
+    fn left_is_due(&self, now: UnixMillis) -> bool {
+        self.spill.as_ref().is_some_and(|spill| spill.due(now))
     }
 
-    fn take(
-        &mut self,
-        turn: Turn<Acknowledged>,
-        batch_end: u64,
-        backoff: Duration,
-        now: UnixMillis,
-    ) {
+    fn send(&mut self, at: Moment) {
+        let Some(batch) = self.buffer.batch() else { return };
+        let now = at.now;
+        let turn = self.collector.submit(&batch, at);
+        self.take(turn, Sent::Own(end(&batch)), self.backoff(), now);
+    }
+
+    fn send_left(&mut self, batch: Batch, at: Moment) {
+        let now = at.now;
+        let turn = self.collector.submit(&batch, at);
+        self.take(turn, Sent::Left(Box::new(batch)), self.backoff(), now);
+    }
+
+    fn backoff(&self) -> Duration {
+        let (Delivery::Idle { backoff, .. } | Delivery::AwaitAcknowledgement { backoff, .. }) =
+            self.delivery;
+        backoff
+    }
+
+    fn take(&mut self, turn: Turn<Acknowledged>, sent: Sent, backoff: Duration, now: UnixMillis) {
         self.delivery = match turn {
             Turn::Ask(call) => {
                 let id = call.id;
                 self.outputs.push_back(Output::Call(call));
-                Delivery::AwaitAcknowledgement { call: id, since: now, batch_end, backoff }
+                Delivery::AwaitAcknowledgement { call: id, since: now, sent, backoff }
             }
             // More than was sent, or nothing new: the collector is not following this
             // chain. What is not acknowledged stays.
-            Turn::Answer(Acknowledged { next })
-                if next <= batch_end && self.buffer.acknowledged(next) =>
-            {
+            Turn::Answer(Acknowledged { next }) if self.acknowledged(&sent, next, now) => {
                 self.count(DELIVERED);
                 self.record_dropped(now);
                 AT_ONCE
@@ -254,6 +327,16 @@ impl Ledger {
                 Delivery::Idle { not_before: now.after(backoff), backoff }
             }
         };
+    }
+
+    fn acknowledged(&mut self, sent: &Sent, next: u64, now: UnixMillis) -> bool {
+        match sent {
+            Sent::Own(end) => next <= *end && self.buffer.acknowledged(next),
+            Sent::Left(batch) => {
+                let spill = self.spill.as_mut().filter(|_| next <= end(batch));
+                spill.is_some_and(|spill| spill.acknowledged(batch, next, now))
+            }
+        }
     }
 
     fn append_request(&mut self, logged: Logged<'_>, now: UnixMillis) {
@@ -279,7 +362,7 @@ impl Ledger {
             let facts = ResponseFacts::default();
             bytes = self.render(Entry::Request { draft: Err(NoDraft::Unreadable), facts }, time);
         }
-        if !self.buffer.push(bytes, time) {
+        if !self.buffer.push(&bytes, time) {
             self.drop_one();
         }
     }
@@ -321,5 +404,7 @@ fn refused_as_full(draft: &Draft) -> bool {
     matches!(&draft.decision, Decision::Deny { reason, .. } if reason == full)
 }
 
+#[cfg(test)]
+mod spill_tests;
 #[cfg(test)]
 mod tests;

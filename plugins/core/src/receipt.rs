@@ -32,13 +32,17 @@ pub const DEAD_AFTER: Duration = Duration::from_secs(60);
 /// replace whatever another root has just put there.
 pub const ABSENT: u32 = u32::MAX;
 
+/// The version that replaces whatever there is, or nothing.
+pub const ANY: u32 = 0;
+
 /// The host's shared data.
 pub trait SharedData {
     /// The value under `key` and its version for [`SharedData::replace`]; `None` when
     /// there is none.
     fn read(&mut self, key: &str) -> Option<(Vec<u8>, u32)>;
-    /// Writes `value` if the version is still this one, or if the key is still absent and
-    /// the version [`ABSENT`]. False when it is not so, or the host refuses.
+    /// Writes `value` if the version is still this one, if the key is still absent and the
+    /// version [`ABSENT`], or if the version is [`ANY`]. False when it is not so, or the host
+    /// refuses.
     fn replace(&mut self, key: &str, value: &[u8], version: u32) -> bool;
 }
 

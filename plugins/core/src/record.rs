@@ -319,6 +319,13 @@ pub enum Entry {
         /// How many.
         count: u64,
     },
+    /// Another VM's records waited in shared data and are not there any more.
+    Lost {
+        /// How many.
+        count: u64,
+        /// The VM that left them.
+        vm: [u8; 16],
+    },
     /// One request.
     Request {
         /// `Err` when there was no draft, or none that decodes.

@@ -67,7 +67,7 @@ impl Logger {
         if self.ledger.due(now)
             && let Some(at) = moment(now)
         {
-            self.ledger.submit(at);
+            self.ledger.submit(&mut Shared, at);
         }
         self.perform();
     }
@@ -181,7 +181,11 @@ pub fn on_log(root: u32) {
 
 /// `proxy_on_tick`.
 pub fn on_tick(root: u32) {
-    with(root, |logger| logger.deliver(host::now()));
+    with(root, |logger| {
+        let now = host::now();
+        logger.ledger.keep(&mut Shared, now);
+        logger.deliver(now);
+    });
 }
 
 /// `proxy_on_http_call_response`.

@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use postern_core::nonces::{Met, Nonces, Table};
-use postern_core::receipt::{ABSENT, SharedData};
+use postern_core::receipt::{ABSENT, ANY, SharedData};
 use postern_core::tally::{self, Change, Tallies, Updated};
 use postern_core::time::UnixMillis;
 
@@ -22,8 +22,8 @@ impl SharedData for Memory {
 
     fn replace(&mut self, key: &str, value: &[u8], version: u32) -> bool {
         let next = match self.0.get(key) {
-            None if version == ABSENT => 1,
-            Some((_, held)) if *held == version => match held.checked_add(1) {
+            None if [ABSENT, ANY].contains(&version) => 1,
+            Some((_, held)) if [*held, ANY].contains(&version) => match held.checked_add(1) {
                 Some(next) if next != ABSENT => next,
                 _ => 1,
             },

@@ -1,10 +1,12 @@
-//! Records that are on the chain and not acknowledged.
+//! Records that are on the chain and not acknowledged, sealed.
 //!
 //! Invariant: what is held is one unbroken run of the chain up to its head, and never
 //! more bytes than the bound.
 
 use std::collections::VecDeque;
 
+use super::area::Waiting;
+use super::sealed::RecordKey;
 use crate::chain::{Chain, Hash, START};
 use crate::key_service::Batch;
 use crate::time::UnixMillis;
@@ -18,8 +20,33 @@ const MAX_BATCH: usize = 60 * 1024;
 const MAX_RECORDS: usize = 1000;
 /// What one record costs beside its bytes: hash, time, length, allocation.
 const OVERHEAD: usize = 96;
+/// What a record costs at least, so that the bound is one of their number too.
+const LEAST: usize = 256;
+
+/// What fits into one message: each costs a round trip and the sealing, so a buffer that
+/// fills has to empty in large pieces.
+#[derive(Default)]
+pub(super) struct Room {
+    bytes: usize,
+    records: usize,
+}
+
+impl Room {
+    /// Whether this record fits too; then it is counted.
+    pub(super) fn takes(&mut self, record: &[u8]) -> bool {
+        self.bytes = self.bytes.saturating_add(record.len()).saturating_add(2);
+        self.records = self.records.saturating_add(1);
+        self.bytes <= MAX_BATCH && self.records <= MAX_RECORDS
+    }
+}
+
+/// Most records that a buffer of this bound holds.
+pub(super) fn most_records(bound: usize) -> u64 {
+    u64::try_from(bound / LEAST).unwrap_or(u64::MAX)
+}
 
 pub(super) struct Buffer {
+    key: RecordKey,
     boot: [u8; 16],
     vm: [u8; 16],
     chain: Chain,
@@ -33,25 +60,39 @@ pub(super) struct Buffer {
 }
 
 struct Held {
-    bytes: Vec<u8>,
+    sealed: Vec<u8>,
     head: Hash,
     time: UnixMillis,
 }
 
 impl Held {
     fn cost(&self) -> usize {
-        cost(&self.bytes)
+        cost(&self.sealed)
     }
 }
 
-fn cost(bytes: &[u8]) -> usize {
-    bytes.len().saturating_add(OVERHEAD)
+fn cost(sealed: &[u8]) -> usize {
+    sealed.len().saturating_add(OVERHEAD).max(LEAST)
 }
 
 impl Buffer {
-    pub(super) fn new(boot: [u8; 16], vm: [u8; 16], bound: usize) -> Self {
+    pub(super) fn new(key: RecordKey, (boot, vm): ([u8; 16], [u8; 16]), bound: usize) -> Self {
         let (chain, held) = (Chain::default(), VecDeque::new());
-        Self { boot, vm, chain, held, first: 0, prev: START, bytes: 0, bound, crowded: false }
+        let (first, prev, bytes, crowded) = (0, START, 0, false);
+        Self { key, boot, vm, chain, held, first, prev, bytes, bound, crowded }
+    }
+
+    /// The part of the chain that waits.
+    pub(super) fn waiting(&self) -> Waiting {
+        let (boot, vm, first, prev) = (self.boot, self.vm, self.first, self.prev);
+        Waiting { boot, vm, first, prev, next: self.next() }
+    }
+
+    /// What waits from this number on, as it is sealed.
+    pub(super) fn sealed_from(&self, seq: u64) -> impl Iterator<Item = (u64, &[u8])> {
+        let skip = usize::try_from(seq.saturating_sub(self.first)).unwrap_or(usize::MAX);
+        let held = (self.first..).zip(&self.held).skip(skip);
+        held.map(|(seq, held)| (seq, held.sealed.as_slice()))
     }
 
     /// Sequence number of the next record.
@@ -76,29 +117,30 @@ impl Buffer {
     }
 
     /// Appends to the chain. False, and nothing happened, when there is no room.
-    pub(super) fn push(&mut self, bytes: Vec<u8>, time: UnixMillis) -> bool {
-        let grown = self.bytes.saturating_add(cost(&bytes));
+    pub(super) fn push(&mut self, record: &[u8], time: UnixMillis) -> bool {
+        let Some(sealed) = self.key.seal(self.next(), record) else { return false };
+        let grown = self.bytes.saturating_add(cost(&sealed));
         if grown > self.bound {
             return false;
         }
         self.bytes = grown;
         self.crowded |= grown >= (self.bound / 4).saturating_mul(3);
-        self.chain.append(&bytes);
-        self.held.push_back(Held { bytes, head: self.chain.head(), time });
+        self.chain.append(record);
+        self.held.push_back(Held { sealed, head: self.chain.head(), time });
         true
     }
 
-    /// The oldest records, as many as one message takes: each costs a round trip and the
-    /// sealing, so a buffer that fills has to empty in large pieces.
+    /// The oldest records, as many as one message takes.
     pub(super) fn batch(&self) -> Option<Batch> {
-        let mut bytes = 0_usize;
-        let fits = |held: &&Held| {
-            bytes = bytes.saturating_add(held.bytes.len()).saturating_add(2);
-            bytes <= MAX_BATCH
-        };
-        let records: Vec<_> = self.held.iter().take(MAX_RECORDS).take_while(fits).collect();
-        let records: Vec<_> = records.into_iter().map(|held| held.bytes.clone()).collect();
-        let (boot, vm, first, prev) = (self.boot, self.vm, self.first, self.prev);
+        let (mut room, mut records) = (Room::default(), Vec::new());
+        for (seq, sealed) in self.sealed_from(self.first) {
+            let Some(record) = self.key.open(seq, sealed) else { break };
+            if !room.takes(&record) {
+                break;
+            }
+            records.push(record);
+        }
+        let Waiting { boot, vm, first, prev, .. } = self.waiting();
         (!records.is_empty()).then_some(Batch { boot, vm, first, prev, records })
     }
 

@@ -16,10 +16,10 @@ const T0: UnixMillis = UnixMillis(1_000_000);
 
 /// A collector that verifies chains; what it answers next is set by the test.
 #[derive(Default)]
-struct Fake {
-    batches: RefCell<Vec<Batch>>,
-    answer: RefCell<Option<Result<u64, KeyServiceFault>>>,
-    calls: RefCell<u32>,
+pub(super) struct Fake {
+    pub(super) batches: RefCell<Vec<Batch>>,
+    pub(super) answer: RefCell<Option<Result<u64, KeyServiceFault>>>,
+    pub(super) calls: RefCell<u32>,
 }
 
 impl Fake {
@@ -40,7 +40,7 @@ impl Fake {
     }
 
     /// Sequence number after the last batch.
-    fn end(&self) -> u64 {
+    pub(super) fn end(&self) -> u64 {
         let batches = self.batches.borrow();
         batches.last().map_or(0, |batch| batch.first + batch.records.len() as u64)
     }
@@ -61,15 +61,17 @@ impl Collector for Fake {
     }
 }
 
+/// Shared data; a deaf one takes nothing.
 #[derive(Default)]
-struct Shared(BTreeMap<String, (Vec<u8>, u32)>, u32);
+pub(super) struct Shared(pub(super) BTreeMap<String, (Vec<u8>, u32)>, u32, pub(super) bool);
 
 impl SharedData for Shared {
     fn read(&mut self, key: &str) -> Option<(Vec<u8>, u32)> {
         self.0.get(key).cloned()
     }
     fn replace(&mut self, key: &str, value: &[u8], version: u32) -> bool {
-        if self.0.get(key).is_some_and(|(_, have)| *have != version) {
+        let have = self.0.get(key).map_or(crate::receipt::ABSENT, |(_, have)| *have);
+        if self.2 || ![have, crate::receipt::ANY].contains(&version) {
             return false;
         }
         self.1 += 1;
@@ -78,7 +80,7 @@ impl SharedData for Shared {
     }
 }
 
-fn config(buffer: usize, when_full: WhenFull) -> Config {
+pub(super) fn config(buffer: usize, when_full: WhenFull) -> Config {
     Config {
         tenant: "acme".into(),
         key_service: KeyService {
@@ -95,7 +97,7 @@ fn config(buffer: usize, when_full: WhenFull) -> Config {
     }
 }
 
-fn keys() -> MacKeys {
+pub(super) fn keys() -> MacKeys {
     MacKeys::new(Secret::new(vec![7; 32]), None).unwrap()
 }
 
@@ -149,7 +151,8 @@ impl World {
     }
 
     fn submit(&mut self) -> Vec<Output> {
-        self.ledger.submit(self.moment());
+        let at = self.moment();
+        self.ledger.submit(&mut self.shared, at);
         self.outputs()
     }
 

@@ -127,6 +127,11 @@ pub(super) fn render(record: &AuditRecord) -> Vec<u8> {
             line.kind = "dropped";
             line.count = Some(count.to_string());
         }
+        Entry::Lost { count, vm } => {
+            line.kind = "lost";
+            line.count = Some(count.to_string());
+            line.root = Some(hex::lower(vm));
+        }
         Entry::Request { draft, facts } => {
             line.facts(facts);
             match draft {

@@ -285,7 +285,7 @@ impl Modules {
     }
 
     fn submit(&mut self) {
-        self.ledger.submit(exchange::moment(self.now.get()));
+        self.ledger.submit(&mut self.shared, exchange::moment(self.now.get()));
         while let Some(output) = self.ledger.poll() {
             if let Output::Call(call) = output {
                 let (id, result) = exchange::perform(&self.world.backend, call, &self.now);
@@ -338,10 +338,11 @@ impl SharedData for Shared {
 
     fn replace(&mut self, key: &str, value: &[u8], version: u32) -> bool {
         let have = self.0.get(key).map_or(postern_core::receipt::ABSENT, |(_, version)| *version);
-        if have == version {
-            self.0.insert(key.to_owned(), (value.to_vec(), version.wrapping_add(1)));
+        let good = [have, postern_core::receipt::ANY].contains(&version);
+        if good {
+            self.0.insert(key.to_owned(), (value.to_vec(), have.wrapping_add(1).max(1)));
         }
-        have == version
+        good
     }
 }
 

@@ -240,9 +240,20 @@ impl Gateway {
             }
             return Self::launched(site, &Launch { changes: true, ..site.launch() }, &config);
         };
-        gateway.process.change(&site.with_new_roots(config))?;
-        gateway.port = gateway.process.port("ingress")?;
+        gateway.change(site, config)?;
         Ok(gateway)
+    }
+
+    /// One that takes other configurations while it runs: [`Gateway::change`].
+    pub fn changing(site: &Site, config: &Config) -> Result<Self> {
+        Self::launched(site, &Launch { changes: true, ..site.launch() }, config)
+    }
+
+    /// Puts a configuration in the place of the one that it serves; modules get new roots.
+    pub fn change(&mut self, site: &Site, config: &Config) -> Result<()> {
+        self.process.change(&site.with_new_roots(config))?;
+        self.port = self.process.port("ingress")?;
+        Ok(())
     }
 
     /// A gateway of which nothing was asked yet.

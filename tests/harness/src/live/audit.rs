@@ -1,5 +1,7 @@
 //! Requests that are not recorded.
 
+use std::collections::BTreeSet;
+
 use anyhow::Result;
 use postern_rig::client::Request;
 use serde_json::{Value, json};
@@ -10,6 +12,8 @@ use crate::gateway::{Gateway, Site};
 
 /// Requests whose records certainly fill the smallest buffer.
 const MANY: usize = 400;
+/// Requests whose records are left behind.
+const LEFT: usize = 5;
 
 /// Two listeners with the same gate, one without the audit logger: only that one refuses.
 pub fn one_listener_without(site: &Site, seen: &mut Seen) -> Result<Vec<String>> {
@@ -108,6 +112,38 @@ pub fn full(site: &Site, seen: &mut Seen) -> Result<Vec<String>> {
     expect(&mut lines, "the last record", Some((json!("dropped"), json!("4"))), last);
     expect(&mut lines, "recovered", 200, gateway.ask(&request)?.status());
     expect(&mut lines, "requests forwarded", 2, site.take_forwarded().len());
+    seen.keep(site, gateway)?;
+    Ok(lines)
+}
+
+/// Records that wait when the logger is replaced, with nobody to take them, reach the collector
+/// once each: another logger finds them in shared data.
+pub fn left(site: &Site, seen: &mut Seen) -> Result<Vec<String>> {
+    let mut config = site.config(None)?;
+    let mut gateway = Gateway::changing(site, &config)?;
+    let request = Caller::new(site, "left")?.request(site, "api.test", "/api/a", Some("slack"));
+    let mut lines = Vec::new();
+    expect(&mut lines, "before", 200, gateway.ask(&request)?.status());
+    site.wait_for_records(1)?;
+    let fault = Fault { is: Kind::Down, to: vec![Exchange::Audit], flaw: None };
+    site.world.backend.stand.set(fault);
+    for turn in 0..LEFT {
+        expect(&mut lines, &format!("turn {turn}"), 200, gateway.ask(&request)?.status());
+    }
+    config.module("audit", |document| document["batch"] = json!({"records": 50}));
+    gateway.change(site, &config)?;
+    expect(&mut lines, "another logger", 200, gateway.ask(&request)?.status());
+    site.world.backend.stand.set(Fault::default());
+    let records = site.wait_for_records(LEFT + 1)?;
+    let ids: BTreeSet<String> = records
+        .iter()
+        .filter_map(|record| serde_json::from_slice::<Value>(record).ok())
+        .map(|record| record["decision_id"].to_string())
+        .collect();
+    expect(&mut lines, "records", LEFT + 1, records.len());
+    expect(&mut lines, "decisions", LEFT + 1, ids.len());
+    let taken_over = gateway.process.stat("wasmcustom.postern.audit.spill.reason=taken_over.total");
+    expect(&mut lines, "taken over", true, taken_over.is_some_and(|count| count > 0));
     seen.keep(site, gateway)?;
     Ok(lines)
 }

@@ -65,6 +65,11 @@ const ONLY: &[(&str, &[Boundary], &str)] = &[
         "our gateway has no rate-limit filter and refuses a file that has one",
     ),
     (
+        "live/what_a_logger_left_is_delivered_by_the_next",
+        &[Boundary::Envoy],
+        "our gateway takes no other access logger while it runs",
+    ),
+    (
         "live/a_looping_gate_is_stopped",
         &[Boundary::Host],
         "Envoy runs a module for as long as it wants, and its worker with it",
@@ -128,6 +133,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("live/only_the_listener_without_audit_refuses", audit::one_listener_without),
     ("live/a_gap_is_refused_once_and_recorded", audit::gap),
     ("live/a_full_audit_buffer_refuses_and_recovers_at_once", audit::full),
+    ("live/what_a_logger_left_is_delivered_by_the_next", audit::left),
     ("live/a_revoked_key_ends_everywhere_in_five_seconds", revocation::within_five_seconds),
     ("live/each_kind_that_is_revoked_ends_everywhere_in_five_seconds", revocation::each_kind),
     (IN_EACH_PART, secrets::nowhere),
