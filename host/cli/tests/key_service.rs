@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -421,6 +422,73 @@ fn a_folder_of_evidence_says_what_the_log_says_and_can_be_verified_by_itself() {
     for bad in [["2026-02-30", "2026-03-01"], ["2026-03-02", "2026-03-01"]] {
         let args = ["audit", "export", "--framework", "iso27001", "--from", bad[0], "--to", bad[1]];
         assert_eq!(day.run(&[&args[..], &["--out", "other"]].concat(), "").0, 2);
+    }
+}
+
+/// A witness of the day's audit log, ended when it is dropped.
+struct Watching(std::process::Child);
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn watching(day: &Day) -> (Watching, Value) {
+    let args = ["witness", "serve", "--name", "w.example", "--key", "w.key", "--state", "seen"];
+    let more = ["--audit-log", "a.pub", "--listen", "127.0.0.1:0", "--while-stdin", "--json"];
+    let mut child = command(day.folder.path(), &[&args[..], &more].concat()).spawn().unwrap();
+    let mut document = String::new();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    while serde_json::from_str::<Value>(&document).is_err() {
+        document += &lines.next().expect("the witness has ended").unwrap();
+    }
+    (Watching(child), serde_json::from_str(&document).unwrap())
+}
+
+#[test]
+fn a_witness_signs_the_log_and_the_verifier_asks_for_it() {
+    let mut day = Day::begin();
+    day.good(&["audit", "export", "--out", "a.jsonl", "--key-out", "a.pub"], "");
+    let vkey = day.good(&["witness", "key", "--name", "w.example", "--out", "w.key"], "");
+    let vkey = vkey.trim_end();
+    let (_witness, said) = watching(&day);
+    assert_eq!((said["key"].as_str(), &said["logs"][0]), (Some(vkey), &"postern-audit".into()));
+    let url = said["url"].as_str().unwrap();
+    let config = format!(
+        "listen: 127.0.0.1:0\ndata_dir: keys\nwitnesses: [{{url: '{url}', key: '{vkey}'}}]\n"
+    );
+    postern_files::write_atomic(day.path("keys.yaml"), config.as_bytes()).unwrap();
+    // A last checkpoint is signed when the service ends.
+    let status = Command::new("kill").args(["-TERM", &day.service.id().to_string()]).status();
+    assert!(status.unwrap().success());
+    day.service.wait().unwrap();
+    day.killed_and_started_as(&["keys", "serve", "--config", "keys.yaml", "--while-stdin"]);
+    let fetch = ["audit", "checkpoint", "--key", "a.pub", "--witnesses", "1", "--out", "seen.note"];
+    let fetched = || (day.run(&fetch, "").0 == 0).then_some(());
+    postern_rig::wait::until(Duration::from_secs(30), fetched).expect("no cosignature");
+    day.good(&["audit", "export", "--out", "a.jsonl"], "");
+    let verify = ["audit", "verify", "a.jsonl", "--key", "a.pub", "--checkpoint", "seen.note"];
+    let verify = |more: &[&str]| day.run(&[&verify[..], more].concat(), "");
+    let (code, stdout, stderr) = verify(&["--witness", vkey]);
+    assert!(code == 0 && stdout.contains("seen by w.example ("), "{stdout}{stderr}");
+    let other = day.good(&["witness", "key", "--name", "v.example", "--out", "v.key"], "");
+    let both = ["--witness", vkey, "--witness", other.trim_end()];
+    let (code, stdout, _) = verify(&both);
+    assert!(code == 1 && stdout.contains("1 of 2 witnesses have signed"), "{stdout}");
+    assert_eq!(verify(&[&both[..], &["--quorum", "1"]].concat()).0, 0);
+    assert_eq!(verify(&[&both[..], &["--quorum", "3"]].concat()).0, 2);
+    assert_eq!(verify(&["--witness", vkey, "--witness", vkey]).0, 2);
+    let note = std::fs::read_to_string(day.path("seen.note")).unwrap();
+    let (text, line) = note.rsplit_once("w.example ").unwrap();
+    let forged = format!("{text}w.example {}B{}", &line[..20], &line[21..]);
+    assert_ne!(forged, note);
+    postern_files::write_atomic(day.path("seen.note"), forged.as_bytes()).unwrap();
+    let (code, stdout, _) = verify(&["--witness", vkey]);
+    assert!(code == 1 && stdout.contains("signature of w.example is forged"), "{stdout}");
+    for two in [&["--witness", "x"][..], &["--quorum", "1"]] {
+        assert_eq!(verify(two).0, 2, "{two:?}");
     }
 }
 

@@ -51,9 +51,14 @@ impl Day {
 
     /// Kills the service, starts it again, and tells the operator where it is now.
     pub fn killed_and_started_again(&mut self) {
+        self.killed_and_started_as(SERVE);
+    }
+
+    /// The same, by another command over the same folder.
+    pub fn killed_and_started_as(&mut self, serve: &[&str]) {
         self.service.kill().unwrap();
         self.service.wait().unwrap();
-        self.service = started(self.folder.path(), command(self.folder.path(), SERVE));
+        self.service = started(self.folder.path(), command(self.folder.path(), serve));
         let file = self.path("gateway/operator.json");
         let mut operator: Value =
             serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
