@@ -16,7 +16,7 @@ use crate::run::{Failure, line};
 use crate::workspace;
 
 /// The default members of the workspace.
-const MEMBERS: [&str; 33] = [
+const MEMBERS: [&str; 34] = [
     "postern-attack",
     "postern-attest",
     "postern-attester",
@@ -49,6 +49,7 @@ const MEMBERS: [&str; 33] = [
     "postern-tlog",
     "postern-vault",
     "postern-vaults",
+    "postern-witness",
     "xtask",
 ];
 

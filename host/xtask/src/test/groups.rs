@@ -115,7 +115,7 @@ pub(super) const GROUPS: &[Group] = &[
     Group {
         name: "audit",
         steps: &[
-            Step::Packages(&["postern-tlog"]),
+            Step::Packages(&["postern-tlog", "postern-witness"]),
             Step::AuditClient,
             Step::AuditForms,
             Step::LogClient,
