@@ -16,7 +16,7 @@ use crate::postgres;
 use crate::run::{Failure, quiet};
 use crate::workspace;
 
-pub use deploying::{Deploying, deploying};
+pub use deploying::deploying;
 
 /// The WebAssembly target of everything that ships as wasm.
 pub const TARGET: &str = "wasm32-wasip1";

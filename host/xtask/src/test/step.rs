@@ -155,7 +155,7 @@ fn deployments() -> Result<Count> {
     let tools = setup::deploying()?;
     let mut command = Command::new(setup::python()?);
     command.args(["tests/clients/python/deploy.py", "check"]).arg(tools.npm);
-    command.arg(tools.promtool).arg(built::host()?.program("postern")?);
+    command.arg(tools.promtool).arg(built::host()?.program("postern")?).arg(setup::envoy()?);
     command.env("PYTHONPATH", tools.python).env("PYTHONDONTWRITEBYTECODE", "1");
     counted(command.current_dir(workspace::root()))
 }

@@ -21,7 +21,6 @@ const REACHED: &[&str] = &[
     "postern_credential_injected_total",
     "postern_credential_scrubbed_total",
     "postern_audit_batch_total",
-    "envoy_http_downstream_rq_total",
     "envoy_cluster_upstream_cx_connect_fail",
 ];
 
