@@ -4,6 +4,8 @@
 //! Invariant: nothing outside the checkout changes but by rustup, or by `apt-get` as
 //! root with `--yes`.
 
+mod deploying;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -13,6 +15,8 @@ use clap::Args;
 use crate::postgres;
 use crate::run::{Failure, quiet};
 use crate::workspace;
+
+pub use deploying::deploying;
 
 /// The WebAssembly target of everything that ships as wasm.
 pub const TARGET: &str = "wasm32-wasip1";
@@ -69,6 +73,7 @@ pub fn everything(options: &Options) -> Result<()> {
     println!("oidc-provider: {}", oidc()?.display());
     println!("chromium: {}", chromium(options.yes)?);
     println!("axe-core: {}", axe()?.display());
+    println!("promtool, Helm, schemas: {}", deploying()?.promtool.display());
     Ok(())
 }
 

@@ -84,14 +84,20 @@ impl<'a> Manager<'a> {
 impl<'a> Cluster<'a> {
     /// Reads a cluster, or what a patch says of one.
     pub fn read(at: At<'a>) -> Self {
+        let name = at.text_of("name").unwrap_or("");
         let options = protocol_options(&at);
+        Self::with_options(name, options.as_ref(), at.clone())
+    }
+
+    /// The cluster of this name, of which these `HttpProtocolOptions` are known.
+    pub fn with_options(name: &'a str, options: Option<&At<'a>>, at: At<'a>) -> Self {
         let filters = options.map(|at| at.list("http_filters")).unwrap_or_default();
         let with_plugin = |entry: At<'a>| {
             let instance = plugin_of(&entry);
             (entry, instance)
         };
         let filters = filters.into_iter().map(with_plugin).collect();
-        Self { name: at.text_of("name").unwrap_or(""), filters, at }
+        Self { name, filters, at }
     }
 }
 

@@ -329,10 +329,12 @@ fn check_vm(instance: &Instance<'_>, vm_id: Option<&str>, report: &mut Report) {
     }
     match (plugin.at(&["vm_config", "vm_id"]), vm_id) {
         (Some(at), Some(_)) if at.text() == vm_id => {}
-        (Some(at), Some(_)) => {
-            report.error(&at, "expected postern: the modules share data under this name");
+        (Some(at), Some(name)) => {
+            report.error(&at, format!("expected {name}: the modules share data under this name"));
         }
-        (None, Some(_)) => report.missing(plugin, "vm_config.vm_id", "missing, expected postern"),
+        (None, Some(name)) => {
+            report.missing(plugin, "vm_config.vm_id", format!("missing, expected {name}"));
+        }
         (Some(at), None) => report.error(
             &at,
             "expected none: a module installed by WasmPlugin has none, and the modules share \

@@ -24,10 +24,12 @@ Examples:
   postern check --module gate gate.yaml --json
   postern check --allow-simulated spin/spin.toml
   postern check keys.yaml
+  postern check --allow-simulated deploy/istio/waypoint.yaml
 
 Exit codes: 0 nothing wrong, 1 problems found, 2 called wrongly, 3 a file cannot be read")]
 pub struct Args {
-    /// Envoy bootstraps, manifests of Spin (*.toml), or configurations of one module.
+    /// Envoy bootstraps, manifests of Spin (*.toml), configurations of one module, or resources of
+    /// Istio and Envoy Gateway (all of an installation in one file).
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// The files are bare configurations of this module.

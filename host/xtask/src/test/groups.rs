@@ -50,6 +50,8 @@ pub(super) enum Step {
     Browser,
     /// The checks of the tidy command, each counted.
     Tidy,
+    /// What is below `deploy`, against published schemas, in Helm's engine and in promtool.
+    Deployments,
     /// The modules built by Debian's toolchain have the same imports and exports; one test.
     Way3,
     /// A command of `postern` that has to end well; one test.
@@ -138,7 +140,10 @@ pub(super) const GROUPS: &[Group] = &[
     },
     Group {
         name: "operators",
-        steps: &[Step::Packages(&["postern-cli", "postern-rig", "postern-harness", "xtask"])],
+        steps: &[
+            Step::Packages(&["postern-cli", "postern-rig", "postern-harness", "xtask"]),
+            Step::Deployments,
+        ],
         also: &[],
     },
     Group {

@@ -88,6 +88,7 @@ impl Step {
                 setup::axe()?;
                 packages(&["postern-browser"])
             }
+            Self::Deployments => deployments(),
             Self::Way3 => way_3(),
             Self::Postern(words) => {
                 let mut postern = Command::new(built::host()?.program("postern")?);
@@ -148,6 +149,15 @@ fn program_of(name: &str, program: &str) -> Result<Count> {
 fn python(words: &[&str]) -> Result<Count> {
     let mut command = Command::new(setup::python()?);
     counted(command.args(words).current_dir(workspace::root()))
+}
+
+fn deployments() -> Result<Count> {
+    let tools = setup::deploying()?;
+    let mut command = Command::new(setup::python()?);
+    command.args(["tests/clients/python/deploy.py", "check"]).arg(tools.npm);
+    command.arg(tools.promtool).arg(built::host()?.program("postern")?).arg(setup::envoy()?);
+    command.env("PYTHONPATH", tools.python).env("PYTHONDONTWRITEBYTECODE", "1");
+    counted(command.current_dir(workspace::root()))
 }
 
 fn soak() -> Result<Count> {

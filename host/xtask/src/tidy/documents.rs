@@ -8,8 +8,8 @@ use super::Tree;
 use crate::workspace;
 
 /// First segments of paths inside the project.
-const FOLDERS: [&str; 7] =
-    ["plugins/", "host/", "envoy/", "tests/", "policies/", "benches/", ".ci/"];
+const FOLDERS: [&str; 8] =
+    ["plugins/", "host/", "envoy/", "deploy/", "tests/", "policies/", "benches/", ".ci/"];
 /// Words of workshops, not of products; split so that this list does not name itself.
 const WORDS: [&str; 6] = [
     concat!("shared", "/"),

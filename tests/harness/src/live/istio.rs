@@ -1,4 +1,4 @@
-//! The resources of `envoy/istio`, put into a proxy's file as Istio's control plane puts them.
+//! The resources of `envoy/istio` and `deploy/istio`, put into a proxy's file as Istio's control plane puts them.
 //!
 //! The control plane itself does not run here: this applies the documented rules of
 //! `EnvoyFilter` (where a patch is inserted, how messages merge) and of `WasmPlugin` (which
@@ -22,19 +22,31 @@ const HERE: &str = "api.test";
 
 /// All modules by `EnvoyFilter`.
 pub fn filters(site: &Site, seen: &mut Seen) -> Result<Vec<String>> {
-    installed(site, seen, "postern.yaml")
+    installed(site, seen, "envoy/istio/postern.yaml")
 }
 
 /// The gate by `WasmPlugin`.
 pub fn plugin(site: &Site, seen: &mut Seen) -> Result<Vec<String>> {
-    installed(site, seen, "gate-wasmplugin.yaml")
+    installed(site, seen, "envoy/istio/gate-wasmplugin.yaml")
+}
+
+/// The gate by `TrafficExtension`.
+pub fn extension(site: &Site, seen: &mut Seen) -> Result<Vec<String>> {
+    installed(site, seen, "deploy/istio/gateway.yaml")
+}
+
+/// What a waypoint gets, but for the names of its clusters.
+pub fn waypoint(site: &Site, seen: &mut Seen) -> Result<Vec<String>> {
+    installed(site, seen, "deploy/istio/waypoint.yaml")
 }
 
 /// Who has no key is refused; a credential is injected, scrubbed, and on record.
 fn installed(site: &Site, seen: &mut Seen, file: &str) -> Result<Vec<String>> {
     let mut config = bare(site)?;
-    let text = std::fs::read_to_string(root().join("envoy/istio").join(file))?;
+    let text = std::fs::read_to_string(root().join(file))?;
     let text = text.replace(SHIPPED, HERE).replace("/etc/postern/modules/", "target/plugins/");
+    let text = text.replace("inbound-vip|443|http|", "outbound|443||");
+    let text = text.replace("inbound-vip|8843|http|", "outbound|8843||");
     let resources = Node::parse_all(&text).map_err(anyhow::Error::msg)?;
     for resource in &resources {
         apply(site, &mut config, resource.to_json())?;
@@ -109,6 +121,12 @@ fn apply(site: &Site, config: &mut Config, mut resource: Value) -> Result<()> {
             let spec = &mut resource["spec"];
             here(site, "gate", &mut spec["pluginConfig"]);
             let filter = translated(spec);
+            filters_of(config)?.insert(0, filter);
+        }
+        Some("TrafficExtension") => {
+            let wasm = &mut resource["spec"]["wasm"];
+            here(site, "gate", &mut wasm["pluginConfig"]);
+            let filter = translated(wasm);
             filters_of(config)?.insert(0, filter);
         }
         Some("EnvoyFilter") => {

@@ -4,6 +4,7 @@
 //!
 //! Each check is a function that gives its differences; an empty list is a pass.
 
+mod alarms;
 mod audit;
 mod bytes;
 mod callers;
@@ -96,10 +97,13 @@ const CHECKS: &[(&str, Check)] = &[
     ("live/missing_keys_are_refused_by_name", config::missing_keys),
     ("live/capabilities_are_the_committed_lists", config::capabilities),
     ("live/counters_carry_the_reason", config::counters),
+    ("live/counters_of_the_alarms_are_shown", alarms::counters),
     ("live/a_filter_in_a_file_is_replaced", reload::from_a_file),
     ("live/credential_over_verified_tls", routes::over_tls),
     ("live/istio_by_envoy_filters", istio::filters),
     ("live/istio_with_the_gate_by_wasm_plugin", istio::plugin),
+    ("live/istio_with_the_gate_by_traffic_extension", istio::extension),
+    ("live/istio_on_a_waypoint", istio::waypoint),
     ("live/callers_over_tls_are_who_they_say", tls::callers),
     ("live/a_key_service_that_demands_certificates", mutual::key_service),
     ("live/injected_field_changes_no_route", routes::injected_field),

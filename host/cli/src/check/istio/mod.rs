@@ -1,14 +1,18 @@
-//! Rules for the resources by which Istio puts the modules into its gateways.
+//! Rules for the resources by which Istio and Envoy Gateway put the modules into their gateways.
 //!
 //! Owns what only these resources say: where a patch stands, what `WasmPlugin` cannot
 //! express, and routes and destinations. Plugins inside of them are checked as in any other
 //! file. Invariant: a resource of a kind that is not known here is noted, never called good.
 //! Istio's own defaults are those of its API, version 1.30.
 
+mod envoy_gateway;
 mod network;
 mod patches;
+mod target;
 mod wasm_plugin;
 
+#[cfg(test)]
+mod deployed;
 #[cfg(test)]
 mod tests;
 
@@ -17,10 +21,13 @@ use super::modules::{self, Instance, Module, VM_ID};
 use super::report::Report;
 use super::yaml::{At, Node};
 use super::{clusters, logs};
+use target::WAYPOINT;
 
 /// One resource.
 struct Resource<'a> {
     kind: &'a str,
+    /// Namespace and name.
+    names: (&'a str, &'a str),
     spec: At<'a>,
 }
 
@@ -29,9 +36,10 @@ impl<'a> Resource<'a> {
         let root = At::root(node);
         root.text_of("apiVersion")?;
         let kind = root.text_of("kind")?;
-        let name = root.at(&["metadata", "name"]).and_then(|at| at.text()).unwrap_or_default();
-        let spec = At { path: format!("{kind}/{name}"), ..root }.get("spec")?;
-        Some(Self { kind, spec })
+        let of = |key| root.at(&["metadata", key]).and_then(|at| at.text()).unwrap_or_default();
+        let names @ (_, name) = (of("namespace"), of("name"));
+        let spec = At { path: format!("{kind}/{name}"), ..root.clone() }.get("spec")?;
+        Some(Self { kind, names, spec })
     }
 }
 
@@ -50,13 +58,13 @@ pub fn check(nodes: &[Node], allowed: Allowed, report: &mut Report) {
         }
     }
     let plugins: Vec<Instance<'_>> = resources.iter().flat_map(plugins_of).collect();
-    let nameless = resources.iter().any(|one| wasm_plugin::is_one(one.kind));
-    let vm_id = (!nameless).then_some(VM_ID);
-    modules::check_plugins(&plugins, vm_id, allowed, report);
+    modules::check_plugins(&plugins, vm_id(&resources).as_deref(), allowed, report);
     for resource in &resources {
         match resource.kind {
             kind if wasm_plugin::is_one(kind) => wasm_plugin::check(kind, &resource.spec, report),
             "EnvoyFilter" => patches::check(&resource.spec, report),
+            envoy_gateway::POLICY => envoy_gateway::check_policy(&resource.spec, report),
+            envoy_gateway::PATCHES => envoy_gateway::check_patches(&resource.spec, report),
             "VirtualService" | "DestinationRule" | "Gateway" | "ServiceEntry" => {}
             kind => report.note(&resource.spec, format!("a {kind} is not checked here")),
         }
@@ -66,9 +74,20 @@ pub fn check(nodes: &[Node], allowed: Allowed, report: &mut Report) {
     network::check(&resources, &plugins, report);
 }
 
+/// The name that the modules' VMs have in common: none with Istio's own resources, and one that
+/// comes from the resource with Envoy Gateway's.
+fn vm_id(resources: &[Resource<'_>]) -> Option<String> {
+    if resources.iter().any(|one| wasm_plugin::is_one(one.kind)) {
+        return None;
+    }
+    let policy = resources.iter().find(|one| one.kind == envoy_gateway::POLICY);
+    Some(policy.map_or_else(|| VM_ID.to_owned(), |one| envoy_gateway::vm_id(one.names)))
+}
+
 fn plugins_of<'a>(resource: &Resource<'a>) -> Vec<Instance<'a>> {
     match resource.kind {
         kind if wasm_plugin::is_one(kind) => wasm_plugin::plugin(kind, &resource.spec),
+        envoy_gateway::POLICY => envoy_gateway::plugins(&resource.spec),
         _ => resource.spec.walk().iter().filter_map(Instance::of_plugin).collect(),
     }
 }
@@ -84,6 +103,9 @@ fn check_whole(resources: &[Resource<'_>], plugins: &[Instance<'_>], report: &mu
             "the gate stands here without the audit access log: it will refuse every request after \
              the first",
         );
+    }
+    if resources.iter().any(|one| one.kind == envoy_gateway::POLICY) {
+        return envoy_gateway::check_upstreams(gate, resources, report);
     }
     let patches: Vec<At<'_>> = resources
         .iter()
@@ -116,11 +138,14 @@ struct Service<'a> {
 }
 
 impl<'a> Service<'a> {
-    /// `outbound|443||slack.com`: direction, port, subset, host.
+    /// `outbound|443||slack.com`: direction, port, subset, host. A waypoint has
+    /// `inbound-vip|443|http|slack.com` instead.
     fn of_cluster(name: &'a str) -> Option<Self> {
         let parts: Vec<&str> = name.split('|').collect();
         match parts.as_slice() {
-            ["outbound", port, _, host] if port.parse::<u16>().is_ok() && !host.is_empty() => {
+            ["outbound", port, _, host] | [WAYPOINT, port, _, host]
+                if port.parse::<u16>().is_ok() && !host.is_empty() =>
+            {
                 Some(Self { port, host })
             }
             _ => None,

@@ -5,10 +5,13 @@ use super::super::listeners;
 use super::super::modules::{Instance, Module};
 use super::super::report::Report;
 use super::super::yaml::At;
-use super::Service;
+use super::{Service, target};
 
 /// The rules over the patches of one resource.
 pub fn check(spec: &At<'_>, report: &mut Report) {
+    if spec.walk().iter().filter_map(Instance::of_plugin).any(|one| one.module.is_some()) {
+        target::check(spec, "workloadSelector", report);
+    }
     for patch in spec.list("configPatches") {
         let Some(value) = patch.at(&["patch", "value"]) else { continue };
         for instance in value.walk().iter().filter_map(Instance::of_plugin) {

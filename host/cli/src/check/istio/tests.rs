@@ -5,9 +5,9 @@ use super::super::{Allowed, Severity, check};
 const FILTERS: &str = include_str!("../../../../../envoy/istio/postern.yaml");
 const PLUGIN: &str = include_str!("../../../../../envoy/istio/gate-wasmplugin.yaml");
 const NETWORK: &str = include_str!("../../../../../envoy/istio/network.yaml");
-const LOCAL: Allowed = Allowed { simulated: true, plain_upstream: false };
+pub(super) const LOCAL: Allowed = Allowed { simulated: true, plain_upstream: false };
 
-fn errors(text: &str) -> Vec<String> {
+pub(super) fn errors(text: &str) -> Vec<String> {
     let report = check(text, None, LOCAL);
     let errors = report.findings.iter().filter(|f| f.severity == Severity::Error);
     errors.map(|f| format!("{}: {}: {}", f.line, f.path, f.message)).collect()

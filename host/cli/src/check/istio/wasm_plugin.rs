@@ -1,8 +1,10 @@
-//! `WasmPlugin`, and `TrafficExtension`, which has the same under `wasm`.
+//! `WasmPlugin`, and `TrafficExtension`, which says where the plugin stands beside `wasm` and
+//! what it is below.
 
 use super::super::modules::{Instance, Module};
 use super::super::report::Report;
 use super::super::yaml::At;
+use super::target;
 
 /// Whether resources of this kind describe a plugin.
 pub fn is_one(kind: &str) -> bool {
@@ -41,7 +43,7 @@ pub fn check(kind: &str, spec: &At<'_>, report: &mut Report) {
         return report.note(&wasm, "not one of our modules, by its url and name");
     };
     match module {
-        Module::Gate => check_gate(&wasm, report),
+        Module::Gate => check_gate(spec, &wasm, report),
         Module::Credential => report.error(
             &wasm,
             "expected the credential module in http_filters of each credentialed cluster, by \
@@ -53,7 +55,7 @@ pub fn check(kind: &str, spec: &At<'_>, report: &mut Report) {
              where an earlier one has answered",
         ),
     }
-    if let Some(at) = wasm.get("match").or_else(|| spec.get("match")) {
+    if let Some(at) = spec.get("match") {
         report.error(&at, "expected none: what it does not match passes without the module");
     }
     if let Some(at) = wasm.get("type").filter(|at| at.text() != Some("HTTP")) {
@@ -62,17 +64,15 @@ pub fn check(kind: &str, spec: &At<'_>, report: &mut Report) {
     check_strategy(&wasm, report);
     check_origin(&wasm, report);
     check_environment(module, &wasm, report);
-    if spec.get("selector").is_none() && spec.get("targetRefs").is_none() {
-        report
-            .note(spec, "without selector or targetRefs it is for every workload of the namespace");
-    }
+    target::check(spec, "selector", report);
 }
 
-fn check_gate(wasm: &At<'_>, report: &mut Report) {
-    match wasm.get("phase") {
+/// Where it stands is said of the resource, in both kinds.
+fn check_gate(spec: &At<'_>, wasm: &At<'_>, report: &mut Report) {
+    match spec.get("phase") {
         Some(at) if at.text() == Some("AUTHN") => {}
         Some(at) => report.error(&at, "expected AUTHN: the gate decides before anything else does"),
-        None => report.missing(wasm, "phase", "missing, expected AUTHN"),
+        None => report.missing(spec, "phase", "missing, expected AUTHN"),
     }
     // The gate's own default for `body` is `hold`.
     let body = wasm.at(&["pluginConfig", "body"]);
@@ -97,7 +97,7 @@ fn check_strategy(wasm: &At<'_>, report: &mut Report) {
 }
 
 /// What was reviewed is what runs: a file that the operator put there, or a digest.
-fn check_origin(wasm: &At<'_>, report: &mut Report) {
+pub fn check_origin(wasm: &At<'_>, report: &mut Report) {
     let Some(url) = wasm.get("url") else {
         return report.missing(wasm, "url", "missing");
     };
