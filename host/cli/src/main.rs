@@ -10,6 +10,7 @@
 mod check;
 mod commands;
 mod demo;
+mod doctor;
 mod ending;
 mod evidence;
 mod failure;
@@ -30,9 +31,9 @@ use serde_json::json;
 
 use commands::{
     apikey, approval, attack, attest, audit, check as check_command, completions, credential,
-    demo as demo_command, enrol, framework, gateway as gateway_command, gateway_set,
-    init as init_command, invite, keys, man, person, policy, release, replay, revocation, token,
-    upstream, witness,
+    demo as demo_command, doctor as doctor_command, enrol, framework, gateway as gateway_command,
+    gateway_set, init as init_command, invite, keys, man, person, policy, release, replay,
+    revocation, token, upstream, witness,
 };
 use failure::{Failure, Kind, Outcome};
 use output::Output;
@@ -120,6 +121,8 @@ enum Command {
     Witness(witness::Command),
     /// Look for mistakes in an envoy.yaml or a module's configuration.
     Check(check_command::Args),
+    /// Look at a running system, and say what to do.
+    Doctor(doctor_command::Args),
     /// Policies in Rego: check, test and evaluate them.
     #[command(subcommand)]
     Policy(policy::Command),
@@ -190,6 +193,7 @@ fn run(command: Command, out: Output) -> Outcome {
         Command::Audit(command) => audit::run(command, out),
         Command::Witness(command) => witness::run(&command, out),
         Command::Check(args) => check_command::run(&args, out),
+        Command::Doctor(args) => doctor_command::run(&args, out),
         Command::Policy(command) => policy::run(command, out),
         Command::Attack(args) => attack::run(&args, out),
         Command::Demo(args) => demo_command::run(&args, out),

@@ -4,12 +4,13 @@
 //! value is sealed only to a key whose evidence was appraised with our own challenge.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as B64;
 use ed25519_dalek::SigningKey;
 use postern_core::config::evidence;
+use postern_core::time::UnixMillis;
 use postern_crp::Identity;
 use postern_crp::evidence::{Evidence, Seen, Trust, appraise};
 use postern_crp::exchange::{Asker, ask};
@@ -143,6 +144,17 @@ impl<'a> Service<'a> {
     pub fn get(&self, path: &str) -> Outcome<Vec<u8>> {
         let request = Request::get(self.url(path)).body(Vec::new()).or_bug(path)?;
         self.good(request, MAX_ANSWER)
+    }
+
+    /// What time it is there, in whole seconds, by its own word.
+    pub fn clock(&self) -> Outcome<Option<UnixMillis>> {
+        let request = self.agent.get(self.url("/health")).config();
+        let answer = request.timeout_global(Some(PATIENCE)).build().call();
+        let answer = answer.or_environment("cannot reach the key service")?;
+        let date = answer.headers().get("date").and_then(|date| date.to_str().ok());
+        let date = date.and_then(|date| httpdate::parse_http_date(date).ok());
+        let since = date.and_then(|date| date.duration_since(UNIX_EPOCH).ok());
+        Ok(since.and_then(|since| u64::try_from(since.as_millis()).ok()).map(UnixMillis))
     }
 
     /// The evidence to seal to, appraised. That its keys are the service's own at this

@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -490,6 +490,61 @@ fn a_witness_signs_the_log_and_the_verifier_asks_for_it() {
     for two in [&["--witness", "x"][..], &["--quorum", "1"]] {
         assert_eq!(verify(two).0, 2, "{two:?}");
     }
+}
+
+/// A gateway's admin address that shows each of these texts once, in their order.
+fn admin(texts: [&'static str; 2]) -> String {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for (text, stream) in texts.into_iter().zip(listener.incoming()) {
+            let mut stream = stream.unwrap();
+            let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+            while lines.next().is_some_and(|line| !line.unwrap().is_empty()) {}
+            let head = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length:";
+            let _ = write!(stream, "{head} {}\r\n\r\n{text}", text.len());
+        }
+    });
+    url
+}
+
+#[test]
+fn a_doctor_looks_at_what_runs_and_says_what_to_do() {
+    let mut day = Day::begin();
+    let (code, stdout, stderr) = day.run(&["doctor"], "");
+    assert_eq!(code, 0, "{stdout}{stderr}");
+    for line in [
+        "ok       key service          version",
+        "ok       clock",
+        "WARNING  evidence             SIMULATED",
+        "→ never keep real credentials in it",
+        "ok       revocations          0 entries, signed ",
+        "ok       operator             of tenant acme",
+        "ok       identities           4 are in force",
+        "ok       audit log",
+    ] {
+        assert!(stdout.contains(line), "{line:?} is not in\n{stdout}");
+    }
+    assert_eq!(day.run(&["doctor", "--strict"], "").0, 1);
+    let failed = |n: u32| format!("postern_audit_batch_total{{reason=\"failed\"}} {n}\n");
+    let (one, two): (&str, &str) = (failed(1).leak(), failed(2).leak());
+    for (texts, code, says) in [
+        ([one, one], 0, "records not taken    failed 1 since it started"),
+        ([one, two], 1, "BAD      records not taken    failed 2, and rising"),
+        (["", ""], 1, "BAD      gateway              shows no counters of Postern"),
+    ] {
+        let (ended, stdout, _) = day.run(&["doctor", "--gateway", &admin(texts)], "");
+        assert!(ended == code && stdout.contains(says), "{says}: {ended}\n{stdout}");
+    }
+    let (code, stdout, _) = day.run(&["doctor", "--gateway", "http://127.0.0.1:1"], "");
+    assert!(code == 1 && stdout.contains("is this its admin address?"), "{stdout}");
+    day.service.kill().unwrap();
+    day.service.wait().unwrap();
+    let said = day.run(&["doctor", "--json"], "");
+    let said: (i32, Value) = (said.0, serde_json::from_str(&said.1).unwrap());
+    assert_eq!((said.0, &said.1["state"]), (1, &"bad".into()));
+    assert_eq!(said.1["checks"][0]["check"], "key service");
+    assert_eq!(day.run(&["doctor", "--operator", "nothing.json"], "").0, 3);
 }
 
 #[test]

@@ -359,7 +359,8 @@ fn key_in(held: &str) -> Option<VerifyingKey> {
 }
 
 /// As the service serves it.
-fn signing_key(served: &[u8]) -> Outcome<VerifyingKey> {
+/// The key that `/audit/signing-key` serves.
+pub(crate) fn signing_key(served: &[u8]) -> Outcome<VerifyingKey> {
     let key = key_in(&String::from_utf8_lossy(served));
     key.ok_or_else(|| Failure::environment("audit signing key: expected a key"))
 }

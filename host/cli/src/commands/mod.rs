@@ -9,6 +9,7 @@ pub mod check;
 pub mod completions;
 pub mod credential;
 pub mod demo;
+pub mod doctor;
 pub mod enrol;
 pub mod framework;
 pub mod gateway;
