@@ -9,13 +9,16 @@ mod kek;
 mod notify;
 mod people;
 mod tls;
+mod vaults;
 
 pub use database::{Database, Postgres, Server};
 pub use kek::{AzureKey, Kek, Passphrase, StandIn};
 pub use notify::{Channel, Medium};
 pub use people::People;
 pub use tls::{Clients, Require, Tls};
+pub use vaults::{Aws, Hashicorp, HashicorpLogin, Vault, VaultMedium};
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -78,6 +81,9 @@ struct Wire {
     /// By which channels people are told that a request waits. Default: none.
     #[serde(default)]
     notify: Vec<notify::Wire>,
+    /// Vaults of others, by the name that `postern credential put --from` says. Default: none.
+    #[serde(default)]
+    vaults: BTreeMap<String, vaults::Wire>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -232,6 +238,8 @@ pub struct Config {
     pub people: Option<People>,
     /// By which channels people are told.
     pub notify: Vec<Channel>,
+    /// Where values are that are not put into this service, by name.
+    pub vaults: BTreeMap<String, Vault>,
 }
 
 impl Config {
@@ -257,6 +265,8 @@ impl Config {
         let (listen, (tls, clients)) = (listen(&wire)?, tls::checked(wire.tls, base)?);
         let simulated = matches!(wire.evidence, WireEvidence::Sim);
         let evidence = evidence(wire.evidence, base)?;
+        let limits = limits(wire.limits)?;
+        let around = vaults::Around { base, simulated, request: limits.request };
         Ok(Self {
             listen,
             database: database::database(wire.database.as_deref(), wire.postgres, &data_dir, base)?,
@@ -266,7 +276,8 @@ impl Config {
             kek: kek::checked(wire.kek, &evidence, base)?,
             evidence,
             require_gateway_set: wire.require_gateway_set,
-            limits: limits(wire.limits)?,
+            limits,
+            vaults: vaults::checked(wire.vaults, &around)?,
             people: wire.people.map(people::checked).transpose()?,
             data_dir,
         })
@@ -299,6 +310,7 @@ impl Config {
             limits: WireLimits::default().into(),
             people: None,
             notify: Vec::new(),
+            vaults: BTreeMap::new(),
         }
     }
 }
