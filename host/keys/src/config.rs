@@ -9,6 +9,7 @@ mod kek;
 mod notify;
 mod people;
 mod tls;
+mod vaults;
 mod witnesses;
 
 pub use database::{Database, Postgres, Server};
@@ -16,8 +17,10 @@ pub use kek::{AzureKey, Kek, Passphrase, StandIn};
 pub use notify::{Channel, Medium};
 pub use people::People;
 pub use tls::{Clients, Require, Tls};
+pub use vaults::{Aws, Hashicorp, HashicorpLogin, Vault, VaultMedium};
 pub use witnesses::WitnessAt;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -83,6 +86,9 @@ struct Wire {
     /// Who else signs checkpoints of the audit log (C2SP tlog-witness). Default: nobody.
     #[serde(default)]
     witnesses: Vec<witnesses::Wire>,
+    /// Vaults of others, by the name that `postern credential put --from` says. Default: none.
+    #[serde(default)]
+    vaults: BTreeMap<String, vaults::Wire>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -239,6 +245,8 @@ pub struct Config {
     pub notify: Vec<Channel>,
     /// Who else signs checkpoints of the audit log.
     pub witnesses: Vec<WitnessAt>,
+    /// Where values are that are not put into this service, by name.
+    pub vaults: BTreeMap<String, Vault>,
 }
 
 impl Config {
@@ -264,6 +272,8 @@ impl Config {
         let (listen, (tls, clients)) = (listen(&wire)?, tls::checked(wire.tls, base)?);
         let simulated = matches!(wire.evidence, WireEvidence::Sim);
         let evidence = evidence(wire.evidence, base)?;
+        let limits = limits(wire.limits)?;
+        let around = vaults::Around { base, simulated, request: limits.request };
         Ok(Self {
             listen,
             database: database::database(wire.database.as_deref(), wire.postgres, &data_dir, base)?,
@@ -274,7 +284,8 @@ impl Config {
             kek: kek::checked(wire.kek, &evidence, base)?,
             evidence,
             require_gateway_set: wire.require_gateway_set,
-            limits: limits(wire.limits)?,
+            limits,
+            vaults: vaults::checked(wire.vaults, &around)?,
             people: wire.people.map(people::checked).transpose()?,
             data_dir,
         })
@@ -308,6 +319,7 @@ impl Config {
             people: None,
             notify: Vec::new(),
             witnesses: Vec::new(),
+            vaults: BTreeMap::new(),
         }
     }
 }

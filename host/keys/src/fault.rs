@@ -5,6 +5,8 @@
 
 use postern_core::redacted::Redacted;
 
+use crate::vaults::Reference;
+
 /// A failure of the service itself. A client only learns "not now".
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
@@ -23,6 +25,10 @@ pub enum Fault {
     /// The database has another schema, or lets the service do too much.
     #[error("database: {0}")]
     Schema(String),
+    /// The value has to be read from its vault first. Nothing was written, and the message is
+    /// written again when it was.
+    #[error("a value was not read from its vault")]
+    Unread(Box<Reference>),
     /// A file could not be read, written or is too open.
     #[error("file {path}: {why}")]
     File {

@@ -44,6 +44,7 @@ pub mod store;
 pub mod tls;
 mod tokens;
 pub mod transparency;
+mod vaults;
 mod witnesses;
 mod writer;
 

@@ -25,6 +25,7 @@ use crate::people::People;
 use crate::releases::Recorded;
 use crate::store::{self, Pool, Reach, approvals, deks, identities, invites, nonces, revocations};
 use crate::store::{people, sessions};
+use crate::vaults::Vaults;
 use crate::witnesses::Asked;
 use crate::writer::Writer;
 
@@ -86,6 +87,7 @@ pub(crate) struct Inner {
     pub(crate) channels: Vec<Channel>,
     pub(crate) witnesses: Vec<Asked>,
     pub(crate) writer: Writer<Messages>,
+    pub(crate) vaults: Vaults,
 }
 
 impl Service {
@@ -134,6 +136,7 @@ impl Service {
             witnesses: config.witnesses.iter().map(Asked::new).collect(),
             channels: config.notify.iter().map(Channel::open).collect::<Result<_, _>>()?,
             writer: Writer::start(Messages::of(&pool)),
+            vaults: Vaults::open(&config.vaults)?,
             pool,
         };
         let service = Self { inner: Arc::new(inner) };
@@ -178,6 +181,7 @@ impl Service {
     /// # Errors
     /// When the database or the checkpoint's file fails.
     pub async fn maintain(&self, now: UnixMillis) -> Result<(), Fault> {
+        self.inner.vaults.forget_old(now);
         // What cannot be checkpointed must not keep revocations from taking effect.
         let checkpointed = self.checkpoint_if_due(now).await;
         let mut db = self.inner.pool.write(Reach::All).await?;

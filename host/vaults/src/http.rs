@@ -6,14 +6,13 @@
 use std::time::Instant;
 
 use postern_core::redacted::Redacted;
-use postern_core::secret::Secret;
 use ureq::Agent;
 use ureq::http::HeaderValue;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use zeroize::Zeroizing;
 
 use crate::Refused;
-use crate::call::{Answer, Call};
+use crate::kv2::call::{Answer, Call};
 
 /// Largest answer: a secret with all its fields.
 const ANSWER: u64 = 64 << 10;
@@ -39,17 +38,17 @@ impl Http {
         Self(agent.into())
     }
 
+    /// POSTs `call`'s content, or GETs without one.
     pub(crate) fn send(
         &self,
         call: &Call,
-        token: Option<&Secret>,
+        fields: Vec<Field>,
         deadline: Instant,
     ) -> Result<Answer, Refused> {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Err(Refused::late());
         }
-        let fields = fields(call, token)?;
         let sent = match &call.body {
             None => {
                 let asked = self.0.get(&call.url).config().timeout_global(Some(left)).build();
@@ -57,7 +56,6 @@ impl Http {
             }
             Some(body) => {
                 let asked = self.0.post(&call.url).config().timeout_global(Some(left)).build();
-                let asked = asked.header("content-type", "application/json");
                 let asked =
                     fields.into_iter().fold(asked, |asked, (name, is)| asked.header(name, is));
                 asked.send(body.as_slice())
@@ -72,26 +70,15 @@ impl Http {
     }
 }
 
-type Field = (&'static str, HeaderValue);
+/// A field of a request.
+pub(crate) type Field = (&'static str, HeaderValue);
 
-fn fields(call: &Call, token: Option<&Secret>) -> Result<Vec<Field>, Refused> {
-    let mut fields = vec![("x-vault-request", HeaderValue::from_static("true"))];
-    if let Some(namespace) = &call.namespace {
-        let value = HeaderValue::from_str(namespace.as_str());
-        fields.push(("x-vault-namespace", value.map_err(|_| Refused::Malformed("namespace"))?));
-    }
-    if let Some(token) = token {
-        fields.push(("x-vault-token", token_field(token)?));
-    }
-    Ok(fields)
-}
-
-/// Marked, so that the client's own log leaves it out.
-fn token_field(token: &Secret) -> Result<HeaderValue, Refused> {
-    let value = HeaderValue::from_bytes(token.expose());
-    let mut value = value.map_err(|_| Refused::LoginExpired("token"))?;
+/// A field that holds a secret: marked, so that the client's own log leaves it out; `None` where
+/// it cannot stand in one.
+pub(crate) fn secret_field(name: &'static str, value: &[u8]) -> Option<Field> {
+    let mut value = HeaderValue::from_bytes(value).ok()?;
     value.set_sensitive(true);
-    Ok(value)
+    Some((name, value))
 }
 
 fn failed(error: &ureq::Error) -> Refused {

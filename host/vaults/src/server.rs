@@ -41,6 +41,14 @@ impl ServerUrl {
     }
 }
 
+impl ServerUrl {
+    /// Host and port, as they stand.
+    #[must_use]
+    pub fn authority(&self) -> &str {
+        self.0.split_once("://").map_or("", |(_, authority)| authority)
+    }
+}
+
 impl fmt::Display for ServerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

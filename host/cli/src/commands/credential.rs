@@ -11,6 +11,7 @@ use postern_core::secret::Secret;
 use postern_core::time::UnixMillis;
 use postern_crp::Identity;
 use postern_crp::message::{Answer, Message, store};
+use postern_keys::admin::InVault;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
@@ -50,6 +51,10 @@ Examples:
   cat id-and-secret | postern credential put store --authority s3.eu-west-1.amazonaws.com \\
       --method GET,PUT --path '/reports/**' --style sigv4 --region eu-west-1 --service s3 \\
       --field access_key_id --field secret_access_key
+  postern credential put stripe --binding stripe.yaml --from vault:main/payments/stripe#api_key
+
+With --from the value stays in a vault of the key service's keys.yaml, which reads it when it is
+released; PATH is counted from this tenant's folder there. Nothing is read from stdin.
 
 Values of several fields are read one from each line of stdin, in the order of --field. Style
 sigv4 takes access_key_id, secret_access_key and for temporary ones session_token; style oauth1
@@ -100,6 +105,9 @@ pub struct PutArgs {
     /// Field of a credential of several values; one line of stdin, or one prompt, for each.
     #[arg(long, value_name = "NAME")]
     field: Vec<String>,
+    /// Leave the value where it is, as vault:NAME/PATH#FIELD; one for each --field, in their order.
+    #[arg(long, value_name = "PLACE")]
+    from: Vec<String>,
     /// For people.
     #[arg(long, default_value = "")]
     description: String,
@@ -198,6 +206,9 @@ fn put(args: &PutArgs, out: Output) -> Outcome {
         None if args.replace => kept(&stored(&operator)?, &args.name)?,
         None => NO_GUARD,
     };
+    if !args.from.is_empty() {
+        return leave(args, &operator, Kept { names, bindings, guard }, out);
+    }
     let progress = out.progress("verifying the key service");
     let evidence = service.evidence()?;
     drop(progress);
@@ -225,6 +236,40 @@ fn put(args: &PutArgs, out: Output) -> Outcome {
         }
         _ => Err(Failure::bug("the reply opened as another type")),
     }
+}
+
+/// What is stored with a value that stays in a vault.
+struct Kept {
+    names: Vec<String>,
+    bindings: Vec<store::Binding>,
+    guard: store::Guard,
+}
+
+/// Says where the value is. No secret is sent, so nobody's evidence is asked for.
+fn leave(args: &PutArgs, operator: &Operator, kept: Kept, out: Output) -> Outcome {
+    let Kept { names, bindings, guard } = kept;
+    if names.len() != args.from.len() {
+        return Err(Failure::usage("expected one --from, and one for each --field"));
+    }
+    let json = |binding: &store::Binding| serde_json::from_slice(binding.json()).or_bug("binding");
+    let new = InVault {
+        name: args.name.clone(),
+        description: args.description.clone(),
+        from: names.into_iter().zip(args.from.iter().cloned()).collect(),
+        bindings: bindings.iter().map(json).collect::<Outcome<_>>()?,
+        replace: args.replace,
+        not_after: args.expires.map(|span| span::now().after(span).0),
+        approval: guard.approval.name().to_owned(),
+        require_passkey: guard.passkey,
+        approvers: guard.approvers,
+    };
+    let content = serde_json::to_value(new).or_bug("credential")?;
+    let path = "/api/v1/credentials";
+    let stored = operator.service()?.signed(operator, "POST", path, Some(&content))?;
+    let (name, version) = (&args.name, &stored["version"]);
+    let text =
+        format!("stored {name}, version {version}; its value stays in {}", args.from.join(", "));
+    out.result(&stored, &text)
 }
 
 const NO_GUARD: store::Guard =

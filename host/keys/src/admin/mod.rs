@@ -21,6 +21,7 @@ mod revoking;
 
 pub use approvals::{GrantWire, Said};
 pub use audit::Removal;
+pub use credentials::InVault;
 pub use frameworks::{Classified, Cleared, NewFramework};
 pub use gateway_sets::{NamedSet, NewSet};
 pub use invites::NewInvite;
@@ -222,6 +223,7 @@ impl Service {
                 self.frameworks_resource(operator, (method, rest), body, now).await
             }
             ("GET", ["credentials"]) => self.list_credentials(operator).await,
+            ("POST", ["credentials"]) => self.put_in_vault(operator, body, now).await,
             ("DELETE", ["credentials", name]) => self.delete_credential(operator, name, now).await,
             ("GET", ["revocations"]) => self.list_revocations(operator).await,
             ("POST", ["revocations"]) => self.add_revocation(operator, body, now).await,

@@ -18,7 +18,8 @@ mod mint;
 pub(crate) mod policy;
 mod release;
 mod signed;
-mod store;
+pub(crate) mod store;
+mod vaulted;
 pub(crate) mod writing;
 
 use std::sync::Arc;
@@ -37,14 +38,21 @@ use crate::random;
 use crate::service::{HttpAnswer, Inner, Service, unavailable};
 use crate::store::identities::{self, Identity};
 use crate::store::{Busy, Connection, Reach, nonces, retried};
+use crate::vaults::Fetched;
 use signed::Signed;
 use writing::Question;
+
+/// How often a vault is asked for one message: each time that the credential turns out to be
+/// kept at another place than was read.
+const MOST_FETCHES: usize = 3;
 
 /// Who sent a verified message.
 struct Asker<'a> {
     gateway: &'a [u8; 16],
     tenant: &'a str,
     role: Role,
+    /// What a vault said when it was asked for this message.
+    fetched: Option<&'a Fetched>,
 }
 
 impl Asker<'_> {
@@ -112,13 +120,32 @@ impl Inner {
             Ok(signed) => signed,
             Err(refused) => return refuse(&refused.0, &refused.1, &entropy),
         };
-        let question = Arc::new(Question { service: Arc::clone(self), signed, now });
-        let answer = retried(|| self.writer.written(Arc::clone(&question))).await?;
+        let question = Question::new(Arc::clone(self), signed, now);
+        let (question, answer) = self.written(question).await?;
         let verified = question.signed.message();
         if forgets(verified.message()) {
             self.epochs.mark_deleted();
         }
         Ok(verified.seal(&answer, &entropy)?)
+    }
+
+    /// Writes the question, and again once its vault was asked, where its value has to be read
+    /// there first. No transaction is open meanwhile.
+    async fn written(
+        self: &Arc<Self>,
+        mut question: Question,
+    ) -> Result<(Arc<Question>, Answer), Fault> {
+        for _ in 0..MOST_FETCHES {
+            let asked = Arc::new(question);
+            match retried(|| self.writer.written(Arc::clone(&asked))).await {
+                Err(Fault::Unread(place)) => {
+                    let fetched = self.vaults.fetch(&place, asked.now).await;
+                    question = asked.with(fetched);
+                }
+                outcome => return outcome.map(|answer| (asked, answer)),
+            }
+        }
+        Err(Fault::Crowded)
     }
 
     /// The identities of which one must have signed: two while a renewed one's old key is still
@@ -143,11 +170,11 @@ impl Inner {
     async fn transact(
         &self,
         db: &mut Connection,
-        Question { signed, now, .. }: &Question,
+        Question { signed, now, fetched, .. }: &Question,
     ) -> Result<Answer, Fault> {
         let (verified, sender) = (signed.message(), signed.sender());
         let (gateway, tenant, role) = (verified.gateway_id(), &sender.tenant, sender.role);
-        let asker = Asker { gateway, tenant, role };
+        let asker = Asker { gateway, tenant, role, fetched: fetched.as_ref() };
         if !self.still(&mut *db, verified, sender, *now).await? {
             tracing::warn!(kind = verified.kind().name(), "its identity was revoked meanwhile");
             return Ok(refusal(verified.message(), Status::Denied, Receipt::default()));

@@ -21,7 +21,7 @@ struct Minted<'a> {
     source: String,
 }
 
-/// An operator's whose releases need an approval.
+/// An operator's whose releases need an approval, or whose value is in a vault.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Guarded<'a> {
@@ -30,6 +30,17 @@ struct Guarded<'a> {
     #[serde(borrow)]
     bindings: Vec<&'a RawValue>,
     passkey: bool,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    vault: Option<Vaulted>,
+}
+
+/// In which vault a value is, and of which version it was when that was last seen. What is
+/// sealed is then not the value but where it is there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Vaulted {
+    pub(crate) name: String,
+    pub(crate) version: String,
 }
 
 impl Guarded<'_> {
@@ -102,6 +113,21 @@ fn parts(stored: &[u8]) -> Option<Parts<'_>> {
     Some(Parts { minted, guard, written: bindings })
 }
 
+/// In which vault the value is, if it is in one. Quick for all that are in none.
+pub(crate) fn vault(stored: &[u8]) -> Option<Vaulted> {
+    if !stored.starts_with(b"{") {
+        return None;
+    }
+    serde_json::from_slice::<Guarded<'_>>(stored).ok()?.vault
+}
+
+/// The same policy of a value of another version in its vault.
+pub(super) fn seen(stored: &[u8], version: &str) -> Option<Vec<u8>> {
+    let mut guarded: Guarded<'_> = serde_json::from_slice(stored).ok()?;
+    guarded.vault.as_mut()?.version = version.to_owned();
+    serde_json::to_vec(&guarded).ok()
+}
+
 /// The owner, what releases need and the array of bindings, for a list.
 pub(crate) fn shown(stored: &[u8]) -> Option<(Option<Owner>, Guard, Box<RawValue>)> {
     let Parts { minted, guard, written } = parts(stored)?;
@@ -111,14 +137,18 @@ pub(crate) fn shown(stored: &[u8]) -> Option<(Option<Owner>, Guard, Box<RawValue
 }
 
 /// The bytes to store of an operator's.
-pub(super) fn written(bindings: &[store::Binding], guard: Guard) -> Option<Vec<u8>> {
+pub(super) fn written(
+    bindings: &[store::Binding],
+    guard: Guard,
+    vault: Option<Vaulted>,
+) -> Option<Vec<u8>> {
     let bindings = raw(bindings)?;
-    if guard == Guard::default() {
+    if guard == Guard::default() && vault.is_none() {
         return serde_json::to_vec(&bindings).ok();
     }
     let Guard { approval, passkey, approvers } = guard;
     let approval = approval.name().to_owned();
-    serde_json::to_vec(&Guarded { approval, approvers, bindings, passkey }).ok()
+    serde_json::to_vec(&Guarded { approval, approvers, bindings, passkey, vault }).ok()
 }
 
 /// The bytes to store of a minted one, and by whom and what it was minted.
@@ -137,6 +167,6 @@ fn raw(bindings: &[store::Binding]) -> Option<Vec<&RawValue>> {
 }
 
 /// One binding of a message or a policy.
-pub(super) fn binding(json: &[u8]) -> Option<Binding> {
+pub(crate) fn binding(json: &[u8]) -> Option<Binding> {
     Binding::try_from(serde_json::from_slice::<Wire>(json).ok()?).ok()
 }

@@ -21,6 +21,7 @@ use postern_crp::message::store::Needed;
 use sha2::{Digest, Sha256};
 
 use super::approval::guard;
+use super::vaulted::{self, Named};
 use super::{Asker, drift, receipt};
 use crate::approvals::{Approval, using};
 use crate::audit::Event;
@@ -36,10 +37,20 @@ use crate::store::{Connection, deks, revocations};
 const LONGEST_MS: u64 = 24 * 3600 * 1000;
 
 /// A refusal: what the gateway learns and what the audit chain says.
-struct Refusal(Status, &'static str);
+pub(super) struct Refusal(pub(super) Status, pub(super) &'static str);
 
 /// Nothing of a release is revoked, and its gateway runs what it may. Made by [`cleared`] alone.
 struct Cleared(());
+
+/// What goes out.
+pub(super) struct Opened {
+    /// In the version that goes out.
+    pub(super) credential: Credential,
+    /// Its value.
+    pub(super) fields: Fields,
+    /// Seconds that a gateway may keep it at most, where a vault keeps the value.
+    pub(super) longest: Option<u16>,
+}
 
 /// A credential that may go to who asks, but for an approval. Made by [`check`] alone.
 struct Releasable(Credential);
@@ -61,7 +72,7 @@ pub(super) async fn release(
         Err(refusal) => Err(refusal),
     };
     let event = event(asker, request);
-    let (credential, fields) = match opened {
+    let Opened { credential, fields, longest } = match opened {
         Ok(opened) => opened,
         Err(Refusal(status, reason)) => {
             let event = event.with("decision", "refused").with("reason", reason);
@@ -78,7 +89,10 @@ pub(super) async fn release(
         not_after: ends(&credential, now),
         // Nobody uses an approved value again.
         ttl_s: match request.approval {
-            None => u16::try_from(service.limits.release_ttl.as_secs()).unwrap_or(0),
+            None => {
+                let ttl = u16::try_from(service.limits.release_ttl.as_secs()).unwrap_or(0);
+                longest.map_or(ttl, |longest| longest.min(ttl))
+            }
             Some(_) => 0,
         },
         max_uses: if request.approval.is_none() { u16::MAX } else { 1 },
@@ -98,7 +112,7 @@ async fn opened(
     request: &Request,
     Releasable(credential): Releasable,
     now: UnixMillis,
-) -> Result<Result<(Credential, Fields), Refusal>, Fault> {
+) -> Result<Result<Opened, Refusal>, Fault> {
     let approval = match approved(service, &mut *db, asker, request, &credential, now).await? {
         Ok(approval) => approval,
         Err(refusal) => return Ok(Err(refusal)),
@@ -108,10 +122,20 @@ async fn opened(
         Ok(fields) => fields,
         Err(refusal) => return Ok(Err(refusal)),
     };
+    let opened = match policy::vault(&credential.policy) {
+        None => Opened { credential, fields, longest: None },
+        Some(vault) => {
+            let named = Named { name, credential, vault, places: fields };
+            match vaulted::value(service, &mut *db, asker, named, now).await? {
+                Ok(opened) => opened,
+                Err(refusal) => return Ok(Err(refusal)),
+            }
+        }
+    };
     if let Some(approval) = approval {
         using::spend(service, db, approval, name).await?;
     }
-    Ok(Ok((credential, fields)))
+    Ok(Ok(opened))
 }
 
 /// The approval that the release names, if it serves; refuses without one where the
@@ -276,7 +300,7 @@ fn bound(binding: &Binding, request: &Request, asker: &Asker<'_>) -> Result<(), 
     Ok(())
 }
 
-type Fields = Vec<(String, postern_core::secret::Secret)>;
+pub(super) type Fields = Vec<(String, postern_core::secret::Secret)>;
 
 /// Opens the value. A row that does not open is refused and recorded: that is tampering
 /// or the wrong key, and retrying does not help.

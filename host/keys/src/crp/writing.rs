@@ -17,16 +17,30 @@ use super::signed::Signed;
 use crate::fault::Fault;
 use crate::service::Inner;
 use crate::store::{Batch, Pool, Reach};
+use crate::vaults::Fetched;
 use crate::writer::{Failed, Ledger};
 
 /// A message whose sender has signed it.
 pub(crate) struct Question {
     pub(super) service: Arc<Inner>,
-    pub(super) signed: Signed,
+    pub(super) signed: Arc<Signed>,
     pub(super) now: UnixMillis,
+    /// What a vault said when it was asked for this message.
+    pub(super) fetched: Option<Fetched>,
 }
 
 impl Question {
+    /// As it came.
+    pub(super) fn new(service: Arc<Inner>, signed: Signed, now: UnixMillis) -> Self {
+        Self { service, signed: Arc::new(signed), now, fetched: None }
+    }
+
+    /// The same with what a vault said.
+    pub(super) fn with(&self, fetched: Fetched) -> Self {
+        let (service, signed) = (Arc::clone(&self.service), Arc::clone(&self.signed));
+        Self { service, signed, now: self.now, fetched: Some(fetched) }
+    }
+
     /// Whose rows it may see. Only the token of an enrolment says whose it is.
     fn reach(&self) -> Reach<'_> {
         let enrols = self.signed.message().kind() == Kind::Enrol;

@@ -13,6 +13,7 @@ mod chosen;
 mod dek;
 mod held;
 mod kek;
+mod kept;
 mod passphrase;
 mod preview;
 mod record;
@@ -23,6 +24,7 @@ pub use chosen::key_encryption_key;
 pub use dek::{Dek, Scope};
 pub use held::Held;
 pub use kek::{KekProvider, LocalKek, next_file, previous_file};
+pub(crate) use kept::{open_kept, seal_kept};
 pub use passphrase::SALT_FILE;
 pub use preview::{open_preview, seal_preview};
 pub use record::{RecordName, open_value, seal_value};
@@ -30,7 +32,7 @@ pub use rows::{RowBytes, RowKeys};
 
 /// Appends `part` with its 16-bit length. Names here are far shorter than that; a longer
 /// one saturates and so never opens again, which fails closed.
-fn put(aad: &mut Vec<u8>, part: &[u8]) {
+pub(crate) fn put(aad: &mut Vec<u8>, part: &[u8]) {
     aad.extend_from_slice(&u16::try_from(part.len()).unwrap_or(u16::MAX).to_be_bytes());
     aad.extend_from_slice(part);
 }

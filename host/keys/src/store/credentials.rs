@@ -48,6 +48,9 @@ pub struct Metadata {
     /// How many have to approve.
     #[serde(default = "one")]
     pub approvers: u8,
+    /// The vault that keeps the value, if one does.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub vault: Option<String>,
     /// When it ends.
     pub not_after: Option<u64>,
     /// When it was first stored.
@@ -125,6 +128,7 @@ fn metadata(row: Row) -> Result<Metadata, Fault> {
         approval: guard.approval.name().to_owned(),
         require_passkey: guard.passkey,
         approvers: guard.approvers,
+        vault: policy::vault(&row.policy).map(|vault| vault.name),
         not_after: row.not_after_ms.map(|end| at(end).0),
         created: at(row.created_ms).0,
         updated: at(row.updated_ms).0,
@@ -141,14 +145,20 @@ pub struct New<'a> {
     pub description: &'a str,
     /// The credential with its new version and policy.
     pub credential: &'a Credential,
+    /// Its value.
+    pub sealed: Sealed<'a>,
+    /// Hash of the caller that it was minted for.
+    pub minted_by: Option<&'a [u8; 32]>,
+}
+
+/// A value that is sealed.
+pub struct Sealed<'a> {
     /// Data key the value is sealed under.
     pub dek_id: &'a [u8; 16],
     /// SHA-256 of the policy.
     pub policy_hash: &'a [u8; 32],
     /// The sealed value.
     pub value_ct: &'a [u8],
-    /// Hash of the caller that it was minted for.
-    pub minted_by: Option<&'a [u8; 32]>,
 }
 
 /// Writes a credential with its newest value; older values go.
@@ -173,6 +183,35 @@ pub async fn put(db: &mut Connection, new: New<'_>, now: UnixMillis) -> Result<(
     .bind(new.minted_by.map(<[u8; 32]>::as_slice))
     .execute(&mut *db)
     .await?;
+    replace_value(db, new.credential, new.sealed, now).await
+}
+
+/// Writes a newer version of a credential that is there: its policy and its only value.
+pub async fn rotate(
+    db: &mut Connection,
+    credential: &Credential,
+    sealed: Sealed<'_>,
+    now: UnixMillis,
+) -> Result<(), Fault> {
+    sqlx::query(
+        "UPDATE credentials SET policy = $1, version = $2, updated_ms = $3 WHERE cred_id = $4",
+    )
+    .bind(credential.policy.as_slice())
+    .bind(i64::from(credential.version))
+    .bind(millis(now))
+    .bind(credential.id.as_slice())
+    .execute(&mut *db)
+    .await?;
+    replace_value(db, credential, sealed, now).await
+}
+
+/// Older values go.
+async fn replace_value(
+    db: &mut Connection,
+    Credential { id, version, .. }: &Credential,
+    sealed: Sealed<'_>,
+    now: UnixMillis,
+) -> Result<(), Fault> {
     sqlx::query("DELETE FROM credential_versions WHERE cred_id = $1")
         .bind(id.as_slice())
         .execute(&mut *db)
@@ -183,9 +222,9 @@ pub async fn put(db: &mut Connection, new: New<'_>, now: UnixMillis) -> Result<(
     )
     .bind(id.as_slice())
     .bind(i64::from(*version))
-    .bind(new.dek_id.as_slice())
-    .bind(new.policy_hash.as_slice())
-    .bind(new.value_ct)
+    .bind(sealed.dek_id.as_slice())
+    .bind(sealed.policy_hash.as_slice())
+    .bind(sealed.value_ct)
     .bind(millis(now))
     .execute(db)
     .await?;

@@ -81,7 +81,7 @@ impl World {
         Self::open(|_| {}).await
     }
 
-    async fn open(change: impl FnOnce(&mut Config)) -> Self {
+    pub async fn open(change: impl FnOnce(&mut Config)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut config = Config::local(&dir.path().join("data"));
         change(&mut config);

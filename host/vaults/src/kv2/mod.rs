@@ -11,10 +11,11 @@ use std::time::{Duration, Instant};
 use postern_core::redacted::Redacted;
 use postern_core::secret::Secret;
 use postern_core::time::UnixMillis;
+use ureq::http::HeaderValue;
 
 use self::call::{Answer, Call};
-use crate::http::Http;
-use crate::{Backend, Path, Place, Reading, Refused, ServerUrl, Value};
+use crate::http::{Field, Http, secret_field};
+use crate::{Backend, Path, Place, Reading, Refused, ServerUrl, Value, Version};
 
 /// Where a secret of the login is read from, each time that it is needed: a file that others
 /// may write anew.
@@ -32,6 +33,15 @@ pub enum Login {
         role_id: String,
         /// Its secret id.
         secret_id: Source,
+    },
+    /// The token of the service account that this runs as in Kubernetes.
+    Kubernetes {
+        /// Where the method is mounted: `kubernetes`.
+        mount: Path,
+        /// Which role. No secret.
+        role: String,
+        /// The account's token, which Kubernetes writes anew.
+        token: Source,
     },
 }
 
@@ -64,13 +74,18 @@ impl Kv2 {
 }
 
 impl Backend for Kv2 {
-    fn read<'a>(&'a self, place: &'a Place, version: Option<u64>, now: UnixMillis) -> Reading<'a> {
+    fn read<'a>(
+        &'a self,
+        place: &'a Place,
+        version: Option<&'a Version>,
+        now: UnixMillis,
+    ) -> Reading<'a> {
         let patience = self.0.settings.patience;
         Box::pin(async move {
-            let (engine, place) = (Arc::clone(&self.0), place.clone());
+            let (engine, place, version) = (Arc::clone(&self.0), place.clone(), version.cloned());
             let reading = tokio::task::spawn_blocking(move || {
                 let moment = Moment { now, deadline: Instant::now() + patience };
-                engine.read(&place, version, moment)
+                engine.read(&place, version.as_ref(), moment)
             });
             // Also while it waits for a thread, or for the login of another.
             match tokio::time::timeout(patience, reading).await {
@@ -101,7 +116,7 @@ struct Engine {
 }
 
 impl Engine {
-    fn read(&self, place: &Place, version: Option<u64>, at: Moment) -> Result<Value, Refused> {
+    fn read(&self, place: &Place, version: Option<&Version>, at: Moment) -> Result<Value, Refused> {
         let call = call::read(&self.settings.server, &self.settings.mount, place, version);
         let token = self.token(at)?;
         let mut answer = self.send(call, Some(&token), at)?;
@@ -115,8 +130,8 @@ impl Engine {
     }
 
     fn send(&self, call: Call, token: Option<&Secret>, at: Moment) -> Result<Answer, Refused> {
-        let namespace = self.settings.namespace.clone();
-        self.http.send(&Call { namespace, ..call }, token, at.deadline)
+        let fields = fields(self.settings.namespace.as_ref(), token, call.body.is_some())?;
+        self.http.send(&call, fields, at.deadline)
     }
 
     /// Every token may look itself up by Vault's default policy.
@@ -131,20 +146,32 @@ impl Engine {
 
     /// The token in use, or that of a new login when it ends.
     fn token(&self, at: Moment) -> Result<Arc<Secret>, Refused> {
-        let (mount, role_id, secret_id) = match &self.settings.login {
-            Login::Token(source) => return source().map(Arc::new),
-            Login::AppRole { mount, role_id, secret_id } => (mount, role_id, secret_id),
-        };
+        if let Login::Token(source) = &self.settings.login {
+            return source().map(Arc::new);
+        }
         let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
         let lives = |kept: &&Session| kept.end.is_none_or(|end| at.now < end);
         if let Some(kept) = session.as_ref().filter(lives) {
             return Ok(Arc::clone(&kept.token));
         }
-        let call = call::app_role(&self.settings.server, mount, role_id, &secret_id()?)?;
-        let (token, end) = call::logged_in(&self.send(call, None, at)?, at.now)?;
+        let (token, end) = self.logged_in(at)?;
         let token = Arc::new(token);
         *session = Some(Session { token: Arc::clone(&token), end });
         Ok(token)
+    }
+
+    fn logged_in(&self, at: Moment) -> Result<(Secret, Option<UnixMillis>), Refused> {
+        let server = &self.settings.server;
+        let (call, method) = match &self.settings.login {
+            Login::Token(_) => return Err(Refused::LoginExpired("token")),
+            Login::AppRole { mount, role_id, secret_id } => {
+                (call::app_role(server, mount, role_id, &secret_id()?)?, call::APP_ROLE)
+            }
+            Login::Kubernetes { mount, role, token } => {
+                (call::kubernetes(server, mount, role, &token()?)?, call::KUBERNETES)
+            }
+        };
+        call::logged_in(&self.send(call, None, at)?, method, at.now)
     }
 
     /// In place of a token that is gone: one by a new login, unless another has had it already.
@@ -159,4 +186,24 @@ impl Engine {
         drop(session);
         self.token(at)
     }
+}
+
+fn fields(
+    namespace: Option<&Path>,
+    token: Option<&Secret>,
+    content: bool,
+) -> Result<Vec<Field>, Refused> {
+    let mut fields = vec![("x-vault-request", HeaderValue::from_static("true"))];
+    if content {
+        fields.push(("content-type", HeaderValue::from_static("application/json")));
+    }
+    if let Some(namespace) = namespace {
+        let value = HeaderValue::from_str(namespace.as_str());
+        fields.push(("x-vault-namespace", value.map_err(|_| Refused::Malformed("namespace"))?));
+    }
+    if let Some(token) = token {
+        let field = secret_field("x-vault-token", token.expose());
+        fields.push(field.ok_or(Refused::LoginExpired("token"))?);
+    }
+    Ok(fields)
 }

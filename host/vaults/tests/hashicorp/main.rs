@@ -9,7 +9,9 @@ use std::time::Duration;
 use postern_core::redacted::Redacted;
 use postern_core::secret::Secret;
 use postern_core::time::UnixMillis;
-use postern_vaults::{Backend, Kv2, Login, Path, Place, Refused, ServerUrl, Settings, Source};
+use postern_vaults::{
+    Backend, Kv2, Login, Path, Place, Refused, ServerUrl, Settings, Source, Version,
+};
 use serde_json::json;
 
 use self::server::{ROLE, Server, Trick};
@@ -59,17 +61,19 @@ fn started() -> (Server, Kv2, File) {
 }
 
 /// Value and version.
-type Got = Result<(String, u64), Refused>;
+type Got = Result<(String, String), Refused>;
 
 fn value(text: &str, version: u64) -> Got {
-    Ok((text.to_owned(), version))
+    Ok((text.to_owned(), version.to_string()))
 }
 
 fn read_at(kv2: &Kv2, place: &str, version: Option<u64>, now: UnixMillis) -> Got {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let place = Place::parse(place).unwrap();
-    let read = runtime.block_on(kv2.read(&place, version, now))?;
-    Ok((String::from_utf8(read.secret.expose().to_vec()).unwrap(), read.version))
+    let version = version.map(Version::from);
+    let read = runtime.block_on(kv2.read(&place, version.as_ref(), now))?;
+    let text = String::from_utf8(read.secret.expose().to_vec()).unwrap();
+    Ok((text, read.version.to_string()))
 }
 
 fn read(kv2: &Kv2) -> Got {
@@ -198,6 +202,28 @@ fn a_login_that_may_not_read_is_refused_without_another_login() {
     server.deny(STRIPE);
     assert_eq!(read(&kv2), Err(Refused::Forbidden));
     assert_eq!(server.asked(), [LOGIN, READ, LOOKUP]);
+}
+
+#[test]
+fn a_service_account_of_kubernetes_logs_in_by_its_token() {
+    let (server, _, _) = started();
+    let account = file("eyJhbGciOiJSUzI1NiJ9.first.sig");
+    server.expect_account("postern", "eyJhbGciOiJSUzI1NiJ9.first.sig");
+    let login = Login::Kubernetes {
+        mount: Path::parse("kubernetes").unwrap(),
+        role: "postern".to_owned(),
+        token: source(&account),
+    };
+    let kv2 = Kv2::new(settings(&server, login));
+    assert_eq!(read(&kv2), value("sk_live_1", 1));
+    let logged_in = "|POST /v1/auth/kubernetes/login";
+    assert_eq!(server.asked(), [logged_in, READ]);
+    // Both the session and the account's token have ended; Kubernetes has written another.
+    server.revoke();
+    server.expect_account("postern", "eyJhbGciOiJSUzI1NiJ9.second.sig");
+    assert_eq!(read(&kv2), Err(Refused::LoginExpired("Kubernetes login")));
+    "eyJhbGciOiJSUzI1NiJ9.second.sig".clone_into(&mut account.lock().unwrap());
+    assert_eq!(read(&kv2), value("sk_live_1", 1));
 }
 
 #[test]

@@ -45,6 +45,8 @@ struct State {
     denied: HashSet<String>,
     tokens: HashSet<String>,
     secret_id: String,
+    /// Role and token of the service account that may log in.
+    account: (String, String),
     lease: u64,
     logins: u32,
     trick: Trick,
@@ -129,6 +131,10 @@ impl Server {
         self.state().secret_id = secret_id.to_owned();
     }
 
+    pub fn expect_account(&self, role: &str, token: &str) {
+        self.state().account = (role.to_owned(), token.to_owned());
+    }
+
     pub fn lease(&self, seconds: u64) {
         self.state().lease = seconds;
     }
@@ -195,7 +201,15 @@ impl Server {
             _ => {}
         }
         match request.line.split_once(' ') {
-            Some(("POST", "/v1/auth/approle/login")) => state.login(request),
+            Some(("POST", "/v1/auth/approle/login")) => {
+                let wanted = json!({"role_id": ROLE, "secret_id": state.secret_id});
+                state.login(request.body == wanted, (400, "invalid role or secret ID"))
+            }
+            Some(("POST", "/v1/auth/kubernetes/login")) => {
+                let (role, token) = &state.account;
+                let wanted = json!({"role": role, "jwt": token});
+                state.login(request.body == wanted, (403, "permission denied"))
+            }
             Some(("GET", "/v1/auth/token/lookup-self")) => state.lookup(request),
             Some(("GET", target)) => state.read(&namespace, target, request),
             _ => refusal(405, "unsupported operation"),
@@ -204,10 +218,9 @@ impl Server {
 }
 
 impl State {
-    fn login(&mut self, request: &Request) -> Answer {
-        let good = request.body == json!({"role_id": ROLE, "secret_id": self.secret_id});
+    fn login(&mut self, good: bool, (status, error): (u16, &str)) -> Answer {
         if !good {
-            return refusal(400, "invalid role or secret ID");
+            return refusal(status, error);
         }
         self.logins += 1;
         let token = format!("hvs.login-{}", self.logins);

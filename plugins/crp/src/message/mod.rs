@@ -112,7 +112,7 @@ pub enum Status {
     Revoked,
     /// Past its end.
     Expired,
-    /// The service cannot reach its key-encryption key.
+    /// The service cannot reach its key-encryption key, or the vault that keeps the value.
     KekUnavailable,
     /// Too much asked.
     Rate,

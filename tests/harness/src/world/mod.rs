@@ -14,6 +14,7 @@ mod keys;
 mod party;
 mod policies;
 mod staged;
+mod vault;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -85,6 +86,9 @@ pub struct CredentialSeed {
     /// Values by field, where it has several.
     #[serde(default)]
     pub fields: BTreeMap<String, String>,
+    /// The value is in a vault, and the key service knows where.
+    #[serde(default)]
+    pub vault: bool,
     /// Its binding, where the gate of this base has none for it.
     pub binding: Option<postern_core::binding::Wire>,
     /// More bindings of it.
@@ -166,7 +170,7 @@ impl World {
         let base = std::fs::read_to_string(folder.join("base.yaml")).context("base.yaml")?;
         let base: Base = serde_saphyr::from_str(&base).context("base.yaml")?;
         let folder = tempfile::tempdir()?;
-        let (backend, pool) = open(folder.path(), now)?;
+        let (backend, pool) = open(folder.path(), &base, now)?;
         let mut environment = vec![shared_key("PERMIT"), shared_key("SHARED")];
         let secret = introspection::SECRET.to_owned();
         environment.push(("POSTERN_INTROSPECTION_SECRET".to_owned(), secret));
@@ -278,6 +282,11 @@ impl World {
                 guard: credential.guard()?,
                 minted: None,
             };
+            if credential.vault {
+                let operator = self.operator(&credential.tenant)?;
+                vault::put(&self.backend, operator, &request, now)?;
+                continue;
+            }
             let operator = self.operator(&credential.tenant)?;
             let answer = operator.ask(&self.backend, &Message::Store(request), now)?;
             ensure!(matches!(answer, Answer::Store(_)), "credential {name} was not stored");
@@ -501,12 +510,13 @@ impl World {
     }
 }
 
-fn open(folder: &Path, now: UnixMillis) -> Result<(Backend, SqlitePool)> {
+fn open(folder: &Path, base: &Base, now: UnixMillis) -> Result<(Backend, SqlitePool)> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let stage = staged::Stage::default();
     let staged = Arc::new(staged::Staged::new(stage.clone()));
-    let genuine = Config::local(&folder.join("keys"));
+    let vaults = vault::start(&base.credentials, folder)?;
+    let genuine = Config { vaults, ..Config::local(&folder.join("keys")) };
     let genuine = runtime.block_on(Service::open_with(&genuine, staged, now));
     let impostor = runtime.block_on(Service::open(&Config::local(&folder.join("impostor")), now));
     let (genuine, impostor) =
