@@ -110,7 +110,7 @@ enum Command {
     /// What gateways may run: modules, policy and bindings.
     #[command(subcommand)]
     GatewaySet(gateway_set::Command),
-    /// Release sets: which images may hold keys.
+    /// Release sets, which say which images may hold keys; packages of modules.
     #[command(subcommand)]
     Release(release::Command),
     /// The audit chain.

@@ -10,6 +10,7 @@ mod demo;
 mod fuzz;
 mod guests;
 mod mutants;
+mod package;
 mod postgres;
 mod run;
 mod setup;
@@ -38,6 +39,8 @@ enum Command {
     Setup(setup::Options),
     /// Build the three modules into target/plugins, with sizes and SHA256SUMS.
     Build(guests::Options),
+    /// Package the modules: images, lists of what is inside, where they come from, signed sums.
+    Package(package::Options),
     /// Run every test, real Envoy included.
     Test(test::Options),
     /// Check what the style of this project asks and a program can see.
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Setup(options) => setup::everything(&options),
         Command::Build(options) => guests::build(&options),
+        Command::Package(options) => package::run(&options),
         Command::Test(options) => test::run(&options),
         Command::Tidy => tidy::run(),
         Command::Bench(options) => bench::run(&options),

@@ -8,6 +8,7 @@ mod deploying;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Mutex;
 
 use anyhow::Result;
 use clap::Args;
@@ -21,14 +22,15 @@ pub use deploying::deploying;
 /// The WebAssembly target of everything that ships as wasm.
 pub const TARGET: &str = "wasm32-wasip1";
 const PACKAGES: [&str; 4] = ["rustc-web", "cargo-web", "rust-web-src", "wasi-libc"];
-const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
+/// Its compiler.
+pub const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 const DEBIAN_SOURCES: &str = "/usr/lib/wasm32-wasi";
 /// Debian's Chromium, and what drives it.
 const BROWSER: [&str; 2] = ["chromium", "chromium-driver"];
 /// Envoy's version; its wheel is on PyPI.
 pub const ENVOY: &str = "1.40.0";
 /// What the independent clients in Python stand on.
-const LIBRARIES: [&str; 8] = [
+const LIBRARIES: [&str; 10] = [
     "cryptography==50.0.2",
     "pycose==1.1.0",
     "http-message-signatures==3.0.0",
@@ -38,12 +40,14 @@ const LIBRARIES: [&str; 8] = [
     "ocsf-json-schema==1.2.0",
     // AWS for the key service's vaults; its server.
     "moto[server]==5.2.5",
+    "cyclonedx-python-lib==11.12.0",
+    "in-toto-attestation==0.9.3",
 ];
 
 /// OPA's version as its wheel on PyPI counts: it holds OPA 1.20.2.
 const OPA: &str = "0.4.4";
 const IMPORTS: &str = "import cryptography, pycose, http_message_signatures, botocore, oauthlib, \
-    jsonschema, ocsf_json_schema, moto.server";
+    jsonschema, ocsf_json_schema, moto.server, cyclonedx, in_toto_attestation";
 
 #[derive(Args)]
 pub struct Options {
@@ -70,6 +74,7 @@ pub fn everything(options: &Options) -> Result<()> {
     println!("wasm target: {toolchain:?}");
     println!("envoy: {}", envoy()?.display());
     println!("nginx: {}", nginx()?.display());
+    println!("docker-registry: {}", registry()?.display());
     println!("postgres: {}", postgres::programs()?.display());
     println!("opa: {}", opa()?.display());
     println!("oidc-provider: {}", oidc()?.display());
@@ -257,15 +262,29 @@ pub fn chromium(may_install: bool) -> Result<String> {
 
 /// nginx: the system's, or Debian's package laid out below target/tools without installing it.
 pub fn nginx() -> Result<PathBuf> {
-    let home = workspace::tools().join("nginx");
-    let places = [home.join("usr/sbin/nginx"), PathBuf::from("/usr/sbin/nginx")];
-    let runs = |place: &&PathBuf| quiet(Command::new(place).arg("-v")).is_ok();
-    let named = std::env::var_os("POSTERN_NGINX").map(PathBuf::from);
+    from_debian(["nginx", "usr/sbin/nginx", "-v", "POSTERN_NGINX"])
+}
+
+/// A registry of images, in the same way.
+pub fn registry() -> Result<PathBuf> {
+    // Tests of one program ask at the same time.
+    static ALONE: Mutex<()> = Mutex::new(());
+    let _alone = ALONE.lock();
+    from_debian(["docker-registry", "usr/bin/docker-registry", "--version", "POSTERN_REGISTRY"])
+}
+
+/// A program of a Debian package that needs no other: where it is, what shows that it runs, and
+/// the variable that names another.
+fn from_debian([package, program, version, variable]: [&str; 4]) -> Result<PathBuf> {
+    let home = workspace::tools().join(package);
+    let places = [home.join(program), Path::new("/").join(program)];
+    let runs = |place: &&PathBuf| quiet(Command::new(place).arg(version)).is_ok();
+    let named = std::env::var_os(variable).map(PathBuf::from);
     if let Some(found) = named.iter().chain(&places).find(runs) {
         return Ok(found.clone());
     }
-    eprintln!("setup: laying out nginx in {}", home.display());
-    let failed = |why| format!("no nginx: install it, or name one by POSTERN_NGINX ({why})");
+    eprintln!("setup: laying out {package} in {}", home.display());
+    let failed = |why| format!("no {package}: install it, or name one by {variable} ({why})");
     let step = |command: &mut Command| {
         quiet(command.current_dir(&home)).map_err(|why| Failure::environment(failed(why)))
     };
@@ -273,10 +292,10 @@ pub fn nginx() -> Result<PathBuf> {
     if is_root() {
         step(Command::new("apt-get").arg("update"))?;
     }
-    step(Command::new("apt-get").args(["download", "nginx"]))?;
-    step(Command::new("sh").args(["-c", "dpkg -x nginx_*.deb ."]))?;
+    step(Command::new("apt-get").args(["download", package]))?;
+    step(Command::new("sh").arg("-c").arg(format!("dpkg -x {package}_*.deb .")))?;
     let [laid_out, _] = places;
-    step(Command::new(&laid_out).arg("-v"))?;
+    step(Command::new(&laid_out).arg(version))?;
     Ok(laid_out)
 }
 

@@ -22,6 +22,7 @@ pub mod checkpoint;
 pub mod cosignature;
 pub mod merkle;
 pub mod note;
+pub mod package;
 pub mod policy;
 pub mod proof;
 pub mod release;

@@ -1,9 +1,11 @@
-//! `postern release`: makes and shows signed release sets, and the log of releases.
+//! `postern release`: makes and shows signed release sets, the log of releases, and verifies
+//! packages of modules.
 //!
 //! Owns the files; the text and its checks are `postern-attest`'s. Invariant: a set is
 //! written only in its one form, with a key read from a file that nobody else can read.
 
 mod log;
+mod package;
 
 use postern_core::hex;
 use std::path::{Path, PathBuf};
@@ -33,6 +35,9 @@ pub enum Command {
     /// The log of releases.
     #[command(subcommand)]
     Log(log::Command),
+    /// Packages of modules.
+    #[command(subcommand)]
+    Package(package::Command),
 }
 
 /// Sign a set.
@@ -88,6 +93,7 @@ pub fn run(command: &Command, out: Output) -> Outcome {
         Command::Authorise(args) => authorise(args, out),
         Command::Show(args) => show(args, out),
         Command::Log(command) => log::run(command, out),
+        Command::Package(command) => package::run(command, out),
     }
 }
 

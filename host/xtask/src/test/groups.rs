@@ -46,6 +46,8 @@ pub(super) enum Step {
     LogClient,
     /// Bundles of policies, read and made a second time in Python; one test a case.
     BundleClient,
+    /// The modules packaged, verified, pushed to a registry and read in Python; one test a check.
+    Package,
     /// The pages of the key service in a real Chromium.
     Browser,
     /// The checks of the tidy command, each counted.
@@ -143,6 +145,7 @@ pub(super) const GROUPS: &[Group] = &[
         steps: &[
             Step::Packages(&["postern-cli", "postern-rig", "postern-harness", "xtask"]),
             Step::Deployments,
+            Step::Package,
         ],
         also: &[],
     },

@@ -10,7 +10,7 @@ use super::count::{Count, counted};
 use super::groups::Step;
 use crate::built::{self, Built};
 use crate::run::line;
-use crate::{guests, postgres, setup, tidy, workspace};
+use crate::{guests, package, postgres, setup, tidy, workspace};
 
 /// Scenarios on a gateway wait for clocks most of the time.
 const PARTS: &str = "3";
@@ -89,6 +89,7 @@ impl Step {
                 "host/cli/tests/data/audit-events.cloudevents.golden.jsonl",
             ]),
             Self::LogClient => python(&["tests/clients/python/tlog.py", "plugins/tlog/vectors"]),
+            Self::Package => checked(&package::check::rows(built::host()?.program("postern")?)?),
             Self::Browser => {
                 setup::chromium(setup::is_root())?;
                 setup::axe()?;
@@ -177,6 +178,21 @@ fn on_postgres(name: &str) -> Result<Count> {
     let programs = postgres::programs()?.display().to_string();
     let on = [(postgres::VARIABLE, programs.as_str()), ("POSTERN_STORE", "postgres")];
     of_host(name, None, &on)
+}
+
+/// One test a row, as the harness prints them.
+fn checked(rows: &[package::check::Row]) -> Result<Count> {
+    let mut failures = Vec::new();
+    for (name, outcome) in rows {
+        match outcome {
+            Ok(()) => println!("ok      {name}"),
+            Err(why) => {
+                println!("FAILED  {name}\n        {why}");
+                failures.push(format!("{name}: {why}"));
+            }
+        }
+    }
+    Ok(Count::of(rows.len().saturating_sub(failures.len()), failures))
 }
 
 fn ends_well(command: &mut Command) -> Result<Count> {

@@ -26,7 +26,9 @@ pub fn listed(_: &Tree) -> Result<Vec<String>> {
 /// standard libraries need of WASI 0.2.
 fn component() -> Result<Vec<String>> {
     let listed = lines_of(&workspace::root().join("spin/imports.txt"))?;
-    let built = component_surface(&workspace::plugins().join("spin-gateway.wasm"))?;
+    let path = workspace::plugins().join("spin-gateway.wasm");
+    let bytes = std::fs::read(&path).with_context(|| path.display().to_string())?;
+    let built = component_surface(&bytes)?;
     let extra = built.difference(&listed).map(|line| format!("spin-gateway: not listed: {line}"));
     let absent = listed.difference(&built).filter(|line| !line.contains("@0.2."));
     let absent = absent.map(|line| format!("spin-gateway: listed but absent: {line}"));
@@ -34,10 +36,9 @@ fn component() -> Result<Vec<String>> {
 }
 
 /// Interfaces of the outermost component; those of the parts inside are between them.
-fn component_surface(path: &Path) -> Result<BTreeSet<String>> {
-    let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
+pub fn component_surface(bytes: &[u8]) -> Result<BTreeSet<String>> {
     let (mut lines, mut depth) = (BTreeSet::new(), 0_usize);
-    for payload in Parser::new(0).parse_all(&bytes) {
+    for payload in Parser::new(0).parse_all(bytes) {
         match payload? {
             Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
             Payload::End(_) => depth = depth.saturating_sub(1),
