@@ -94,11 +94,13 @@ fn clock(service: &Service<'_>) -> Finding {
     // Its answer has whole seconds.
     let apart = theirs.0.abs_diff(span::now().0).saturating_sub(1_000);
     let saw = format!("{apart} ms from this machine's");
-    match apart {
-        0..=CLOSE_MS => Finding::ok("clock", saw),
-        ..=TOO_FAR_MS => Finding::warning("clock", saw, ADVICE),
-        _ => Finding::bad("clock", saw, ADVICE),
+    if apart <= CLOSE_MS {
+        return Finding::ok("clock", saw);
     }
+    if apart <= TOO_FAR_MS {
+        return Finding::warning("clock", saw, ADVICE);
+    }
+    Finding::bad("clock", saw, ADVICE)
 }
 
 fn attested(operator: &Operator, evidence: &Evidence) -> Finding {

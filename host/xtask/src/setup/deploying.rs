@@ -62,7 +62,7 @@ fn wheels() -> Result<PathBuf> {
     let mut pip = Command::new(&python);
     pip.args(["-m", "pip", "install", "--quiet", "--no-deps", "--upgrade", "--target"]);
     quiet(pip.arg(&home).arg(YAML)).map_err(failed)?;
-    std::fs::write(stamp, wanted)?;
+    postern_files::write_atomic(stamp, wanted.as_bytes())?;
     Ok(home)
 }
 
