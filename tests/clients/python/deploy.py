@@ -66,6 +66,8 @@ REFUSED = [
     ("keys.resources.limits.memory", None, "/keys/resources/limits"),
     ("gateway.id", "xyz", "/gateway/id"),
     ("gateway.env", [], "/gateway"),
+    ("gateway.modules.audit", None, "/gateway/modules"),
+    ("gateway.modules.gate.digest", "sha256:1", "/gateway/modules/gate/digest"),
     ("gateway.upstreams", [], "/gateway/upstreams"),
     ("gateway.upstreams", [{"name": "a", "host": "A b", "port": 1, "region": "x"}], "/host"),
     ("gateway.upstreams", [{"name": "admin", "host": "a.b", "port": 1, "region": "x"}], "/name"),

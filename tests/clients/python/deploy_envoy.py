@@ -46,7 +46,7 @@ def certificate(folder):
 
 def placed(text, folder, ports):
     """The same configuration, with files and ports of this machine."""
-    text = text.replace("/etc/postern/modules/", "target/plugins/")
+    text = re.sub(r"/etc/postern/modules/([a-z]+)/plugin\.wasm", r"target/plugins/\1.wasm", text)
     text = text.replace("/etc/postern/keys-ca/keys-ca.pem", f"{folder}/tls.crt")
     text = re.sub(r"/etc/postern/(tls|client)/", f"{folder}/", text)
     text = text.replace("/etc/ssl/certs/ca-certificates.crt", f"{folder}/tls.crt")
