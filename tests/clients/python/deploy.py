@@ -338,7 +338,7 @@ def check_resources(npm, postern):
     for number, wrong in enumerate(judged(npm, bad)):
         expect(wrong, f"wrong resource {number} is taken")
         good(f"wrong resource {number}: refused ({wrong[:60]})")
-    for path in files:
+    for path in [*files, PLAIN / "gateway-config.yaml", PLAIN / "keys-config.yaml"]:
         checked(postern, path)
 
 
