@@ -38,7 +38,7 @@ impl<'a> Resource<'a> {
         let kind = root.text_of("kind")?;
         let of = |key| root.at(&["metadata", key]).and_then(|at| at.text()).unwrap_or_default();
         let names @ (_, name) = (of("namespace"), of("name"));
-        let spec = At { path: format!("{kind}/{name}"), ..root.clone() }.get("spec")?;
+        let spec = At { path: format!("{kind}/{name}"), ..root }.get("spec")?;
         Some(Self { kind, names, spec })
     }
 }
