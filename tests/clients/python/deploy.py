@@ -1,8 +1,8 @@
 """What is below `deploy`, tried with everything that can be had without a cluster.
 
-`python3 deploy.py check NPM PROMTOOL POSTERN ENVOY` renders the chart in Helm's own engine, holds every
-object against the schemas of Kubernetes, Istio and Envoy Gateway, runs the rendered Envoy, plays the
-alarms in promtool, and sees that wrong values are refused. `python3 deploy.py write` renders
+`python3 deploy.py check NPM PROMTOOL POSTERN ENVOY POSTGRES` renders the chart in Helm's own engine, holds
+every object against the schemas of Kubernetes, Istio and Envoy Gateway, runs the rendered Envoy and two
+replicas of the key service, plays the alarms in promtool, and sees that wrong values are refused. `python3 deploy.py write` renders
 `deploy/kubernetes`. Exit codes: 0 good, 1 found bad. No cluster and no control plane runs here.
 """
 
@@ -22,6 +22,7 @@ from referencing.jsonschema import DRAFT7
 
 import deploy_alarms
 import deploy_envoy
+import deploy_keys
 
 ROOT = pathlib.Path("deploy")
 CHART = ROOT / "helm/postern"
@@ -66,6 +67,8 @@ REFUSED = [
     ("keys.resources.limits.memory", None, "/keys/resources/limits"),
     ("gateway.id", "xyz", "/gateway/id"),
     ("gateway.env", [], "/gateway"),
+    ("gateway.modules.audit", None, "/gateway/modules"),
+    ("gateway.modules.gate.digest", "sha256:1", "/gateway/modules/gate/digest"),
     ("gateway.upstreams", [], "/gateway/upstreams"),
     ("gateway.upstreams", [{"name": "a", "host": "A b", "port": 1, "region": "x"}], "/host"),
     ("gateway.upstreams", [{"name": "admin", "host": "a.b", "port": 1, "region": "x"}], "/name"),
@@ -336,7 +339,7 @@ def check_resources(npm, postern):
     for number, wrong in enumerate(judged(npm, bad)):
         expect(wrong, f"wrong resource {number} is taken")
         good(f"wrong resource {number}: refused ({wrong[:60]})")
-    for path in files:
+    for path in [*files, PLAIN / "gateway-config.yaml", PLAIN / "keys-config.yaml"]:
         checked(postern, path)
 
 
@@ -362,12 +365,20 @@ def check_configurations(postern, envoy, values, what, run):
     return None
 
 
+def check_keys(postern, postgres):
+    all_of = objects(trial())
+    maps = {one["metadata"]["name"]: one["data"] for one in all_of if one["kind"] == "ConfigMap"}
+    keys = next(one for one in all_of if one["kind"] == "StatefulSet")
+    script = pod_of(keys)["initContainers"][0]["command"][-1]
+    deploy_keys.check(postern, postgres, maps["postern-keys"]["keys.yaml"], script, good, expect)
+
+
 def main():
     if sys.argv[1:] == ["write"]:
         return write()
-    if sys.argv[1:2] != ["check"] or len(sys.argv) != 6:
+    if sys.argv[1:2] != ["check"] or len(sys.argv) != 7:
         raise SystemExit(__doc__)
-    npm, promtool, postern, envoy = sys.argv[2:]
+    npm, promtool, postern, envoy, postgres = sys.argv[2:]
     kubernetes = Kubernetes()
     check_chart(kubernetes)
     check_negatives(kubernetes)
@@ -375,6 +386,7 @@ def main():
     check_resources(npm, postern)
     check_configurations(postern, envoy, merged(trial(), CHANGED), "changed values", run=False)
     shown = check_configurations(postern, envoy, trial(), "trial values", run=True)
+    check_keys(postern, postgres)
     deploy_alarms.check(promtool, shown, good, expect)
     print(f"deployments: {len(PASSED)} passed")
     return None

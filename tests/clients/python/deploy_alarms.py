@@ -10,6 +10,7 @@ import yaml
 
 ROOT = pathlib.Path("deploy")
 RULES = ROOT / "prometheus/rules.yaml"
+SCRAPE = ROOT / "prometheus/scrape.yaml"
 CASES = ROOT / "prometheus/cases.yaml"
 DASHBOARD = ROOT / "grafana/postern.json"
 RUNBOOK = ROOT / "RUNBOOK.md"
@@ -143,6 +144,10 @@ def check_dashboard(binary, good, expect):
 
 def check(binary, shown, good, expect):
     promtool(binary, ["check", "rules", str(RULES)], "rules", good, expect)
+    scrape = ["check", "config", "--syntax-only", str(SCRAPE)]
+    promtool(binary, scrape, "scrape", good, expect)
+    job = yaml.safe_load(SCRAPE.read_text())["scrape_configs"][0]["job_name"]
+    expect(job in RULES.read_text(), f"{SCRAPE}: no alarm is for the job {job}")
     expressions = [rule["expr"] for kind in ("record", "alert") for rule in rules_of(kind)] + queries()
     names_exist(expressions, shown, good, expect)
     reasons_exist(expressions, good, expect)

@@ -18,6 +18,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+PEM = serialization.Encoding.PEM
 KEYS = ("GATE", "CREDENTIAL", "AUDIT", "PERMIT", "SHARED")
 
 
@@ -32,24 +33,37 @@ def drawn_key():
 
 
 def certificate(folder):
-    """For everything that the configuration reads: who is who matters nothing here."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    """An authority, and one certificate of it for everything: who is who matters nothing here."""
     now = datetime.datetime.now(datetime.UTC)
-    end, number = now + datetime.timedelta(days=30), x509.random_serial_number()
-    made = x509.CertificateBuilder(name, name, key.public_key(), number, now, end)
-    pem, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
-    (folder / "tls.crt").write_bytes(made.sign(key, hashes.SHA256()).public_bytes(pem))
-    private = key.private_bytes(pem, form, serialization.NoEncryption())
-    (folder / "tls.key").write_bytes(private)
+    end = now + datetime.timedelta(days=30)
+    authority, own = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+
+    def signed(key, name, *extensions):
+        made = x509.CertificateBuilder(named("authority"), named(name), key.public_key())
+        made = made.serial_number(x509.random_serial_number())
+        made = made.not_valid_before(now).not_valid_after(end)
+        for extension in extensions:
+            made = made.add_extension(extension, critical=False)
+        return made.sign(authority, hashes.SHA256()).public_bytes(PEM)
+
+    ca = x509.BasicConstraints(ca=True, path_length=None)
+    names = x509.SubjectAlternativeName([x509.DNSName("localhost")])
+    (folder / "ca.pem").write_bytes(signed(authority, "authority", ca))
+    (folder / "tls.crt").write_bytes(signed(own, "localhost", names))
+    form = serialization.PrivateFormat.PKCS8
+    (folder / "tls.key").write_bytes(own.private_bytes(PEM, form, serialization.NoEncryption()))
+
+
+def named(text):
+    return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, text)])
 
 
 def placed(text, folder, ports):
     """The same configuration, with files and ports of this machine."""
-    text = text.replace("/etc/postern/modules/", "target/plugins/")
-    text = text.replace("/etc/postern/keys-ca/keys-ca.pem", f"{folder}/tls.crt")
+    text = re.sub(r"/etc/postern/modules/([a-z]+)/plugin\.wasm", r"target/plugins/\1.wasm", text)
+    text = text.replace("/etc/postern/keys-ca/keys-ca.pem", f"{folder}/ca.pem")
     text = re.sub(r"/etc/postern/(tls|client)/", f"{folder}/", text)
-    text = text.replace("/etc/ssl/certs/ca-certificates.crt", f"{folder}/tls.crt")
+    text = text.replace("/etc/ssl/certs/ca-certificates.crt", f"{folder}/ca.pem")
     for old, new in ports.items():
         text = text.replace(f"port_value: {old}", f"port_value: {new}")
     return text.replace("address: 0.0.0.0", "address: 127.0.0.1")

@@ -68,6 +68,17 @@ impl Report {
         }
     }
 
+    /// What was found in a document that stands as a block of text at `at`.
+    pub fn block(&mut self, at: &At<'_>, found: Self) {
+        for finding in found.findings {
+            let separator = if finding.path.is_empty() { "" } else { ":" };
+            let path = format!("{}{separator}{}", at.path, finding.path);
+            // The block's line is that of its first line of text.
+            let line = at.node.line.saturating_add(finding.line).saturating_sub(1);
+            self.add(finding.severity, line, &path, finding.message);
+        }
+    }
+
     /// Worth knowing.
     pub fn note(&mut self, at: &At<'_>, message: impl Into<String>) {
         self.add(Severity::Note, at.node.line, &at.path, message.into());

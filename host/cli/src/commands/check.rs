@@ -29,7 +29,7 @@ Examples:
 Exit codes: 0 nothing wrong, 1 problems found, 2 called wrongly, 3 a file cannot be read")]
 pub struct Args {
     /// Envoy bootstraps, manifests of Spin (*.toml), configurations of one module, or resources of
-    /// Istio and Envoy Gateway (all of an installation in one file).
+    /// Istio and Envoy Gateway (all of an installation in one file), or a ConfigMap that holds one.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// The files are bare configurations of this module.

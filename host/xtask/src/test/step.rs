@@ -163,6 +163,7 @@ fn deployments() -> Result<Count> {
     let mut command = Command::new(setup::python()?);
     command.args(["tests/clients/python/deploy.py", "check"]).arg(tools.npm);
     command.arg(tools.promtool).arg(built::host()?.program("postern")?).arg(setup::envoy()?);
+    command.arg(postgres::programs()?);
     command.env("PYTHONPATH", tools.python).env("PYTHONDONTWRITEBYTECODE", "1");
     counted(command.current_dir(workspace::root()))
 }

@@ -1,4 +1,5 @@
-//! The resources of `envoy/istio` and `deploy/istio`, put into a proxy's file as Istio's control plane puts them.
+//! The resources of `envoy/istio` and `deploy/istio`, put into a proxy's file as Istio's control
+//! plane puts them.
 //!
 //! The control plane itself does not run here: this applies the documented rules of
 //! `EnvoyFilter` (where a patch is inserted, how messages merge) and of `WasmPlugin` (which

@@ -7,6 +7,8 @@ use super::tests::{LOCAL, errors};
 const GATEWAY: &str = include_str!("../../../../../deploy/istio/gateway.yaml");
 const WAYPOINT: &str = include_str!("../../../../../deploy/istio/waypoint.yaml");
 const ENVOY_GATEWAY: &str = include_str!("../../../../../deploy/envoy-gateway/postern.yaml");
+const CONFIG_MAP: &str = include_str!("../../../../../deploy/kubernetes/gateway-config.yaml");
+const KEYS_MAP: &str = include_str!("../../../../../deploy/kubernetes/keys-config.yaml");
 
 #[rustfmt::skip]
 const ROWS: &[(&str, &str, &str, &str, &str)] = &[
@@ -57,11 +59,24 @@ const ROWS: &[(&str, &str, &str, &str, &str)] = &[
     (ENVOY_GATEWAY, "failure_policy: FAIL_RELOAD", "failure_policy: FAIL_OPEN", "config.failure_policy", "expected FAIL_RELOAD"),
     (ENVOY_GATEWAY, "capability_restriction_config:", "capabilities:", "vm_config.capability_restriction_config.allowed_capabilities", "missing, expected the list of envoy/imports/audit.txt"),
     (ENVOY_GATEWAY, "modules/audit.wasm", "modules/other.wasm", "EnvoyExtensionPolicy/postern-gate.spec.wasm[0]", "without the audit access log"),
+    // Configurations in a ConfigMap.
+    (CONFIG_MAP, "failure_policy: FAIL_RELOAD", "failure_policy: FAIL_OPEN", "ConfigMap/postern-gateway.data.\"envoy.yaml\":static_resources.listeners[0]", "expected FAIL_RELOAD"),
+    (CONFIG_MAP, " body: hold\n", " body: stream\n", "ConfigMap/postern-gateway.data.\"envoy.yaml\":static_resources", "expected false unless"),
+    (KEYS_MAP, "danger_listen_public: true", "danger_listen_public: false", "ConfigMap/postern-keys.data.\"keys.yaml\":listen", "expected a loopback address"),
 ];
 
 #[test]
+fn a_finding_in_a_configmap_has_the_line_of_the_file() {
+    let edited = CONFIG_MAP.replacen("FAIL_RELOAD", "FAIL_OPEN", 1);
+    let line = edited.lines().position(|line| line.contains("FAIL_OPEN")).unwrap() + 1;
+    let report = check(&edited, None, LOCAL);
+    let finding = report.findings.iter().find(|f| f.severity == Severity::Error).unwrap();
+    assert_eq!(finding.line, line as u64, "{finding:?}");
+}
+
+#[test]
 fn the_shipped_resources_are_good_when_development_is_allowed() {
-    for text in [GATEWAY, WAYPOINT, ENVOY_GATEWAY] {
+    for text in [GATEWAY, WAYPOINT, ENVOY_GATEWAY, CONFIG_MAP, KEYS_MAP] {
         assert_eq!(errors(text), Vec::<String>::new());
     }
 }

@@ -38,7 +38,7 @@ impl<'a> Resource<'a> {
         let kind = root.text_of("kind")?;
         let of = |key| root.at(&["metadata", key]).and_then(|at| at.text()).unwrap_or_default();
         let names @ (_, name) = (of("namespace"), of("name"));
-        let spec = At { path: format!("{kind}/{name}"), ..root.clone() }.get("spec")?;
+        let spec = At { path: format!("{kind}/{name}"), ..root }.get("spec")?;
         Some(Self { kind, names, spec })
     }
 }
@@ -52,6 +52,10 @@ pub fn is_resource(nodes: &[Node]) -> bool {
 pub fn check(nodes: &[Node], allowed: Allowed, report: &mut Report) {
     let mut resources = Vec::new();
     for node in nodes {
+        if At::root(node).text_of("kind") == Some("ConfigMap") {
+            check_files(&At::root(node), allowed, report);
+            continue;
+        }
         match Resource::read(node) {
             Some(resource) => resources.push(resource),
             None => report.missing(&At::root(node), "spec", "missing, with kind"),
@@ -72,6 +76,19 @@ pub fn check(nodes: &[Node], allowed: Allowed, report: &mut Report) {
     }
     check_whole(&resources, &plugins, report);
     network::check(&resources, &plugins, report);
+}
+
+/// Configurations that a `ConfigMap` holds as files, each as if it stood alone.
+fn check_files(map: &At<'_>, allowed: Allowed, report: &mut Report) {
+    let name = map.at(&["metadata", "name"]).and_then(|at| at.text()).unwrap_or_default();
+    let data = At { path: format!("ConfigMap/{name}"), ..map.clone() }.get("data");
+    for (file, at) in data.iter().flat_map(At::entries) {
+        let Some(text) = at.text().filter(|_| file.ends_with(".yaml")) else {
+            report.note(&at, "not a configuration, by its name");
+            continue;
+        };
+        report.block(&at, super::check(text, None, allowed));
+    }
 }
 
 /// The name that the modules' VMs have in common: none with Istio's own resources, and one that

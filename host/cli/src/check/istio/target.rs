@@ -14,9 +14,12 @@ pub fn check(spec: &At<'_>, labels: &str, report: &mut Report) {
     match (spec.get(labels), spec.get("targetRefs")) {
         (Some(at), None) if is_for_waypoint(spec) => report.error(
             &at,
-            "expected targetRefs: a waypoint does not look at labels, and would go without the module",
+            "expected targetRefs: a waypoint does not look at labels, and would go without the \
+             module",
         ),
-        (Some(at), Some(_)) => report.error(&at, "expected either this or targetRefs: Istio takes one"),
+        (Some(at), Some(_)) => {
+            report.error(&at, "expected either this or targetRefs: Istio takes one");
+        }
         (None, None) => report.note(
             spec,
             format!("without {labels} or targetRefs it is for every workload of the namespace"),
