@@ -276,6 +276,13 @@ fn patterns_are_the_same_for_the_same_secrets_and_bounded() {
 }
 
 #[test]
+fn bytes_as_numbers_have_no_leading_zeros() {
+    let form = forms::FORMS.iter().find(|form| form.name == "bytes as numbers").unwrap();
+    let spelt = (form.spell)(forms::Subject::whole(&[0, 9, 10, 99, 100, 101, 255]));
+    assert!(spelt == [forms::Pattern::whole(b"0,9,10,99,100,101,255".to_vec())]);
+}
+
+#[test]
 fn without_a_pattern_set_nothing_passes() {
     let mut withheld = Withheld::default();
     assert_eq!(withheld.chunk(b"abc", false).unwrap().replace.unwrap(), REDACTED);
