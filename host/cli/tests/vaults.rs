@@ -1,5 +1,5 @@
-//! A credential whose value stays in a vault, as an operator stores it: against a key service with a
-//! `keys.yaml`, and a local vault of HashiCorp's shapes.
+//! A credential whose value stays in a vault, as an operator stores it: against a key service
+//! with a `keys.yaml`, and a local vault of HashiCorp's shapes.
 
 #[allow(dead_code)]
 #[path = "../../vaults/tests/hashicorp/server.rs"]
