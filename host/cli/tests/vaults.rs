@@ -1,5 +1,5 @@
-//! A credential whose value stays in a vault, as an operator stores it: against a key service with a
-//! `keys.yaml`, and a local vault of HashiCorp's shapes.
+//! A credential whose value stays in a vault, as an operator stores it: against a key service
+//! with a `keys.yaml`, and a local vault of HashiCorp's shapes.
 
 #[allow(dead_code)]
 #[path = "../../vaults/tests/hashicorp/server.rs"]
@@ -16,7 +16,7 @@ fn keys_yaml(folder: &Path, address: &str) {
     let text = format!(
         "data_dir: keys\nlisten: 127.0.0.1:0\nvaults:\n  main:\n    hashicorp:\n      \
          address: {address}\n      approle: {{role_id: {ROLE}, secret_id_file: secret-id}}\n    \
-         tenants: {{acme: teams/acme}}\n"
+         tenants: {{acme: teams/acme}}\n    timeout_ms: 4000\n"
     );
     postern_files::write_atomic(folder.join("keys.yaml"), text.as_bytes()).unwrap();
     postern_files::write_private(folder.join("secret-id"), b"first-secret-id\n").unwrap();

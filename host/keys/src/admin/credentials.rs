@@ -5,6 +5,7 @@
 //! as a value is, and no list repeats it.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use postern_core::revocation::Kind;
 use postern_core::time::UnixMillis;
@@ -108,7 +109,7 @@ impl Service {
             Ok(read) => read,
             Err(expected) => return Ok(bad_request(expected)),
         };
-        let Fetched { outcome, .. } = self.inner.vaults.fetch(&place, now).await;
+        let Fetched { outcome, .. } = self.inner.vaults.fetch(&place, Instant::now(), now).await;
         let mut db = self.inner.pool.write(operator.reach()).await?;
         let event = operator.event("credential_stored");
         let held = match outcome {

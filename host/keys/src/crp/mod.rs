@@ -139,7 +139,7 @@ impl Inner {
             let asked = Arc::new(question);
             match retried(|| self.writer.written(Arc::clone(&asked))).await {
                 Err(Fault::Unread(place)) => {
-                    let fetched = self.vaults.fetch(&place, asked.now).await;
+                    let fetched = self.vaults.fetch(&place, asked.came, asked.now).await;
                     question = asked.with(fetched);
                 }
                 outcome => return outcome.map(|answer| (asked, answer)),

@@ -9,6 +9,7 @@
 //! that what was not answered can be asked again.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use postern_core::time::UnixMillis;
 use postern_crp::message::{Answer, Kind};
@@ -25,6 +26,8 @@ pub(crate) struct Question {
     pub(super) service: Arc<Inner>,
     pub(super) signed: Arc<Signed>,
     pub(super) now: UnixMillis,
+    /// When it came, by the clock that only goes forward: which answers of a vault are newer.
+    pub(super) came: Instant,
     /// What a vault said when it was asked for this message.
     pub(super) fetched: Option<Fetched>,
 }
@@ -32,13 +35,13 @@ pub(crate) struct Question {
 impl Question {
     /// As it came.
     pub(super) fn new(service: Arc<Inner>, signed: Signed, now: UnixMillis) -> Self {
-        Self { service, signed: Arc::new(signed), now, fetched: None }
+        Self { service, signed: Arc::new(signed), now, came: Instant::now(), fetched: None }
     }
 
     /// The same with what a vault said.
     pub(super) fn with(&self, fetched: Fetched) -> Self {
         let (service, signed) = (Arc::clone(&self.service), Arc::clone(&self.signed));
-        Self { service, signed, now: self.now, fetched: Some(fetched) }
+        Self { service, signed, now: self.now, came: self.came, fetched: Some(fetched) }
     }
 
     /// Whose rows it may see. Only the token of an enrolment says whose it is.

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use postern_core::secret::Secret;
 use postern_core::time::UnixMillis;
@@ -48,6 +48,8 @@ type Flight = watch::Receiver<Option<Outcome>>;
 pub(super) enum Boarding {
     /// The vault has just refused it.
     Told(NotRead),
+    /// The answer came since.
+    Landed(Arc<Held>),
     /// Others are asking.
     With(Flight),
     /// Nobody is: asks, and tells the others.
@@ -58,6 +60,8 @@ pub(super) enum Boarding {
 #[derive(Default)]
 struct Entry {
     held: Option<Arc<Held>>,
+    /// When that came, by the clock that only goes forward.
+    landed: Option<Instant>,
     /// Why there was none, and until when nobody asks again.
     told: Option<(NotRead, UnixMillis)>,
     flight: Option<Flight>,
@@ -98,14 +102,20 @@ impl Table {
         (held.age(now) < longest).then(|| Arc::clone(held))
     }
 
-    /// Joins who is asking for `place`, or asks.
-    pub(super) fn board(&self, place: &Reference, now: UnixMillis) -> Boarding {
+    /// Joins who is asking for `place`, or asks. Who `came` before an answer did takes that one: it
+    /// looked too early and boards too late.
+    pub(super) fn board(&self, place: &Reference, came: Instant, now: UnixMillis) -> Boarding {
         let mut entries = self.entries();
         let entry = entries.entry(place.clone()).or_default();
         if let Some((not_read, until)) = &entry.told
             && now < *until
         {
             return Boarding::Told(not_read.clone());
+        }
+        if let Some(held) = &entry.held
+            && entry.landed.is_some_and(|landed| came <= landed)
+        {
+            return Boarding::Landed(Arc::clone(held));
         }
         if let Some(flight) = entry.flight.as_ref().filter(|flight| flight.has_changed().is_ok()) {
             return Boarding::With(flight.clone());
@@ -121,7 +131,10 @@ impl Table {
         let entry = entries.entry(place.clone()).or_default();
         entry.flight = None;
         match outcome {
-            Ok(held) => (entry.held, entry.told) = (Some(held), None),
+            Ok(held) => {
+                (entry.held, entry.told) = (Some(held), None);
+                entry.landed = Some(Instant::now());
+            }
             Err(not_read) => {
                 if !not_read.may_pass() {
                     entry.held = None;

@@ -18,6 +18,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use postern_core::redacted::Redacted;
 use postern_core::secret::Secret;
@@ -64,10 +65,10 @@ impl Vaults {
         settings.iter().map(vault).collect::<Result<_, _>>().map(Self)
     }
 
-    /// Asks the vault of `place`, or waits with those who are asking.
-    pub(crate) async fn fetch(&self, place: &Reference, now: UnixMillis) -> Fetched {
+    /// Asks the vault of `place`, or waits with those who are asking, for somebody who `came` then.
+    pub(crate) async fn fetch(&self, place: &Reference, came: Instant, now: UnixMillis) -> Fetched {
         let outcome = match self.0.get(place.vault()) {
-            Some(vault) => vault.ask(place, now).await,
+            Some(vault) => vault.ask(place, came, now).await,
             None => Err(NotRead::NoSuchVault),
         };
         Fetched { place: place.clone(), outcome }
@@ -104,7 +105,7 @@ impl Vaults {
         let Some(vault) = self.0.get(place.vault()) else { return 0 };
         let age = u64::try_from(held.age(now).as_millis()).unwrap_or(u64::MAX);
         let Settings { ttl, stale, .. } = vault.settings;
-        let left = |limit: std::time::Duration| {
+        let left = |limit: Duration| {
             let limit = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
             u16::try_from(limit.saturating_sub(age) / 1000).unwrap_or(u16::MAX)
         };
@@ -130,10 +131,11 @@ impl Vault {
         Ok(Self { backend, settings, at_once, table })
     }
 
-    async fn ask(self: &Arc<Self>, place: &Reference, now: UnixMillis) -> Outcome {
+    async fn ask(self: &Arc<Self>, place: &Reference, came: Instant, now: UnixMillis) -> Outcome {
         let places = self.places(place)?;
-        let mut flight = match self.table.board(place, now) {
+        let mut flight = match self.table.board(place, came, now) {
             Boarding::Told(not_read) => return Err(not_read),
+            Boarding::Landed(held) => return Ok(held),
             Boarding::With(flight) => flight,
             Boarding::First(landing, flight) => {
                 let (own, place) = (Arc::clone(self), place.clone());

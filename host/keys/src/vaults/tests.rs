@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use postern_core::redacted::Redacted;
 use postern_core::secret::Secret;
@@ -58,7 +58,8 @@ fn place(path: &str) -> Reference {
 async fn those_who_come_while_it_is_asked_wait_for_the_same_answer() {
     let (vaults, fake) = vaults(8, 0);
     let here = place("a");
-    let (one, two) = (vaults.fetch(&here, NOW), vaults.fetch(&here, NOW));
+    let (one, two) =
+        (vaults.fetch(&here, Instant::now(), NOW), vaults.fetch(&here, Instant::now(), NOW));
     let let_go = async {
         tokio::task::yield_now().await;
         fake.let_go.add_permits(1);
@@ -75,14 +76,29 @@ async fn those_who_come_while_it_is_asked_wait_for_the_same_answer() {
     assert!(vaults.fresh(&here, "1", UnixMillis(NOW.0 - 60_000)).is_none(), "the clock went back");
 }
 
+#[tokio::test]
+async fn who_looked_before_an_answer_came_takes_it_and_who_came_after_it_asks() {
+    let (vaults, fake) = vaults(8, 9);
+    let here = place("a");
+    let before = Instant::now();
+    assert!(vaults.fetch(&here, before, NOW).await.outcome.is_ok());
+    assert!(vaults.fetch(&here, before, NOW).await.outcome.is_ok());
+    assert_eq!(fake.asked.load(Ordering::SeqCst), 1);
+    let after = Instant::now() + Duration::from_millis(1);
+    assert!(vaults.fetch(&here, after, NOW).await.outcome.is_ok());
+    assert_eq!(fake.asked.load(Ordering::SeqCst), 2);
+}
+
 #[tokio::test(start_paused = true)]
 async fn who_asks_may_go_and_the_answer_is_kept_all_the_same() {
     let (vaults, fake) = vaults(8, 0);
     let here = place("a");
-    let gone = tokio::time::timeout(Duration::from_millis(1), vaults.fetch(&here, NOW)).await;
+    let gone =
+        tokio::time::timeout(Duration::from_millis(1), vaults.fetch(&here, Instant::now(), NOW))
+            .await;
     assert!(gone.is_err());
     fake.let_go.add_permits(1);
-    let Fetched { outcome, .. } = vaults.fetch(&here, NOW).await;
+    let Fetched { outcome, .. } = vaults.fetch(&here, Instant::now(), NOW).await;
     assert!(outcome.is_ok());
     assert_eq!(fake.asked.load(Ordering::SeqCst), 1);
 }
@@ -92,7 +108,7 @@ async fn nobody_waits_past_the_deadline_and_a_refusal_is_said_again_for_a_second
     let (vaults, fake) = vaults(8, 0);
     let here = place("a");
     for (ms, asked) in [(0, 1), (999, 1), (1000, 2)] {
-        let Fetched { outcome, .. } = vaults.fetch(&here, later(ms)).await;
+        let Fetched { outcome, .. } = vaults.fetch(&here, Instant::now(), later(ms)).await;
         assert_eq!(outcome.unwrap_err().reason(), "vault_unavailable");
         assert_eq!(fake.asked.load(Ordering::SeqCst), asked, "{ms}");
     }
@@ -102,7 +118,7 @@ async fn nobody_waits_past_the_deadline_and_a_refusal_is_said_again_for_a_second
 async fn the_table_is_bounded_and_what_is_past_its_time_is_wiped() {
     let (vaults, _) = vaults(2, 9);
     for (ms, path) in [(0, "a"), (1, "b"), (2, "c")] {
-        assert!(vaults.fetch(&place(path), later(ms)).await.outcome.is_ok());
+        assert!(vaults.fetch(&place(path), Instant::now(), later(ms)).await.outcome.is_ok());
     }
     let table = vaults.0["main"].table();
     assert_eq!(table.len(), 2);
@@ -118,7 +134,7 @@ async fn the_table_is_bounded_and_what_is_past_its_time_is_wiped() {
 async fn a_vault_that_cannot_be_asked_leaves_what_is_kept_and_one_that_refuses_does_not() {
     let (vaults, _) = vaults(8, 9);
     let here = place("a");
-    assert!(vaults.fetch(&here, NOW).await.outcome.is_ok());
+    assert!(vaults.fetch(&here, Instant::now(), NOW).await.outcome.is_ok());
     let table = vaults.0["main"].table();
     let away = Refused::Unreachable(Redacted::new("away"));
     table.land(&here, Err(NotRead::Refused(away)), NOW);

@@ -1,7 +1,8 @@
 //! Requests to HashiCorp Vault, and its answers: plain values without a socket.
 //!
 //! Shapes: Vault's HTTP API, "KV secrets engine version 2", "`AppRole` auth method",
-//! "Kubernetes auth method" and "token auth method". Invariant: texts of an answer are read into buffers that are wiped.
+//! "Kubernetes auth method" and "token auth method". Invariant: texts of an answer are read
+//! into buffers that are wiped.
 
 use std::collections::BTreeMap;
 

@@ -72,15 +72,19 @@ fn values_versions_and_refusals_of_a_service_that_checks_signatures() {
     let field = read(&reader, "acme/stripe#other", None);
     assert_eq!(field, Err(Refused::NotFound("field")));
 
-    // May not; another secret key; no such key.
-    let nobody = of(&site, "nobody", |keys| keys);
-    assert_eq!(read(&nobody, "acme/stripe#api_key", None), Err(Refused::Forbidden));
-    let wrong = of(&site, "reader", |keys| Keys { secret: Secret::new(b"x".to_vec()), ..keys });
-    let refused = Err(Refused::LoginExpired("access key"));
-    assert_eq!(read(&wrong, "acme/stripe#api_key", None), refused);
-    let unknown = of(&site, "reader", |keys| Keys { id: "AKIAUNKNOWN".to_owned(), ..keys });
-    assert_eq!(read(&unknown, "acme/stripe#api_key", None), refused);
+    // May not; another secret key; no such key. moto says so in XML, where AWS names a reason in
+    // JSON: by the status alone all three are the same.
+    let other_secret = |keys| Keys { secret: Secret::new(b"x".to_vec()), ..keys };
+    let other_id = |keys| Keys { id: "AKIAUNKNOWN".to_owned(), ..keys };
+    for backend in [
+        of(&site, "nobody", |keys| keys),
+        of(&site, "reader", other_secret),
+        of(&site, "reader", other_id),
+    ] {
+        assert_eq!(read(&backend, "acme/stripe#api_key", None), Err(Refused::Forbidden));
+    }
     let broken = of(&site, "reader", |keys| Keys { id: "AKIA\r\nx: 1".to_owned(), ..keys });
+    let refused = Err(Refused::LoginExpired("access key"));
     assert_eq!(read(&broken, "acme/stripe#api_key", None), refused);
 
     site.does("delete_secret", &json!({"SecretId": name}));

@@ -39,6 +39,7 @@ pub(super) fn start(
         "data_dir": "unused",
         "vaults": {"main": {
             "hashicorp": {"address": address, "approle": approle}, "tenants": tenants,
+            "timeout_ms": 4000,
         }},
     });
     Ok(Config::parse(yaml.to_string().as_bytes(), folder)?.vaults)
