@@ -110,12 +110,12 @@ pub(super) fn numbers(it: Subject<'_>) -> Vec<Pattern> {
         }
         // In plain steps: an array with its zeros skipped was compiled in two ways, by chance.
         if byte >= 100 {
-            out.push(byte / 100 | b'0');
+            out.push((byte / 100) | b'0');
         }
         if byte >= 10 {
-            out.push(byte / 10 % 10 | b'0');
+            out.push((byte / 10 % 10) | b'0');
         }
-        out.push(byte % 10 | b'0');
+        out.push((byte % 10) | b'0');
     })]
 }
 
