@@ -1,4 +1,7 @@
-//! Values that are kept in memory for a while, under a key that is in no database.
+//! Values that are kept in memory for a while.
+//!
+//! Invariant: the key is one that this process drew and keeps to itself, so nothing that is stored
+//! opens under it.
 
 use postern_core::secret::Secret;
 
