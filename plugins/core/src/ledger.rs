@@ -140,7 +140,9 @@ impl Ledger {
     #[must_use]
     pub fn spilling(mut self) -> Self {
         let vm = self.buffer.waiting().vm;
-        self.spill = Some(Spill::new(vm, buffer::most_records(self.config.buffer)));
+        let slots = buffer::most_records(self.config.buffer);
+        let (gateway, tenant) = (&self.config.key_service.gateway_id, &self.config.tenant);
+        self.spill = Some(Spill::new(vm, slots, area::scope(gateway, tenant)));
         self
     }
 
@@ -148,7 +150,12 @@ impl Ledger {
     pub fn keep(&mut self, shared: &mut dyn SharedData, now: UnixMillis) {
         let Some(spill) = &mut self.spill else { return };
         let told = spill.keep(&self.buffer, &self.keys, shared, now);
-        told.into_iter().for_each(|metric| self.count(metric));
+        for metric in told {
+            self.count(metric);
+            if metric == spill::FORGED {
+                self.append(Entry::SpillForged, now);
+            }
+        }
     }
 
     /// Records one request and, where `postern.seq` is good, gives its receipt.
@@ -322,19 +329,31 @@ impl Ledger {
             }
             Turn::Answer(_) | Turn::Failed(_) => {
                 self.count(FAILED);
-                let doubled = backoff.saturating_mul(2);
-                let backoff = doubled.clamp(self.config.every, LONGEST_BACKOFF);
-                Delivery::Idle { not_before: now.after(backoff), backoff }
+                match sent {
+                    Sent::Own(_) => self.later(backoff, now),
+                    // It has a pause of its own, and this VM's records do not wait for it.
+                    Sent::Left(_) => Delivery::Idle { not_before: now, backoff },
+                }
             }
         };
     }
 
+    fn later(&self, backoff: Duration, now: UnixMillis) -> Delivery {
+        let (least, most) = (self.config.every, LONGEST_BACKOFF.max(self.config.every));
+        let backoff = backoff.saturating_mul(2).max(least).min(most);
+        Delivery::Idle { not_before: now.after(backoff), backoff }
+    }
+
+    /// The collector may know more of a chain than was sent now: another VM may have taken this
+    /// one for dead, and delivered from its area. Without one that does not happen.
     fn acknowledged(&mut self, sent: &Sent, next: u64, now: UnixMillis) -> bool {
         match sent {
-            Sent::Own(end) => next <= *end && self.buffer.acknowledged(next),
+            Sent::Own(end) => {
+                (next <= *end || self.spill.is_some()) && self.buffer.acknowledged(next)
+            }
             Sent::Left(batch) => {
-                let spill = self.spill.as_mut().filter(|_| next <= end(batch));
-                spill.is_some_and(|spill| spill.acknowledged(batch, next, now))
+                let spill = self.spill.as_mut();
+                spill.is_some_and(|spill| spill.acknowledged(batch, next.min(end(batch)), now))
             }
         }
     }

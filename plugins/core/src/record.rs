@@ -319,6 +319,9 @@ pub enum Entry {
         /// How many.
         count: u64,
     },
+    /// An area of shared data for records that wait was not as a logger leaves it: what was in
+    /// it may be missing.
+    SpillForged,
     /// Another VM's records waited in shared data and are not there any more.
     Lost {
         /// How many.

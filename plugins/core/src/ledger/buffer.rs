@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 
 use super::area::Waiting;
-use super::sealed::RecordKey;
+use super::sealed::{self, RecordKey};
 use crate::chain::{Chain, Hash, START};
 use crate::key_service::Batch;
 use crate::time::UnixMillis;
@@ -67,12 +67,12 @@ struct Held {
 
 impl Held {
     fn cost(&self) -> usize {
-        cost(&self.sealed)
+        cost(self.sealed.len())
     }
 }
 
-fn cost(sealed: &[u8]) -> usize {
-    sealed.len().saturating_add(OVERHEAD).max(LEAST)
+fn cost(sealed: usize) -> usize {
+    sealed.saturating_add(OVERHEAD).max(LEAST)
 }
 
 impl Buffer {
@@ -85,14 +85,14 @@ impl Buffer {
     /// The part of the chain that waits.
     pub(super) fn waiting(&self) -> Waiting {
         let (boot, vm, first, prev) = (self.boot, self.vm, self.first, self.prev);
-        Waiting { boot, vm, first, prev, next: self.next() }
+        Waiting { boot, vm, first, prev, next: self.next(), slots: most_records(self.bound) }
     }
 
     /// What waits from this number on, as it is sealed.
     pub(super) fn sealed_from(&self, seq: u64) -> impl Iterator<Item = (u64, &[u8])> {
         let skip = usize::try_from(seq.saturating_sub(self.first)).unwrap_or(usize::MAX);
-        let held = (self.first..).zip(&self.held).skip(skip);
-        held.map(|(seq, held)| (seq, held.sealed.as_slice()))
+        let held = self.held.iter().skip(skip).zip(seq.max(self.first)..);
+        held.map(|(held, seq)| (seq, held.sealed.as_slice()))
     }
 
     /// Sequence number of the next record.
@@ -118,11 +118,11 @@ impl Buffer {
 
     /// Appends to the chain. False, and nothing happened, when there is no room.
     pub(super) fn push(&mut self, record: &[u8], time: UnixMillis) -> bool {
-        let Some(sealed) = self.key.seal(self.next(), record) else { return false };
-        let grown = self.bytes.saturating_add(cost(&sealed));
+        let grown = self.bytes.saturating_add(cost(sealed::length(record)));
         if grown > self.bound {
             return false;
         }
+        let Some(sealed) = self.key.seal(self.next(), record) else { return false };
         self.bytes = grown;
         self.crowded |= grown >= (self.bound / 4).saturating_mul(3);
         self.chain.append(record);

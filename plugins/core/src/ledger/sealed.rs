@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 use crate::mac::{LENGTH, MacKeys};
 
 const LABEL: &[u8] = b"postern spill/1\0";
+const TAG: usize = 16;
 
 /// The key of one VM's records.
 pub(super) struct RecordKey(Aes256Gcm);
@@ -39,6 +40,11 @@ impl RecordKey {
     pub(super) fn open(&self, seq: u64, sealed: &[u8]) -> Option<Vec<u8>> {
         self.0.decrypt(&nonce(seq), sealed).ok()
     }
+}
+
+/// Bytes that a record has once it is sealed.
+pub(super) fn length(record: &[u8]) -> usize {
+    record.len().saturating_add(TAG)
 }
 
 fn nonce(seq: u64) -> Nonce<aes_gcm::aead::consts::U12> {

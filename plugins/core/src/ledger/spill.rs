@@ -10,10 +10,10 @@
 
 use std::time::Duration;
 
-use super::area::{self, AREAS, Found, Head, Waiting};
+use super::area::{self, AREAS, Area, Found, Head, Scope, Waiting, apart};
 use super::buffer::{Buffer, Room};
 use super::sealed::RecordKey;
-use crate::chain::edge_link;
+use crate::chain::{START, edge_link};
 use crate::effect::Metric;
 use crate::key_service::Batch;
 use crate::mac::MacKeys;
@@ -25,8 +25,10 @@ use crate::time::UnixMillis;
 const BEAT: Duration = Duration::from_secs(1);
 /// Time between two looks for areas that were left.
 const LOOK: Duration = Duration::from_secs(2);
-/// Time between two attempts to deliver what was left: its VM's own records come first.
-const AGAIN: Duration = Duration::from_secs(5);
+/// Shortest and longest time between two attempts to deliver what was left: longer than a call
+/// is waited for, so that this VM's own records come between.
+const AGAIN: Duration = Duration::from_secs(20);
+const AGAIN_AT_MOST: Duration = Duration::from_secs(120);
 
 /// Records that could not be put into shared data; they wait in memory alone.
 pub(super) const REFUSED: Metric = Metric("postern.audit.spill.reason=refused.total");
@@ -34,6 +36,8 @@ pub(super) const REFUSED: Metric = Metric("postern.audit.spill.reason=refused.to
 pub(super) const NO_AREA: Metric = Metric("postern.audit.spill.reason=no_area.total");
 /// Records that another VM left were taken over.
 pub(super) const TAKEN_OVER: Metric = Metric("postern.audit.spill.reason=taken_over.total");
+/// An area's head is none that a logger writes.
+pub(super) const FORGED: Metric = Metric("postern.audit.spill.reason=forged.total");
 /// Records that another VM left do not open.
 pub(super) const LOST: Metric = Metric("postern.audit.spill.reason=lost.total");
 
@@ -41,7 +45,8 @@ pub(super) const LOST: Metric = Metric("postern.audit.spill.reason=lost.total");
 pub(super) struct Spill {
     vm: [u8; 16],
     slots: u64,
-    area: Option<u16>,
+    scope: Scope,
+    area: Option<Area>,
     /// Behind the last record that was put into a slot, and the first that was not emptied.
     stored: u64,
     emptied: u64,
@@ -52,11 +57,12 @@ pub(super) struct Spill {
 
 /// What another VM left.
 struct Left {
-    area: u16,
+    area: Area,
     keys: Vec<RecordKey>,
     waiting: Waiting,
     emptied: u64,
     not_before: UnixMillis,
+    pause: Duration,
 }
 
 /// Records that were left and are gone.
@@ -74,15 +80,20 @@ pub(super) enum Next {
 }
 
 impl Spill {
-    pub(super) fn new(vm: [u8; 16], slots: u64) -> Self {
+    pub(super) fn new(vm: [u8; 16], slots: u64, scope: Scope) -> Self {
         let (beaten, looked) = (UnixMillis(0), UnixMillis(0));
-        Self { vm, slots, area: None, stored: 0, emptied: 0, beaten, looked, left: None }
+        Self { vm, slots, scope, area: None, stored: 0, emptied: 0, beaten, looked, left: None }
+    }
+
+    fn areas(&self) -> impl Iterator<Item = Area> + use<> {
+        let scope = self.scope;
+        (0..AREAS).map(move |number| Area { scope, number })
     }
 
     /// Whether [`Spill::keep`] has to run before anything is stored: this VM may have been
     /// taken for dead.
     pub(super) fn overdue(&self, now: UnixMillis) -> bool {
-        now.since(self.beaten) >= BEAT.saturating_mul(2)
+        apart(now, self.beaten) >= BEAT.saturating_mul(2)
     }
 
     /// Puts into slots what is on the chain and in none yet.
@@ -118,7 +129,7 @@ impl Spill {
     }
 
     fn settle_left(&mut self, keys: &MacKeys, shared: &mut dyn SharedData, now: UnixMillis) {
-        let (owner, slots) = (self.vm, self.slots);
+        let owner = self.vm;
         let Some(left) = &mut self.left else { return };
         let waiting = left.waiting.clone();
         let head = Head { held: true, owner, waiting, written: now };
@@ -128,7 +139,7 @@ impl Spill {
             return;
         }
         let first = left.waiting.first;
-        empty((left.area, slots), left.emptied..first, shared);
+        empty((left.area, left.waiting.slots), left.emptied..first, shared);
         left.emptied = first;
     }
 
@@ -141,16 +152,16 @@ impl Spill {
         now: UnixMillis,
     ) -> Vec<Metric> {
         let mut told = Vec::new();
-        if now.since(self.beaten) >= BEAT {
+        if apart(now, self.beaten) >= BEAT {
             if !self.beat(buffer, keys, shared, now) {
-                told.extend(self.claim(buffer, keys, shared, now));
+                self.claim(buffer, keys, shared, now, &mut told);
             }
             self.settle_left(keys, shared, now);
             self.beaten = now;
         }
-        if self.left.is_none() && now.since(self.looked) >= LOOK {
+        if self.left.is_none() && apart(now, self.looked) >= LOOK {
             self.looked = now;
-            self.left = self.take_over(keys, shared, now);
+            self.left = self.take_over(keys, shared, now, &mut told);
             told.extend(self.left.as_ref().map(|_| TAKEN_OVER));
         }
         told
@@ -180,41 +191,61 @@ impl Spill {
         keys: &MacKeys,
         shared: &mut dyn SharedData,
         now: UnixMillis,
-    ) -> Option<Metric> {
+        told: &mut Vec<Metric>,
+    ) {
         let waiting = buffer.waiting();
         let (owner, first) = (self.vm, waiting.first);
         let head = Head { held: true, owner, waiting, written: now };
-        self.area = (0..AREAS).find(|area| {
+        self.area = self.areas().find(|area| {
             let found = area::find(*area, keys, shared);
-            found.is_free() && head.put(*area, found.version, keys, shared)
+            let taken = found.is_free() && head.put(*area, found.version, keys, shared);
+            told.extend((taken && found.is_forged()).then_some(FORGED));
+            taken
         });
         (self.stored, self.emptied) = (first, first);
-        if self.area.is_none() { Some(NO_AREA) } else { self.store(buffer, shared) }
+        told.extend(if self.area.is_none() { Some(NO_AREA) } else { self.store(buffer, shared) });
     }
 
     /// The first area whose owner is silent. Areas are taken in their order, so none comes
-    /// behind one that never was.
+    /// behind one that never was. One that does not open is left to anybody, and told.
     fn take_over(
         &self,
         keys: &MacKeys,
         shared: &mut dyn SharedData,
         now: UnixMillis,
+        told: &mut Vec<Metric>,
     ) -> Option<Left> {
-        for area in 0..AREAS {
+        for area in self.areas() {
             let found = area::find(area, keys, shared);
             if found.version == crate::receipt::ABSENT {
                 return None;
             }
-            if let Some(left) = self.taken(area, found, keys, shared, now) {
+            if found.is_forged() {
+                told.extend(self.freed(area, &found, keys, shared, now).then_some(FORGED));
+            } else if let Some(left) = self.taken(area, found, keys, shared, now) {
                 return Some(left);
             }
         }
         None
     }
 
+    fn freed(
+        &self,
+        area: Area,
+        found: &Found,
+        keys: &MacKeys,
+        shared: &mut dyn SharedData,
+        now: UnixMillis,
+    ) -> bool {
+        let (boot, vm, slots) = ([0; 16], self.vm, self.slots);
+        let waiting = Waiting { boot, vm, first: 0, prev: START, next: 0, slots };
+        let free = Head { held: false, owner: self.vm, waiting, written: now };
+        free.put(area, found.version, keys, shared)
+    }
+
     fn taken(
         &self,
-        area: u16,
+        area: Area,
         found: Found,
         keys: &MacKeys,
         shared: &mut dyn SharedData,
@@ -228,7 +259,8 @@ impl Spill {
         }
         let waiting = mine.waiting;
         let keys = RecordKey::each(keys, &waiting.vm);
-        Some(Left { area, keys, emptied: waiting.first, waiting, not_before: now })
+        let emptied = waiting.first;
+        Some(Left { area, keys, emptied, waiting, not_before: now, pause: AGAIN })
     }
 
     /// Whether something that was left is to be sent.
@@ -243,13 +275,12 @@ impl Spill {
         shared: &mut dyn SharedData,
         now: UnixMillis,
     ) -> Next {
-        let slots = self.slots;
         let Some(left) = self.left.as_mut().filter(|left| now >= left.not_before) else {
             return Next::Nothing;
         };
-        // Until it is acknowledged this VM's own records go first.
-        left.not_before = now.after(AGAIN);
-        if let Some(batch) = left.batch(slots, shared) {
+        left.not_before = now.after(left.pause);
+        left.pause = left.pause.saturating_mul(2).min(AGAIN_AT_MOST);
+        if let Some(batch) = left.batch(shared) {
             return Next::Batch(batch);
         }
         let ended = self.left.take().and_then(|left| left.end(&self.vm, keys, shared, now));
@@ -269,19 +300,19 @@ impl Spill {
             left.waiting.prev = edge_link(&left.waiting.prev, record);
             left.waiting.first = left.waiting.first.saturating_add(1);
         }
-        left.not_before = now;
+        (left.not_before, left.pause) = (now, AGAIN);
         true
     }
 }
 
 impl Left {
-    fn batch(&self, slots: u64, shared: &mut dyn SharedData) -> Option<Batch> {
-        let Waiting { boot, vm, first, prev, .. } = self.waiting;
+    fn batch(&self, shared: &mut dyn SharedData) -> Option<Batch> {
+        let Waiting { boot, vm, first, prev, slots, .. } = self.waiting;
         let (mut room, mut records) = (Room::default(), Vec::new());
         let mut seq = first;
         // A run is never longer than there are slots: the next one would be its own start.
         while seq.saturating_sub(first) < slots {
-            let Some(record) = self.record(seq, slots, shared) else { break };
+            let Some(record) = self.record(seq, shared) else { break };
             if !room.takes(&record) {
                 break;
             }
@@ -291,8 +322,8 @@ impl Left {
         (!records.is_empty()).then_some(Batch { boot, vm, first, prev, records })
     }
 
-    fn record(&self, seq: u64, slots: u64, shared: &mut dyn SharedData) -> Option<Vec<u8>> {
-        let sealed = area::get((self.area, slots), seq, shared)?;
+    fn record(&self, seq: u64, shared: &mut dyn SharedData) -> Option<Vec<u8>> {
+        let sealed = area::get((self.area, self.waiting.slots), seq, shared)?;
         self.keys.iter().find_map(|key| key.open(seq, &sealed))
     }
 
@@ -316,7 +347,7 @@ impl Left {
 
 /// Replaces the head of an area that is `owner`'s. False when it is not.
 fn owned(
-    area: u16,
+    area: Area,
     owner: &[u8; 16],
     keys: &MacKeys,
     shared: &mut dyn SharedData,
@@ -327,7 +358,7 @@ fn owned(
     ours && head.put(area, found.version, keys, shared)
 }
 
-fn empty(of: (u16, u64), slots: std::ops::Range<u64>, shared: &mut dyn SharedData) {
+fn empty(of: (Area, u64), slots: std::ops::Range<u64>, shared: &mut dyn SharedData) {
     for seq in slots {
         let _ = area::put(of, seq, &[], shared);
     }

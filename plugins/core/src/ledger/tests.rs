@@ -267,6 +267,20 @@ fn a_batch_is_kept_and_sent_again_until_it_is_acknowledged() {
 }
 
 #[test]
+fn a_pause_between_batches_may_be_longer_than_the_longest_backoff() {
+    let fake = Rc::new(Fake::default());
+    let every = Duration::from_secs(60);
+    let config = Config { every, ..config(65_536, WhenFull::All) };
+    let mut ledger = Ledger::new(config, keys(), fake.clone(), [8; 16], [9; 16], T0);
+    let at = |millis| Moment { now: UnixMillis(T0.0 + millis), entropy: Entropy([0; 32]) };
+    ledger.submit(&mut Shared::default(), at(60_000));
+    *fake.answer.borrow_mut() = Some(Err(KeyServiceFault::Unreachable));
+    ledger.heard(CallId(1), Err(crate::key_service::CallFailure::NotSent), at(60_000));
+    assert!(!ledger.due(UnixMillis(T0.0 + 119_999)));
+    assert!(ledger.due(UnixMillis(T0.0 + 120_000)));
+}
+
+#[test]
 fn a_question_of_several_calls_is_followed_to_its_end() {
     let mut world = World::new(65_536, WhenFull::All);
     world.wait(1000);

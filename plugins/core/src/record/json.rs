@@ -127,6 +127,7 @@ pub(super) fn render(record: &AuditRecord) -> Vec<u8> {
             line.kind = "dropped";
             line.count = Some(count.to_string());
         }
+        Entry::SpillForged => line.kind = "spill_forged",
         Entry::Lost { count, vm } => {
             line.kind = "lost";
             line.count = Some(count.to_string());
