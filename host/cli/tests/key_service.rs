@@ -529,11 +529,12 @@ fn a_doctor_looks_at_what_runs_and_says_what_to_do() {
     let failed = |n: u32| format!("postern_audit_batch_total{{reason=\"failed\"}} {n}\n");
     let (one, two): (&str, &str) = (failed(1).leak(), failed(2).leak());
     for (texts, code, says) in [
-        ([one, one], 0, "records not taken    failed 1 since it started"),
+        ([one, one], 0, "records not taken    failed 1 since it started, no more now"),
         ([one, two], 1, "BAD      records not taken    failed 2, and rising"),
-        (["", ""], 1, "BAD      gateway              shows no counters of Postern"),
+        (["", ""], 1, "shows no counters of Postern"),
     ] {
-        let (ended, stdout, _) = day.run(&["doctor", "--gateway", &admin(texts)], "");
+        let (ended, stdout, _) =
+            day.run(&["doctor", "--between", "1", "--gateway", &admin(texts)], "");
         assert!(ended == code && stdout.contains(says), "{says}: {ended}\n{stdout}");
     }
     let (code, stdout, _) = day.run(&["doctor", "--gateway", "http://127.0.0.1:1"], "");

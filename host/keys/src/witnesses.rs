@@ -13,6 +13,7 @@ use postern_core::time::UnixMillis;
 use postern_tlog::witness::AddCheckpoint;
 use ureq::Agent;
 
+use crate::audit::checkpoint::Checkpoint;
 use crate::audit::merkle;
 use crate::config::WitnessAt;
 use crate::fault::Fault;
@@ -186,12 +187,14 @@ impl Service {
                 Some((at, asked.ask(&question)))
             }));
         }
+        let mut outcome = Ok(());
         for call in calls {
             if let Ok(Some((at, said))) = call.await {
-                self.witnessed(at, &said, size, now).await?;
+                // One that cannot be kept must not cost the others theirs.
+                outcome = outcome.and(self.witnessed(at, &said, size, now).await);
             }
         }
-        Ok(())
+        outcome
     }
 
     async fn path(&self, old: u64, size: u64) -> Result<Vec<merkle::Hash>, Fault> {
@@ -209,15 +212,31 @@ impl Service {
         now: UnixMillis,
     ) -> Result<(), Fault> {
         let Some(asked) = self.inner.witnesses.get(at) else { return Ok(()) };
-        asked.heard(said, size, now);
-        let Said::Signed(line) = said else { return Ok(()) };
+        let Said::Signed(line) = said else {
+            let known = self.known(said, size).await?;
+            asked.heard(said, known, now);
+            return Ok(());
+        };
         let count = i64::try_from(size).map_err(|_| Fault::Malformed("event number"))?;
         let mut db = self.inner.pool.write(Reach::All).await?;
         cosignatures::add(&mut db, count, asked.at.key.name(), line).await?;
         let note = crate::audit::integrity::note_of(&mut db, count).await?;
         db.commit().await?;
-        // The copy beside the database has the signatures too.
+        asked.heard(said, size, now);
+        // The copy beside the database has the signatures too, unless it would not open any more.
+        let note = note.filter(|note| Checkpoint::open(note, &self.audit_key()).is_ok());
         note.map_or(Ok(()), |note| self.inner.checkpoints.keep_apart(size, &note))
+    }
+
+    /// Events of the newest checkpoint: another replica may have had a witness sign a newer one
+    /// than was asked about.
+    async fn known(&self, said: &Said, size: u64) -> Result<u64, Fault> {
+        if !matches!(said, Said::Seen(seen) if *seen > size) {
+            return Ok(size);
+        }
+        let mut db = self.inner.pool.read(Reach::All).await?;
+        let newest = self.newest_note(&mut db).await?;
+        Ok(newest.map_or(size, |(_, newest)| newest.max(size)))
     }
 
     /// The newest checkpoint that so many witnesses have signed.

@@ -142,3 +142,40 @@ async fn a_log_that_was_written_anew_is_signed_by_no_witness() {
     assert_eq!(cosigned(&service, &[&watching], 1).await, None, "and longer");
     assert!(service.integrity().await.unwrap().broken.is_none(), "the log itself does not tell");
 }
+
+#[tokio::test]
+async fn rows_that_are_no_signatures_spoil_nothing() {
+    let world = World::on_disk().await;
+    world.tenant("acme").await;
+    let watching = watching(&world, 2);
+    let service = served(&world, &[&watching]).await;
+    let first = checkpoint(&service, 60_000).await;
+    let n = first.head.n;
+    let pool = world.database().await;
+    let long = "A".repeat(600);
+    let rows = [
+        "x\n".to_owned(),
+        "\u{2014} a !\n".to_owned(),
+        "\u{2014} postern-audit AAAAAAAA\n".to_owned(),
+        "\u{2014} two AAAAAAAA\n\u{2014} lines AAAAAAAA\n".to_owned(),
+        format!("\u{2014} long {long}\n"),
+        String::new(),
+    ];
+    for (at, line) in rows.iter().enumerate() {
+        let values = format!("({n}, 'bad{at}', '{line}')");
+        let statement = format!("INSERT INTO cosignatures (count, witness, line) VALUES {values}");
+        run(&pool, &statement).await.unwrap();
+    }
+    let early = "INSERT INTO cosignatures (count, witness, line)";
+    run(&pool, &format!("{early} VALUES (999999, 'w2.example', 'x'), ({n}, 'w2.example', 'x')"))
+        .await
+        .unwrap();
+    let note = service.last_checkpoint().await.unwrap().unwrap();
+    assert_eq!(Checkpoint::open(&note, &service.audit_key()), Ok(first));
+    assert_eq!(note.matches('\u{2014}').count(), 1, "{note}");
+    service.ask_witnesses(later(60_000)).await.unwrap();
+    let one = Some((n, vec!["w2.example".to_owned()]));
+    assert_eq!(cosigned(&service, &[&watching], 1).await, one);
+    assert!(service.integrity().await.unwrap().broken.is_none());
+    assert!(service.proof(None, 1).await.unwrap().is_some());
+}

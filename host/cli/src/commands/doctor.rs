@@ -27,7 +27,7 @@ Examples:
 
 Asks the key service as an operator: whether it answers and is ready, clocks, evidence for a
 fresh challenge, the age of the revocation head, identities that end soon, the audit log
-and its checkpoints. With --gateway, reads the counters of its modules twice, three seconds apart.
+and its checkpoints. With --gateway, reads the counters of its modules twice.
 Nothing is changed.
 
 Exit codes: 0 nothing is bad, 1 something is (with --strict: or a warning), 3 the operator's file
@@ -38,6 +38,10 @@ pub struct Args {
     /// Admin address of a gateway; may be given again.
     #[arg(long = "gateway", value_name = "URL")]
     gateways: Vec<String>,
+    /// Seconds between the two looks at a gateway's counters.
+    #[arg(long, value_name = "SECONDS", default_value_t = BETWEEN.as_secs(),
+          value_parser = clap::value_parser!(u64).range(1..=600))]
+    between: u64,
     /// Warnings are bad too.
     #[arg(long)]
     strict: bool,
@@ -49,7 +53,7 @@ pub fn run(args: &Args, out: Output) -> Outcome {
     let progress = out.progress("looking");
     let mut findings = key_service::look(&operator, span::now());
     for url in &args.gateways {
-        findings.extend(gateway(url));
+        findings.extend(gateway(url, Duration::from_secs(args.between)));
     }
     drop(progress);
     out.result(&document(&findings), &text(&findings))?;
@@ -57,16 +61,16 @@ pub fn run(args: &Args, out: Output) -> Outcome {
     if worst(&findings) >= limit { Err(Failure::reported()) } else { Ok(()) }
 }
 
-fn gateway(url: &str) -> Vec<Finding> {
+fn gateway(url: &str, between: Duration) -> Vec<Finding> {
     let advice = "is it running, and is this its admin address?";
     let bad = |why: String| vec![Finding::bad("gateway", format!("{url}: {why}"), advice)];
     let before = match scraped(url) {
         Ok(before) => before,
         Err(why) => return bad(why),
     };
-    std::thread::sleep(BETWEEN);
+    std::thread::sleep(between);
     match scraped(url) {
-        Ok(after) => compare(&before, &after),
+        Ok(after) => compare(url, &before, &after),
         Err(why) => bad(why),
     }
 }

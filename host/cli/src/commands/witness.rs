@@ -96,7 +96,7 @@ fn key(args: &KeyArgs, out: Output) -> Outcome {
     let public = SigningKey::from_bytes(&seed).verifying_key();
     let public = cosignature::Witness::new(&args.name, public.as_bytes());
     let public = public.ok_or_else(|| Failure::usage("--name: expected no spaces and no +"))?;
-    postern_files::create_private(&args.out).or_environment(args.out.display())?;
+    postern_files::reserve(&args.out).or_environment(args.out.display())?;
     let text = Zeroizing::new(B64.encode(seed.as_slice()) + "\n");
     postern_files::write_private(&args.out, text.as_bytes()).or_environment(args.out.display())?;
     let document = json!({"key": public.vkey(), "file": args.out.display().to_string()});
@@ -112,7 +112,8 @@ async fn serving(args: &ServeArgs, out: Output) -> Outcome {
     });
     let mut logs = logs.collect::<Outcome<Vec<Key>>>()?;
     if let Some(text) = &args.audit_log {
-        logs.extend(Key::new(AUDIT, audit::read_key(text)?.as_bytes()));
+        let key = Key::new(AUDIT, audit::read_key(text)?.as_bytes());
+        logs.push(key.ok_or_else(|| Failure::usage("--audit-log: this key is too weak to sign"))?);
     }
     let names: Vec<String> = logs.iter().map(|log| log.name().to_owned()).collect();
     let witness = Witness::open(&args.name, key, logs, &args.state);

@@ -170,7 +170,11 @@ fn audit(service: &Service<'_>, operator: &Operator, now: UnixMillis) -> Vec<Fin
     const BENT: &str = "keep the database as it is, and export what there is (postern audit export) before anything else";
     let report = match service.signed(operator, "GET", "/audit/integrity", None) {
         Ok(report) => report,
-        Err(failure) => return vec![Finding::bad("audit log", failure.to_string(), BENT)],
+        Err(failure) => {
+            let advice =
+                "it could not be looked at: try postern audit export and postern audit verify";
+            return vec![Finding::bad("audit log", failure.to_string(), advice)];
+        }
     };
     let events = report["good"].as_str().unwrap_or("0");
     let mut findings = vec![match report["broken"].as_str() {
@@ -181,7 +185,8 @@ fn audit(service: &Service<'_>, operator: &Operator, now: UnixMillis) -> Vec<Fin
     }];
     let note = report["checkpoint"].as_str();
     findings.push(checkpoint(service, note, events, now));
-    findings.extend(note.map(witnesses));
+    let seen = service.signed_bytes(operator, "GET", "/log/checkpoint?witnesses=1", None);
+    findings.push(witnesses(seen.ok().as_deref(), events));
     findings
 }
 
@@ -191,30 +196,36 @@ fn checkpoint(service: &Service<'_>, note: Option<&str>, events: &str, now: Unix
     let Some(note) = note else {
         return Finding::warning(CHECK, "none yet", "one is signed within a minute of an event");
     };
-    let key = service.get("/audit/signing-key").ok();
-    let key = key.and_then(|key| signing_key(&key).ok());
-    let point = key.and_then(|key| Checkpoint::open(note, &key).ok());
-    let Some(point) = point else {
+    let key = match service.get("/audit/signing-key").and_then(|key| signing_key(&key)) {
+        Ok(key) => key,
+        Err(failure) => return Finding::bad(CHECK, failure.to_string(), "ask again"),
+    };
+    let Ok(point) = Checkpoint::open(note, &key) else {
         return Finding::bad(CHECK, "not signed by the log's key", ADVICE);
     };
     let age = now.0.saturating_sub(point.at.0);
     let behind = events.parse().unwrap_or(u64::MAX).saturating_sub(point.head.n);
-    let saw = format!("of {} events, {} s old, {behind} behind", point.head.n, age / 1000);
+    let (n, age_s) = (point.head.n, age / 1000);
+    let saw = format!("of {n} events, {age_s} s old, {behind} behind, by the service's own key");
     if behind > 0 && age > CHECKPOINT_MS {
         return Finding::bad(CHECK, saw, ADVICE);
     }
     Finding::ok(CHECK, saw)
 }
 
-/// Their lines are only counted here: `audit verify --witness` looks at what they signed.
-fn witnesses(note: &str) -> Finding {
-    let lines = note.rsplit_once("\n\n").map_or("", |(_, lines)| lines).lines();
+/// Their lines are only named here: `audit verify --witness` looks at what they signed.
+fn witnesses(note: Option<&[u8]>, events: &str) -> Finding {
+    let note = note.and_then(|note| str::from_utf8(note).ok()).unwrap_or_default();
+    let (text, lines) = note.rsplit_once("\n\n").unwrap_or_default();
     let names: Vec<&str> = lines
+        .lines()
         .filter_map(|line| line.strip_prefix("\u{2014} ")?.split(' ').next())
         .filter(|name| *name != "postern-audit")
         .collect();
     if names.is_empty() {
-        return Finding::skipped("witnesses", "none has signed the newest checkpoint");
+        return Finding::skipped("witnesses", "none has signed a checkpoint");
     }
-    Finding::ok("witnesses", format!("{} have signed, unverified here", names.join(", ")))
+    let seen = text.lines().nth(1).unwrap_or("0");
+    let saw = format!("{} saw {seen} of {events} events, unverified here", names.join(", "));
+    Finding::ok("witnesses", saw)
 }

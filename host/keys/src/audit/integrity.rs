@@ -74,6 +74,8 @@ pub async fn note_of(db: &mut Connection, count: i64) -> Result<Option<String>, 
         .bind(count)
         .fetch_optional(&mut *db)
         .await?;
-    let Some((note,)) = row else { return Ok(None) };
-    Ok(Some(note + &cosignatures::lines(db, count).await?))
+    match row {
+        Some((note,)) => cosignatures::under(db, count, note).await.map(Some),
+        None => Ok(None),
+    }
 }

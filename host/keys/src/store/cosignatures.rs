@@ -1,10 +1,15 @@
 //! What witnesses have signed of which checkpoint: a line of its note each.
 //!
-//! Invariant: a line is only ever added. What one says is believed by its signature alone, so
-//! whoever writes here can take one away and make none.
+//! Invariant: what a line says is believed by its signature alone, and one that would spoil its
+//! note is left out when it is read: whoever writes here can take lines away and make none.
+
+use postern_tlog::note;
 
 use crate::fault::Fault;
 use crate::store::Connection;
+
+/// Longest line: a name, and a signature in base64.
+const LONGEST: usize = 512;
 
 /// Keeps the line of a witness under the checkpoint over `count` events.
 pub(crate) async fn add(
@@ -15,7 +20,7 @@ pub(crate) async fn add(
 ) -> Result<(), Fault> {
     sqlx::query(
         "INSERT INTO cosignatures (count, witness, line) VALUES ($1, $2, $3)
-         ON CONFLICT DO NOTHING",
+         ON CONFLICT (count, witness) DO UPDATE SET line = excluded.line",
     )
     .bind(count)
     .bind(witness)
@@ -25,21 +30,37 @@ pub(crate) async fn add(
     Ok(())
 }
 
-/// The lines under that checkpoint.
-pub(crate) async fn lines(db: &mut Connection, count: i64) -> Result<String, Fault> {
+/// A note with the lines under its checkpoint.
+pub(crate) async fn under(
+    db: &mut Connection,
+    count: i64,
+    mut note: String,
+) -> Result<String, Fault> {
     let rows: Vec<(String,)> =
-        sqlx::query_as("SELECT line FROM cosignatures WHERE count = $1 ORDER BY witness")
+        sqlx::query_as("SELECT line FROM cosignatures WHERE count = $1 ORDER BY witness LIMIT 32")
             .bind(count)
             .fetch_all(db)
             .await?;
-    Ok(rows.into_iter().map(|(line,)| line).collect())
+    for (line,) in rows.into_iter().filter(|(line,)| is_line(line)) {
+        let longer = format!("{note}{line}");
+        if note::parts(&longer).is_some() {
+            note = longer;
+        }
+    }
+    Ok(note)
+}
+
+/// Whether it is one line of somebody else than the log.
+fn is_line(line: &str) -> bool {
+    let one = line.len() <= LONGEST && line.matches('\n').count() == 1 && line.ends_with('\n');
+    one && line.starts_with('\u{2014}') && !line.starts_with("\u{2014} postern-audit ")
 }
 
 /// Number of events of the newest checkpoint that so many witnesses have signed.
 pub(crate) async fn newest(db: &mut Connection, witnesses: i64) -> Result<Option<i64>, Fault> {
     let row: Option<(i64,)> = sqlx::query_as(
-        "SELECT count FROM cosignatures GROUP BY count HAVING COUNT(*) >= $1
-         ORDER BY count DESC LIMIT 1",
+        "SELECT count FROM cosignatures WHERE count IN (SELECT count FROM checkpoints)
+         GROUP BY count HAVING COUNT(*) >= $1 ORDER BY count DESC LIMIT 1",
     )
     .bind(witnesses)
     .fetch_optional(db)
