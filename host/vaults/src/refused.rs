@@ -36,10 +36,11 @@ impl Refused {
             403 => Self::Forbidden,
             404 => Self::NotFound("secret"),
             // 412: a replica that has not seen the token yet.
-            412 | 500..=599 => Self::Unreachable(Redacted::new(&format!("answers {status}"))),
+            // 307: a standby that cannot forward while another takes over; not followed, for the
+            // token would go with it.
+            307 | 412 | 500..=599 => Self::Unreachable(Redacted::new(&format!("answers {status}"))),
             429 => Self::Throttled(wait),
-            // A standby that is not forwarded for. Not followed: the token would go with it.
-            300..=399 => Self::Malformed("a redirect, which is not followed"),
+            300..=306 | 308..=399 => Self::Malformed("a redirect, which is not followed"),
             _ => Self::Malformed("unexpected status"),
         }
     }
@@ -65,7 +66,8 @@ mod tests {
     fn only_a_vault_that_could_not_be_asked_leaves_a_value_of_before_in_use() {
         for (status, may_pass) in [
             (200, false),
-            (307, false),
+            (301, false),
+            (307, true),
             (400, false),
             (403, false),
             (404, false),

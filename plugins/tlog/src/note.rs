@@ -130,7 +130,7 @@ fn holds(line: &str, text: &str, keys: &[Key]) -> Result<bool, NotOpened> {
 }
 
 /// Name, key id and the bytes of the signature.
-pub(crate) fn signature(line: &str) -> Option<(&str, [u8; 4], Vec<u8>)> {
+pub fn signature(line: &str) -> Option<(&str, [u8; 4], Vec<u8>)> {
     let (name, value) = line.strip_prefix(DASH)?.split_once(' ')?;
     let value = B64.decode(value).ok()?;
     let (id, signature) = value.split_first_chunk::<4>()?;

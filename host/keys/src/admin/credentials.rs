@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use postern_core::placeholder::Name;
 use postern_core::revocation::Kind;
 use postern_core::time::UnixMillis;
 use postern_crp::message::store::{Binding, Expected, Guard, MAX_BINDINGS, Needed, Request};
@@ -71,6 +72,11 @@ impl InVault {
             && new.description.len() <= 255;
         if !few {
             return Err("Expected 1 to 16 bindings, 1 to 5 approvers and a short description");
+        }
+        // Before anything is asked of the vault, or written.
+        let named = Name::new(&new.name).is_some();
+        if !named || !place.names().all(|field| field.is_empty() || Name::new(field).is_some()) {
+            return Err("Expected a name, and names of fields");
         }
         let guard = Guard { approval, passkey: new.require_passkey, approvers: new.approvers };
         let request = Request {

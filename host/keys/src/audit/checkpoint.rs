@@ -25,7 +25,7 @@ use crate::audit::merkle::Hash;
 use crate::audit::{AuditLog, Link};
 
 /// The log's origin, and the name of its key.
-const ORIGIN: &str = "postern-audit";
+pub const ORIGIN: &str = "postern-audit";
 /// A checkpoint is due after this many events, unless there was one just now: each is a
 /// synced file, and thousands of events a second need no more than one of them.
 pub const EVERY_EVENTS: u64 = 100;

@@ -5,6 +5,7 @@
 
 use postern_tlog::note;
 
+use crate::audit::checkpoint::ORIGIN;
 use crate::fault::Fault;
 use crate::store::Connection;
 
@@ -53,7 +54,8 @@ pub(crate) async fn under(
 /// Whether it is one line of somebody else than the log.
 fn is_line(line: &str) -> bool {
     let one = line.len() <= LONGEST && line.matches('\n').count() == 1 && line.ends_with('\n');
-    one && line.starts_with('\u{2014}') && !line.starts_with("\u{2014} postern-audit ")
+    let signature = note::signature(line.trim_end_matches('\n'));
+    one && signature.is_some_and(|(name, ..)| name != ORIGIN)
 }
 
 /// Number of events of the newest checkpoint that so many witnesses have signed.

@@ -126,7 +126,14 @@ impl Table {
     }
 
     /// Keeps what came of it. What is gone there, or may not be read any more, is gone here.
-    pub(super) fn land(&self, place: &Reference, outcome: Outcome, now: UnixMillis) {
+    /// It was asked for at `now`, and `took` so long.
+    pub(super) fn land(
+        &self,
+        place: &Reference,
+        outcome: Outcome,
+        now: UnixMillis,
+        took: Duration,
+    ) {
         let mut entries = self.entries();
         let entry = entries.entry(place.clone()).or_default();
         entry.flight = None;
@@ -139,7 +146,8 @@ impl Table {
                 if !not_read.may_pass() {
                     entry.held = None;
                 }
-                let until = UnixMillis(now.0.saturating_add(not_read.pause()));
+                // From the answer on, not from the question: it may have taken all its time.
+                let until = now.after(took).after(Duration::from_millis(not_read.pause()));
                 entry.told = Some((not_read, until));
             }
         }

@@ -162,6 +162,7 @@ impl Vault {
         now: UnixMillis,
         landing: watch::Sender<Option<Outcome>>,
     ) {
+        let began = Instant::now();
         let reading = self.read(&place, &places, now);
         let outcome = match tokio::time::timeout(self.settings.timeout, reading).await {
             Ok(outcome) => outcome,
@@ -170,7 +171,7 @@ impl Vault {
         if let Err(not_read) = &outcome {
             tracing::warn!(vault = place.vault(), %not_read, "a value was not read");
         }
-        self.table.land(&place, outcome.clone(), now);
+        self.table.land(&place, outcome.clone(), now, began.elapsed());
         // Nobody waits any more where nobody listens.
         let _ = landing.send(Some(outcome));
     }

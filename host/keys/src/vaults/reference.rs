@@ -49,6 +49,11 @@ impl Reference {
         Self::of(tenant, vault, places).ok_or("Expected 1 to 16 fields of one path, each once")
     }
 
+    /// Names of the fields; empty for the only one.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.fields.iter().map(|(name, _)| name.as_str())
+    }
+
     /// Of what is stored with a credential.
     pub(crate) fn stored(tenant: &str, vault: &str, fields: &[(String, Secret)]) -> Option<Self> {
         let place = |(name, place): &(String, Secret)| {

@@ -137,8 +137,21 @@ async fn a_vault_that_cannot_be_asked_leaves_what_is_kept_and_one_that_refuses_d
     assert!(vaults.fetch(&here, Instant::now(), NOW).await.outcome.is_ok());
     let table = vaults.0["main"].table();
     let away = Refused::Unreachable(Redacted::new("away"));
-    table.land(&here, Err(NotRead::Refused(away)), NOW);
+    table.land(&here, Err(NotRead::Refused(away)), NOW, Duration::ZERO);
     assert!(vaults.fresh(&here, "1", NOW).is_some());
-    table.land(&here, Err(NotRead::Refused(Refused::Forbidden)), NOW);
+    table.land(&here, Err(NotRead::Refused(Refused::Forbidden)), NOW, Duration::ZERO);
     assert!(vaults.fresh(&here, "1", NOW).is_none());
+}
+
+#[test]
+fn a_refusal_that_took_long_is_said_again_from_the_answer_on() {
+    let table = super::held::Table::new(8).unwrap();
+    let here = place("a");
+    let away = NotRead::Refused(Refused::Unreachable(Redacted::new("away")));
+    table.land(&here, Err(away), NOW, Duration::from_millis(1200));
+    let told = |ms| {
+        let boarding = table.board(&here, Instant::now(), later(ms));
+        matches!(boarding, super::held::Boarding::Told(_))
+    };
+    assert_eq!((told(2199), told(2200)), (true, false));
 }

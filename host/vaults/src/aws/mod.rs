@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 
 use postern_core::redacted::Redacted;
 use postern_core::time::UnixMillis;
-use ureq::http::HeaderValue;
 
 use self::sigv4::Keys;
 use crate::http::{Http, secret_field};
@@ -102,8 +101,8 @@ impl Engine {
         let field = |(name, value): (&'static str, &[u8])| secret_field(name, value);
         let fields = signed.into_iter().map(field).collect::<Option<Vec<_>>>();
         let mut fields = fields.ok_or_else(refused)?;
-        let authorization = HeaderValue::from_str(&authorization).map_err(|_| refused())?;
-        fields.push(("authorization", authorization));
+        let authorization = secret_field("authorization", authorization.as_bytes());
+        fields.push(authorization.ok_or_else(refused)?);
         let call = Call { url: format!("{server}/"), body: Some(body) };
         let answer = self.http.send(&call, fields, deadline)?;
         call::value(&answer, place.field(), version)

@@ -272,7 +272,8 @@ fn each_status_has_its_place_in_the_error_map() {
     let away = |status: u16| Refused::Unreachable(Redacted::new(&format!("answers {status}")));
     for (status, wait, want) in [
         (204, None, Refused::Malformed("unexpected status")),
-        (307, None, Refused::Malformed("a redirect, which is not followed")),
+        (301, None, Refused::Malformed("a redirect, which is not followed")),
+        (307, None, away(307)),
         (400, None, Refused::Malformed("the vault does not understand the request (400)")),
         (405, None, Refused::Malformed("unexpected status")),
         (412, None, away(412)),
