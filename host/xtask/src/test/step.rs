@@ -67,18 +67,11 @@ impl Step {
             Self::AttestationClient => {
                 python(&["tests/clients/python/attestation.py", "plugins/attest/vectors"])
             }
-            Self::CapabilityClient => {
-                let mut command = Command::new(setup::python()?);
-                command.args(["tests/clients/python/capability.py", "plugins/capability/vectors"]);
-                command.arg(built::host()?.program("postern")?);
-                counted(command.current_dir(workspace::root()))
-            }
-            Self::BundleClient => {
-                let mut command = Command::new(setup::python()?);
-                command.args(["tests/clients/python/bundle.py", "check"]);
-                command.arg(built::host()?.program("postern")?);
-                counted(command.current_dir(workspace::root()))
-            }
+            Self::CapabilityClient => beside_postern(&[
+                "tests/clients/python/capability.py",
+                "plugins/capability/vectors",
+            ]),
+            Self::BundleClient => beside_postern(&["tests/clients/python/bundle.py", "check"]),
             Self::AuditClient => {
                 python(&["tests/clients/python/audit.py", "check", "tests/vectors/audit"])
             }
@@ -109,6 +102,13 @@ impl Step {
 fn harness(words: &[&str]) -> Result<Count> {
     let mut harness = Command::new(built::host()?.program("postern-harness")?);
     counted(harness.args(words).current_dir(workspace::root()))
+}
+
+/// A client in Python that is compared with the command `postern`, its last argument.
+fn beside_postern(words: &[&str]) -> Result<Count> {
+    let mut command = Command::new(setup::python()?);
+    command.args(words).arg(built::host()?.program("postern")?);
+    counted(command.current_dir(workspace::root()))
 }
 
 /// Packages of the host come from their one build, the others from cargo.
