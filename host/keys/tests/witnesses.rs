@@ -167,7 +167,7 @@ async fn rows_that_are_no_signatures_spoil_nothing() {
         run(&pool, &statement).await.unwrap();
     }
     let early = "INSERT INTO cosignatures (count, witness, line)";
-    run(&pool, &format!("{early} VALUES (999999, 'w2.example', 'x'), ({n}, 'w2.example', 'x')"))
+    run(&pool, &format!("{early} VALUES (999999, 'w2.example', 'y'), ({n}, 'w2.example', 'y')"))
         .await
         .unwrap();
     let note = service.last_checkpoint().await.unwrap().unwrap();

@@ -3,8 +3,10 @@
 //! Invariant: a file with a secret is private (0600), and is read each time that it is needed;
 //! a token of Kubernetes is as Kubernetes writes it.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use postern_core::redacted::Redacted;
 use postern_core::secret::Secret;
 use postern_vaults::{
     AwsSettings, Backend, KeySource, Keys, Kv2, Login, Refused, SecretsManager, Source,
@@ -79,9 +81,21 @@ fn line(
 ) -> Result<Secret, Refused> {
     let whole = read.map(Secret::new).map_err(|error| {
         tracing::error!(fault = %Fault::file(file, &error), "no login to the vault");
-        Refused::LoginExpired(what)
+        match error.kind() {
+            ErrorKind::NotFound | ErrorKind::PermissionDenied | ErrorKind::InvalidData => {
+                Refused::LoginExpired(what)
+            }
+            // It says nothing about the login, so what is kept stays good.
+            _ => Refused::Unreachable(Redacted::new("its login cannot be read now")),
+        }
     })?;
-    Ok(Secret::new(whole.expose().trim_ascii().to_vec()))
+    let line = Secret::new(whole.expose().trim_ascii().to_vec());
+    if line.is_empty() {
+        // It may be written anew this moment.
+        tracing::error!(fault = %Fault::file(file, &"is empty"), "no login to the vault");
+        return Err(Refused::Unreachable(Redacted::new("its login is empty now")));
+    }
+    Ok(line)
 }
 
 /// What is said of a file of keys that is not one.
@@ -134,7 +148,10 @@ fn roots(file: &Path) -> Result<Vec<Vec<u8>>, Fault> {
 
 #[cfg(test)]
 mod tests {
-    use super::of_profile;
+    use std::io::ErrorKind;
+    use std::path::Path;
+
+    use super::{line, of_profile};
 
     #[test]
     fn keys_are_those_of_the_profile_default() {
@@ -153,5 +170,22 @@ mod tests {
         ] {
             assert!(of_profile(bad).is_none(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_moments_trouble_with_a_file_is_no_word_about_the_login() {
+        let path = Path::new("token");
+        for (kind, passes) in [
+            (ErrorKind::NotFound, false),
+            (ErrorKind::PermissionDenied, false),
+            (ErrorKind::InvalidData, false),
+            (ErrorKind::Interrupted, true),
+            (ErrorKind::Other, true),
+        ] {
+            let read = line(path, Err(kind.into()), "token file");
+            assert_eq!(read.unwrap_err().may_pass(), passes, "{kind}");
+        }
+        assert!(line(path, Ok(b" \n".to_vec()), "token file").unwrap_err().may_pass());
+        assert_eq!(line(path, Ok(b"t\n".to_vec()), "token file").unwrap().expose(), b"t");
     }
 }

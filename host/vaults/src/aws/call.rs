@@ -83,8 +83,16 @@ fn refused(status: u16, content: &[u8]) -> Refused {
         | "SignatureDoesNotMatch"
         | "ExpiredTokenException"
         | "IncompleteSignature"
-        | "MissingAuthenticationToken" => Refused::LoginExpired(KEYS),
-        "ThrottlingException" | "RequestLimitExceeded" => Refused::Throttled(None),
+        | "MissingAuthenticationToken"
+        | "RequestExpired" => Refused::LoginExpired(KEYS),
+        "ThrottlingException"
+        | "Throttling"
+        | "TooManyRequestsException"
+        | "LimitExceededException"
+        | "RequestLimitExceeded" => Refused::Throttled(None),
+        "InternalServiceError" | "InternalServiceErrorException" | "ServiceUnavailable" => {
+            Refused::Unreachable(Redacted::new("answers that it failed"))
+        }
         "DecryptionFailure" => Refused::Malformed("its key in KMS does not open the secret"),
         _ => Refused::Malformed("the service does not understand the request"),
     }
@@ -131,12 +139,16 @@ mod tests {
             ("AccessDeniedException", Refused::Forbidden),
             ("ExpiredTokenException", Refused::LoginExpired(KEYS)),
             ("InvalidSignatureException", Refused::LoginExpired(KEYS)),
+            ("RequestExpired", Refused::LoginExpired(KEYS)),
             ("ThrottlingException", Refused::Throttled(None)),
+            ("TooManyRequestsException", Refused::Throttled(None)),
             ("ValidationException", odd.clone()),
         ] {
             let content = format!("{{\"__type\":\"{kind}\",\"message\":\"m\"}}");
             assert_eq!(read(400, &content, "k"), Err(want), "{kind}");
         }
+        let failed = r#"{"__type":"InternalServiceError"}"#;
+        assert!(read(400, failed, "k").unwrap_err().may_pass());
         assert_eq!(read(400, "<html>", "k"), Err(Refused::of_status(400, None)));
         let throttled = read(429, "{}", "k");
         assert_eq!(throttled, Err(Refused::Throttled(None)));
