@@ -183,9 +183,9 @@ mod tests {
             (ErrorKind::Other, true),
         ] {
             let read = line(path, Err(kind.into()), "token file");
-            assert_eq!(read.unwrap_err().may_pass(), passes, "{kind}");
+            assert_eq!(read.err().unwrap().may_pass(), passes, "{kind}");
         }
-        assert!(line(path, Ok(b" \n".to_vec()), "token file").unwrap_err().may_pass());
+        assert!(line(path, Ok(b" \n".to_vec()), "token file").err().unwrap().may_pass());
         assert_eq!(line(path, Ok(b"t\n".to_vec()), "token file").unwrap().expose(), b"t");
     }
 }

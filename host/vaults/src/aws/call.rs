@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use postern_core::redacted::Redacted;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 

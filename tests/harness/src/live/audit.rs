@@ -1,9 +1,11 @@
 //! Requests that are not recorded.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use anyhow::Result;
 use postern_rig::client::Request;
+use postern_rig::wait::until;
 use serde_json::{Value, json};
 
 use super::{Caller, Seen, code, expect};
@@ -14,6 +16,10 @@ use crate::gateway::{Gateway, Site};
 const MANY: usize = 400;
 /// Requests whose records are left behind.
 const LEFT: usize = 5;
+/// Counts areas of a logger that is gone.
+const TAKEN_OVER: &str = "wasmcustom.postern.audit.spill.reason=taken_over.total";
+/// A logger that is silent is taken for gone after 5 s, and somebody looks each two.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Two listeners with the same gate, one without the audit logger: only that one refuses.
 pub fn one_listener_without(site: &Site, seen: &mut Seen) -> Result<Vec<String>> {
@@ -133,6 +139,9 @@ pub fn left(site: &Site, seen: &mut Seen) -> Result<Vec<String>> {
     config.module("audit", |document| document["batch"] = json!({"records": 50}));
     gateway.change(site, &config)?;
     expect(&mut lines, "another logger", 200, gateway.ask(&request)?.status());
+    // The first logger is gone when another one has what it left.
+    let taken_over = until(PATIENCE, || gateway.process.stat(TAKEN_OVER).filter(|n| *n > 0));
+    expect(&mut lines, "taken over", true, taken_over.is_some());
     site.world.backend.stand.set(Fault::default());
     let records = site.wait_for_records(LEFT + 1)?;
     let ids: BTreeSet<String> = records
@@ -142,8 +151,6 @@ pub fn left(site: &Site, seen: &mut Seen) -> Result<Vec<String>> {
         .collect();
     expect(&mut lines, "records", LEFT + 1, records.len());
     expect(&mut lines, "decisions", LEFT + 1, ids.len());
-    let taken_over = gateway.process.stat("wasmcustom.postern.audit.spill.reason=taken_over.total");
-    expect(&mut lines, "taken over", true, taken_over.is_some_and(|count| count > 0));
     seen.keep(site, gateway)?;
     Ok(lines)
 }
