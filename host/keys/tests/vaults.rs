@@ -152,10 +152,10 @@ async fn what_is_deleted_there_is_denied_here_and_stays_so_when_the_vault_is_awa
     assert_eq!(site.refused(MINUTE).await, gone);
     site.server.play(Trick::Status(503, None));
     let away = (Status::KekUnavailable, "vault_unavailable".to_owned());
-    assert_eq!(site.refused(MINUTE + 1000).await, away);
+    assert_eq!(site.refused(MINUTE + 3000).await, away);
     site.server.play(Trick::None);
     site.server.put(STRIPE, json!({"api_key": "sk_live_third"}));
-    assert_eq!(site.value(MINUTE + 2000).await, ("sk_live_third".into(), 2));
+    assert_eq!(site.value(MINUTE + 6000).await, ("sk_live_third".into(), 2));
 }
 
 #[tokio::test]
@@ -214,7 +214,7 @@ async fn a_vault_that_refuses_is_left_alone_for_a_second_or_for_as_long_as_it_sa
     }
     assert_eq!(site.server.asked().len(), 1);
     site.server.play(Trick::None);
-    assert_eq!(site.value(MINUTE + 9_000).await, first());
+    assert_eq!(site.value(MINUTE + 12_000).await, first());
 }
 
 #[tokio::test]
@@ -229,9 +229,9 @@ async fn a_login_that_ended_is_had_again_and_one_that_is_refused_is_said() {
     assert_eq!(site.refused(2 * MINUTE).await, refused);
     let file = site.world.dir.path().join("secret-id");
     std::fs::remove_file(&file).unwrap();
-    assert_eq!(site.refused(2 * MINUTE + 1000).await, refused);
+    assert_eq!(site.refused(2 * MINUTE + 3000).await, refused);
     postern_files::write_private(&file, b"second-secret-id").unwrap();
-    assert_eq!(site.value(2 * MINUTE + 2000).await, first());
+    assert_eq!(site.value(2 * MINUTE + 6000).await, first());
 }
 
 #[tokio::test]
