@@ -33,6 +33,7 @@ pub mod join;
 pub mod memory;
 mod notify;
 pub mod operator_auth;
+mod outgoing;
 mod pages;
 pub mod people;
 mod random;

@@ -11,12 +11,12 @@ use std::time::Duration;
 use postern_core::redacted::Redacted;
 use postern_core::time::UnixMillis;
 use postern_tlog::witness::AddCheckpoint;
-use ureq::Agent;
 
 use crate::audit::checkpoint::Checkpoint;
 use crate::audit::merkle;
 use crate::config::WitnessAt;
 use crate::fault::Fault;
+use crate::outgoing::agent;
 use crate::service::Service;
 use crate::store::{Reach, cosignatures};
 
@@ -80,16 +80,9 @@ impl Asked {
 
     /// Blocking.
     fn ask(&self, question: &AddCheckpoint) -> Said {
-        let agent: Agent = Agent::config_builder()
-            .proxy(None)
-            .max_redirects(0)
-            .http_status_as_error(false)
-            .timeout_global(Some(PATIENCE))
-            .build()
-            .into();
         let url = format!("{}/add-checkpoint", self.at.url);
         let failed = |error: ureq::Error| Redacted::new(&error.to_string()).to_string();
-        let mut answer = match agent.post(&url).send(question.text()) {
+        let mut answer = match agent(PATIENCE).post(&url).send(question.text()) {
             Ok(answer) => answer,
             Err(error) => return Said::Failed(failed(error)),
         };

@@ -4,7 +4,9 @@
 
 use std::fmt;
 use std::pin::Pin;
+use std::time::{Duration, Instant};
 
+use postern_core::redacted::Redacted;
 use postern_core::secret::Secret;
 use postern_core::time::UnixMillis;
 
@@ -15,6 +17,20 @@ const LONGEST: usize = 64;
 
 /// An answer that is waited for.
 pub type Reading<'a> = Pin<Box<dyn Future<Output = Result<Value, Refused>> + Send + 'a>>;
+
+/// Reads on a thread that may block, and no longer than `patience`: also while it waits for a
+/// thread, or for the login of another.
+pub(crate) async fn within(
+    patience: Duration,
+    read: impl FnOnce(Instant) -> Result<Value, Refused> + Send + 'static,
+) -> Result<Value, Refused> {
+    let reading = tokio::task::spawn_blocking(move || read(Instant::now() + patience));
+    match tokio::time::timeout(patience, reading).await {
+        Err(_) => Err(Refused::late()),
+        Ok(Err(_)) => Err(Refused::Unreachable(Redacted::new("the reading thread ended"))),
+        Ok(Ok(read)) => read,
+    }
+}
 
 /// What a vault calls a version: a number, an id. It is compared for being the same and shown;
 /// which of two is newer it does not say.

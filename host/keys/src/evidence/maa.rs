@@ -16,6 +16,7 @@ use ureq::Agent;
 
 use super::host::Facts;
 use crate::fault::Fault;
+use crate::outgoing::agent;
 
 /// Longest wait.
 const PATIENCE: Duration = Duration::from_secs(4);
@@ -33,14 +34,8 @@ pub struct Maa {
 impl Maa {
     /// Of the instance at `url`, without a path.
     pub fn new(url: &str) -> Self {
-        let agent = Agent::config_builder()
-            .proxy(None)
-            .max_redirects(0)
-            .http_status_as_error(false)
-            .timeout_global(Some(PATIENCE))
-            .build();
         let url = format!("{}/attest/SevSnpVm?api-version=2022-08-01", url.trim_end_matches('/'));
-        Self { url, agent: agent.into() }
+        Self { url, agent: agent(PATIENCE) }
     }
 
     /// A token about `report`, whose report data is the hash of `runtime`.

@@ -6,13 +6,13 @@
 use std::time::Duration;
 
 use postern_core::time::UnixMillis;
-use ureq::Agent;
 use ureq::http;
 
 use super::{Channel, Notice};
 use crate::approvals::{self, Filter, State};
 use crate::audit::Event;
 use crate::fault::Fault;
+use crate::outgoing::agent;
 use crate::service::Service;
 use crate::store::notices::{self, Due};
 use crate::store::{self, Reach};
@@ -133,14 +133,7 @@ impl Service {
 
 /// One call. What went wrong is logged by the channel's name alone: the URL may be secret.
 fn send(channel: &Channel, call: http::Request<Vec<u8>>) -> bool {
-    let agent: Agent = Agent::config_builder()
-        .proxy(None)
-        .max_redirects(0)
-        .http_status_as_error(false)
-        .timeout_global(Some(PATIENCE))
-        .build()
-        .into();
-    let Ok(mut answer) = agent.run(call) else {
+    let Ok(mut answer) = agent(PATIENCE).run(call) else {
         tracing::warn!(channel = channel.name, "notification: no answer");
         return false;
     };

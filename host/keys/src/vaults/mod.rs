@@ -82,9 +82,7 @@ impl Vaults {
         seen: &str,
         now: UnixMillis,
     ) -> Option<Arc<Held>> {
-        let vault = self.0.get(place.vault())?;
-        let kept = vault.table.kept(place, now, vault.settings.ttl)?;
-        (kept.version().as_str() == seen).then_some(kept)
+        self.0.get(place.vault())?.kept(place, seen, now, Duration::ZERO)
     }
 
     /// The same while the vault cannot be asked.
@@ -95,9 +93,7 @@ impl Vaults {
         now: UnixMillis,
     ) -> Option<Arc<Held>> {
         let vault = self.0.get(place.vault())?;
-        let longest = vault.settings.ttl.saturating_add(vault.settings.stale);
-        let kept = vault.table.kept(place, now, longest)?;
-        (kept.version().as_str() == seen).then_some(kept)
+        vault.kept(place, seen, now, vault.settings.stale)
     }
 
     /// Seconds for which a gateway may keep it.
@@ -129,6 +125,18 @@ impl Vault {
         let at_once = Semaphore::new(settings.in_flight);
         let table = Table::new(settings.entries)?;
         Ok(Self { backend, settings, at_once, table })
+    }
+
+    /// What is kept of that version, for so long beyond its time.
+    fn kept(
+        &self,
+        place: &Reference,
+        seen: &str,
+        now: UnixMillis,
+        beyond: Duration,
+    ) -> Option<Arc<Held>> {
+        let kept = self.table.kept(place, now, self.settings.ttl.saturating_add(beyond))?;
+        (kept.version().as_str() == seen).then_some(kept)
     }
 
     async fn ask(self: &Arc<Self>, place: &Reference, came: Instant, now: UnixMillis) -> Outcome {

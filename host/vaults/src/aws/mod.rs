@@ -10,10 +10,10 @@ pub mod sigv4;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use postern_core::redacted::Redacted;
 use postern_core::time::UnixMillis;
 
 use self::sigv4::Keys;
+use crate::backend::within;
 use crate::http::{Http, secret_field};
 use crate::kv2::call::Call;
 use crate::{Backend, Place, Reading, Refused, ServerUrl, Value, Version};
@@ -62,14 +62,8 @@ impl Backend for SecretsManager {
         let patience = self.0.settings.patience;
         Box::pin(async move {
             let (engine, place, version) = (Arc::clone(&self.0), place.clone(), version.cloned());
-            let reading = tokio::task::spawn_blocking(move || {
-                engine.read(&place, version.as_ref(), now, Instant::now() + patience)
-            });
-            match tokio::time::timeout(patience, reading).await {
-                Err(_) => Err(Refused::late()),
-                Ok(Err(_)) => Err(Refused::Unreachable(Redacted::new("the reading thread ended"))),
-                Ok(Ok(read)) => read,
-            }
+            within(patience, move |deadline| engine.read(&place, version.as_ref(), now, deadline))
+                .await
         })
     }
 }

@@ -8,12 +8,12 @@ pub mod call;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use postern_core::redacted::Redacted;
 use postern_core::secret::Secret;
 use postern_core::time::UnixMillis;
 use ureq::http::HeaderValue;
 
 use self::call::{Answer, Call};
+use crate::backend::within;
 use crate::http::{Field, Http, secret_field};
 use crate::{Backend, Path, Place, Reading, Refused, ServerUrl, Value, Version};
 
@@ -83,16 +83,10 @@ impl Backend for Kv2 {
         let patience = self.0.settings.patience;
         Box::pin(async move {
             let (engine, place, version) = (Arc::clone(&self.0), place.clone(), version.cloned());
-            let reading = tokio::task::spawn_blocking(move || {
-                let moment = Moment { now, deadline: Instant::now() + patience };
-                engine.read(&place, version.as_ref(), moment)
-            });
-            // Also while it waits for a thread, or for the login of another.
-            match tokio::time::timeout(patience, reading).await {
-                Err(_) => Err(Refused::late()),
-                Ok(Err(_)) => Err(Refused::Unreachable(Redacted::new("the reading thread ended"))),
-                Ok(Ok(read)) => read,
-            }
+            within(patience, move |deadline| {
+                engine.read(&place, version.as_ref(), Moment { now, deadline })
+            })
+            .await
         })
     }
 }
