@@ -35,7 +35,7 @@ use crate::time::{Moment, UnixMillis};
 pub use boot::boot_id;
 use buffer::{Buffer, MAX_RECORD};
 use sealed::RecordKey;
-use spill::{Lost, Next, Spill};
+use spill::{Lost, Next, Noticed, Spill};
 
 /// Longest pause between two attempts to deliver. A buffer that filled meanwhile refuses
 /// requests until the next one, so it is short.
@@ -150,9 +150,9 @@ impl Ledger {
     pub fn keep(&mut self, shared: &mut dyn SharedData, now: UnixMillis) {
         let Some(spill) = &mut self.spill else { return };
         let told = spill.keep(&self.buffer, &self.keys, shared, now);
-        for metric in told {
-            self.count(metric);
-            if metric == spill::FORGED {
+        for noticed in told {
+            self.count(noticed.metric());
+            if noticed == Noticed::Forged {
                 self.append(Entry::SpillForged, now);
             }
         }
@@ -185,7 +185,7 @@ impl Ledger {
             self.keep(shared, now);
         }
         let told = self.spill.as_mut().and_then(|spill| spill.store(&self.buffer, shared));
-        told.into_iter().for_each(|metric| self.count(metric));
+        told.into_iter().for_each(|noticed| self.count(noticed.metric()));
     }
 
     fn give(&mut self, read: Read, shared: &mut dyn SharedData, now: UnixMillis) {

@@ -30,16 +30,32 @@ const LOOK: Duration = Duration::from_secs(2);
 const AGAIN: Duration = Duration::from_secs(20);
 const AGAIN_AT_MOST: Duration = Duration::from_secs(120);
 
-/// Records that could not be put into shared data; they wait in memory alone.
-pub(super) const REFUSED: Metric = Metric("postern.audit.spill.reason=refused.total");
-/// There is no area for this VM: its records wait in memory alone.
-pub(super) const NO_AREA: Metric = Metric("postern.audit.spill.reason=no_area.total");
-/// Records that another VM left were taken over.
-pub(super) const TAKEN_OVER: Metric = Metric("postern.audit.spill.reason=taken_over.total");
-/// An area's head is none that a logger writes.
-pub(super) const FORGED: Metric = Metric("postern.audit.spill.reason=forged.total");
 /// Records that another VM left do not open.
 pub(super) const LOST: Metric = Metric("postern.audit.spill.reason=lost.total");
+
+/// What is to be counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Noticed {
+    /// The host does not take records; they wait in memory alone.
+    Refused,
+    /// There is no area for this VM: its records wait in memory alone.
+    NoArea,
+    /// Records that another VM left were taken over.
+    TakenOver,
+    /// An area's head is none that a logger writes: what was in it may be missing.
+    Forged,
+}
+
+impl Noticed {
+    pub(super) fn metric(self) -> Metric {
+        Metric(match self {
+            Self::Refused => "postern.audit.spill.reason=refused.total",
+            Self::NoArea => "postern.audit.spill.reason=no_area.total",
+            Self::TakenOver => "postern.audit.spill.reason=taken_over.total",
+            Self::Forged => "postern.audit.spill.reason=forged.total",
+        })
+    }
+}
 
 /// Shared data as this VM uses it.
 pub(super) struct Spill {
@@ -97,12 +113,16 @@ impl Spill {
     }
 
     /// Puts into slots what is on the chain and in none yet.
-    pub(super) fn store(&mut self, buffer: &Buffer, shared: &mut dyn SharedData) -> Option<Metric> {
+    pub(super) fn store(
+        &mut self,
+        buffer: &Buffer,
+        shared: &mut dyn SharedData,
+    ) -> Option<Noticed> {
         let area = self.area?;
         let mut told = None;
         for (seq, sealed) in buffer.sealed_from(self.stored) {
             if !area::put((area, self.slots), seq, sealed, shared) {
-                told = Some(REFUSED);
+                told = Some(Noticed::Refused);
             }
         }
         self.stored = buffer.next();
@@ -150,7 +170,7 @@ impl Spill {
         keys: &MacKeys,
         shared: &mut dyn SharedData,
         now: UnixMillis,
-    ) -> Vec<Metric> {
+    ) -> Vec<Noticed> {
         let mut told = Vec::new();
         if apart(now, self.beaten) >= BEAT {
             if !self.beat(buffer, keys, shared, now) {
@@ -162,7 +182,7 @@ impl Spill {
         if self.left.is_none() && apart(now, self.looked) >= LOOK {
             self.looked = now;
             self.left = self.take_over(keys, shared, now, &mut told);
-            told.extend(self.left.as_ref().map(|_| TAKEN_OVER));
+            told.extend(self.left.as_ref().map(|_| Noticed::TakenOver));
         }
         told
     }
@@ -191,7 +211,7 @@ impl Spill {
         keys: &MacKeys,
         shared: &mut dyn SharedData,
         now: UnixMillis,
-        told: &mut Vec<Metric>,
+        told: &mut Vec<Noticed>,
     ) {
         let waiting = buffer.waiting();
         let (owner, first) = (self.vm, waiting.first);
@@ -199,11 +219,15 @@ impl Spill {
         self.area = self.areas().find(|area| {
             let found = area::find(*area, keys, shared);
             let taken = found.is_free() && head.put(*area, found.version, keys, shared);
-            told.extend((taken && found.is_forged()).then_some(FORGED));
+            told.extend((taken && found.is_forged()).then_some(Noticed::Forged));
             taken
         });
         (self.stored, self.emptied) = (first, first);
-        told.extend(if self.area.is_none() { Some(NO_AREA) } else { self.store(buffer, shared) });
+        told.extend(if self.area.is_none() {
+            Some(Noticed::NoArea)
+        } else {
+            self.store(buffer, shared)
+        });
     }
 
     /// The first area whose owner is silent. Areas are taken in their order, so none comes
@@ -213,7 +237,7 @@ impl Spill {
         keys: &MacKeys,
         shared: &mut dyn SharedData,
         now: UnixMillis,
-        told: &mut Vec<Metric>,
+        told: &mut Vec<Noticed>,
     ) -> Option<Left> {
         for area in self.areas() {
             let found = area::find(area, keys, shared);
@@ -221,7 +245,7 @@ impl Spill {
                 return None;
             }
             if found.is_forged() {
-                told.extend(self.freed(area, &found, keys, shared, now).then_some(FORGED));
+                told.extend(self.freed(area, &found, keys, shared, now).then_some(Noticed::Forged));
             } else if let Some(left) = self.taken(area, found, keys, shared, now) {
                 return Some(left);
             }

@@ -335,7 +335,7 @@ fn a_host_that_refuses_leaves_records_in_memory_and_says_so() {
     process.shared.2 = true;
     process.log(&mut vm, 1);
     let outputs: Vec<_> = std::iter::from_fn(|| vm.poll()).collect();
-    assert_eq!(outputs, [Output::Count(spill::REFUSED)]);
+    assert_eq!(outputs, [Output::Count(Noticed::Refused.metric())]);
     process.run(&mut vm, 3);
     assert_eq!(process.collected(1), 2);
 }
@@ -346,7 +346,7 @@ fn with_all_areas_taken_records_wait_in_memory_until_one_is_free() {
     let all: Vec<Ledger> = (0..area::AREAS).map(|_| process.vm(1)).collect();
     let mut late = process.vm(2);
     let outputs: Vec<_> = std::iter::from_fn(|| late.poll()).collect();
-    assert_eq!(outputs, [Output::Count(spill::NO_AREA)]);
+    assert_eq!(outputs, [Output::Count(Noticed::NoArea.metric())]);
     process.log(&mut late, 3);
     assert_eq!(process.in_slots(), usize::from(area::AREAS));
     drop(all);
