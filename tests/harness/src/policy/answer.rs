@@ -14,6 +14,8 @@ pub enum Answer {
     Undefined,
     /// Two values.
     Conflict,
+    /// An error of a builtin, which the library of OPA raises from wherever it stands.
+    Raised,
     /// An error.
     Failed(String),
     /// Refused at load.
@@ -25,8 +27,9 @@ impl Answer {
     pub fn is(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Value(one), Self::Value(other)) => equal(one, other),
-            // Without its strictness OPA takes an error of a builtin for undefined.
             (Self::Undefined, Self::Undefined) | (Self::Conflict, Self::Conflict) => true,
+            // Without its strictness OPA takes an error of a builtin for undefined.
+            (Self::Undefined, Self::Raised) => true,
             _ => false,
         }
     }

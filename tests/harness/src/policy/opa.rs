@@ -40,7 +40,8 @@ fn case(pair: &Pair) -> Value {
     })
 }
 
-/// The library has OPA raise the errors of builtins, which a deployed OPA takes for undefined.
+/// The library has OPA raise the errors of builtins, which a deployed OPA takes for undefined
+/// where they stand.
 fn read(line: &str) -> Result<Answer> {
     let answer: Value = serde_json::from_str(line)?;
     if let Some(value) = answer.get("value") {
@@ -50,7 +51,7 @@ fn read(line: &str) -> Result<Answer> {
     Ok(match answer["error"].as_str() {
         None => Answer::Undefined,
         Some(_) if message.contains("eval_conflict_error") => Answer::Conflict,
-        Some(_) if message.contains("eval_builtin_error") => Answer::Undefined,
+        Some(_) if message.contains("eval_builtin_error") => Answer::Raised,
         Some(_) => Answer::Failed(message.to_owned()),
     })
 }
