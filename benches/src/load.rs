@@ -34,6 +34,13 @@ pub fn run(port: u16, request: &[u8], callers: usize, until: Until) -> Result<Do
     run_all(port, &[request], callers, until)
 }
 
+/// The same of requests that are to be answered with another status.
+pub fn run_for(port: u16, request: &[u8], until: Until, status: u16) -> Result<Done> {
+    let start = Instant::now();
+    let done = call(port, std::iter::repeat(request), until, start, status)?;
+    Ok(Done { took: start.elapsed().as_secs_f64(), ..done })
+}
+
 /// The same with several requests in turn; no two callers ask the same at once.
 pub fn run_all<R: AsRef<[u8]> + Sync>(
     port: u16,
@@ -46,7 +53,7 @@ pub fn run_all<R: AsRef<[u8]> + Sync>(
         let callers: Vec<_> = (0..callers)
             .map(|index| {
                 let turns = requests.iter().cycle().skip(index).step_by(callers);
-                scope.spawn(move || call(port, turns, share(until, callers, index), start))
+                scope.spawn(move || call(port, turns, share(until, callers, index), start, 200))
             })
             .collect();
         callers
@@ -74,6 +81,7 @@ fn call<R: AsRef<[u8]>>(
     requests: impl Iterator<Item = R>,
     until: Until,
     start: Instant,
+    wanted: u16,
 ) -> Result<Done> {
     let mut caller = Caller::connect(port)?;
     let mut done = Done::default();
@@ -86,7 +94,7 @@ fn call<R: AsRef<[u8]>>(
             break;
         }
         match caller.ask(request.as_ref())? {
-            200 => done.right += 1,
+            status if status == wanted => done.right += 1,
             _ => done.wrong += 1,
         }
         if caller.closed {

@@ -1,4 +1,4 @@
-//! `postern-bench chain|host|identity|keys|scrub|soak`: measures a gateway that runs, and prints one line for each goal.
+//! `postern-bench chain|guard|host|identity|keys|scrub|soak`: measures a gateway that runs, and prints one line for each goal.
 //!
 //! Owns load, counting and the form of the lines; starts the parts with the rig and the
 //! harness, like the tests do. Invariant: a figure is a ratio of two things measured in
@@ -10,6 +10,7 @@
 
 mod beside;
 mod chain;
+mod guard;
 mod identity;
 mod keys;
 mod lifecycle;
@@ -85,6 +86,15 @@ enum Command {
         #[arg(long, default_value_t = 5)]
         runs: usize,
     },
+    /// What the shipped modules compute for requests of some kinds, held against what is recorded.
+    Guard {
+        /// Write what was counted as what is recorded.
+        #[arg(long)]
+        record: bool,
+        /// The compiler that built the modules, as it calls itself.
+        #[arg(long, default_value = "")]
+        compiler: String,
+    },
     /// Many requests through one gateway: every answer right, every request recorded, no growth.
     Soak {
         /// How many.
@@ -110,6 +120,7 @@ fn main() -> ExitCode {
         Command::Identity { seconds, runs } => identity(options.json, seconds, runs.max(1)),
         Command::Keys { runs, .. } => keys(options.json, runs.max(1)),
         Command::Chain { seconds, runs } => chain(options.json, seconds, runs.max(1)),
+        Command::Guard { record, compiler } => guard::run(record, &compiler, options.json),
         Command::Soak { requests, gateway } => soak::run(requests, gateway, options.json),
     };
     outcome.unwrap_or_else(|error| {

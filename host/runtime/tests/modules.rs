@@ -166,7 +166,7 @@ fn gate_asks_the_key_service_and_refuses_when_the_answer_is_a_failure() {
 #[test]
 fn a_cached_module_is_ready_in_a_fraction_of_the_time() {
     let folder = tempfile::tempdir().unwrap();
-    let settings = EngineSettings { cache: Some(folder.path().join("modules")) };
+    let settings = EngineSettings { cache: Some(folder.path().join("modules")), fuel: false };
     let wasm = module("gate.wasm");
     let load = || {
         let engine = Engine::new(&settings).unwrap();

@@ -8,12 +8,12 @@ use anyhow::Result;
 use clap::{Args, ValueEnum};
 
 use crate::run::{Failure, shown};
-use crate::{guests, postgres, setup, workspace};
+use crate::{built, guests, postgres, setup, workspace};
 
 /// What can be measured today.
-const NAMES: [&str; 7] = ["audit", "chain", "host", "identity", "keys", "policy", "scrub"];
+const NAMES: [&str; 8] = ["audit", "chain", "guard", "host", "identity", "keys", "policy", "scrub"];
 /// Those that are a program of their own and need no gateway.
-const ALONE: [&str; 2] = ["audit", "policy"];
+const ALONE: [&str; 3] = ["audit", "guard", "policy"];
 /// Names that are promised to exist one day.
 const PLANNED: [&str; 2] = ["spin", "growth"];
 
@@ -34,6 +34,9 @@ pub struct Options {
     /// With audit: every other value of every byte of an export. Takes long.
     #[arg(long)]
     every_value: bool,
+    /// With guard: record what is counted, for `cargo xtask test` to hold later counts against.
+    #[arg(long)]
+    record: bool,
 }
 
 #[derive(Args)]
@@ -93,6 +96,11 @@ pub fn run(options: &Options) -> Result<()> {
     if wanted(&&"keys") {
         release(options)?;
     }
+    if wanted(&&"guard") {
+        let mut guard = guard()?;
+        guard.args(options.record.then_some("--record")).args(options.json.then_some("--json"));
+        shown(&mut guard)?;
+    }
     let wanted = |name: &&&str| !ALONE.contains(*name) && wanted(name);
     if !NAMES.iter().any(|name| wanted(&name)) {
         return Ok(());
@@ -109,6 +117,15 @@ pub fn run(options: &Options) -> Result<()> {
         shown(bench.current_dir(workspace::root()))?;
     }
     Ok(())
+}
+
+/// What the shipped modules compute for a request. Counts are the same of a development build.
+pub fn guard() -> Result<Command> {
+    guests::modules()?;
+    let mut guard = Command::new(built::host()?.program("postern-bench")?);
+    guard.args(["guard", "--compiler", &guests::compiler()?]);
+    guard.current_dir(workspace::root());
+    Ok(guard)
 }
 
 /// The verifier of the audit log.

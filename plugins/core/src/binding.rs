@@ -22,8 +22,8 @@ mod signing;
 mod site;
 
 pub use canary::{Canary, CanaryWire, Reflective};
-pub(crate) use mints::with_minted;
 pub use mints::{Mint, MintWire, minted_name};
+pub(crate) use mints::{family_of, with_minted};
 pub use signing::{OAuth1, Payload, SigV4, SignatureMethod, Signing};
 pub use site::{Place, Site, SiteWire, Style};
 pub(crate) use site::{is_field_name, is_reserved};

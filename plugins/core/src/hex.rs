@@ -1,14 +1,15 @@
 //! Hexadecimal digits, written and read in their one form: lower case, no prefix.
 
-use std::fmt::Write;
-
 /// Two lower-case digits for each byte.
 pub fn lower(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len().saturating_mul(2)), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    let digit =
+        |half: u8| char::from(if half < 10 { b'0' | half } else { b'W'.wrapping_add(half) });
+    let mut text = String::with_capacity(bytes.len().saturating_mul(2));
+    for byte in bytes {
+        text.push(digit(byte >> 4));
+        text.push(digit(byte & 15));
+    }
+    text
 }
 
 /// The bytes of `2 * N` lower-case digits; of anything else none.

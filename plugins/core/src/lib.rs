@@ -25,6 +25,7 @@ pub mod authenticator;
 pub mod authority;
 pub mod barrier;
 pub mod binding;
+pub mod bindings;
 pub mod budget;
 pub mod canary;
 pub mod chain;

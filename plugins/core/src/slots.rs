@@ -16,6 +16,8 @@ use zeroize::Zeroizing;
 use crate::binding::Place;
 use crate::placeholder::Reference;
 
+pub use places::Places;
+
 /// A placeholder that is the whole value of a declared place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Slot {
@@ -56,46 +58,33 @@ fn query(target: &[u8]) -> usize {
 
 /// Slots of a request target. `None` when a declared parameter with a placeholder is
 /// there twice, so that which one counts is up to the reader.
-pub fn in_query(target: &[u8], declared: &[&Place]) -> Option<Vec<Slot>> {
-    let named = |name: &[u8]| {
-        let name = percent_decoded(name);
-        declared
-            .iter()
-            .copied()
-            .find(|place| matches!(place, Place::Query(n) if n.as_bytes() == name))
-    };
+pub fn in_query(target: &[u8], declared: &Places) -> Option<Vec<Slot>> {
+    let declared = declared.query();
+    if declared.is_empty() {
+        return Some(Vec::new());
+    }
+    let named = |name: &[u8]| declared.get(&percent_decoded(name));
     slots(target, pairs(target, query(target), b'&'), named)
 }
 
 /// Slots of a `Cookie` field (RFC 6265, section 4.2.1).
-pub fn in_cookie(value: &[u8], declared: &[&Place]) -> Option<Vec<Slot>> {
-    let named = |name: &[u8]| {
-        declared
-            .iter()
-            .copied()
-            .find(|place| matches!(place, Place::Cookie(n) if n.as_bytes() == name))
-    };
+pub fn in_cookie(value: &[u8], declared: &Places) -> Option<Vec<Slot>> {
+    let named = |name: &[u8]| declared.cookie().get(name);
     slots(value, pairs(value, 0, b';'), named)
 }
 
 /// Slots of a form (URL standard, 5.1).
-pub fn in_form(content: &[u8], declared: &[&Place]) -> Option<Vec<Slot>> {
-    let named = |name: &[u8]| {
-        let name = percent_decoded(name);
-        declared
-            .iter()
-            .copied()
-            .find(|place| matches!(place, Place::Form(n) if n.as_bytes() == name))
-    };
+pub fn in_form(content: &[u8], declared: &Places) -> Option<Vec<Slot>> {
+    let named = |name: &[u8]| declared.form().get(&percent_decoded(name));
     slots(content, pairs(content, 0, b'&'), named)
 }
 
 /// Slots of a JSON document. `None` when it is not strict JSON, or an object has a name
 /// twice.
-pub fn in_json(content: &[u8], declared: &[&Place]) -> Option<Vec<Slot>> {
+pub fn in_json(content: &[u8], declared: &Places) -> Option<Vec<Slot>> {
     let strings = json::strings(content)?;
     let slot = |(pointer, range): (String, Range<usize>)| {
-        let place = declared.iter().find(|p| matches!(p, Place::Json(n) if *n == pointer))?;
+        let place = declared.json().get(pointer.as_bytes())?;
         let reference = reference(content, &range)?;
         Some(Slot { key: place.key(), reference, range })
     };
@@ -248,6 +237,7 @@ pub fn substituted(
 }
 
 pub(crate) mod json;
+mod places;
 
 #[cfg(test)]
 mod tests;

@@ -14,4 +14,9 @@ pub trait Stream {
     /// Whether the part of the last event may go on. After a [`Effect::Reply`] or
     /// [`Effect::Reset`] it stays `Pause`.
     fn flow(&self) -> Flow;
+    /// Whether all content of the answer that comes now goes on as it is, whatever it says: it
+    /// need not be told, and is not copied then.
+    fn passes_answer(&self) -> bool {
+        false
+    }
 }

@@ -78,6 +78,11 @@ impl Run {
         flow
     }
 
+    /// Whether new content of the answer goes on without being told.
+    pub fn passes_answer(&self) -> bool {
+        self.answered && !self.head_held && self.open() && self.stream.passes_answer()
+    }
+
     /// Something happened outside the callbacks of the paused direction.
     pub fn meanwhile(&mut self, event: Event) {
         if !self.open() {

@@ -50,6 +50,10 @@ pub struct ObserveArgs {
     /// Write the trace to this file (mode 0600, appended) instead of stderr.
     #[arg(long, value_name = "FILE", requires = "trace")]
     trace_file: Option<PathBuf>,
+    /// Tell what each callback computes, in units of fuel: about one an instruction, the same on
+    /// every machine. Modules are compiled anew for it, and run slower.
+    #[arg(long, requires = "trace")]
+    trace_fuel: bool,
     /// Hide the values of this field or property too, in traces and recordings; x-mine-* is
     /// every name that begins so. May be given several times.
     #[arg(long, value_name = "NAME")]
@@ -89,6 +93,7 @@ impl ObserveArgs {
                 Format::Json => trace::Format::Json,
             };
             let lines = Lines::new(self.trace_out()?, format);
+            options.fuel = self.trace_fuel;
             options.vm.trace = Some(Trace::new(Arc::new(lines), rules()));
         }
         if let Some(path) = &self.record {

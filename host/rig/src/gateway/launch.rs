@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::Config;
-use super::process::{Gateway, log_of, tail};
+use super::process::{Gateway, TRACE, log_of, tail};
 use super::{spin, turns};
 use crate::RigError;
 
@@ -108,12 +108,15 @@ pub struct Launch {
     /// Listeners and clusters can be changed while it runs, by [`Gateway::change`]. Only Envoy
     /// heeds it.
     pub changes: bool,
+    /// It writes what each callback of a module computes, for [`Gateway::trace`]. Only our own
+    /// heeds it.
+    pub counts: bool,
 }
 
 impl Launch {
     /// With one worker, so that nothing depends on which of them takes a connection.
     pub fn new(kind: Kind) -> Self {
-        Self { kind, workers: 1, changes: false }
+        Self { kind, workers: 1, changes: false, counts: false }
     }
 
     /// Whether listeners and clusters stand in files that are watched.
@@ -171,6 +174,10 @@ impl Launch {
             }
             Kind::Wasmtime { .. } => {
                 command.args(["--node", node, "--drain", "1s", "--workers", &workers]);
+                if self.counts {
+                    command.args(["--trace=json", "--trace-fuel", "--trace-file"]);
+                    command.arg(folder.join(TRACE));
+                }
             }
             // It has no admin interface: the address is that of its front.
             Kind::Spin { .. } => {

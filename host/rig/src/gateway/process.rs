@@ -22,6 +22,9 @@ const START: Duration = Duration::from_secs(60);
 const ADMIN: Duration = Duration::from_secs(10);
 const STOP: Duration = Duration::from_secs(5);
 
+/// The file of its trace, in its folder.
+pub(super) const TRACE: &str = "trace.jsonl";
+
 /// What the admin interface of Envoy shows; our own has some of it.
 const PAGES: [&str; 7] = [
     "/certs",
@@ -166,6 +169,17 @@ impl Gateway {
     /// Everything it wrote: its log, then the access log.
     pub fn log(&self) -> String {
         log_of(self.folder.path())
+    }
+
+    /// The callbacks of its modules, one object each ([`Launch::counts`]).
+    ///
+    /// # Errors
+    /// When there is no trace, or a line of it is no object.
+    pub fn trace(&self) -> Result<Vec<Value>, RigError> {
+        let text = std::fs::read_to_string(self.folder.path().join(TRACE));
+        let text = text.map_err(RigError::io("read the trace"))?;
+        let line = |line| serde_json::from_str(line).map_err(|e| RigError::Config(e.to_string()));
+        text.lines().map(line).collect()
     }
 
     /// What its log has from byte `at` on, access log excluded.

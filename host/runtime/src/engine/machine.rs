@@ -21,12 +21,16 @@ const STACK: usize = 512 * 1024;
 pub struct EngineSettings {
     /// Folder of compiled modules, made with mode 0700; `None` compiles each time.
     pub cache: Option<PathBuf>,
+    /// What callbacks compute is counted, for traces. Modules are compiled anew for it, and run
+    /// slower.
+    pub fuel: bool,
 }
 
 /// What all machines of the process share. Cloning is cheap.
 #[derive(Clone)]
 pub struct Engine {
     inner: wasmtime::Engine,
+    fuel: bool,
 }
 
 impl Engine {
@@ -34,13 +38,18 @@ impl Engine {
     /// private or the processor is not one that wasmtime compiles for.
     pub fn new(settings: &EngineSettings) -> Result<Self, String> {
         let mut config = Config::new();
-        config.epoch_interruption(true).max_wasm_stack(STACK);
+        config.epoch_interruption(true).max_wasm_stack(STACK).consume_fuel(settings.fuel);
         if let Some(folder) = &settings.cache {
             config.cache(Some(private_cache(folder)?));
         }
         let inner = wasmtime::Engine::new(&config).map_err(|e| format!("{e:#}"))?;
         start_clock(inner.weak())?;
-        Ok(Self { inner })
+        Ok(Self { inner, fuel: settings.fuel })
+    }
+
+    /// Whether fuel is counted.
+    pub(super) fn fuel(&self) -> bool {
+        self.fuel
     }
 
     pub(super) fn inner(&self) -> &wasmtime::Engine {
@@ -98,7 +107,7 @@ mod tests {
     fn a_cache_that_others_can_write_to_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         set_permissions(folder.path(), Permissions::from_mode(0o777)).unwrap();
-        let settings = EngineSettings { cache: Some(folder.path().to_owned()) };
+        let settings = EngineSettings { cache: Some(folder.path().to_owned()), fuel: false };
         assert!(Engine::new(&settings).err().unwrap().contains("chmod 700"));
     }
 }

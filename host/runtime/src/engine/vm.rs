@@ -109,6 +109,9 @@ impl Vm {
     ) -> Result<Self, StartError> {
         let (usual, start) = (settings.deadline, settings.start_deadline);
         let mut store = store(program, settings, services);
+        if program.engine.fuel() {
+            fill(&mut store);
+        }
         store.limiter(|host| &mut host.limits);
         deadline::install(&mut store);
         deadline::set(&mut store, start);
@@ -281,6 +284,7 @@ impl Vm {
         let host = self.store.data_mut();
         (host.current, host.effective) = (context, context);
         trace::enter(self.store.data_mut(), name, context, || format!("{arguments:?}"));
+        let full = self.store.get_fuel().ok();
         deadline::set(&mut self.store, time);
         let answer = function.call(&mut self.store, arguments).map_err(|error| {
             let trapped = Trapped::new(name, &error);
@@ -293,7 +297,8 @@ impl Vm {
             trapped
         });
         let told = || answer.as_ref().map(|answer| format!("{answer:?}"));
-        trace::leave(self.store.data_mut(), told);
+        let used = full.map(|full| full.saturating_sub(self.store.get_fuel().unwrap_or(full)));
+        trace::leave(self.store.data_mut(), used, told);
         answer
     }
 }
@@ -327,6 +332,12 @@ fn store(program: &Program, settings: VmSettings, services: Rc<dyn Services>) ->
         tracing: None,
     };
     Store::new(program.engine.inner(), host)
+}
+
+/// As much as there can be: deadlines end what runs too long, and fuel only counts.
+fn fill(store: &mut Store<Host>) {
+    let filled = store.set_fuel(u64::MAX);
+    debug_assert!(filled.is_ok(), "the engine counts fuel");
 }
 
 /// Hostcalls may be made from the module's own start section on, so a memory is looked up

@@ -169,6 +169,6 @@ fn ended() -> ServeError {
 }
 
 fn engine(options: &Options) -> Result<Engine, ServeError> {
-    let settings = EngineSettings { cache: options.cache.clone() };
+    let settings = EngineSettings { cache: options.cache.clone(), fuel: options.fuel };
     Engine::new(&settings).map_err(ServeError::Engine)
 }

@@ -70,6 +70,8 @@ pub struct Options {
     pub vm: VmSettings,
     /// Whether a module that is built again is loaded while the gateway runs.
     pub watch: bool,
+    /// Whether traces tell what callbacks compute.
+    pub fuel: bool,
 }
 
 impl Default for Options {
@@ -82,6 +84,7 @@ impl Default for Options {
             environment: Arc::new(|name| std::env::var(name).ok()),
             vm: VmSettings::default(),
             watch: false,
+            fuel: false,
         }
     }
 }

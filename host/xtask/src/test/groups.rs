@@ -19,6 +19,8 @@ pub(super) enum Step {
     AttacksOn(&'static str),
     /// A short soak of our own gateway; one test.
     Soak,
+    /// What the modules compute for requests, held against what is recorded; one test a count.
+    Guard,
     /// The vectors of CRP/1, rebuilt by an independent client in Python; one test a file.
     PythonClient,
     /// Signatures of requests, recomputed by botocore and oauthlib; one test a case.
@@ -156,6 +158,7 @@ pub(super) const GROUPS: &[Group] = &[
             Step::Scenarios("host"),
             Step::Conformance,
             Step::Soak,
+            Step::Guard,
         ],
         also: &[],
     },

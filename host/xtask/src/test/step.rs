@@ -10,7 +10,7 @@ use super::count::{Count, counted};
 use super::groups::Step;
 use crate::built::{self, Built};
 use crate::run::line;
-use crate::{guests, package, postgres, setup, tidy, workspace};
+use crate::{bench, guests, package, postgres, setup, tidy, workspace};
 
 /// Scenarios on a gateway wait for clocks most of the time.
 const PARTS: &str = "3";
@@ -55,6 +55,7 @@ impl Step {
                 counted(harness.args(["--policy", "--seed", "1"]).current_dir(workspace::root()))
             }
             Self::Soak => soak(),
+            Self::Guard => counted(&mut bench::guard()?),
             Self::Tidy => {
                 let report = tidy::examine()?;
                 report.print();

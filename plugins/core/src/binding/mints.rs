@@ -112,11 +112,14 @@ pub fn minted_name(name: &Name, random: [u8; 16]) -> String {
 
 /// Whether `credential` is called as one of the family `name`.
 pub(super) fn is_minted(name: &Name, credential: &Name) -> bool {
-    let rest = credential.as_str().strip_prefix(name.as_str());
-    let random = rest.and_then(|rest| rest.strip_prefix('-'));
-    random.is_some_and(|text| {
-        text.len() == RANDOM && text.bytes().all(|byte| ALPHABET.contains(&byte))
-    })
+    family_of(credential) == Some(name.as_str())
+}
+
+/// The family that a credential is called as one of; there may be none of this name.
+pub(crate) fn family_of(credential: &Name) -> Option<&str> {
+    let (family, random) = credential.as_str().rsplit_once('-')?;
+    let made = random.len() == RANDOM && random.bytes().all(|byte| ALPHABET.contains(&byte));
+    made.then_some(family)
 }
 
 impl Binding {

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use super::key_service::{self, AllowSimulated, KeyService};
 use super::{ConfigError, Problems, tenant, units};
 use crate::binding::{self, Binding};
+use crate::bindings::Bindings;
 use crate::modules;
 use crate::residency::{self, Residency};
 use crate::upstreams::{self, Upstreams};
@@ -83,7 +84,7 @@ pub struct Config {
     /// The key service, which releases values.
     pub key_service: KeyService,
     /// Where each credential may go.
-    pub bindings: Vec<Binding>,
+    pub bindings: Bindings,
     /// Which authority each cluster leads to.
     pub upstreams: Upstreams,
     /// Regions that requests may leave for.
@@ -138,7 +139,7 @@ impl TryFrom<Wire> for Config {
             Some(Self {
                 tenant: tenant?,
                 key_service: key_service?,
-                bindings,
+                bindings: Bindings::new(bindings),
                 upstreams: upstreams?,
                 residency,
                 cache_ttl: cache_ttl?,

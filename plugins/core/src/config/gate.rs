@@ -13,7 +13,8 @@ use sha2::{Digest, Sha256};
 
 use super::key_service::{self, KeyService};
 use super::{ConfigError, Problems, units};
-use crate::binding::{self, Binding, Place, Signing};
+use crate::binding::{self, Binding, Signing};
+use crate::bindings::Bindings;
 use crate::budget::{Budget, Taints};
 use crate::identity::Kind;
 use crate::path::RequestPath;
@@ -159,7 +160,7 @@ pub struct Config {
     /// Scope rules; the first match decides.
     pub scopes: Vec<ScopeRule>,
     /// Where each credential may go.
-    pub bindings: Vec<Binding>,
+    pub bindings: Bindings,
     /// What is behind each cluster.
     pub upstreams: Upstreams,
     /// What happens to content.
@@ -266,7 +267,7 @@ impl TryFrom<Wire> for Config {
                 combine,
                 resource,
                 scopes,
-                bindings,
+                bindings: Bindings::new(bindings),
                 upstreams: upstreams?,
                 body,
                 body_limit,
@@ -376,20 +377,9 @@ impl Config {
         self.authenticators.iter().any(takes)
     }
 
-    /// What holds the values of all bindings.
-    pub fn places(&self) -> Vec<&Place> {
-        self.bindings.iter().map(|binding| binding.site().place()).collect()
-    }
-
-    /// Whether some binding has leave for a WebSocket.
-    pub fn has_websockets(&self) -> bool {
-        self.bindings.iter().any(Binding::allows_websocket)
-    }
-
     /// Whether a binding declares this field as a site in which a placeholder may stand.
     pub fn is_site(&self, name: &str) -> bool {
-        let mut sites = self.bindings.iter().map(Binding::site);
-        sites.any(|site| site.key() == name && site.signing().is_none())
+        self.bindings.sites(name).iter().any(|site| site.signing().is_none())
     }
 
     /// Whether content is held for a policy that reads it.
@@ -398,11 +388,6 @@ impl Config {
             return Ok(());
         }
         Err(ConfigError::one("body", "expected hold, since the policy reads the content"))
-    }
-
-    /// Whether a binding signs the parameters of form content.
-    pub fn signs_forms(&self) -> bool {
-        self.bindings.iter().any(Binding::signs_forms)
     }
 }
 

@@ -33,7 +33,7 @@ pub(super) fn head(
     let mark = fields.only(MARK).and_then(|value| Mark::open(&run.pipeline.keys, value, now));
     let mark = mark.filter(|mark| {
         let config = &run.pipeline.config;
-        let binding = config.bindings.iter().find(|binding| binding.hash() == mark.binding());
+        let binding = config.bindings.hashed(&mark.binding()).next();
         alone && binding.is_some_and(|binding| is_its(config, binding, fields, around))
     });
     let Some(mark) = mark else {

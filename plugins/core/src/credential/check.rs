@@ -17,7 +17,7 @@ use crate::order;
 use crate::path::RequestPath;
 use crate::permit::{CredentialUse, Permit};
 use crate::placeholder::{self, Frame, Name, Reference};
-use crate::slots::{self, Slot};
+use crate::slots::{self, Places, Slot};
 use crate::websocket;
 
 /// One use that fits, with the question for its value.
@@ -95,11 +95,8 @@ pub(super) fn plan(
 /// The binding this was decided under, if it is configured here too.
 fn find<'c>(config: &'c Config, used: &CredentialUse) -> Option<&'c Binding> {
     let credential = Name::new(&used.credential)?;
-    config.bindings.iter().find(|binding| {
-        binding.hash() == used.binding_hash
-            && binding.is_of(&credential)
-            && binding.tenant() == config.tenant
-    })
+    let mut bindings = config.bindings.hashed(&used.binding_hash);
+    bindings.find(|one| one.is_of(&credential) && one.tenant() == config.tenant)
 }
 
 fn fits(
@@ -140,13 +137,13 @@ fn put(
         Place::Header(_) => frame(leaving.fields, binding, used).map(Put::Field),
         Place::Query(_) => {
             let text = leaving.fields.only(":path")?.to_vec();
-            let found = slots::in_query(&text, &[place])?;
+            let found = slots::in_query(&text, &Places::from_iter([place]))?;
             inside(":path", text, &found, place, used)
         }
         Place::Cookie(_) => {
             let lines: Vec<&[u8]> = leaving.fields.all("cookie").collect();
             let text = lines.join(b"; ".as_slice());
-            let found = slots::in_cookie(&text, &[place])?;
+            let found = slots::in_cookie(&text, &Places::from_iter([place]))?;
             inside("cookie", text, &found, place, used)
         }
         // The gate has read content that the digest names, and nothing else is filled in.

@@ -102,16 +102,14 @@ fn choose<'a>(
     to: &Destination,
 ) -> Result<&'a Binding, NotAllowed> {
     let steps: [Condition<'_>; 6] = [
-        (NotAllowed::Unknown, &|binding| {
-            binding.tenant() == tenant && binding.is_of(&asked.reference.credential)
-        }),
+        (NotAllowed::Unknown, &|binding| binding.tenant() == tenant),
         (NotAllowed::Site, &|binding| stands_at(binding, asked, head)),
         (NotAllowed::Method, &|binding| binding.allows_method(&head.method)),
         (NotAllowed::Path, &|binding| binding.allows_path(&head.path)),
         (NotAllowed::WebSocket, &|binding| !head.websocket || binding.allows_websocket()),
         (NotAllowed::Authority, &|binding| to.is(binding.authority())),
     ];
-    let mut fitting: Vec<&Binding> = config.bindings.iter().collect();
+    let mut fitting: Vec<&Binding> = config.bindings.of(&asked.reference.credential).collect();
     for (reason, fits) in steps {
         fitting.retain(|binding| fits(binding));
         if fitting.is_empty() {

@@ -185,7 +185,7 @@ impl Ready {
 }
 
 fn asked<'c>(config: &'c Config, hash: &[u8; 32]) -> Option<(&'c Binding, &'c Canary)> {
-    let binding = config.bindings.iter().find(|binding| binding.hash() == *hash)?;
+    let binding = config.bindings.hashed(hash).next()?;
     Some((binding, binding.canary()?))
 }
 

@@ -5,17 +5,18 @@
 //! Invariant: a fault, once found, stays the verdict; [`Content::digest`] is of the whole
 //! content and exists only after its end.
 
+use std::rc::Rc;
+
 use sha2::{Digest, Sha256};
 
 use crate::approvals::MOST_CONTENT;
-use crate::binding;
 use crate::config::gate::{BodyMode, Config};
 use crate::denial::{Ambiguity, Denial, Ours, Place};
 use crate::fields::Fields;
 use crate::gate::head::Head;
 use crate::gate::references::{Asked, check_trailers};
 use crate::scrubbing::{Detector, Scan};
-use crate::slots;
+use crate::slots::{self, Places};
 
 /// What was seen of a request after its head.
 pub(super) struct Content {
@@ -46,7 +47,7 @@ const LONGEST_FORM: usize = 64 * 1024;
 /// Content in which placeholders may have a site; at most as much as may be held.
 struct Kept {
     bytes: Vec<u8>,
-    places: Vec<binding::Place>,
+    places: Rc<Places>,
     json: bool,
     /// A form, and some signature covers its parameters.
     signed: bool,
@@ -59,23 +60,18 @@ impl Kept {
         let kind = written.split(|byte| *byte == b';').next()?.trim_ascii().to_ascii_lowercase();
         let json = kind == b"application/json" || kind.ends_with(b"+json");
         let form = kind == b"application/x-www-form-urlencoded";
-        let fits = |place: &&binding::Place| match place {
-            binding::Place::Json(_) => json,
-            binding::Place::Form(_) => form,
-            _ => false,
-        };
-        let places: Vec<_> = config.places().into_iter().filter(fits).cloned().collect();
-        let signed = form && config.signs_forms();
-        let wanted = signed || !places.is_empty();
-        wanted.then(|| Self { bytes: Vec::new(), places, json, signed })
+        let places = config.bindings.places();
+        let signed = form && config.bindings.sign_forms();
+        let declared = (json && places.any_in_json()) || (form && places.any_in_form());
+        let kept = || Self { bytes: Vec::new(), places: Rc::clone(places), json, signed };
+        (signed || declared).then(kept)
     }
 
     /// What is asked for, and what is left for the detector.
     fn read(&self) -> (Vec<Asked>, Vec<u8>) {
-        let places: Vec<_> = self.places.iter().collect();
         let read = if self.json { slots::in_json } else { slots::in_form };
         // What cannot be read strictly has no sites: any placeholder in it is misplaced.
-        let found = read(&self.bytes, &places).unwrap_or_default();
+        let found = read(&self.bytes, &self.places).unwrap_or_default();
         let rest = slots::without(&self.bytes, &found);
         (found.into_iter().map(Asked::from).collect(), rest)
     }

@@ -47,7 +47,7 @@ pub(super) fn check_credentials(
 /// As limits name a credential: like the bindings that it may have, since what is minted has a
 /// name that nobody could know before.
 fn names<'a>(config: &'a Config, credential: &'a Name) -> Vec<&'a str> {
-    let bindings = config.bindings.iter().filter(|binding| binding.is_of(credential));
+    let bindings = config.bindings.of(credential);
     let names: Vec<&str> = bindings.map(|binding| binding.credential().as_str()).collect();
     if names.is_empty() { vec![credential.as_str()] } else { names }
 }

@@ -163,6 +163,10 @@ impl crate::stream::Stream for Stream {
     fn flow(&self) -> Flow {
         self.output.flow
     }
+
+    fn passes_answer(&self) -> bool {
+        self.state.as_ref().is_some_and(State::passes_answer)
+    }
 }
 
 #[cfg(test)]

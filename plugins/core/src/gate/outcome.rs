@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
+use crate::binding::Binding;
 use crate::config::gate::Resource;
 use crate::denial::{Code, DecisionId, Denial, Module, Offer};
 use crate::digest::request_digest;
@@ -302,8 +303,7 @@ pub(super) fn allow(step: &mut Step<'_>, ready: Ready) -> State {
 /// by there.
 fn form(config: &Config, decided: &Decided, content: &Content) -> Option<Vec<u8>> {
     let signs = |used: &permit::CredentialUse| {
-        let mut bindings = config.bindings.iter().filter(|one| one.signs_forms());
-        bindings.any(|binding| binding.hash() == used.binding_hash)
+        config.bindings.hashed(&used.binding_hash).any(Binding::signs_forms)
     };
     let signed = decided.bound.uses.iter().any(signs);
     content.form().filter(|_| signed).map(<[u8]>::to_vec)

@@ -23,6 +23,7 @@ use crate::gate::strip::is_override;
 use crate::gate::{Pipeline, Step};
 use crate::identity::Identity;
 use crate::invites::Invites;
+use crate::permit::CredentialUse;
 use crate::policy::{Answer, Changes, Obligations, Policies, Policy, Question, Refusal};
 use crate::tally::Tallies;
 use crate::time::UnixMillis;
@@ -115,7 +116,7 @@ impl Pipeline {
         let config = &self.config;
         let bindings = &config.bindings;
         let with_binding =
-            |used| (used, bindings.iter().find(|binding| binding.hash() == used_hash(used)));
+            |used: &'a CredentialUse| (used, bindings.hashed(&used.binding_hash).next());
         let authority = match &request.destination {
             Destination::To(authority) => Some(authority),
             Destination::Untold | Destination::Nowhere => None,
@@ -152,10 +153,6 @@ impl Pipeline {
         let values_fit = changes.set.iter().all(|(_, value)| clean(value));
         if names_fit && values_fit { Ok(()) } else { Err(denied) }
     }
-}
-
-fn used_hash(used: &crate::permit::CredentialUse) -> [u8; 32] {
-    used.binding_hash
 }
 
 /// Not a field that frames or routes, that authenticates, that is a credential's site, or

@@ -76,8 +76,8 @@ impl From<Slot> for Asked {
 /// Placeholders inside the request target or the cookies, where a binding has its site.
 fn slots_of(config: &Config, name: &str, value: &[u8]) -> Result<Vec<Slot>, Denial> {
     let slots = match name {
-        ":path" => slots::in_query(value, &config.places()),
-        "cookie" => slots::in_cookie(value, &config.places()),
+        ":path" => slots::in_query(value, config.bindings.places()),
+        "cookie" => slots::in_cookie(value, config.bindings.places()),
         _ => return Ok(Vec::new()),
     };
     slots.ok_or(Denial::PlaceholderMalformed)
@@ -102,8 +102,7 @@ pub(super) fn is_site_value(config: &Config, name: &str, value: &[u8]) -> bool {
 }
 
 fn site_value(config: &Config, name: &str, value: &[u8]) -> Option<Placed> {
-    let sites = config.bindings.iter().map(|binding| binding.site());
-    sites.filter(|site| site.key() == name).find_map(|site| placeholder::parse(site, value))
+    config.bindings.sites(name).iter().find_map(|site| placeholder::parse(site, value))
 }
 
 fn check_field(

@@ -81,6 +81,13 @@ impl State {
     }
 }
 
+impl State {
+    /// The answer has begun and nobody looks at what comes of it.
+    pub(super) fn passes_answer(&self) -> bool {
+        matches!(self, Self::Granted(granted) if granted.answered && granted.barrier.is_none())
+    }
+}
+
 pub(super) fn is_response(event: &Event) -> bool {
     matches!(
         event,
@@ -159,7 +166,7 @@ fn open<'a>(
 ) -> Result<Opened<'a>, Denial> {
     check_audit(around.audit, &fields).map_err(Denial::AuditUnavailable)?;
     let head = Head::read(fields, end)?;
-    if head.websocket && !step.pipeline.config.has_websockets() {
+    if head.websocket && !step.pipeline.config.bindings.allow_websockets() {
         return Err(Denial::RequestAmbiguous(Ambiguity::Upgrade));
     }
     let metadata = step.pipeline.config.resource.as_ref();
@@ -347,6 +354,7 @@ impl Granted {
     /// The answer passes; what the caller may not see of it is removed.
     fn answer(mut self, event: Event, step: &mut Step<'_>) -> State {
         let Some(barrier) = &mut self.barrier else {
+            self.answered = true;
             step.flow(Flow::Continue);
             return State::Granted(Box::new(self));
         };

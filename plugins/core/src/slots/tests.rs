@@ -30,7 +30,11 @@ fn a_query_parameter_is_found_by_its_decoded_name() {
         ("/x?key=1&key=2".to_owned(), none()),
         ("/x?key=%3CCREDENTIAL:a%3E".to_owned(), none()),
     ] {
-        assert_eq!(keys(in_query(target.as_bytes(), &[&place])), want, "{target}");
+        assert_eq!(
+            keys(in_query(target.as_bytes(), &Places::from_iter([&place]))),
+            want,
+            "{target}"
+        );
     }
 }
 
@@ -38,20 +42,26 @@ fn a_query_parameter_is_found_by_its_decoded_name() {
 fn a_cookie_and_a_form_field_are_found() {
     let (cookie, form) = (Place::Cookie("s".into()), Place::Form("t".into()));
     let text = format!("a=1; s={MARK}; b=2");
-    let slots = in_cookie(text.as_bytes(), &[&cookie]).unwrap();
+    let slots = in_cookie(text.as_bytes(), &Places::from_iter([&cookie])).unwrap();
     assert_eq!(&text[slots[0].range.clone()], MARK);
     assert_eq!(without(text.as_bytes(), &slots), b"a=1; s=; b=2");
-    assert_eq!(keys(in_cookie(format!("S={MARK}").as_bytes(), &[&cookie])), none());
-    assert_eq!(keys(in_form(format!("a=b&t={MARK}").as_bytes(), &[&form])), key(&form));
-    assert_eq!(keys(in_form(format!("t={MARK}&t=").as_bytes(), &[&form])), None);
-    assert_eq!(keys(in_form(format!("{MARK}=t").as_bytes(), &[&form])), none());
+    assert_eq!(
+        keys(in_cookie(format!("S={MARK}").as_bytes(), &Places::from_iter([&cookie]))),
+        none()
+    );
+    assert_eq!(
+        keys(in_form(format!("a=b&t={MARK}").as_bytes(), &Places::from_iter([&form]))),
+        key(&form)
+    );
+    assert_eq!(keys(in_form(format!("t={MARK}&t=").as_bytes(), &Places::from_iter([&form]))), None);
+    assert_eq!(keys(in_form(format!("{MARK}=t").as_bytes(), &Places::from_iter([&form]))), none());
 }
 
 #[test]
 fn a_json_string_is_found_by_its_pointer_in_strict_json_only() {
     let place = Place::Json("/a~1b/1/c".into());
     let document = |value: &str| format!("{{\"x\": 1.5e3, \"a/b\": [null, {{\"c\": {value}}}]}} ");
-    let found = |text: &str| keys(in_json(text.as_bytes(), &[&place]));
+    let found = |text: &str| keys(in_json(text.as_bytes(), &Places::from_iter([&place])));
     assert_eq!(found(&document(&format!("\"{MARK}\""))), key(&place));
     for other in
         ["\"x\"", "[\"<CREDENTIAL:a>\"]", "\"<CREDENTIAL:a> \"", "\"\\u003cCREDENTIAL:a>\""]
@@ -71,7 +81,7 @@ fn a_json_string_is_found_by_its_pointer_in_strict_json_only() {
     ] {
         assert_eq!(found(&broken), None, "{broken}");
     }
-    assert_eq!(keys(in_json(b"[\"\xff\"]", &[&place])), None);
+    assert_eq!(keys(in_json(b"[\"\xff\"]", &Places::from_iter([&place]))), None);
 }
 
 #[test]

@@ -145,6 +145,9 @@ impl HttpContext for Filter {
 
     fn on_http_response_body(&mut self, size: usize, end: bool) -> Action {
         self.step(|run| {
+            if run.passes_answer() {
+                return Flow::Continue;
+            }
             let chunk = run.content(Direction::Response, size);
             run.response(chunk.map(|chunk| Event::ResponseBody { chunk, end }))
         })

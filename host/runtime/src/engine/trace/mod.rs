@@ -103,6 +103,9 @@ pub struct Callback {
     pub hostcalls: Vec<Hostcall>,
     /// How long it took, hostcalls included.
     pub took: Duration,
+    /// What the module computed, in units of fuel: about one an instruction, the same on every
+    /// machine. `None` where it is not counted.
+    pub fuel: Option<u64>,
 }
 
 /// The callback that runs, while it is traced.
@@ -132,15 +135,21 @@ pub(super) fn enter(
         outcome: Ok(None),
         hostcalls: Vec::new(),
         took: Duration::ZERO,
+        fuel: None,
     };
     let rules = Arc::clone(&trace.rules);
     host.tracing = Some(Box::new(Running { callback, began: Instant::now(), rules }));
 }
 
 /// It has ended.
-pub(super) fn leave<'a>(host: &mut Host, outcome: impl FnOnce() -> Result<String, &'a Trapped>) {
+pub(super) fn leave<'a>(
+    host: &mut Host,
+    fuel: Option<u64>,
+    outcome: impl FnOnce() -> Result<String, &'a Trapped>,
+) {
     let Some(mut running) = host.tracing.take() else { return };
     running.callback.took = running.began.elapsed();
+    running.callback.fuel = fuel;
     running.callback.outcome = match outcome() {
         Ok(answer) => Ok(numbers(&answer).first().copied()),
         Err(trapped) => Err(trapped.reason.to_string()),

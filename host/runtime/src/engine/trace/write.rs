@@ -57,12 +57,13 @@ impl Callback {
             (Ok(Some(value)), _) => value.to_string(),
         };
         let mut text = format!(
-            "{stream} {} #{} {}({}) = {outcome} {}\n",
+            "{stream} {} #{} {}({}) = {outcome} {}{}\n",
             named(&self.plugin),
             self.context,
             self.name,
             arguments.join(", "),
             micros(self.took),
+            self.fuel.map(|fuel| format!(", fuel {fuel}")).unwrap_or_default(),
         );
         self.hostcalls.iter().for_each(|call| text += &call.text());
         text
@@ -82,6 +83,7 @@ impl Callback {
             "returned": self.outcome.as_ref().ok().copied().flatten(),
             "trapped": self.outcome.as_ref().err(),
             "took_us": in_micros(self.took),
+            "fuel": self.fuel,
             "hostcalls": self.hostcalls.iter().map(Hostcall::json).collect::<Vec<_>>(),
         })
     }
