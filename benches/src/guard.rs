@@ -17,7 +17,7 @@ use postern_harness::gateway::{Gateway, Site};
 use postern_harness::live::Caller;
 use postern_harness::root;
 use postern_harness::scenario::Boundary;
-use postern_rig::gateway::{Kind, Launch};
+use postern_rig::gateway::{Config, Kind, Launch};
 use postern_rig::upstream::Answer;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -35,6 +35,8 @@ const WARM: usize = 10;
 struct Definitions {
     /// Most that a count may have grown.
     most: f64,
+    /// Most that a kind may cost beside the one that it is `beside` (goal P8).
+    growth: f64,
     kinds: BTreeMap<String, Definition>,
 }
 
@@ -56,6 +58,11 @@ struct Definition {
     answer: usize,
     /// A policy in Rego, inline.
     policy: Option<String>,
+    /// Other bindings of both modules, and other rules of scopes, each before those that count.
+    #[serde(default)]
+    others: usize,
+    /// The same without what makes it another kind.
+    beside: Option<String>,
 }
 
 /// `guard.json`.
@@ -87,14 +94,15 @@ pub fn run(record: bool, compiler: &str, json: bool) -> Result<ExitCode> {
     let text = std::fs::read_to_string(file("guard.json")).context("guard.json")?;
     let recorded: Recorded = serde_json::from_str(&text).context("guard.json")?;
     let rows = rows(&fuel, &recorded.fuel, definitions.most);
+    let grown = grown(&fuel, &definitions);
     let same = recorded.compiler == compiler;
-    rows.iter().for_each(|row| row.print(json));
-    let bad = rows.iter().filter(|row| same && !row.good()).count();
+    rows.iter().chain(&grown).for_each(|row| row.print(json));
+    let bad = rows.iter().filter(|_| same).chain(&grown).filter(|row| !row.good()).count();
     if !same {
         let by = &recorded.compiler;
         eprintln!("guard: not compared, what is recorded is of modules that {by:?} built");
     }
-    eprintln!("guard: {} passed, {bad} failed", rows.len().saturating_sub(bad));
+    eprintln!("guard: {} passed, {bad} failed", (rows.len() + grown.len()).saturating_sub(bad));
     Ok(if bad == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
@@ -133,6 +141,22 @@ impl Row {
             }
         }
     }
+}
+
+/// One row for each module of a kind that stands beside another.
+fn grown(counted: &BTreeMap<String, BTreeMap<String, u64>>, definitions: &Definitions) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for (kind, definition) in &definitions.kinds {
+        let Some(beside) = &definition.beside else { continue };
+        let (Some(own), Some(other)) = (counted.get(kind), counted.get(beside)) else { continue };
+        rows.extend(own.iter().map(|(module, count)| Row {
+            name: format!("{kind}.{module}.beside.{beside}"),
+            counted: *count,
+            recorded: other.get(module).copied(),
+            most: definitions.growth,
+        }));
+    }
+    rows
 }
 
 /// One row for each count, and one for each that is recorded and was not counted.
@@ -186,6 +210,7 @@ fn counted(site: &Site, key: &[u8], definition: &Definition) -> Result<BTreeMap<
     let mut config = site.config(None)?;
     // As shipped; scenarios want each record at once.
     config.module("audit", |audit| audit["batch"] = json!({"records": 100, "every": "1s"}));
+    more(&mut config, definition.others);
     if let Some(policy) = &definition.policy {
         config.module("gate", |gate| gate["policy"] = json!({"rego": {"inline": policy}}));
     }
@@ -198,6 +223,35 @@ fn counted(site: &Site, key: &[u8], definition: &Definition) -> Result<BTreeMap<
     site.wait_for_records(count)?;
     site.take_forwarded();
     medians(&gateway.process.trace()?)
+}
+
+/// Puts other bindings and other rules before those that are there.
+fn more(config: &mut Config, count: usize) {
+    for module in ["gate", "credential"] {
+        config.module(module, |document| {
+            let Some(first) = document["bindings"].get(0).cloned() else { return };
+            let other = |number: usize| {
+                let mut binding = first.clone();
+                binding["credential"] = json!(format!("other-{number}"));
+                binding["paths"] = json!([format!("/other/{number}/**")]);
+                binding["site"] = json!({"header": format!("x-other-{number}"), "style": "bearer"});
+                binding
+            };
+            before(&mut document["bindings"], (0..count).map(other));
+            if module == "gate" {
+                let rule = |number| {
+                    json!({"methods": ["GET"], "path": format!("/other/{number}/**"), "require": []})
+                };
+                before(&mut document["scopes"], (0..count).map(rule));
+            }
+        });
+    }
+}
+
+fn before(list: &mut Value, others: impl Iterator<Item = Value>) {
+    if let Some(list) = list.as_array_mut() {
+        list.splice(0..0, others);
+    }
 }
 
 /// A request with what an ordinary client sends.

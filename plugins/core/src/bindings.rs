@@ -110,7 +110,7 @@ mod tests {
 
     fn binding(change: &Value) -> Binding {
         let mut wire = json!({"credential": "slack", "tenant": "acme", "authority": "slack.com",
-            "methods": ["GET"], "paths": ["/api/*"],
+            "methods": ["GET"], "paths": ["/api/**"],
             "site": {"header": "authorization", "style": "bearer"}});
         for (name, value) in change.as_object().unwrap() {
             wire[name] = value.clone();
@@ -131,9 +131,11 @@ mod tests {
         let mut all: Vec<Binding> = (0..40).map(own).collect();
         all.push(binding(&json!({"methods": ["POST"]})));
         all.push(binding(&json!({"tenant": "other"})));
-        all.push(binding(&json!({"mints": [{"name": "fresh", "pointer": "/t", "authority":
-            "slack.com", "methods": ["GET"], "paths": ["/m/*"],
-            "site": {"header": "authorization", "style": "bearer"}}]})));
+        all.push(binding(
+            &json!({"methods": ["POST"], "mints": [{"name": "fresh", "value": "/t", "authority":
+            "slack.com", "methods": ["GET"], "paths": ["/m/**"],
+            "site": {"header": "authorization", "style": "bearer"}}]}),
+        ));
         with_minted(all, &mut Problems::default())
     }
 

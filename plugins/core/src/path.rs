@@ -6,6 +6,10 @@
 //! segments, no empty segments, no encoded separator, no backslash, no control byte. A
 //! path that is not so has no `RequestPath`, hence matches nothing.
 
+mod table;
+
+pub use table::PathTable;
+
 /// The path of a request, without its query, ready to be matched.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestPath {

@@ -51,7 +51,7 @@ pub use forward::{Forward, ForwardWire, METHOD, TARGET};
 pub use introspection::Introspected;
 pub use jwt::{Dpop, Jwt};
 use parts::ScopeRuleWire;
-pub use parts::{DocumentAt, ScopeRule};
+pub use parts::{DocumentAt, ScopeRule, ScopeRules};
 pub use policy::{
     BundleSource, BundleWire, DEFAULT_INSTRUCTIONS, DEFAULT_QUERY, ModuleWire, PATH, PolicySource,
     PolicyWire, Poll, PollWire, RegoWire,
@@ -158,7 +158,7 @@ pub struct Config {
     /// The metadata document.
     pub resource: Option<Resource>,
     /// Scope rules; the first match decides.
-    pub scopes: Vec<ScopeRule>,
+    pub scopes: ScopeRules,
     /// Where each credential may go.
     pub bindings: Bindings,
     /// What is behind each cluster.
@@ -325,7 +325,7 @@ fn body_limit(written: Option<String>, problems: &mut Problems) -> usize {
 impl Config {
     /// The rule that decides about a request.
     pub fn rule(&self, method: &str, path: &RequestPath) -> Option<&ScopeRule> {
-        self.scopes.iter().find(|rule| rule.covers(method, path))
+        self.scopes.find(method, path)
     }
 
     /// Fields that hold callers' credentials, lower case.

@@ -6,7 +6,7 @@ use super::authenticators::AUTHORIZATION;
 use crate::binding::Binding;
 use crate::binding::{is_field_name, is_method, is_reserved};
 use crate::config::{ConfigError, Problems};
-use crate::path::{PathPattern, RequestPath};
+use crate::path::{PathPattern, PathTable, RequestPath};
 
 const MOST_BOUND_HEADERS: usize = 32;
 
@@ -72,11 +72,32 @@ impl ScopeRule {
     }
 }
 
-pub(super) fn scopes(wire: Vec<ScopeRuleWire>, problems: &mut Problems) -> Vec<ScopeRule> {
+/// Rules in their order, found by the path.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ScopeRules {
+    all: Vec<ScopeRule>,
+    paths: PathTable,
+}
+
+impl ScopeRules {
+    /// All of them, in their order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &ScopeRule> {
+        self.all.iter()
+    }
+
+    /// The first that decides about a request.
+    pub fn find(&self, method: &str, path: &RequestPath) -> Option<&ScopeRule> {
+        let matching = self.paths.matching(path).into_iter();
+        matching.filter_map(|number| self.all.get(number)).find(|rule| rule.covers(method, path))
+    }
+}
+
+pub(super) fn scopes(wire: Vec<ScopeRuleWire>, problems: &mut Problems) -> ScopeRules {
     if wire.is_empty() {
         problems.note("scopes", "expected at least one: what no rule covers is denied");
     }
-    problems.list("scopes", wire, rule)
+    let all = problems.list("scopes", wire, rule);
+    ScopeRules { paths: all.iter().map(|rule| &rule.path).collect(), all }
 }
 
 fn rule(wire: ScopeRuleWire) -> Result<ScopeRule, ConfigError> {
