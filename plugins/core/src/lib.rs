@@ -28,6 +28,7 @@ pub mod binding;
 pub mod budget;
 pub mod canary;
 pub mod chain;
+pub mod commons;
 pub mod config;
 pub mod credential;
 pub mod denial;

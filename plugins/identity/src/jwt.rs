@@ -35,7 +35,7 @@ use crate::claims;
 use crate::confirmation::Confirmation;
 use crate::dpop::Proofs;
 use crate::holder::Holder;
-use crate::keys::Keys;
+use crate::keys::{Keys, Standing};
 use crate::workload;
 
 /// Tokens of one issuer, or of one trust domain.
@@ -201,7 +201,14 @@ impl Jwts {
         digest: Digest,
         holder: Holder,
     ) -> Box<dyn Attempt> {
-        Box::new(JwtAttempt { tokens: Rc::clone(self), digest, token, holder, waits: None })
+        Box::new(JwtAttempt {
+            tokens: Rc::clone(self),
+            digest,
+            token,
+            holder,
+            waits: None,
+            generation: 0,
+        })
     }
 }
 
@@ -304,6 +311,8 @@ struct JwtAttempt {
     holder: Holder,
     /// Fetches that had ended when this began to wait for the next one.
     waits: Option<u64>,
+    /// The set that did not have its key.
+    generation: u64,
 }
 
 impl JwtAttempt {
@@ -341,11 +350,11 @@ impl Attempt for JwtAttempt {
         if let Some(good) = self.tokens.remembered(&self.digest, at.now) {
             return Progress::Done(self.established(good, at.now));
         }
-        let ended = self.tokens.keys.standing(at.now).ended;
+        let Standing { ended, generation, .. } = self.tokens.keys.standing(at.now);
         match self.verdict(at.now) {
             Ok(verdict) => Progress::Done(verdict),
             Err(_) if self.tokens.keys.want(at.now) => {
-                self.waits = Some(ended);
+                (self.waits, self.generation) = (Some(ended), generation);
                 Progress::Wait
             }
             Err(missing) => Progress::Done(Err(without(&missing))),
@@ -353,10 +362,17 @@ impl Attempt for JwtAttempt {
     }
 
     fn look(&mut self, now: UnixMillis) -> Option<Verdict> {
-        if Some(self.tokens.keys.standing(now).ended) == self.waits {
+        let Standing { ended, generation, .. } = self.tokens.keys.standing(now);
+        let waits = Some(ended) == self.waits;
+        if waits && generation == self.generation {
             return None;
         }
-        Some(self.verdict(now).unwrap_or_else(|missing| Err(without(&missing))))
+        match self.verdict(now) {
+            Ok(verdict) => Some(verdict),
+            // Another worker's set, fetched before this was asked for: the next may have it.
+            Err(_) if waits => None,
+            Err(missing) => Some(Err(without(&missing))),
+        }
     }
 
     fn late(&self) -> Denial {
@@ -404,8 +420,9 @@ mod tests {
             cache: 4,
             dpop: None,
         };
-        let keys = Rc::new(Keys::new(&keys, Usage::Signatures).unwrap());
-        Jwts::new(&config, "acme", keys, &Services::none())
+        let services = Services::none();
+        let keys = Keys::new(&keys, Usage::Signatures, &services.commons).unwrap();
+        Jwts::new(&config, "acme", Rc::new(keys), &services)
     }
 
     fn attempt(tokens: &Rc<Jwts>) -> JwtAttempt {
@@ -418,6 +435,7 @@ mod tests {
             token,
             holder: Holder::default(),
             waits: None,
+            generation: 0,
         }
     }
 
