@@ -320,11 +320,11 @@ impl JwtAttempt {
     /// signed with can be revoked as well, where the token names one.
     fn established(&self, good: Good, now: UnixMillis) -> Verdict {
         let Good { identity, bound } = good;
-        self.holder.confirm(&bound, self.tokens.proofs.as_ref(), &self.digest, now)?;
+        let next = self.holder.confirm(&bound, self.tokens.proofs.as_ref(), &self.digest, now)?;
         let key = self.token.key_id().map(|id| (revocation::Kind::IssuerKey, id.to_owned()));
         let id = (identity.kind == Kind::JwtSvid).then(|| SpiffeId::parse(&identity.subject));
         let id = id.flatten().and_then(|id| workload::revocable(&id));
-        Ok(Established::verified(identity).known_by(key).known_by(id))
+        Ok(Established::verified(identity).known_by(key).known_by(id).offering(next))
     }
 
     fn verdict(&self, now: UnixMillis) -> Result<Verdict, Lack> {
