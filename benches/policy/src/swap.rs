@@ -39,7 +39,7 @@ fn packed() -> Result<Vec<u8>> {
         write!(
             data,
             "{comma}\"user-{user:06}\":{{\"allowed\":{},\"organisation\":\"org-{}\",\"roles\":[\"reader\",\"writer\"]}}",
-            user % 2 == 0,
+            user.is_multiple_of(2),
             user % 97
         )?;
         user += 1;
