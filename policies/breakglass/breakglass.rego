@@ -3,8 +3,8 @@
 # Reads data.breakglass.paths[segment], which only break-glass opens, and
 # data.breakglass.windows[user] with `from` and `until` (RFC 3339): who may, and when. The
 # caller has to hold the role PLATFORM and to say why in x-break-glass-reason, in 10 to 200
-# characters. Whoever gets through is told so, and so is the upstream (x-break-glass): alarm on
-# the field in the access log, and on route and agent in the audit records.
+# characters. The upstream is told who gets through (x-break-glass), and the gate counts it in
+# postern.gate.alarmed.total, over which deploy/prometheus has the alarm PosternBreakGlass.
 package postern.breakglass
 
 import rego.v1
@@ -43,7 +43,11 @@ default result := {"allowed": false, "http_status": 403}
 
 result := {"allowed": true} if not closed
 
-result := {"allowed": true, "headers": {"x-break-glass": input.postern.identity.user}} if {
+result := {
+	"allowed": true,
+	"headers": {"x-break-glass": input.postern.identity.user},
+	"obligations": [{"kind": "alarm", "reason": "break-glass"}],
+} if {
 	closed
 	broken
 }

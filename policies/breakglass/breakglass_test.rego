@@ -27,7 +27,11 @@ test_the_time_of_these_tests_is_in_the_window if {
 }
 
 test_with_role_reason_and_window_it_opens_and_says_so if {
-	decided("ada", ["PLATFORM"], "incident 4711", within) == {"allowed": true, "headers": {"x-break-glass": "ada"}}
+	decided("ada", ["PLATFORM"], "incident 4711", within) == {
+		"allowed": true,
+		"headers": {"x-break-glass": "ada"},
+		"obligations": [{"kind": "alarm", "reason": "break-glass"}],
+	}
 }
 
 test_each_of_them_is_needed if {

@@ -9,6 +9,7 @@
 
 mod case;
 mod opa;
+mod swap;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -58,7 +59,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// A line for each policy, and one for the dearest of them.
+/// A line for each policy, one for the dearest of them, and one for a swap of data.
 fn measured(options: &Options) -> Result<Vec<Line>> {
     let mut opa = Opa::start(&options.opa)?;
     let length = Duration::try_from_secs_f64(options.seconds / 10.0)?;
@@ -75,7 +76,8 @@ fn measured(options: &Options) -> Result<Vec<Line>> {
         note: format!("{}; half of the policies at most {middle:.3}", line.id),
         ..line.clone()
     });
-    Ok(lines.into_iter().chain(worst).collect())
+    let swap = swap::measured(options.runs.max(1))?;
+    Ok(lines.into_iter().chain(worst).chain([swap]).collect())
 }
 
 fn of(case: &Case, opa: &mut Opa, runs: usize, length: Duration) -> Result<Line> {

@@ -210,6 +210,10 @@ fn the_command_makes_lists_and_takes_back_and_never_prints_one_again() {
         serde_json::from_str(&service.run(&["invite", "issuer", "--json"])).unwrap();
     assert!(issuer["kid"].as_str().unwrap().starts_with("invites-"));
     assert_eq!(service.run(&["invite", "issuer"]).matches("key: ").count(), 1);
+    let next = service.run(&["invite", "issuer", "--next"]);
+    assert!(!next.contains(issuer["kid"].as_str().unwrap()));
+    assert_eq!(service.run(&["invite", "issuer", "--change"]), next);
+    assert_eq!(service.run(&["invite", "issuer"]), next);
     let list = service.run(&["invite", "list"]);
     assert!(list.contains("q3-report") && list.contains("open"), "{list}");
     assert!(!list.contains(&invite[13..]), "{list}");

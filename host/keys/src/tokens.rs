@@ -1,8 +1,8 @@
 //! Capability tokens that the service issues for invites, under a key of each tenant.
 //!
-//! Owns the key, its id, and what a token says. Invariant: the private half is sealed by the
-//! tenant's data key and leaves nothing but signatures; the same [`Issue`] gives the same
-//! token.
+//! Owns the key, the one that comes after it, their ids, and what a token says. Invariant: a
+//! private half is sealed by the tenant's data key and leaves nothing but signatures, and is gone
+//! when another one signs; under one key the same [`Issue`] gives the same token.
 
 use ed25519_dalek::SigningKey;
 use postern_capability::PublicKey;
@@ -11,11 +11,12 @@ use postern_capability::form::Set;
 use postern_capability::mint::{self, MintError};
 use postern_core::hex;
 use postern_core::identity::TRUST_LEVELS;
+use postern_core::secret::Secret;
 use postern_core::time::UnixMillis;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use crate::envelope::Scope;
+use crate::envelope::{Dek, Scope};
 use crate::fault::Fault;
 use crate::service::Inner;
 use crate::store::invites::{Grant, Issue};
@@ -32,26 +33,50 @@ pub struct IssuerKey {
 }
 
 impl IssuerKey {
-    /// The key of `tenant`; drawn on first use.
+    /// The key of `tenant` that signs; drawn on first use.
     pub async fn of(
         service: &Inner,
         db: &mut Connection,
         tenant: &str,
         now: UnixMillis,
     ) -> Result<Self, Fault> {
-        let scope = Scope::Tenant(tenant.to_owned());
-        let dek = deks::dek(&mut *db, &scope, service.kek.as_ref(), now).await?;
-        let seed = deks::seed(db, &dek, &format!("invites/1/{tenant}"), now).await?;
-        let seed: [u8; 32] =
-            seed.expose().try_into().map_err(|_| Fault::Malformed("key length"))?;
-        Ok(Self::from_seed(&Zeroizing::new(seed)))
+        let dek = dek(service, &mut *db, tenant, now).await?;
+        Self::from_seed(&deks::seed(db, &dek, &signs(tenant), now).await?)
     }
 
-    fn from_seed(seed: &[u8; 32]) -> Self {
-        let key = SigningKey::from_bytes(seed);
+    /// The key that signs after it; drawn on first use.
+    pub async fn next_of(
+        service: &Inner,
+        db: &mut Connection,
+        tenant: &str,
+        now: UnixMillis,
+    ) -> Result<Self, Fault> {
+        let dek = dek(service, &mut *db, tenant, now).await?;
+        Self::from_seed(&deks::seed(db, &dek, &next(tenant), now).await?)
+    }
+
+    /// The next key signs from now on, and the one before is gone; `None` when none was drawn.
+    pub async fn change(
+        service: &Inner,
+        db: &mut Connection,
+        tenant: &str,
+        now: UnixMillis,
+    ) -> Result<Option<Self>, Fault> {
+        let dek = dek(service, &mut *db, tenant, now).await?;
+        let names = (next(tenant), signs(tenant));
+        if !deks::replace_seed(&mut *db, &dek, (&names.0, &names.1), now).await? {
+            return Ok(None);
+        }
+        Self::of(service, db, tenant, now).await.map(Some)
+    }
+
+    fn from_seed(seed: &Secret) -> Result<Self, Fault> {
+        let seed: [u8; 32] =
+            seed.expose().try_into().map_err(|_| Fault::Malformed("key length"))?;
+        let key = SigningKey::from_bytes(&Zeroizing::new(seed));
         let hash = Sha256::digest(key.verifying_key().as_bytes());
         let id = format!("invites-{}", hex::lower(hash.get(..8).unwrap_or_default()));
-        Self { id, key }
+        Ok(Self { id, key })
     }
 
     /// The public half.
@@ -100,6 +125,25 @@ impl IssuerKey {
         let issue = Issue { holder: self.public(), audience, id: [0; 16], issued: 1, expires: 2 };
         self.token((tenant, "AbCd0123"), grant, &issue).is_ok()
     }
+}
+
+async fn dek(
+    service: &Inner,
+    db: &mut Connection,
+    tenant: &str,
+    now: UnixMillis,
+) -> Result<Dek, Fault> {
+    deks::dek(db, &Scope::Tenant(tenant.to_owned()), service.kek.as_ref(), now).await
+}
+
+/// Name of the seed of the key that signs.
+fn signs(tenant: &str) -> String {
+    format!("invites/1/{tenant}")
+}
+
+/// Name of the seed of the key that comes after it.
+fn next(tenant: &str) -> String {
+    format!("invites-next/1/{tenant}")
 }
 
 /// Whom the tokens of an invite name, as user and as agent.

@@ -452,3 +452,43 @@ async fn the_database_has_no_invite_and_a_row_that_was_edited_is_worth_nothing()
         list(&world, &acme, NOW).await.iter().map(|one| one["state"].clone()).collect();
     assert_eq!(states, ["forged", "forged"]);
 }
+
+/// What an operator is told of an issuer's key.
+async fn told(world: &World, tenant: &Tenant, method: &str, path: &str) -> (u16, Value) {
+    let path = format!("/api/v1/invites/issuer{path}");
+    let answer = world.operate(&tenant.operator, method, &path, b"", NOW).await;
+    (answer.status, serde_json::from_slice(&answer.body).unwrap_or_default())
+}
+
+#[tokio::test]
+async fn the_next_key_is_known_before_it_signs_and_the_one_before_is_gone() {
+    let world = World::in_memory().await;
+    let acme = world.tenant("acme").await;
+    for id in ["AbCd0001", "AbCd0002"] {
+        assert_eq!(create(&world, &acme, &new_invite(id)).await, 200);
+    }
+    let first = issuer(&world, &acme).await;
+    let token = exchange(&world, &acme, "AbCd0001", 1, NOW).await.unwrap().token;
+    assert_eq!(told(&world, &acme, "POST", "/change").await.0, 409, "none was drawn");
+    let (status, next) = told(&world, &acme, "POST", "/next").await;
+    assert_eq!((status, told(&world, &acme, "POST", "/next").await.1), (200, next.clone()));
+    assert_eq!(issuer(&world, &acme).await.id, first.id, "it does not sign yet");
+    assert_eq!(told(&world, &acme, "POST", "/change").await, (200, next.clone()));
+    let second = issuer(&world, &acme).await;
+    assert_eq!((second.id.as_str().into(), second.id == first.id), (next["kid"].clone(), false));
+    let other = exchange(&world, &acme, "AbCd0002", 1, NOW).await.unwrap().token;
+    let again = exchange(&world, &acme, "AbCd0001", 1, NOW).await.unwrap().token;
+    let both = [first, second];
+    for (token, at) in [(&token, 0), (&other, 1), (&again, 1)] {
+        assert_eq!(chain(token, &both, NOW).issuer().id, both[at].id);
+    }
+    assert_eq!(told(&world, &acme, "POST", "/change").await.0, 409, "once");
+    let other = world.tenant("other").await;
+    assert_eq!(told(&world, &other, "POST", "/change").await.0, 409, "of another tenant");
+    let kinds: Vec<Value> = events(&world, &acme, "invite_issuer_")
+        .await
+        .iter()
+        .map(|event| event["kind"].clone())
+        .collect();
+    assert_eq!(kinds, ["invite_issuer_next", "invite_issuer_next", "invite_issuer_changed"]);
+}

@@ -13,7 +13,7 @@
 
 use std::rc::Rc;
 
-use crate::denial::{Denial, Ours, TokenReason};
+use crate::denial::{Denial, Ours, ProofKind, TokenReason};
 use crate::fields::Fields;
 use crate::identity::{Identity, Kind};
 use crate::key_service::{Call, CallId, CallResult};
@@ -133,6 +133,16 @@ pub struct Established {
     limits: Option<Rc<dyn Limits>>,
     attempts: Vec<String>,
     names: Vec<Revocable>,
+    offer: Option<NextNonce>,
+}
+
+/// A nonce that the caller's next proof may hold, told to him with the answer (RFC 9449, 8.2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NextNonce {
+    /// What proofs it is for.
+    pub proof: ProofKind,
+    /// The nonce.
+    pub nonce: String,
 }
 
 /// Something of a credential that can be revoked: its kind and id.
@@ -142,7 +152,18 @@ impl Established {
     /// Only where the credential was verified.
     pub fn verified(identity: Identity) -> Self {
         let names = revocables(&identity);
-        Self { identity, content: None, limits: None, attempts: Vec::new(), names }
+        Self { identity, content: None, limits: None, attempts: Vec::new(), names, offer: None }
+    }
+
+    /// What the caller is told for his next proof.
+    #[must_use]
+    pub fn offering(self, offer: Option<NextNonce>) -> Self {
+        Self { offer, ..self }
+    }
+
+    /// As [`Established::offering`] has it.
+    pub fn offer(&self) -> Option<&NextNonce> {
+        self.offer.as_ref()
     }
 
     /// More of it that can be revoked: what went before it, such as the blocks of a chain.

@@ -138,7 +138,7 @@ pub enum ProofKind {
 
 impl ProofKind {
     /// The field that brings a nonce (RFC 9449, 8.1).
-    fn field(self) -> &'static str {
+    pub(crate) fn field(self) -> &'static str {
         match self {
             Self::Dpop => "dpop-nonce",
             Self::Capability => "postern-nonce",

@@ -12,6 +12,8 @@ use crate::mac::{self, MacKeys};
 use crate::permit::PermitKeys;
 use crate::secret::Secret;
 
+const COMMONS: &[u8] = b"postern gate commons/1\0";
+
 /// The permit keys, from `POSTERN_PERMIT_KEY`.
 pub fn permit_keys(text: Option<&str>) -> Result<PermitKeys, ConfigError> {
     mac_keys("POSTERN_PERMIT_KEY", text).map(PermitKeys::new)
@@ -26,6 +28,19 @@ pub fn shared_keys(text: Option<&str>) -> Result<MacKeys, ConfigError> {
 /// `POSTERN_CREDENTIAL_KEY` or `POSTERN_AUDIT_KEY`.
 pub fn identity_seed(text: Option<&str>) -> Result<Secret, ConfigError> {
     keys("identity key", text).map(|(new, _)| new)
+}
+
+/// The keys of what workers of the gate leave one another ([`crate::commons`]), from
+/// `POSTERN_GATE_KEY`: no other module can make such a value.
+pub fn commons_keys(text: Option<&str>) -> Result<MacKeys, ConfigError> {
+    let name = "POSTERN_GATE_KEY";
+    let (new, old) = keys(name, text)?;
+    let derived = |seed| {
+        let seed = MacKeys::new(seed, None)?;
+        Some(Secret::new(seed.sign(COMMONS, &[]).to_vec()))
+    };
+    let made = derived(new).and_then(|new| MacKeys::new(new, old.and_then(derived)));
+    made.ok_or_else(|| ConfigError::one(path(name), EXPECTED))
 }
 
 /// A client's secret at an authorization server, from the variable `name`: 8 to 512 characters
@@ -84,6 +99,18 @@ mod tests {
         assert!(shared_keys(Some(&text(1))).is_ok());
         assert!(permit_keys(Some(&format!("{},{}", text(1), text(2)))).is_ok());
         assert_eq!(identity_seed(Some(&text(3))).unwrap().len(), 32);
+    }
+
+    #[test]
+    fn what_gates_leave_one_another_is_under_a_key_of_their_own() {
+        let seal = |of: &MacKeys| of.sign(b"x", &[]);
+        let shared = shared_keys(Some(&text(1))).unwrap();
+        let old = commons_keys(Some(&text(1))).unwrap();
+        let both = commons_keys(Some(&format!("{},{}", text(2), text(1)))).unwrap();
+        assert_ne!(seal(&shared), seal(&old));
+        assert!(both.verify(b"x", &[], &seal(&old)) && !old.verify(b"x", &[], &seal(&both)));
+        let error = commons_keys(None).err();
+        assert_eq!(error, Some(ConfigError::one("environment.POSTERN_GATE_KEY", "missing")));
     }
 
     #[test]

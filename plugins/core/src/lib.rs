@@ -29,6 +29,7 @@ pub mod bindings;
 pub mod budget;
 pub mod canary;
 pub mod chain;
+pub mod commons;
 pub mod config;
 pub mod credential;
 pub mod denial;

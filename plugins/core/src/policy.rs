@@ -73,6 +73,8 @@ pub struct Obligations {
     pub rate_classes: Vec<String>,
     /// Labels that the caller's session has from now on.
     pub taints: Vec<String>,
+    /// Somebody is to look at it: it is counted for an alarm.
+    pub alarm: bool,
 }
 
 /// How a policy wants its refusal to look.

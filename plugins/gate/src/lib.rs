@@ -40,7 +40,7 @@ fn configure(document: &[u8]) -> Result<Module, ConfigError> {
     let key_service = config.key_service.clone();
     let client = Client::new(Settings::of(&key_service, &config.tenant, Role::Gate, seed)?);
     let client = Rc::new(client.map_err(|bad| ConfigError::one("environment", bad.to_string()))?);
-    let callers = postern_identity::assemble(&config, &services::of_module(&client, nonces))?;
+    let callers = postern_identity::assemble(&config, &services::of_module(&client, nonces)?)?;
     let (detector, scrubbing) = (Rc::new(MarkerDetector), Rc::new(PatternScrubbing::new()));
     let (known, certificates) = (callers.authenticators, config.reads_certificates());
     let tallies = Some(Rc::new(SharedTallies::new(tallies)) as _);

@@ -187,9 +187,10 @@ impl Verifier {
         let chain = self.chain(&signed.token, now.seconds())?;
         let proof = proof::verify(&request, chain.holder(), self.window(now), &self.tables);
         let proof = proof.map_err(invalid)?;
-        if self.config.nonce.is_for(request.method) {
-            nonce::check(&*self.nonces, proof.issued(), ProofKind::Capability, now)?;
-        }
+        let next = match self.config.nonce.is_for(request.method) {
+            true => nonce::check(&*self.nonces, proof.issued(), ProofKind::Capability, now)?,
+            false => None,
+        };
         // Only now, so that nobody else can use up a holder's nonces.
         self.first_use(proof.replay_key(), now)?;
         let nothing = || Sha256::digest(b"").into();
@@ -197,7 +198,7 @@ impl Verifier {
         let right = chain.right().clone();
         let limits = Rc::new(TokenLimits { right, signed: proof.fields().to_vec() });
         let established = established(&chain).of_content(content);
-        Ok(established.within(limits, attempts(&chain)))
+        Ok(established.within(limits, attempts(&chain)).offering(next))
     }
 
     /// When a proof is good.

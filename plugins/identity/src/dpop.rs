@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as B64;
-use postern_core::authenticator::Presented;
+use postern_core::authenticator::{NextNonce, Presented};
 use postern_core::config::gate::Dpop;
 use postern_core::denial::{Denial, Ours, ProofKind, TokenReason};
 use postern_core::fields::Fields;
@@ -92,24 +92,25 @@ impl Proofs {
     }
 
     /// Holds the proof of a request against the key that its token is bound to; `token` is the
-    /// token's SHA-256.
+    /// token's SHA-256. Gives the nonce of the next proof, where proofs need one.
     pub fn check(
         &self,
         shown: &Shown,
         key: &Digest,
         token: &Digest,
         now: UnixMillis,
-    ) -> Result<(), Denial> {
+    ) -> Result<Option<NextNonce>, Denial> {
         let proof = self.read(shown, key, token, now).map_err(Denial::InvalidProof)?;
-        if self.window.nonce.is_for(&proof.method) {
-            nonce::check(&*self.nonces, proof.nonce.as_deref(), ProofKind::Dpop, now)?;
-        }
+        let next = match self.window.nonce.is_for(&proof.method) {
+            true => nonce::check(&*self.nonces, proof.nonce.as_deref(), ProofKind::Dpop, now)?,
+            false => None,
+        };
         let nonce = Sha256::new()
             .chain_update(b"postern dpop/1\0")
             .chain_update(proof.key)
             .chain_update(proof.id.as_bytes());
         match self.nonces.meet(&nonce.finalize().into(), now) {
-            Met::New => Ok(()),
+            Met::New => Ok(next),
             Met::Before => Err(Denial::InvalidProof(TokenReason::Replayed)),
             Met::Full => Err(Denial::RateLimited),
             Met::Forged => Err(Denial::Internal(Ours::NoncesForged)),

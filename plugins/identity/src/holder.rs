@@ -3,7 +3,7 @@
 //! Invariant: a token that says it is bound is good only on a connection with that
 //! certificate, or with a proof by that key over this request, every time it comes.
 
-use postern_core::authenticator::Presented;
+use postern_core::authenticator::{NextNonce, Presented};
 use postern_core::denial::{Denial, TokenReason};
 use postern_core::time::UnixMillis;
 
@@ -29,14 +29,15 @@ impl Holder {
         Self { certificate, proof: proven.then(|| Shown::of(shown)) }
     }
 
-    /// The holder is the one that the token, whose SHA-256 this is, was made for.
+    /// The holder is the one that the token, whose SHA-256 this is, was made for. Gives the nonce
+    /// that his next proof may hold.
     pub fn confirm(
         &self,
         bound: &Confirmation,
         proofs: Option<&Proofs>,
         token: &Digest,
         now: UnixMillis,
-    ) -> Result<(), Denial> {
+    ) -> Result<Option<NextNonce>, Denial> {
         let invalid = |reason| Err(Denial::InvalidToken(reason));
         match (bound, &self.proof) {
             (Confirmation::Key(key), Some(shown)) => match proofs {
@@ -49,7 +50,7 @@ impl Holder {
             (Confirmation::Certificate(thumbprint), None) => {
                 let shown = self.certificate.as_deref().and_then(certificate::thumbprint);
                 if shown.as_ref() == Some(thumbprint) {
-                    Ok(())
+                    Ok(None)
                 } else {
                     invalid(TokenReason::Bound)
                 }
@@ -57,7 +58,7 @@ impl Holder {
             (Confirmation::Bearer, None) if proofs.is_some_and(Proofs::required) => {
                 invalid(TokenReason::Unbound)
             }
-            (Confirmation::Bearer, None) => Ok(()),
+            (Confirmation::Bearer, None) => Ok(None),
         }
     }
 }

@@ -293,8 +293,9 @@ impl IntrospectionAttempt {
             Outcome::Refused(reason) => return Err(Denial::InvalidToken(reason)),
             Outcome::Unanswered(reason) => return Err(Denial::KeysUnavailable(reason)),
         };
-        self.holder.confirm(&good.bound, self.tokens.proofs.as_ref(), &self.digest, now)?;
-        Ok(Established::verified(good.identity))
+        let proofs = self.tokens.proofs.as_ref();
+        let next = self.holder.confirm(&good.bound, proofs, &self.digest, now)?;
+        Ok(Established::verified(good.identity).offering(next))
     }
 }
 

@@ -35,7 +35,7 @@ use crate::claims;
 use crate::confirmation::Confirmation;
 use crate::dpop::Proofs;
 use crate::holder::Holder;
-use crate::keys::Keys;
+use crate::keys::{Keys, Standing};
 use crate::workload;
 
 /// Tokens of one issuer, or of one trust domain.
@@ -201,7 +201,14 @@ impl Jwts {
         digest: Digest,
         holder: Holder,
     ) -> Box<dyn Attempt> {
-        Box::new(JwtAttempt { tokens: Rc::clone(self), digest, token, holder, waits: None })
+        Box::new(JwtAttempt {
+            tokens: Rc::clone(self),
+            digest,
+            token,
+            holder,
+            waits: None,
+            generation: 0,
+        })
     }
 }
 
@@ -304,6 +311,8 @@ struct JwtAttempt {
     holder: Holder,
     /// Fetches that had ended when this began to wait for the next one.
     waits: Option<u64>,
+    /// The set that did not have its key.
+    generation: u64,
 }
 
 impl JwtAttempt {
@@ -311,11 +320,11 @@ impl JwtAttempt {
     /// signed with can be revoked as well, where the token names one.
     fn established(&self, good: Good, now: UnixMillis) -> Verdict {
         let Good { identity, bound } = good;
-        self.holder.confirm(&bound, self.tokens.proofs.as_ref(), &self.digest, now)?;
+        let next = self.holder.confirm(&bound, self.tokens.proofs.as_ref(), &self.digest, now)?;
         let key = self.token.key_id().map(|id| (revocation::Kind::IssuerKey, id.to_owned()));
         let id = (identity.kind == Kind::JwtSvid).then(|| SpiffeId::parse(&identity.subject));
         let id = id.flatten().and_then(|id| workload::revocable(&id));
-        Ok(Established::verified(identity).known_by(key).known_by(id))
+        Ok(Established::verified(identity).known_by(key).known_by(id).offering(next))
     }
 
     fn verdict(&self, now: UnixMillis) -> Result<Verdict, Lack> {
@@ -341,11 +350,11 @@ impl Attempt for JwtAttempt {
         if let Some(good) = self.tokens.remembered(&self.digest, at.now) {
             return Progress::Done(self.established(good, at.now));
         }
-        let ended = self.tokens.keys.standing(at.now).ended;
+        let Standing { ended, generation, .. } = self.tokens.keys.standing(at.now);
         match self.verdict(at.now) {
             Ok(verdict) => Progress::Done(verdict),
             Err(_) if self.tokens.keys.want(at.now) => {
-                self.waits = Some(ended);
+                (self.waits, self.generation) = (Some(ended), generation);
                 Progress::Wait
             }
             Err(missing) => Progress::Done(Err(without(&missing))),
@@ -353,10 +362,17 @@ impl Attempt for JwtAttempt {
     }
 
     fn look(&mut self, now: UnixMillis) -> Option<Verdict> {
-        if Some(self.tokens.keys.standing(now).ended) == self.waits {
+        let Standing { ended, generation, .. } = self.tokens.keys.standing(now);
+        let waits = Some(ended) == self.waits;
+        if waits && generation == self.generation {
             return None;
         }
-        Some(self.verdict(now).unwrap_or_else(|missing| Err(without(&missing))))
+        match self.verdict(now) {
+            Ok(verdict) => Some(verdict),
+            // Another worker's set, fetched before this was asked for: the next may have it.
+            Err(_) if waits => None,
+            Err(missing) => Some(Err(without(&missing))),
+        }
     }
 
     fn late(&self) -> Denial {
@@ -404,8 +420,9 @@ mod tests {
             cache: 4,
             dpop: None,
         };
-        let keys = Rc::new(Keys::new(&keys, Usage::Signatures).unwrap());
-        Jwts::new(&config, "acme", keys, &Services::none())
+        let services = Services::none();
+        let keys = Keys::new(&keys, Usage::Signatures, &services.commons).unwrap();
+        Jwts::new(&config, "acme", Rc::new(keys), &services)
     }
 
     fn attempt(tokens: &Rc<Jwts>) -> JwtAttempt {
@@ -418,6 +435,7 @@ mod tests {
             token,
             holder: Holder::default(),
             waits: None,
+            generation: 0,
         }
     }
 

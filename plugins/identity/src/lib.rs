@@ -39,6 +39,7 @@ use std::rc::Rc;
 
 use postern_core::api_key::INVITE_PREFIX;
 use postern_core::authenticator::Authenticator;
+use postern_core::commons::Commons;
 use postern_core::config::gate::{Authentication, Config, Introspected, KeySource};
 use postern_core::config::{ConfigError, Problems};
 use postern_core::gate::ApiKeys;
@@ -74,6 +75,8 @@ pub struct Services {
     pub exchanges: Rc<dyn Exchanges>,
     /// Where nonces of signed requests are remembered.
     pub nonces: Rc<dyn Nonces>,
+    /// Where workers leave one another the keys of issuers.
+    pub commons: Rc<dyn Commons>,
     /// Who verifies the signatures of JWTs and of DPoP proofs.
     pub signatures: Rc<dyn Signatures>,
     /// Variables of its environment.
@@ -87,6 +90,7 @@ impl Services {
             directory: Rc::clone(&self.directory),
             exchanges: Rc::clone(&self.exchanges),
             nonces: Rc::clone(&self.nonces),
+            commons: Rc::clone(&self.commons),
             signatures: Rc::new(OftenMet::new(Rc::clone(&self.signatures))),
             variable: Rc::clone(&self.variable),
         }
@@ -113,7 +117,8 @@ pub fn assemble(config: &Config, services: &Services) -> Result<Callers, ConfigE
                 Rc::new(ApiKeys::new(field.clone(), Rc::clone(&services.directory)))
             }
             Authentication::Jwt(jwt) => {
-                let keys = Rc::new(problems.part(&path, usable(&jwt.keys, Usage::Signatures))?);
+                let keys =
+                    Rc::new(problems.part(&path, usable(&jwt.keys, Usage::Signatures, services))?);
                 background.push(Rc::clone(&keys) as _);
                 Rc::new(jwt::JwtAuthenticator::new(jwt, &config.tenant, keys, services))
             }
@@ -130,7 +135,7 @@ pub fn assemble(config: &Config, services: &Services) -> Result<Callers, ConfigE
                 let mut sets = Vec::new();
                 for (index, domain) in svid.domains.iter().enumerate() {
                     let path = format!("{path}.trust_domains[{index}]");
-                    sets.push(problems.part(&path, usable(&domain.keys, Usage::Svids)));
+                    sets.push(problems.part(&path, usable(&domain.keys, Usage::Svids, services)));
                 }
                 let keys: Option<Vec<_>> = sets.into_iter().map(|set| set.map(Rc::new)).collect();
                 let keys = keys?;
@@ -179,13 +184,19 @@ fn others(keys: impl IntoIterator<Item = String>) -> Vec<String> {
 }
 
 /// The keys of an issuer; inline ones must be of some use.
-fn usable(source: &KeySource, usage: Usage) -> Result<keys::Keys, ConfigError> {
+fn usable(
+    source: &KeySource,
+    usage: Usage,
+    services: &Services,
+) -> Result<keys::Keys, ConfigError> {
     let expected = "expected a key set with a key that can be used";
-    keys::Keys::new(source, usage).ok_or_else(|| ConfigError::one("jwks.inline", expected))
+    let keys = keys::Keys::new(source, usage, &services.commons);
+    keys.ok_or_else(|| ConfigError::one("jwks.inline", expected))
 }
 
 #[cfg(test)]
 mod tests {
+    use postern_core::commons::Found;
     use postern_core::key_service::{
         CallId, CallResult, Exchanged, KeyEntry, KeyServiceFault, Redemption, Turn,
     };
@@ -199,6 +210,16 @@ mod tests {
     impl Nonces for Nothing {
         fn meet(&self, _: &[u8; 32], _: UnixMillis) -> Met {
             Met::Unwritten
+        }
+    }
+
+    impl Commons for Nothing {
+        fn find(&self, _: &str) -> Found {
+            Found::Nothing
+        }
+
+        fn replace(&self, _: &str, _: &[u8], _: u32) -> bool {
+            true
         }
     }
 
@@ -233,6 +254,7 @@ mod tests {
                 directory: Rc::new(Nothing),
                 exchanges: Rc::new(Nothing),
                 nonces: Rc::new(Nothing),
+                commons: Rc::new(Nothing),
                 signatures: Rc::new(postern_jose::Pure),
                 variable: Rc::new(|_| None),
             }

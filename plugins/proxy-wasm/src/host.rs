@@ -8,6 +8,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use postern_core::commons::{Commons, Found, Seal};
 use postern_core::config::{ConfigError, MAX_DOCUMENT};
 use postern_core::effect::Metric;
 use postern_core::mac::MacKeys;
@@ -129,6 +130,26 @@ impl Nonces for SharedNonces {
 
     fn is_issued(&self, nonce: &str, now: UnixMillis) -> bool {
         self.0.try_borrow().is_ok_and(|table| table.is_issued(nonce, now))
+    }
+}
+
+/// What workers leave one another in shared data.
+pub struct SharedCommons(Seal);
+
+impl SharedCommons {
+    /// Under this seal.
+    pub fn new(seal: Seal) -> Self {
+        Self(seal)
+    }
+}
+
+impl Commons for SharedCommons {
+    fn find(&self, name: &str) -> Found {
+        self.0.find(&mut Shared, name)
+    }
+
+    fn replace(&self, name: &str, value: &[u8], version: u32) -> bool {
+        self.0.replace(&mut Shared, name, value, version)
     }
 }
 

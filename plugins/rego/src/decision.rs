@@ -100,6 +100,7 @@ fn obligation(value: &Value, read: &mut Obligations) -> Option<()> {
         ("passkey", []) => read.passkey = true,
         ("redact", [("above", level)]) => read.redact_above.push((*level).to_owned()),
         ("rate", [("class", class)]) => read.rate_classes.push((*class).to_owned()),
+        ("alarm", []) => read.alarm = true,
         ("taint", [("label", label)]) => read.taints.push((*label).to_owned()),
         _ => return None,
     }

@@ -348,13 +348,15 @@ fn obligations_have_one_form_and_nothing_more() {
     };
     let text = |text: &str| vec![text.to_owned()];
     let all = r#"[{"kind":"approval","reason":"why"},{"kind":"passkey"},{"kind":"redact","above":"b"},
-        {"kind":"redact","above":"a"},{"kind":"rate","class":"c"},{"kind":"taint","label":"t"}]"#;
+        {"kind":"redact","above":"a"},{"kind":"rate","class":"c"},{"kind":"taint","label":"t"},
+        {"kind":"alarm","reason":"why"}]"#;
     let duties = Obligations {
         approval: true,
         passkey: true,
         redact_above: vec!["b".to_owned(), "a".to_owned()],
         rate_classes: text("c"),
         taints: text("t"),
+        alarm: true,
     };
     assert_eq!(read(all), Ok(duties));
     assert_eq!(read("[]"), Ok(Obligations::default()));
@@ -374,6 +376,7 @@ fn obligations_have_one_form_and_nothing_more() {
         r#"[{"kind":"redact","below":"a"}]"#,
         r#"[{"kind":"rate","class":"a","label":"b"}]"#,
         r#"[{"kind":"taint","class":"a"}]"#,
+        r#"[{"kind":"alarm","to":"me"}]"#,
     ] {
         assert_eq!(read(bad), Err(PolicyReason::Obligation), "{bad}");
     }

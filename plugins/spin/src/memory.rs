@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
+use postern_core::commons::{Commons, Found, Seal};
 use postern_core::nonces::{Met, Nonces, Table};
 use postern_core::receipt::{ABSENT, ANY, SharedData};
 use postern_core::tally::{self, Change, Tallies, Updated};
@@ -57,6 +58,30 @@ impl Nonces for InstanceNonces {
 
     fn is_issued(&self, nonce: &str, now: UnixMillis) -> bool {
         self.0.try_borrow().is_ok_and(|both| both.0.is_issued(nonce, now))
+    }
+}
+
+/// What this instance has fetched: nobody else is there to leave it to.
+pub struct InstanceCommons(RefCell<(Seal, Memory)>);
+
+impl InstanceCommons {
+    /// Nothing was fetched.
+    pub fn new(seal: Seal) -> Self {
+        Self(RefCell::new((seal, Memory::default())))
+    }
+}
+
+impl Commons for InstanceCommons {
+    fn find(&self, name: &str) -> Found {
+        let Ok(mut both) = self.0.try_borrow_mut() else { return Found::Nothing };
+        let (seal, memory) = &mut *both;
+        seal.find(memory, name)
+    }
+
+    fn replace(&self, name: &str, value: &[u8], version: u32) -> bool {
+        let Ok(mut both) = self.0.try_borrow_mut() else { return false };
+        let (seal, memory) = &mut *both;
+        seal.replace(memory, name, value, version)
     }
 }
 

@@ -30,7 +30,7 @@ pub enum Command {
     /// Take an invite back, and the token that it was exchanged for.
     Revoke(RevokeArgs),
     /// Show the key that signs such tokens, as the gate's configuration wants it.
-    Issuer(ListArgs),
+    Issuer(IssuerArgs),
     /// Exchange an invite for a token, as whoever got it.
     Accept(accept::AcceptArgs),
 }
@@ -97,6 +97,26 @@ Examples:
 pub struct ListArgs {
     #[command(flatten)]
     operator: OperatorArgs,
+}
+
+/// Show the key that signs the tokens, or change it.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  postern invite issuer
+  postern invite issuer --next      # and put it beside the first, at every gate
+  postern invite issuer --change    # then it signs; the first one's last token ends within 24h
+
+If the first one may have been stolen: postern revocation add issuer-key KID")]
+pub struct IssuerArgs {
+    #[command(flatten)]
+    operator: OperatorArgs,
+    /// Show the key that signs after it, drawn now if there is none.
+    #[arg(long, conflicts_with = "change")]
+    next: bool,
+    /// Let the next key sign from now on; the key before it is deleted.
+    #[arg(long)]
+    change: bool,
 }
 
 /// Take an invite back.
@@ -194,9 +214,14 @@ fn revoke(args: &RevokeArgs, out: Output) -> Outcome {
     out.result(&json!({"revoked": args.id, "token": document.get("token")}), &text)
 }
 
-fn issuer(args: &ListArgs, out: Output) -> Outcome {
+fn issuer(args: &IssuerArgs, out: Output) -> Outcome {
     let operator = Operator::load(&args.operator)?;
-    let document = operator.service()?.signed(&operator, "GET", "/api/v1/invites/issuer", None)?;
+    let (method, path) = match (args.next, args.change) {
+        (true, _) => ("POST", "/api/v1/invites/issuer/next"),
+        (_, true) => ("POST", "/api/v1/invites/issuer/change"),
+        _ => ("GET", "/api/v1/invites/issuer"),
+    };
+    let document = operator.service()?.signed(&operator, method, path, None)?;
     let text = |name: &str| document.get(name).and_then(Value::as_str).unwrap_or_default();
     let line =
         format!("{{kid: {}, issuer: {}, key: {}}}", text("kid"), text("issuer"), text("key"));

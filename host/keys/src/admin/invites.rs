@@ -156,13 +156,51 @@ impl Service {
         operator: &Operator,
         now: UnixMillis,
     ) -> Result<HttpAnswer, Fault> {
-        use base64::Engine;
-        use base64::prelude::BASE64_URL_SAFE_NO_PAD as B64;
         let mut db = self.inner.pool.write(operator.reach()).await?;
         let key = IssuerKey::of(&self.inner, &mut db, &operator.tenant, now).await?;
         db.commit().await?;
-        Ok(HttpAnswer::json(&serde_json::json!({
-            "kid": key.id, "issuer": tokens::ISSUER, "key": B64.encode(key.public()),
-        })))
+        Ok(shown(&key))
     }
+
+    /// The key that signs after the one that does: gateways have it before it does.
+    pub(super) async fn next_issuer(
+        &self,
+        operator: &Operator,
+        now: UnixMillis,
+    ) -> Result<HttpAnswer, Fault> {
+        let mut db = self.inner.pool.write(operator.reach()).await?;
+        let key = IssuerKey::next_of(&self.inner, &mut db, &operator.tenant, now).await?;
+        let event = operator.event("invite_issuer_next").with("key", key.id.as_str());
+        self.recorded(db, event, now).await?;
+        Ok(shown(&key))
+    }
+
+    /// From now on it signs.
+    pub(super) async fn change_issuer(
+        &self,
+        operator: &Operator,
+        now: UnixMillis,
+    ) -> Result<HttpAnswer, Fault> {
+        let mut db = self.inner.pool.write(operator.reach()).await?;
+        let tenant = &operator.tenant;
+        let before = IssuerKey::of(&self.inner, &mut db, tenant, now).await?;
+        let Some(key) = IssuerKey::change(&self.inner, &mut db, tenant, now).await? else {
+            return Ok(conflict("There is no next key: draw one, and let gateways have it first"));
+        };
+        let event = operator
+            .event("invite_issuer_changed")
+            .with("key", key.id.as_str())
+            .with("before", before.id.as_str());
+        self.recorded(db, event, now).await?;
+        Ok(shown(&key))
+    }
+}
+
+/// As a gate's configuration has it.
+fn shown(key: &IssuerKey) -> HttpAnswer {
+    use base64::Engine;
+    use base64::prelude::BASE64_URL_SAFE_NO_PAD as B64;
+    HttpAnswer::json(&serde_json::json!({
+        "kid": key.id, "issuer": tokens::ISSUER, "key": B64.encode(key.public()),
+    }))
 }

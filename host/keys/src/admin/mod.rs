@@ -208,6 +208,8 @@ impl Service {
             ("GET", ["invites"]) => self.list_invites(operator, now).await,
             ("POST", ["invites"]) => self.create_invite(operator, body, now).await,
             ("GET", ["invites", "issuer"]) => self.show_issuer(operator, now).await,
+            ("POST", ["invites", "issuer", "next"]) => self.next_issuer(operator, now).await,
+            ("POST", ["invites", "issuer", "change"]) => self.change_issuer(operator, now).await,
             ("POST", ["invites", id, "revoke"]) => self.revoke_invite(operator, id, now).await,
             ("GET", ["approvals", id]) => self.show_approval(operator, id, now).await,
             ("POST", ["approvals", id, "approve"]) => {

@@ -128,12 +128,8 @@ pub async fn seed(
     name: &str,
     now: UnixMillis,
 ) -> Result<Secret, Fault> {
-    let row: Option<(Vec<u8>,)> = sqlx::query_as("SELECT sealed FROM service_keys WHERE name = $1")
-        .bind(name)
-        .fetch_optional(&mut *db)
-        .await?;
-    if let Some((sealed,)) = row {
-        return dek.open_seed(name, &sealed);
+    if let Some(seed) = find_seed(&mut *db, dek, name).await? {
+        return Ok(seed);
     }
     let seed = random::key()?;
     sqlx::query("INSERT INTO service_keys (name, sealed, created_ms) VALUES ($1, $2, $3)")
@@ -143,4 +139,40 @@ pub async fn seed(
         .execute(db)
         .await?;
     Ok(seed)
+}
+
+/// The seed `name`, if there is one.
+pub async fn find_seed(
+    db: &mut Connection,
+    dek: &Dek,
+    name: &str,
+) -> Result<Option<Secret>, Fault> {
+    let row: Option<(Vec<u8>,)> = sqlx::query_as("SELECT sealed FROM service_keys WHERE name = $1")
+        .bind(name)
+        .fetch_optional(db)
+        .await?;
+    row.map(|(sealed,)| dek.open_seed(name, &sealed)).transpose()
+}
+
+/// The seed `from` takes the place of the seed `to`, which is gone then; false when there is no
+/// `from`.
+pub async fn replace_seed(
+    db: &mut Connection,
+    dek: &Dek,
+    (from, to): (&str, &str),
+    now: UnixMillis,
+) -> Result<bool, Fault> {
+    let Some(seed) = find_seed(&mut *db, dek, from).await? else { return Ok(false) };
+    sqlx::query("DELETE FROM service_keys WHERE name = $1 OR name = $2")
+        .bind(from)
+        .bind(to)
+        .execute(&mut *db)
+        .await?;
+    sqlx::query("INSERT INTO service_keys (name, sealed, created_ms) VALUES ($1, $2, $3)")
+        .bind(to)
+        .bind(dek.seal_seed(to, &seed)?)
+        .bind(millis(now))
+        .execute(db)
+        .await?;
+    Ok(true)
 }

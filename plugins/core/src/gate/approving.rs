@@ -10,7 +10,7 @@
 use crate::approvals::{Ask, Claimed, FIELD, NotTold, Requested, State as Stands, Told};
 use crate::authenticator::Revocable;
 use crate::denial::{ApprovalAwaited, ApprovalReason, Denial, Ours, PolicyReason};
-use crate::effect::{Effect, Flow};
+use crate::effect::{Effect, Flow, Metric};
 use crate::event::Event;
 use crate::gate::authenticating::DEADLINE;
 use crate::gate::barrier::Barrier;
@@ -27,6 +27,9 @@ use crate::order;
 use crate::permit::subject_hash;
 use crate::policy::{Changes, Obligations};
 use crate::time::{Moment, UnixMillis};
+
+/// Requests that went on under the obligation `alarm`.
+const ALARMED: Metric = Metric("postern.gate.alarmed.total");
 
 /// A request that the policy allows.
 pub(super) struct Allowed {
@@ -126,6 +129,9 @@ impl Allowed {
         let spent = step.pipeline.spend(principal.identity(), &decided, &duties, step.now);
         if let Err(denial) = spent {
             return refuse(step, request.draft, request.id, &denial);
+        }
+        if duties.alarm {
+            step.emit(Effect::Count(ALARMED));
         }
         let unsent = Vec::new();
         let ready = Ready {

@@ -5,7 +5,7 @@
 
 use std::rc::Rc;
 
-use crate::authenticator::{Established, Revocable};
+use crate::authenticator::{Established, NextNonce, Revocable};
 use crate::denial::{Denial, Ours, TokenReason};
 use crate::identity::Principal;
 use crate::limits::Limits;
@@ -21,6 +21,8 @@ pub(super) struct Admitted {
     pub(super) attempts: Vec<String>,
     /// Everything of all his credentials that can be revoked.
     pub(super) names: Vec<Revocable>,
+    /// Nonces that the caller is told.
+    pub(super) offers: Vec<NextNonce>,
 }
 
 /// Admits the caller whom these name; the last one gives the identity document.
@@ -47,9 +49,10 @@ pub(super) fn admit(established: Vec<Established>, tenant: &str) -> Result<Admit
     let limits = established.iter().filter_map(|one| one.limits().cloned()).collect();
     let attempts = established.iter().flat_map(|one| one.attempts().to_vec()).collect();
     let names = established.iter().flat_map(|one| one.names().to_vec()).collect();
+    let offers = established.iter().filter_map(|one| one.offer().cloned()).collect();
     let last = established.into_iter().next_back().ok_or(Denial::Internal(Ours::Unreachable))?;
     let mut identity = last.into_identity();
     (identity.agent, identity.user) = (agent, user);
     let principal = Principal::authenticated(identity);
-    Ok(Admitted { principal, content, limits, attempts, names })
+    Ok(Admitted { principal, content, limits, attempts, names, offers })
 }

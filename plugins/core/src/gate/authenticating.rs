@@ -180,6 +180,7 @@ impl Authenticating {
             request.draft.caller = Some(outcome::caller(caller, &admitted.attempts));
         }
         request.limits.clone_from(&admitted.limits);
+        request.offers.clone_from(&admitted.offers);
         if in_force.is_ok()
             && let Some(id) = polling::asked(step.pipeline, &request.head)
         {

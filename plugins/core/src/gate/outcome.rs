@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
+use crate::authenticator::NextNonce;
 use crate::binding::Binding;
 use crate::config::gate::Resource;
 use crate::denial::{Code, DecisionId, Denial, Module, Offer};
@@ -46,6 +47,8 @@ pub(super) struct Request {
     pub(super) target: Option<Target>,
     /// What the caller's credentials allow at most, once he is known.
     pub(super) limits: Vec<Rc<dyn Limits>>,
+    /// Nonces that the caller is told with the answer.
+    pub(super) offers: Vec<NextNonce>,
     /// What decides about it, where one was there when its head came.
     pub(super) policy: Option<Rc<dyn Policy>>,
     pub(super) draft: Draft,
@@ -296,7 +299,7 @@ pub(super) fn allow(step: &mut Step<'_>, ready: Ready) -> State {
         let tunnel = Tunnel::new(&step.pipeline.config, request.draft, request.id);
         return State::Tunnel(Box::new(tunnel));
     }
-    State::Granted(Box::new(Granted::new(request.draft, request.id, content, barrier)))
+    State::Granted(Box::new(Granted::new(request, content, barrier)))
 }
 
 /// Form content for the module that signs it: it has to be in the signature before it comes

@@ -12,11 +12,11 @@
 
 use std::time::Duration;
 
-use crate::authenticator::Attempt;
+use crate::authenticator::{Attempt, NextNonce};
 use crate::binding::is_safe_method;
 use crate::config::gate::{BodyMode, Resource};
 use crate::denial::{Ambiguity, AuditReason, DecisionId, Denial, Ours, TokenReason};
-use crate::effect::{Effect, Flow};
+use crate::effect::{Effect, Flow, Part};
 use crate::event::{AuditState, Event, Surroundings};
 use crate::fields::Fields;
 use crate::gate::approving::{Allowed, Approving};
@@ -117,6 +117,7 @@ fn expect_head(event: Event, step: &mut Step<'_>) -> State {
                         asked,
                         target: None,
                         limits: Vec::new(),
+                        offers: Vec::new(),
                         policy,
                         draft,
                         id,
@@ -294,6 +295,8 @@ pub(super) struct Granted {
     content: Content,
     /// What is removed from the answer.
     barrier: Option<Barrier>,
+    /// Nonces that the answer's head tells.
+    offers: Vec<NextNonce>,
     /// The answer's head has gone on.
     answered: bool,
     /// The host is still performing the effects of the grant: nothing has left.
@@ -301,13 +304,9 @@ pub(super) struct Granted {
 }
 
 impl Granted {
-    pub(super) fn new(
-        draft: Draft,
-        id: DecisionId,
-        content: Content,
-        barrier: Option<Barrier>,
-    ) -> Self {
-        Self { draft, id, content, barrier, answered: false, fresh: true }
+    pub(super) fn new(request: Request, content: Content, barrier: Option<Barrier>) -> Self {
+        let Request { draft, id, offers, .. } = request;
+        Self { draft, id, content, barrier, offers, answered: false, fresh: true }
     }
 
     fn handle(mut self, event: Event, step: &mut Step<'_>) -> State {
@@ -353,6 +352,9 @@ impl Granted {
 
     /// The answer passes; what the caller may not see of it is removed.
     fn answer(mut self, event: Event, step: &mut Step<'_>) -> State {
+        if matches!(event, Event::ResponseHeaders { .. }) {
+            offer(std::mem::take(&mut self.offers), step);
+        }
         let Some(barrier) = &mut self.barrier else {
             self.answered = true;
             step.flow(Flow::Continue);
@@ -380,6 +382,19 @@ impl Granted {
             let part = AnswerPart { removed_sections: removed, denied: None };
             step.emit(Effect::Amend(Amendment::new(self.draft.clone(), part)));
         }
+    }
+}
+
+/// Tells the caller his next nonces; an answer that has one is for nobody else (RFC 9449, 8.2).
+fn offer(offers: Vec<NextNonce>, step: &mut Step<'_>) {
+    let none = offers.is_empty();
+    for NextNonce { proof, nonce } in offers {
+        let (name, value) = (proof.field().to_owned(), nonce.into_bytes());
+        step.emit(Effect::SetField { part: Part::Response, name, value });
+    }
+    if !none {
+        let (name, value) = ("cache-control".to_owned(), b"no-store".to_vec());
+        step.emit(Effect::SetField { part: Part::Response, name, value });
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::rc::Rc;
 
+use postern_core::commons::Seal;
 use postern_core::config::{ConfigError, Problems, audit, credential, gate};
 use postern_core::gate::Loaded;
 use postern_core::key_service::Background;
@@ -20,7 +21,7 @@ use postern_identity::Services;
 use postern_jose::Pure;
 use postern_scrub::{MarkerDetector, PatternScrubbing};
 use postern_spin::hosts::Hosts;
-use postern_spin::memory::{InstanceNonces, InstanceTallies};
+use postern_spin::memory::{InstanceCommons, InstanceNonces, InstanceTallies};
 use postern_spin_component::Documents;
 use postern_spin_component::gateway::{Gateway, Part, Parts};
 use postern_spin_component::host::{now, random};
@@ -97,6 +98,7 @@ fn deciding(
         directory: Rc::clone(&client) as _,
         exchanges: Rc::clone(&client) as _,
         nonces: Rc::new(InstanceNonces::new(Table::new(nonces, MEMORY))),
+        commons: Rc::new(InstanceCommons::new(Seal::new(mac(drawn()?)?))),
         signatures: Rc::new(Pure),
         variable: Rc::new(move |name| {
             introspection.clone().filter(|_| name == INTROSPECTION_SECRET)

@@ -13,6 +13,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use postern_core::commons::{Commons, Found, Seal};
 use postern_core::config;
 use postern_core::key_service::Background;
 use postern_core::ledger::{Ledger, Logged, Output};
@@ -98,7 +99,7 @@ pub fn run(
 /// What the gate's authenticators have of this boundary.
 fn services(
     keys: &Rc<Client>,
-    shared: MacKeys,
+    [shared, commons]: [MacKeys; 2],
     environment: BTreeMap<String, String>,
 ) -> postern_identity::Services {
     postern_identity::Services {
@@ -108,6 +109,7 @@ fn services(
             table: RefCell::new(Table::new(shared, MEMORY)),
             shared: RefCell::default(),
         }),
+        commons: Rc::new(InCommon { seal: Seal::new(commons), shared: RefCell::default() }),
         signatures: Rc::new(postern_jose::Pure),
         variable: Rc::new(move |name| environment.get(name).cloned()),
     }
@@ -151,7 +153,8 @@ impl Modules {
             table: RefCell::new(tally::Table::new(shared()?)),
             shared: RefCell::default(),
         });
-        let services = services(&keys, shared()?, environment.clone());
+        let commons = keyring::commons_keys(variable("POSTERN_GATE_KEY"))?;
+        let services = services(&keys, [shared()?, commons], environment.clone());
         let callers = postern_identity::assemble(&gate, &services)?;
         let authenticators = callers.authenticators;
         let releases = client(Role::Credential, &credential.key_service)?;
@@ -324,6 +327,22 @@ impl Nonces for Nonced {
 
     fn is_issued(&self, nonce: &str, now: UnixMillis) -> bool {
         self.table.borrow().is_issued(nonce, now)
+    }
+}
+
+/// What is left for other workers, of which there is none here.
+struct InCommon {
+    seal: Seal,
+    shared: RefCell<Shared>,
+}
+
+impl Commons for InCommon {
+    fn find(&self, name: &str) -> Found {
+        self.seal.find(&mut *self.shared.borrow_mut(), name)
+    }
+
+    fn replace(&self, name: &str, value: &[u8], version: u32) -> bool {
+        self.seal.replace(&mut *self.shared.borrow_mut(), name, value, version)
     }
 }
 

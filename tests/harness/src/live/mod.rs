@@ -15,6 +15,7 @@ mod gone;
 mod http2;
 mod introspection;
 mod invites;
+mod issuer;
 mod istio;
 mod limits;
 mod module;
@@ -128,6 +129,8 @@ const CHECKS: &[(&str, Check)] = &[
     ("live/capability_tokens_of_another_client", capability::python),
     ("live/a_token_is_asked_about_once_by_a_worker", introspection::asked_once),
     ("live/who_waits_for_an_answer_outlives_who_has_asked", introspection::asker_gone),
+    ("live/keys_of_an_issuer_are_fetched_once_for_all_workers", issuer::fetched_once),
+    ("live/signatures_without_the_proxys_function", issuer::without_the_proxy),
     ("live/tokens_of_a_provider", provider::tokens),
     ("live/an_invite_is_exchanged_once_on_two_workers", invites::at_once),
     ("live/invites_of_other_clients", invites::by_clients),

@@ -59,6 +59,7 @@ pub fn callers(site: &Site, seen: &mut Seen) -> Result<Vec<String>> {
     let names = ["spiffe://rig.test/one", "spiffe://rig.test/two", "one.test", "two.test"];
     let known = authority.identity(&subject, &names)?;
     let unknown = stranger.identity(&subject, &names)?;
+    let ended = authority.ended("spiffe://rig.test/one")?;
     let roots = authority.root_pem();
     let client =
         |identity| TlsClient { roots: &roots, identity, name: "front.test", patience: PATIENCE };
@@ -73,6 +74,8 @@ pub fn callers(site: &Site, seen: &mut Seen) -> Result<Vec<String>> {
         expect(&mut lines, &format!("{what}: without a certificate"), !required, without);
         let other = client(Some(&unknown)).ask(port, REQUEST).is_ok();
         expect(&mut lines, &format!("{what}: of another authority"), !required, other);
+        let late = client(Some(&ended)).ask(port, REQUEST).is_ok();
+        expect(&mut lines, &format!("{what}: with one that has expired"), !required, late);
         expect(&mut lines, &format!("{what}: TLS 1.1 is answered"), false, greets(port)?);
         site.take_forwarded();
         seen.keep(site, gateway)?;

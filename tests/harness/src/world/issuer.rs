@@ -24,12 +24,15 @@ use crate::scenario::TokenSeed;
 /// Its name.
 const ISSUER: &str = "https://issuer.test";
 
-/// Which keys are published.
-pub struct Issuer(Mutex<Vec<String>>);
+/// Which keys are published, and how often each address was asked.
+pub struct Issuer {
+    keys: Mutex<Vec<String>>,
+    asked: Mutex<BTreeMap<String, usize>>,
+}
 
 impl Default for Issuer {
     fn default() -> Self {
-        Self(Mutex::new(first()))
+        Self { keys: Mutex::new(first()), asked: Mutex::default() }
     }
 }
 
@@ -45,12 +48,24 @@ fn key(name: &str) -> SigningKey {
 impl Issuer {
     /// Publishes these keys from now on.
     pub fn publish(&self, keys: Vec<String>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = keys;
+        *self.keys.lock().unwrap_or_else(PoisonError::into_inner) = keys;
     }
 
-    /// What its endpoints answer; `None` for a path that is not its own.
+    /// How often this path was asked.
+    pub fn asked(&self, path: &str) -> usize {
+        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.get(path).copied().unwrap_or_default()
+    }
+
+    /// What its endpoints answer; `None` for a path that is not its own. A query makes another
+    /// source of the same keys.
     pub fn exchange(&self, path: &str) -> Option<Outcome> {
-        Some(match path.strip_prefix("/issuer/")? {
+        let own = path.strip_prefix("/issuer/")?;
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let times = asked.entry(path.to_owned()).or_default();
+        *times = times.saturating_add(1);
+        drop(asked);
+        Some(match own.split_once('?').map_or(own, |(path, _)| path) {
             "keys" => Outcome::Answer(200, self.set().to_string().into_bytes()),
             "down" => Outcome::HangUp,
             "slow" => Outcome::Silence,
@@ -68,7 +83,7 @@ impl Issuer {
 
     /// The keys that are published, as a JWK Set (RFC 7517, section 5).
     pub fn set(&self) -> Value {
-        let names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let names = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
         json!({"keys": names.iter().map(|name| jwk(name)).collect::<Vec<_>>()})
     }
 }

@@ -228,6 +228,20 @@ fn obligations_are_kept_or_the_request_is_refused() {
     assert!(matches!(obliged(none()), Outcome::Allowed { .. }));
 }
 
+#[test]
+fn an_alarm_is_counted_when_the_request_goes_on() {
+    let counted = |duties: Obligations| {
+        let site = gate(Some(fixed(Ok(Answer::Allow(Changes::default(), duties)))));
+        let mut run = Run::new(site.pipeline.stream());
+        run.event(headers(fields(&[]), true));
+        (run.permit().is_some(), run.counted.contains(&"postern.gate.alarmed.total"))
+    };
+    let alarm = Obligations { alarm: true, ..Obligations::default() };
+    assert_eq!(counted(Obligations::default()), (true, false));
+    assert_eq!(counted(alarm.clone()), (true, true));
+    assert_eq!(counted(Obligations { approval: true, ..alarm }), (false, false));
+}
+
 /// Whatever came last, or nothing.
 struct Latest(RefCell<Option<Rc<Fixed>>>);
 
