@@ -180,7 +180,7 @@ impl Stage {
     }
 
     fn side(&self, name: &'static str, config: &Config, requests: Vec<Vec<u8>>) -> Result<Side> {
-        let gateway = Gateway::with(&self.site, config).with_context(|| name.to_owned())?;
+        let gateway = Gateway::fresh(&self.site, config).with_context(|| name.to_owned())?;
         machine::pin(gateway.process.pid(), 0);
         Ok(Side { name, gateway, requests, cpu: Vec::new() })
     }

@@ -38,7 +38,7 @@ impl Stand {
     /// Starts it with one worker.
     pub fn start(boundary: Boundary, kind: Kind) -> Result<Self> {
         let site = Site::new(boundary, kind)?;
-        let gateway = Gateway::with(&site, &site.config(None)?)?;
+        let gateway = Gateway::fresh(&site, &site.config(None)?)?;
         let caller = Caller::new(&site, "bench")?;
         let request = caller.request(&site, "api.test", "/api/a", Some("slack"));
         Ok(Self { site, gateway, request: request.pieces().concat() })
