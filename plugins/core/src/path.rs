@@ -88,6 +88,9 @@ fn hex_pair(high: u8, low: u8) -> Option<u8> {
     digit(high)?.checked_mul(16)?.checked_add(digit(low)?)
 }
 
+/// Most segments of a pattern: tables of patterns are as deep.
+const MOST_SEGMENTS: usize = 256;
+
 /// A set of paths: exact, with `{name}` for one segment where allowed, or everything below
 /// a prefix (`/**` at the end, which the prefix itself matches too).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,7 +126,8 @@ impl PathPattern {
             Vec::new()
         } else {
             let parsed = RequestPath::parse(path.as_bytes());
-            let parsed = parsed.filter(|_| !path.contains(['?', '*']));
+            let fits = |path: &RequestPath| path.segments.len() <= MOST_SEGMENTS;
+            let parsed = parsed.filter(|read| !path.contains(['?', '*']) && fits(read));
             let parsed = parsed.ok_or("expected a clean absolute path, exact or ending in /**")?;
             parsed
                 .segments

@@ -55,6 +55,6 @@ fn configure(document: &[u8]) -> Result<Module, ConfigError> {
         feed,
         background: callers.background.into_iter().chain(policy.background).collect(),
         key_service,
-        place: Place::Listener { shared, certificates },
+        place: Place::Listener { shared: Box::new(shared), certificates },
     })
 }

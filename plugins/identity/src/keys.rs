@@ -205,17 +205,23 @@ impl State {
         if held {
             return false;
         }
+        let mut caused = self.caused.clone();
         if self.wanted.is_some() && self.next > now {
-            self.caused.push(now);
+            caused.push(now);
         }
-        let (lease, caused) = (now.after(LEASE), self.caused.clone());
-        if board.write(&Notice { lease, caused, ..notice }, version) {
-            self.refused = 0;
-            return true;
-        }
+        // What stood there may have been spoilt: others know what this worker has seen.
+        let ended = notice.ended.max(self.seen);
+        let generation = notice.generation.max(self.generation);
+        let (lease, told) = (now.after(LEASE), caused.clone());
+        let written =
+            board.write(&Notice { ended, generation, lease, caused: told, ..notice }, version);
         // Somebody was faster, or nothing can be written here at all.
-        self.refused = self.refused.saturating_add(1);
-        self.refused >= REFUSED
+        self.refused = if written { 0 } else { self.refused.saturating_add(1) };
+        let leads = written || self.refused >= REFUSED;
+        if leads {
+            self.caused = caused;
+        }
+        leads
     }
 
     /// Leaves the other workers what this one knows now.

@@ -35,7 +35,7 @@ pub enum Place {
     /// logger and counts its requests for the next ones.
     Listener {
         /// Keys of the receipts.
-        shared: MacKeys,
+        shared: Box<MacKeys>,
         /// The certificate of the caller's connection is looked at.
         certificates: bool,
     },

@@ -270,6 +270,12 @@ impl Vm {
         Ok(answer?.is_none_or(|yes| yes != 0))
     }
 
+    /// What is left of it, where it is counted and told.
+    fn fuel(&self) -> Option<u64> {
+        self.store.data().tracing.as_ref()?;
+        self.store.get_fuel().ok()
+    }
+
     fn enter<P: WasmParams + Debug, R: WasmResults + Debug>(
         &mut self,
         name: &'static str,
@@ -284,7 +290,7 @@ impl Vm {
         let host = self.store.data_mut();
         (host.current, host.effective) = (context, context);
         trace::enter(self.store.data_mut(), name, context, || format!("{arguments:?}"));
-        let full = self.store.get_fuel().ok();
+        let full = self.fuel();
         deadline::set(&mut self.store, time);
         let answer = function.call(&mut self.store, arguments).map_err(|error| {
             let trapped = Trapped::new(name, &error);
@@ -297,7 +303,7 @@ impl Vm {
             trapped
         });
         let told = || answer.as_ref().map(|answer| format!("{answer:?}"));
-        let used = full.map(|full| full.saturating_sub(self.store.get_fuel().unwrap_or(full)));
+        let used = full.map(|full| full.saturating_sub(self.fuel().unwrap_or(full)));
         trace::leave(self.store.data_mut(), used, told);
         answer
     }

@@ -10,7 +10,7 @@
 use crate::approvals::{Ask, Claimed, FIELD, NotTold, Requested, State as Stands, Told};
 use crate::authenticator::Revocable;
 use crate::denial::{ApprovalAwaited, ApprovalReason, Denial, Ours, PolicyReason};
-use crate::effect::{Effect, Flow, Metric};
+use crate::effect::{Effect, Flow};
 use crate::event::Event;
 use crate::gate::authenticating::DEADLINE;
 use crate::gate::barrier::Barrier;
@@ -27,9 +27,6 @@ use crate::order;
 use crate::permit::subject_hash;
 use crate::policy::{Changes, Obligations};
 use crate::time::{Moment, UnixMillis};
-
-/// Requests that went on under the obligation `alarm`.
-const ALARMED: Metric = Metric("postern.gate.alarmed.total");
 
 /// A request that the policy allows.
 pub(super) struct Allowed {
@@ -130,9 +127,6 @@ impl Allowed {
         if let Err(denial) = spent {
             return refuse(step, request.draft, request.id, &denial);
         }
-        if duties.alarm {
-            step.emit(Effect::Count(ALARMED));
-        }
         let unsent = Vec::new();
         let ready = Ready {
             request,
@@ -143,6 +137,7 @@ impl Allowed {
             barrier,
             names,
             approval,
+            alarm: duties.alarm,
             unsent,
         };
         ready.go_on(step)

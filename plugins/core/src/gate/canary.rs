@@ -22,7 +22,7 @@ use crate::canary::{MARK, Mark, Verdict};
 use crate::config::gate::Config;
 use crate::credential::answer;
 use crate::denial::{Denial, NotAllowed, Ours, Unscannable};
-use crate::effect::{Effect, Flow};
+use crate::effect::{Effect, Flow, Metric};
 use crate::event::Event;
 use crate::gate::barrier::Barrier;
 use crate::gate::content::Content;
@@ -44,6 +44,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const DEADLINE: Duration = Duration::from_secs(5);
 /// A canary that has failed is not sent again before.
 const UNKNOWN_TTL: Duration = Duration::from_secs(5);
+/// Requests that went on under the obligation `alarm`.
+const ALARMED: Metric = Metric("postern.gate.alarmed.total");
 /// Clients of services number their calls upwards from the smallest: these are far from them.
 const FIRST_CALL: u32 = 1 << 31;
 
@@ -107,6 +109,8 @@ pub(super) struct Ready {
     pub(super) names: Vec<Revocable>,
     /// The approval that was used for it.
     pub(super) approval: Option<Claimed>,
+    /// The policy wants somebody to look at it.
+    pub(super) alarm: bool,
     /// Bindings whose canary could not be sent for this request.
     pub(super) unsent: Vec<[u8; 32]>,
 }
@@ -148,6 +152,9 @@ impl Ready {
         if let Err(denial) = revocation::check(pipeline, &self.names, &self.request.head, step.now)
         {
             return self.refuse(&denial, step);
+        }
+        if self.alarm {
+            step.emit(Effect::Count(ALARMED));
         }
         allow(step, self)
     }

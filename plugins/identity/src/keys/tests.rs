@@ -272,6 +272,22 @@ fn what_is_not_ours_in_shared_data_is_not_believed_and_told_once() {
 }
 
 #[test]
+fn a_lease_over_a_spoilt_notice_is_believed_by_who_has_seen_more() {
+    let (shared, one, other) = two();
+    fetch(&one, 0, answer(200, SET));
+    assert!(rests(&other, 1) && one.want(at(2)));
+    shared.deface();
+    let call = one.due(at(2)).unwrap();
+    assert_eq!(one.told().len(), 1);
+    assert!(other.want(at(2)) && rests(&other, 3), "the lease is taken");
+    assert!(other.told().is_empty(), "what it says is ours");
+    let before = other.standing(at(3));
+    assert!(one.heard(call.id, answer(200, SET), at(3)));
+    assert!(rests(&other, 4));
+    assert_ne!(other.standing(at(4)).ended, before.ended, "who waited is told");
+}
+
+#[test]
 fn a_notice_that_was_put_back_is_not_believed() {
     let (shared, one, _) = two();
     fetch(&one, 0, answer(200, SET));
