@@ -14,7 +14,6 @@ use postern_core::identity::TRUST_LEVELS;
 use postern_core::secret::Secret;
 use postern_core::time::UnixMillis;
 use sha2::{Digest, Sha256};
-use zeroize::Zeroizing;
 
 use crate::envelope::{Dek, Scope};
 use crate::fault::Fault;
@@ -40,8 +39,7 @@ impl IssuerKey {
         tenant: &str,
         now: UnixMillis,
     ) -> Result<Self, Fault> {
-        let dek = dek(service, &mut *db, tenant, now).await?;
-        Self::from_seed(&deks::seed(db, &dek, &signs(tenant), now).await?)
+        Self::named(service, db, tenant, &signs(tenant), now).await
     }
 
     /// The key that signs after it; drawn on first use.
@@ -51,8 +49,18 @@ impl IssuerKey {
         tenant: &str,
         now: UnixMillis,
     ) -> Result<Self, Fault> {
+        Self::named(service, db, tenant, &next(tenant), now).await
+    }
+
+    async fn named(
+        service: &Inner,
+        db: &mut Connection,
+        tenant: &str,
+        name: &str,
+        now: UnixMillis,
+    ) -> Result<Self, Fault> {
         let dek = dek(service, &mut *db, tenant, now).await?;
-        Self::from_seed(&deks::seed(db, &dek, &next(tenant), now).await?)
+        Self::from_seed(&deks::seed(db, &dek, name, now).await?)
     }
 
     /// The next key signs from now on, and the one before is gone; `None` when none was drawn.
@@ -71,9 +79,8 @@ impl IssuerKey {
     }
 
     fn from_seed(seed: &Secret) -> Result<Self, Fault> {
-        let seed: [u8; 32] =
-            seed.expose().try_into().map_err(|_| Fault::Malformed("key length"))?;
-        let key = SigningKey::from_bytes(&Zeroizing::new(seed));
+        let seed = seed.expose().try_into().map_err(|_| Fault::Malformed("key length"))?;
+        let key = SigningKey::from_bytes(seed);
         let hash = Sha256::digest(key.verifying_key().as_bytes());
         let id = format!("invites-{}", hex::lower(hash.get(..8).unwrap_or_default()));
         Ok(Self { id, key })

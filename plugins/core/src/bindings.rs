@@ -52,7 +52,8 @@ impl Bindings {
 
     /// Those with this hash: one, unless tenants have the same.
     pub fn hashed(&self, hash: &[u8; 32]) -> impl Iterator<Item = &Binding> {
-        self.at(self.by_hash.get(hash))
+        let indices = self.by_hash.get(hash).into_iter().flatten();
+        indices.filter_map(|index| self.all.get(*index))
     }
 
     /// Those of this credential, and those of the family that it is called as.
@@ -84,11 +85,6 @@ impl Bindings {
     /// Whether a binding signs the parameters of form content.
     pub fn sign_forms(&self) -> bool {
         self.signs_forms
-    }
-
-    fn at(&self, indices: Option<&Vec<usize>>) -> impl Iterator<Item = &Binding> {
-        let indices = indices.map_or(&[][..], Vec::as_slice);
-        indices.iter().filter_map(|index| self.all.get(*index))
     }
 }
 

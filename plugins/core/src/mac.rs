@@ -1,8 +1,8 @@
 //! HMAC-SHA-256 under a key that may be in rotation.
 //!
 //! Owns the only construction of our own MACs in this crate; signatures of other protocols are
-//! made by [`crate::inject`]. What a MAC hashes of its key is hashed once, which spares a request
-//! some ten compressions; the state is as secret as the key and is wiped like it.
+//! made by [`crate::inject`]. What a MAC hashes of its key is hashed once, which spares each MAC two
+//! compressions; the state is as secret as the key and is wiped like it.
 //!
 //! Invariant: a key has 32 bytes, so there is no empty key; every MAC has a label, and comparison
 //! is constant time.

@@ -6,7 +6,8 @@
 //!
 //! Invariant: a set that does not parse, is too large or has no usable key replaces nothing;
 //! the last good one ends with its time; and whatever callers present, all workers together
-//! make at most [`MOST_WANTED`] fetches in [`WINDOW`] beside the regular ones.
+//! make at most [`MOST_WANTED`] fetches in [`WINDOW`] beside the regular ones, or each of them
+//! where nothing can be written for the others.
 
 use std::cell::RefCell;
 use std::rc::Rc;

@@ -132,13 +132,23 @@ pub async fn seed(
         return Ok(seed);
     }
     let seed = random::key()?;
+    put_seed(db, dek, (name, &seed), now).await?;
+    Ok(seed)
+}
+
+async fn put_seed(
+    db: &mut Connection,
+    dek: &Dek,
+    (name, seed): (&str, &Secret),
+    now: UnixMillis,
+) -> Result<(), Fault> {
     sqlx::query("INSERT INTO service_keys (name, sealed, created_ms) VALUES ($1, $2, $3)")
         .bind(name)
-        .bind(dek.seal_seed(name, &seed)?)
+        .bind(dek.seal_seed(name, seed)?)
         .bind(millis(now))
         .execute(db)
         .await?;
-    Ok(seed)
+    Ok(())
 }
 
 /// The seed `name`, if there is one.
@@ -168,11 +178,6 @@ pub async fn replace_seed(
         .bind(to)
         .execute(&mut *db)
         .await?;
-    sqlx::query("INSERT INTO service_keys (name, sealed, created_ms) VALUES ($1, $2, $3)")
-        .bind(to)
-        .bind(dek.seal_seed(to, &seed)?)
-        .bind(millis(now))
-        .execute(db)
-        .await?;
+    put_seed(db, dek, (to, &seed), now).await?;
     Ok(true)
 }

@@ -79,9 +79,7 @@ impl State {
             }
         }
     }
-}
 
-impl State {
     /// The answer has begun and nobody looks at what comes of it.
     pub(super) fn passes_answer(&self) -> bool {
         matches!(self, Self::Granted(granted) if granted.answered && granted.barrier.is_none())

@@ -64,6 +64,26 @@ fn content(run: &Run) -> &str {
 }
 
 #[test]
+fn content_of_an_answer_is_told_until_nobody_looks_at_it() {
+    let begun = |gate: &Gate, lines: &[(&str, &str)]| {
+        let mut run = asked(gate, lines);
+        assert!(!run.passes_answer(), "its head has to come first");
+        run.event(Event::ResponseHeaders { fields: head(&[]), end: false });
+        run
+    };
+    assert!(begun(&Gate::new(), &[]).passes_answer());
+    let mut run = begun(&gate(), &[]);
+    assert!(!run.passes_answer());
+    let chunk = br#"{"sections": []}"#.to_vec();
+    run.event(Event::ResponseBody { chunk, end: true });
+    assert!(run.passes_answer(), "all of it was filtered");
+    let mut refused = begun(&gate(), &[]);
+    let chunk = b"no JSON".to_vec();
+    refused.event(Event::ResponseBody { chunk, end: true });
+    assert!(!refused.passes_answer());
+}
+
+#[test]
 fn sections_above_the_callers_clearance_do_not_pass() {
     let mut run = asked(&gate(), &[("range", "bytes=0-9"), ("accept-encoding", "gzip")]);
     assert!(run.set.contains(&"accept-encoding: identity".to_owned()));

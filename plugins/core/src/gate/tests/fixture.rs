@@ -366,6 +366,11 @@ impl Run {
         }
     }
 
+    /// Whether content of the answer need not be told.
+    pub fn passes_answer(&self) -> bool {
+        self.stream.passes_answer()
+    }
+
     pub fn event(&mut self, event: Event) -> Flow {
         self.stream.handle(event, self.now);
         while let Some(effect) = self.stream.poll() {
